@@ -1,0 +1,180 @@
+"""Photos, decoded once into one memory-mapped bank, and the random crops that training sees."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from train.resample import MARGIN, downscale, round_to_8_bit
+from vidsr.errors import MediaError
+
+SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+EXCLUDED = frozenset({"val", "benchmarks"})  # folders that are for measuring only
+
+
+def find_photos(folders: Sequence[Path]) -> list[Path]:
+    """All images below `folders`, sorted, leaving out folders named ``val`` or ``benchmarks``.
+
+    Raises:
+        MediaError: a folder does not exist, or holds no image.
+    """
+    found: set[Path] = set()
+    for folder in folders:
+        if not folder.is_dir():
+            raise MediaError(f"The folder of photos {folder} does not exist; give an existing one to --data.")
+        photos = {path.resolve() for path in folder.rglob("*") if _is_photo(path, folder)}
+        if not photos:
+            raise MediaError(f"The folder {folder} holds no image; give a folder with photos to --data.")
+        found |= photos
+    return sorted(found)
+
+
+def _is_photo(path: Path, folder: Path) -> bool:
+    inside = path.relative_to(folder).parts[:-1]
+    return path.suffix.lower() in SUFFIXES and not EXCLUDED.intersection(inside) and path.is_file()
+
+
+def read_image(path: Path) -> np.ndarray:
+    """One image file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        MediaError: the file is no image, or a damaged one.
+    """
+    _register_avif()
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise MediaError(f"The image {path} cannot be read ({error}); repair it or take it out.") from error
+
+
+def _register_avif() -> None:
+    if ".avif" not in Image.registered_extensions():
+        import pillow_avif  # noqa: F401
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Photos as one flat uint8 array; photo i is (H, W, 3) RGB at `offsets[i]`."""
+
+    pixels: Tensor
+    offsets: list[int]
+    sizes: list[tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def photo(self, index: int) -> Tensor:
+        """(H, W, 3) uint8, a view of the bank."""
+        height, width = self.sizes[index]
+        return self.pixels.narrow(0, self.offsets[index], height * width * 3).view(height, width, 3)
+
+    def to(self, device: torch.device) -> "Bank":
+        """The same bank with its pixels on `device`."""
+        return Bank(self.pixels.to(device), self.offsets, self.sizes)
+
+
+def open_bank(photos: Sequence[Path], cache: Path, smallest: int) -> Bank:
+    """Open the bank of `photos`, decoding them into `cache` first unless that was done before.
+
+    Args:
+        photos: image files; the bank's file is named by their paths, sizes and times.
+        cache: folder for banks, made when missing; several runs may share it.
+        smallest: every photo's sides must be at least this many pixels.
+
+    Raises:
+        MediaError: an image cannot be read, or is smaller than `smallest`.
+    """
+    key = hashlib.sha256(json.dumps([_identity(path) for path in photos]).encode()).hexdigest()[:16]
+    cache.mkdir(parents=True, exist_ok=True)
+    target, index = cache / f"bank-{key}.npy", cache / f"bank-{key}.json"
+    with FileLock(cache / f"bank-{key}.lock"):
+        if not index.exists():
+            _decode(photos, target, index)
+    sizes = [(height, width) for height, width in json.loads(index.read_text())]
+    for path, (height, width) in zip(photos, sizes, strict=True):
+        if min(height, width) < smallest:
+            raise MediaError(
+                f"The image {path} is {width}x{height}, smaller than the {smallest} pixels of a training crop; "
+                "take it out, or use a smaller patch."
+            )
+    ends = np.cumsum([height * width * 3 for height, width in sizes])
+    pixels = torch.from_numpy(np.load(target, mmap_mode="c"))
+    return Bank(pixels, [0, *ends[:-1].tolist()], sizes)
+
+
+def _identity(path: Path) -> tuple[str, int, int]:
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+def _decode(photos: Sequence[Path], target: Path, index: Path) -> None:
+    """Write all pixels to `target`, and then, as the sign of completion, all sizes to `index`."""
+    sizes = [_size(path) for path in photos]
+    total = sum(height * width * 3 for height, width in sizes)
+    part = target.with_suffix(".part")
+    pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(total,))
+    end = 0
+    for path, size in zip(photos, sizes, strict=True):
+        image = read_image(path)
+        if image.shape[:2] != size:
+            raise MediaError(f"The image {path} changed while it was read; run again.")
+        pixels[end : end + image.size] = image.reshape(-1)
+        end += image.size
+    pixels.flush()
+    os.replace(part, target)
+    index.write_text(json.dumps(sizes))
+
+
+def _size(path: Path) -> tuple[int, int]:
+    _register_avif()
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise MediaError(f"The image {path} cannot be read ({error}); repair it or take it out.") from error
+
+
+def batches(bank: Bank, batch: int, patch: int, scale: int, random: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless pairs (lr, hr): (batch, 3, patch, patch) rounded to 8 bit, and (batch, 3, patch*scale, patch*scale).
+
+    Both are float32 RGB in [0, 1] on the bank's device. Every crop is mirrored and rotated at random and downscaled
+    with a margin around it that is cut off afterwards, so its border pixels are those of the whole downscaled photo.
+    All choices come from `random`, on the CPU.
+    """
+    while True:
+        hr = crops(bank, batch, crop_size(patch, scale), random).permute(0, 3, 1, 2).float().div(255)
+        lr = round_to_8_bit(downscale(hr, scale))
+        edge = MARGIN * scale
+        yield (
+            lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(),
+            hr[..., edge:-edge, edge:-edge].contiguous(),
+        )
+
+
+def crop_size(patch: int, scale: int) -> int:
+    """HR pixels of a training crop's side, its margin included."""
+    return (patch + 2 * MARGIN) * scale
+
+
+def crops(bank: Bank, batch: int, size: int, random: torch.Generator) -> Tensor:
+    """(batch, size, size, 3) uint8: random photos, positions and orientations."""
+    draws = torch.rand(batch, 4, generator=random, dtype=torch.float64).tolist()
+    return torch.stack([_crop(bank, size, *draw) for draw in draws])
+
+
+def _crop(bank: Bank, size: int, which: float, down: float, right: float, way: float) -> Tensor:
+    photo = bank.photo(int(which * len(bank)))
+    top = int(down * (photo.shape[0] - size + 1))
+    left = int(right * (photo.shape[1] - size + 1))
+    turns, mirrored = divmod(int(way * 8), 2)
+    crop = torch.rot90(photo[top : top + size, left : left + size], turns, (0, 1))
+    return crop.flip(1) if mirrored else crop

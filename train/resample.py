@@ -1,0 +1,41 @@
+"""Antialiased bicubic downscaling as MATLAB's ``imresize`` does it, on any device, as two matrix products."""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from vidsr.models.srgan import keys_cubic
+
+MARGIN = 2  # output pixels: what one output pixel sees beyond its own cell, on either side
+
+
+@lru_cache(maxsize=64)
+def downscale_matrix(size: int, scale: int) -> Tensor:
+    """(ceil(size / scale), size) float32: row i holds the weights of output pixel i.
+
+    The cubic kernel is widened by `scale` and each row normalised; beyond the borders the input is mirrored
+    with the edge pixel repeated.
+    """
+    out = math.ceil(size / scale)
+    centres = (torch.arange(out, dtype=torch.float64) + 0.5) * scale - 0.5
+    first = torch.floor(centres - 2 * scale).long()
+    taps = first[:, None] + torch.arange(4 * scale + 2)
+    weights = keys_cubic((centres[:, None] - taps) / scale)
+    weights = weights / weights.sum(1, keepdim=True)
+    mirrored = taps % (2 * size)
+    mirrored = torch.where(mirrored < size, mirrored, 2 * size - 1 - mirrored)
+    return torch.zeros(out, size, dtype=torch.float64).scatter_add_(1, mirrored, weights).float()
+
+
+def downscale(image: Tensor, scale: int) -> Tensor:
+    """(..., H, W) float, any range -> (..., ceil(H/scale), ceil(W/scale)), neither rounded nor clamped."""
+    rows = downscale_matrix(image.shape[-2], scale).to(image.device)
+    columns = downscale_matrix(image.shape[-1], scale).to(image.device)
+    return rows @ image @ columns.T
+
+
+def round_to_8_bit(image: Tensor) -> Tensor:
+    """Clamp to [0, 1] and round to the nearest of 256 code values."""
+    return image.clamp(0, 1).mul(255).round().div(255)

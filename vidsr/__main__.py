@@ -1,0 +1,5 @@
+"""`python -m vidsr` is `vidsr`."""
+
+from vidsr.cli import main
+
+main()

@@ -1,0 +1,38 @@
+"""The command line: the only place that knows a terminal, and the one that turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from vidsr.errors import VidsrError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 130 interrupted.
+
+    An expected error is one sentence on stderr; with ``VIDSR_DEBUG=1`` it is a traceback, as a bug always is.
+    """
+    from vidsr.cli.app import app
+
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except VidsrError as error:
+        if os.environ.get("VIDSR_DEBUG"):
+            raise
+        print(f"vidsr: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("vidsr: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    """SIGTERM ends a job as Ctrl-C does, with everything closed and removed."""
+    sys.exit(128 + number)

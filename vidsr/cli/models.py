@@ -1,0 +1,33 @@
+"""`vidsr models`: what can be chosen with --model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def models(
+    json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
+) -> None:
+    """List the models that come with vidsr, with their measured quality."""
+    from vidsr.models.registry import available_models
+
+    rows = available_models()
+    if json:
+        from vidsr.cli.data import print_json
+
+        print_json(rows)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "scale", "kMAC/pixel", "Set14 PSNR-Y", "trained for"):
+        table.add_column(heading, justify="right" if heading in ("scale", "kMAC/pixel", "Set14 PSNR-Y") else "left")
+    for row in rows:
+        psnr = row.metrics.get("Set14", {}).get("psnr_y")
+        table.add_row(
+            row.name, f"x{row.scale}", f"{row.macs_per_pixel / 1000:.0f}", f"{psnr:.2f} dB" if psnr else "", row.purpose
+        )
+    Console(markup=False, highlight=False).print(table)

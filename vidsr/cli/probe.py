@@ -1,0 +1,62 @@
+"""`vidsr probe`: what a file holds, as vidsr sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from vidsr.media.probe import MediaInfo
+
+
+def probe(
+    file: Annotated[Path, typer.Argument(help="A video file.")],
+    json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
+) -> None:
+    """Show the streams, times, colour and extras of a video."""
+    from vidsr.media.probe import probe as examine
+
+    info = examine(file)
+    if json:
+        from vidsr.cli.data import print_json
+
+        print_json(info)
+        return
+    for line in _lines(info):
+        typer.echo(line)
+
+
+def _lines(info: MediaInfo) -> list[str]:
+    video = info.video
+    colour = video.colour
+    lines = [
+        f"{info.path}: {info.container}, {info.size / 1e6:.2f} MB"
+        + (f", {float(info.duration):.2f} s" if info.duration is not None else ""),
+        f"picture  {video.codec} {video.width}x{video.height} {video.pix_fmt}"
+        + (f", {float(video.rate):.3f} fps" if video.rate else "")
+        + (f", about {video.num_frames} frames" if video.num_frames else ""),
+        f"colour   {colour.matrix.name.lower()}, {'full' if colour.full_range else 'limited'} range, chroma {colour.siting}"
+        + ("" if video.colour_tagged else " (untagged: assumed from the height)"),
+    ]
+    if video.sample_aspect != 1:
+        lines.append(f"aspect   {video.sample_aspect.numerator}:{video.sample_aspect.denominator} pixels")
+    if video.display_matrix:
+        lines.append("display  rotated or mirrored by a display matrix, which is kept")
+    if video.interlaced:
+        lines.append("scan     interlaced (--deinterlace bwdif)")
+    if video.extras:
+        lines.append(f"extras   {', '.join(video.extras)}")
+    for stream in info.streams:
+        words = [f"#{stream.index}", stream.kind, stream.codec, stream.language, stream.title, *stream.dispositions]
+        lines.append("stream   " + " ".join(word for word in words if word))
+    if info.num_chapters:
+        lines.append(f"chapters {info.num_chapters}")
+    lines.extend(f"tag      {key}: {value}" for key, value in info.metadata.items())
+    return [_printable(line) for line in lines]
+
+
+def _printable(line: str) -> str:
+    """Control characters of a hostile file do not reach the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in line)

@@ -1,0 +1,277 @@
+"""Shows what jobs report: a live bar on a terminal, sparse lines elsewhere, NDJSON on request.
+
+stdout is for data alone (`--json`); everything meant for people goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from vidsr.cli.data import plain
+from vidsr.errors import VidsrError
+from vidsr.jobs.events import Advanced, Done, Event, Failed, Planned, Skipped, Started
+
+if TYPE_CHECKING:
+    from vidsr.jobs.batch import Report
+
+LOG_SECONDS = 15.0  # between two lines of progress where there is no terminal
+JSON_SECONDS = 1.0
+SLOW_SECONDS = 600.0  # a job that takes longer than this is told what is faster
+JSON_VERSION = 1
+
+
+def shower(*, json: bool, quiet: bool, verbose: bool, num_inputs: int) -> Show:
+    """The way of showing that fits the options and the terminal."""
+    if json:
+        return JsonShow(num_inputs)
+    if quiet:
+        return Show(num_inputs)
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    kind = LiveShow if console.is_terminal and not console.is_dumb_terminal else LogShow
+    return kind(num_inputs, console, verbose=verbose)
+
+
+class Show:
+    """Shows failures alone; the base of the others. Call it with each event."""
+
+    def __init__(self, num_inputs: int) -> None:
+        self.num_inputs = num_inputs
+
+    def __enter__(self) -> Show:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __call__(self, event: Event) -> None:
+        """Show `event` by the method that is named after its type."""
+        getattr(self, type(event).__name__.lower())(event)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+
+    def missing(self, path: Path, error: VidsrError) -> None:
+        """An argument that meant no file."""
+        self.failed(Failed(path, str(error), error.exit_code))
+
+    def failed(self, event: Failed) -> None:
+        """A job ended without an output."""
+        print(f"vidsr: {_with_source(event)}", file=sys.stderr)
+
+    def planned(self, event: Planned) -> None:
+        """What a job would do."""
+
+    def started(self, event: Started) -> None:
+        """A job begins."""
+
+    def advanced(self, event: Advanced) -> None:
+        """A frame is written."""
+
+    def done(self, event: Done) -> None:
+        """A job's output is there."""
+
+    def skipped(self, event: Skipped) -> None:
+        """A job had nothing to do."""
+
+    def summary(self, report: Report) -> None:
+        """The end of the batch."""
+
+
+class LogShow(Show):
+    """Lines for people: one for a job's start, its end, and every fifteen seconds between."""
+
+    def __init__(self, num_inputs: int, console: Console, *, verbose: bool) -> None:
+        super().__init__(num_inputs)
+        self.console = console
+        self._verbose = verbose
+        self._shown = time.monotonic()
+        self._warned = False
+
+    def failed(self, event: Failed) -> None:
+        """As everywhere, without tearing a live bar."""
+        self.console.print(f"vidsr: {_with_source(event)}")
+
+    def planned(self, event: Planned) -> None:
+        """The plan, its size and its time."""
+        width, height = event.size
+        self.console.print(f"{event.source} -> {event.output}")
+        self.console.print(f"  {_size(event.source_size)} -> {width}x{height}, {event.codec}, {event.container}")
+        self.console.print(f"  {event.network}")
+        about = f"{event.num_frames} frames" if event.num_frames else "an unknown number of frames"
+        self.console.print(
+            f"  {about}: about {_span(event.seconds)} at {event.fps:.2f} fps, about {_bytes(event.bytes)} "
+            f"(measured on {event.num_tried} frames)"
+        )
+        self._details(event)
+
+    def started(self, event: Started) -> None:
+        """Source, sizes, codec, network, and all that will be lost."""
+        self._shown, self._warned = time.monotonic(), False
+        frames = f", {event.num_frames} frames" if event.num_frames else ""
+        self.console.print(f"{event.source} -> {event.output}")
+        self.console.print(f"  {_size(event.source_size)} -> {_size(event.size)}{frames}, {event.codec}; {event.network}")
+        self._details(event)
+
+    def advanced(self, event: Advanced) -> None:
+        """At most one line in fifteen seconds."""
+        self._warn_if_slow(event)
+        if time.monotonic() - self._shown >= LOG_SECONDS:
+            self._shown = time.monotonic()
+            self.console.print(f"  {_state(event)}")
+
+    def done(self, event: Done) -> None:
+        """Frames, time, size and the limiting stage."""
+        self.console.print(
+            f"{event.output}: {event.num_frames} frames in {_span(event.seconds)} ({event.fps:.2f} fps), {_bytes(event.bytes)}"
+            + (f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if event.limit else "")
+        )
+        if self._verbose:
+            for stream in event.kept:
+                self.console.print(f"  copied: {stream}")
+
+    def skipped(self, event: Skipped) -> None:
+        """The output, and why."""
+        self.console.print(f"{event.output}: {event.reason}")
+
+    def summary(self, report: Report) -> None:
+        """Of a batch: how many ended how, and which failed."""
+        if self.num_inputs < 2:
+            return
+        parts = [("done", report.done), ("skipped", report.skipped), ("failed", report.failed)]
+        self.console.print(", ".join(f"{len(items)} {word}" for word, items in parts if items) or "nothing to do")
+        for event in report.failed:
+            self.console.print(f"  failed: {_with_source(event)}")
+
+    def _details(self, event: Started | Planned) -> None:
+        for note in event.notes:
+            self.console.print(f"  note: {note}")
+        for stream in event.dropped:
+            self.console.print(f"  left out: {stream}")
+
+    def _warn_if_slow(self, event: Advanced) -> None:
+        left = _seconds_left(event)
+        if self._warned or event.progress.seconds < 5 or left is None or left < SLOW_SECONDS:
+            return
+        self._warned = True
+        self.console.print(
+            f"  this takes about {_span(left)} more at {event.progress.fps:.2f} fps; faster: an NVIDIA GPU, a smaller model "
+            "(vidsr models), a smaller --scale or --size; --start and --end try a part"
+        )
+
+
+class LiveShow(LogShow):
+    """A live bar on a terminal, and lines above it."""
+
+    def __init__(self, num_inputs: int, console: Console, *, verbose: bool) -> None:
+        super().__init__(num_inputs, console, verbose=verbose)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[state]}", markup=False),
+            console=console,
+            transient=True,
+            refresh_per_second=4,
+        )
+        self._task: TaskID | None = None
+
+    def started(self, event: Started) -> None:
+        """A fresh bar."""
+        super().started(event)
+        self._bar.start()
+        self._task = self._bar.add_task("", total=event.num_frames, state="starting")
+
+    def advanced(self, event: Advanced) -> None:
+        """The bar moves."""
+        self._warn_if_slow(event)
+        if self._task is not None:
+            total = max(event.num_frames, event.progress.num_frames) if event.num_frames else None
+            self._bar.update(self._task, completed=event.progress.num_frames, total=total, state=_state(event))
+
+    def done(self, event: Done) -> None:
+        """The bar goes, the line stays."""
+        self.close()
+        super().done(event)
+
+    def failed(self, event: Failed) -> None:
+        """The bar goes, the line stays."""
+        self.close()
+        super().failed(event)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+        self._bar.stop()
+
+
+class JsonShow(Show):
+    """One JSON object a line on stdout: `version`, `event`, and the event's fields."""
+
+    def __init__(self, num_inputs: int) -> None:
+        super().__init__(num_inputs)
+        self._shown = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Write the event; of progress at most one line a second."""
+        if isinstance(event, Advanced):
+            if time.monotonic() - self._shown < JSON_SECONDS:
+                return
+            self._shown = time.monotonic()
+        self._write(type(event).__name__.lower(), plain(event))
+
+    def failed(self, event: Failed) -> None:
+        """As any other event."""
+        self(event)
+
+    def summary(self, report: Report) -> None:
+        """Counts, at the end."""
+        self._write("summary", {"done": len(report.done), "skipped": len(report.skipped), "failed": len(report.failed)})
+
+    def _write(self, event: str, fields: dict[str, Any]) -> None:
+        print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), flush=True)
+
+
+def _with_source(event: Failed) -> str:
+    name = str(event.source)
+    return event.error if name in event.error else f"{name}: {event.error}"
+
+
+def _state(event: Advanced) -> str:
+    progress = event.progress
+    left = _seconds_left(event)
+    frames = f"{progress.num_frames}/{event.num_frames}" if event.num_frames else f"{progress.num_frames}"
+    time_left = f", {_span(left)} left" if left is not None else ""
+    return f"{frames} frames, {progress.fps:.2f} fps{time_left}, limited by {progress.limit}"
+
+
+def _seconds_left(event: Advanced) -> float | None:
+    if not event.num_frames or event.progress.fps <= 0:
+        return None
+    return max(event.num_frames - event.progress.num_frames, 0) / event.progress.fps
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.1f} {unit}" if unit != "B" else f"{number:.0f} B"
+        number /= 1000
+    return f"{number:.1f} TB"

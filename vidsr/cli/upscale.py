@@ -1,0 +1,95 @@
+"""`vidsr upscale`: the main command."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from vidsr.errors import UsageError
+
+if TYPE_CHECKING:
+    from vidsr.jobs.options import Options
+
+EXAMPLES = """
+Examples:
+
+  vidsr upscale clip.mp4                        clip_x4.mp4, four times as wide and high
+
+  vidsr upscale film.mkv --size 2160p           as large as fits 3840x2160
+
+  vidsr upscale holiday/ -o large/ --recursive  every video and photo of a folder
+
+  vidsr upscale clip.mp4 --dry-run              what would happen, how large, how long
+"""
+
+
+def upscale(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Videos, images, folders or globs.")],
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="Output file, or folder (ends in / or exists). Default: beside the source.")
+    ] = None,
+    scale: Annotated[float, typer.Option(help="How many times as wide and high: any number from 1 to 4.")] = 4.0,
+    size: Annotated[
+        str | None, typer.Option(help="1080p, 2160p: as large as fits that frame. 1920x800: exactly that. Replaces --scale.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="A name from `vidsr models`, or a .safetensors file.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, cpu, openvino or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
+    device: Annotated[int, typer.Option(help="Which GPU, counted from 0.")] = 0,
+    codec: Annotated[str, typer.Option(help="auto, h264, hevc, av1, vp9, ffv1, prores, or an FFmpeg encoder.")] = "auto",
+    crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger. Default: 17 for H.264.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The encoder's own speed preset.")] = None,
+    pix_fmt: Annotated[str | None, typer.Option(help="Pixel format of the output. Default: the source's.")] = None,
+    container: Annotated[str | None, typer.Option(help="mp4, mov, mkv, webm, ts. Default: the source's.")] = None,
+    start: Annotated[str | None, typer.Option(help="Begin at this time: 90, 1:30 or 0:01:30.5.")] = None,
+    end: Annotated[str | None, typer.Option(help="End before this time.")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the folders of a folder, too.")] = False,
+    tile: Annotated[str, typer.Option(help="auto, off, or the side of a tile in source pixels.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Of the software encoder and of a CPU backend.")] = None,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Of a damaged file, upscale what decodes.")] = False,
+    deinterlace: Annotated[str, typer.Option(help="auto (where the source is marked interlaced), off or bwdif.")] = "off",
+    square_pixels: Annotated[bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Try a few frames; say what it would be, and how long.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Events as JSON, one a line, on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Every stream that is copied, too.")] = False,
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Upscale videos and images; sound, subtitles and everything else is copied."""
+    from vidsr.cli.show import shower
+    from vidsr.jobs import batch, dry_run as dry
+    from vidsr.jobs import inputs as files
+    from vidsr.jobs.options import parse_time
+
+    options = _options(
+        scale=scale, size=size, model=model, backend=backend, precision=precision, device=device, codec=codec, crf=crf,
+        preset=preset, pix_fmt=pix_fmt, container=container.lstrip(".").lower() if container else None,
+        start=parse_time(start) if start else None, end=parse_time(end) if end else None,
+        tile=tile, threads=threads, keep_going=keep_going, deinterlace=deinterlace, square_pixels=square_pixels,
+    )  # fmt: skip
+    sources, missing = files.expand(inputs, recursive=recursive)
+    target = files.target(output, inputs, sources)
+    with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources)) as show:
+        for path, error in missing:
+            show.missing(path, error)
+        run = dry.run_batch if dry_run else batch.run_batch
+        report = run(sources, target, options, overwrite=overwrite, on_event=show)
+        show.summary(report)
+    sys.exit(report.exit_code or (1 if missing else 0))
+
+
+def _options(*, tile: str, deinterlace: str, **values: object) -> Options:
+    from vidsr.jobs.options import Options
+
+    if deinterlace not in ("auto", "off", "bwdif"):
+        raise UsageError(f"--deinterlace must be auto, off or bwdif, not {deinterlace!r}")
+    side: int | Literal["auto", "off"]
+    if tile == "auto" or tile == "off":
+        side = tile
+    elif tile.isdigit():
+        side = int(tile)
+    else:
+        raise UsageError(f"--tile must be auto, off or a number of pixels, not {tile!r}")
+    return Options(tile=side, deinterlace=deinterlace, **values)  # type: ignore[arg-type]

@@ -1,0 +1,59 @@
+"""Every error that vidsr raises on purpose.
+
+::
+
+    VidsrError                 one sentence: what, which file, what to do; exit code 1
+    ├── UsageError             an option has an impossible value; exit code 2
+    ├── MediaError             a source cannot be read, or holds nothing to upscale
+    │   └── DamagedError       a source breaks off or fails part of the way through
+    ├── OutputError            a target cannot be written, exists, or cannot hold what was asked
+    ├── VerifyError            a finished output differs from what its source promised
+    ├── ModelError             a model is unknown, or its weights are not what they claim
+    └── BackendError           a runtime is missing, or failed
+        ├── OutOfMemoryError   a batch did not fit: try a smaller one
+        └── Cancelled          `Backend.cancel` stopped a call in progress
+"""
+
+
+class VidsrError(Exception):
+    """Base of every error that vidsr raises on purpose; its text is meant for the user."""
+
+    exit_code = 1
+
+
+class UsageError(VidsrError):
+    """An option has an impossible value."""
+
+    exit_code = 2
+
+
+class MediaError(VidsrError):
+    """A source cannot be read, or holds nothing to upscale."""
+
+
+class DamagedError(MediaError):
+    """A source breaks off or fails part of the way through."""
+
+
+class OutputError(VidsrError):
+    """A target cannot be written, exists already, or cannot hold what was asked."""
+
+
+class VerifyError(VidsrError):
+    """A finished output differs from what its source promised."""
+
+
+class ModelError(VidsrError):
+    """A model is unknown, or its weights are not what they claim."""
+
+
+class BackendError(VidsrError):
+    """A runtime is missing, or failed."""
+
+
+class OutOfMemoryError(BackendError):
+    """A batch did not fit into the device's memory."""
+
+
+class Cancelled(BackendError):  # noqa: N818  (not an error: what was asked for)
+    """A call in progress was stopped by `Backend.cancel`."""

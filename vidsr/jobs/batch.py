@@ -1,0 +1,160 @@
+"""Many inputs, one path: each is planned, skipped if done, run, and reported; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vidsr.errors import OutputError, UsageError, VidsrError
+from vidsr.jobs import images
+from vidsr.jobs.events import Done, Event, Failed, Skipped, Started
+from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.options import Options
+from vidsr.jobs.plan import Plan, plan
+from vidsr.jobs.run import FINGERPRINT, run
+from vidsr.media.probe import probe
+from vidsr.media.stills import is_image
+from vidsr.upscaler import Upscaler
+
+
+class Networks:
+    """The upscalers of a batch, each opened once and kept. Use as a context manager: leaving closes them."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._open: dict[int, Upscaler] = {}
+
+    def __enter__(self) -> Networks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for upscaler in self._open.values():
+            upscaler.close()
+
+    def get(self, scale: float) -> Upscaler:
+        """The upscaler that serves `scale` (above 0, up to 4): the smallest native scale that reaches it."""
+        native = 2 if scale <= 2 else 4
+        if native not in self._open:
+            options = self._options
+            self._open[native] = Upscaler(
+                options.model,
+                scale=native,
+                backend=options.backend,
+                precision=options.precision,
+                tile=options.tile,
+                device=options.device,
+                threads=options.threads,
+            )
+        return self._open[native]
+
+
+@dataclass(slots=True)
+class Report:
+    """How a batch ended."""
+
+    done: list[Done] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all done; 2: every failure was a wrong option; 1: anything else failed."""
+        if not self.failed:
+            return 0
+        return 2 if all(item.exit_code == UsageError.exit_code for item in self.failed) else 1
+
+
+def run_batch(
+    inputs: Iterable[Input],
+    target: Target,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Report:
+    """Run every input's job in turn; failures are reported and counted, never raised (KeyboardInterrupt is)."""
+    report = Report()
+    taken: dict[Path, Path] = {}
+    with Networks(options) as networks:
+        for item in inputs:
+            try:
+                event = _run_one(item, target, options, networks, taken, overwrite, on_event)
+            except VidsrError as error:
+                event = Failed(item.path, str(error), error.exit_code)
+            if event is None:
+                continue
+            {Done: report.done, Skipped: report.skipped, Failed: report.failed}[type(event)].append(event)  # type: ignore[attr-defined]
+            on_event(event)
+    return report
+
+
+def _run_one(
+    item: Input,
+    target: Target,
+    options: Options,
+    networks: Networks,
+    taken: dict[Path, Path],
+    overwrite: bool,
+    on_event: Callable[[Event], None],
+) -> Done | Skipped | None:
+    """None: one of our own outputs, met in a folder, which is not a source."""
+    if is_image(item.path):
+        return images.run(item, target, options, networks.get, taken, overwrite, on_event)
+    info = probe(item.path)
+    if not item.named and FINGERPRINT in info.metadata:
+        return None
+    job = plan(item, target, options, info)
+    claim(taken, job.output, item.path)
+    upscaler = networks.get(job.scale)
+    fingerprint = job.fingerprint(upscaler.identity())
+    if skipped := already_done(job, fingerprint, overwrite):
+        return skipped
+    on_event(_started(job, upscaler))
+    return run(job, upscaler, fingerprint, on_event)
+
+
+def claim(taken: dict[Path, Path], output: Path, source: Path) -> None:
+    """Note that `source` writes `output`.
+
+    Raises:
+        OutputError: another source of this batch has claimed it.
+    """
+    other = taken.setdefault(output.resolve(), source)
+    if other != source:
+        raise OutputError(f"{source}: its output {output} is that of {other}, too; rename one, or use two folders")
+
+
+def already_done(job: Plan, fingerprint: str, overwrite: bool) -> Skipped | None:
+    """Whether the output exists and is this very job's.
+
+    Raises:
+        OutputError: it exists and is something else, and may not be overwritten.
+    """
+    if not job.output.exists():
+        return None
+    if job.output.is_dir():
+        raise OutputError(f"{job.output}: this is a folder; choose another name with -o")
+    if overwrite:
+        return None
+    try:
+        found = probe(job.output).metadata.get(FINGERPRINT)
+    except VidsrError:
+        found = None
+    if found == fingerprint:
+        return Skipped(job.source.path, job.output, "done already, with the same options")
+    raise OutputError(f"{job.output}: exists, and is not what these options make; --overwrite replaces it")
+
+
+def _started(job: Plan, upscaler: Upscaler) -> Started:
+    return Started(
+        source=job.source.path,
+        output=job.output,
+        source_size=(job.source.video.width, job.source.video.height),
+        size=job.size,
+        num_frames=job.num_frames,
+        codec=job.choice.codec,
+        network=upscaler.reason,
+        notes=job.notes,
+        dropped=tuple(str(stream) for stream in job.dropped),
+    )

@@ -1,0 +1,113 @@
+"""`--dry-run`: the plan of each job, with its time and size extrapolated from a few frames that are really made."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from vidsr.errors import VidsrError
+from vidsr.frame import Frame
+from vidsr.jobs import run
+from vidsr.jobs.batch import Networks, Report, claim
+from vidsr.jobs.events import Event, Failed, Planned
+from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.options import Options
+from vidsr.jobs.plan import Plan, plan
+from vidsr.media.open import open_input
+from vidsr.media.stills import is_image
+from vidsr.upscaler import Upscaler
+
+TRY_FRAMES = 24
+TRY_SECONDS = 6.0
+GOP_FRAMES = 250  # between keyframes, by the encoders' defaults
+
+
+def run_batch(
+    inputs: Iterable[Input],
+    target: Target,
+    options: Options,
+    *,
+    overwrite: bool = False,  # noqa: ARG001  (the signature of batch.run_batch; nothing is written here)
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Report:
+    """Report a `Planned` for every video, and a `Failed` for each that could not be planned. Writes no output."""
+    report = Report()
+    taken: dict[Path, Path] = {}
+    with Networks(options) as networks:
+        for item in inputs:
+            if is_image(item.path):
+                continue
+            try:
+                job = plan(item, target, options)
+                claim(taken, job.output, item.path)
+                on_event(_try(job, networks.get(job.scale)))
+            except VidsrError as error:
+                failed = Failed(item.path, str(error), error.exit_code)
+                report.failed.append(failed)
+                on_event(failed)
+    return report
+
+
+def _try(job: Plan, upscaler: Upscaler) -> Planned:
+    """Make up to 24 frames, or what takes six seconds, from the middle of the job."""
+    duration = job.source.video.duration
+    if duration is not None and job.options.start is None:
+        middle = duration * Fraction(2, 5)
+        tried = replace(job, options=replace(job.options, start=middle, end=None))
+    else:
+        tried = job
+
+    def few(frames: Iterable[Frame]) -> Iterator[Frame]:
+        deadline = time.perf_counter() + TRY_SECONDS
+        stream = upscaler.stream(frames, size=job.size, format=job.spec.format, colour=job.spec.colour)
+        for number, frame in enumerate(stream, 1):
+            yield frame
+            if number == TRY_FRAMES or time.perf_counter() > deadline:
+                return
+
+    with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
+        segment = Path(folder) / f"try{run.segment_suffix(job)}"
+        made = run.make_segment(tried, segment, few, upscaler.cancel)
+        key, other = _packet_sizes(segment)
+    num_frames = job.num_frames or len(made.pts)
+    fps = len(made.pts) / max(made.last.seconds, 1e-9)
+    video_bytes = key * max(num_frames / GOP_FRAMES, 1) + other * num_frames
+    return Planned(
+        source=job.source.path,
+        output=job.output,
+        source_size=(job.source.video.width, job.source.video.height),
+        size=job.size,
+        num_frames=job.num_frames,
+        codec=job.choice.codec,
+        container=job.choice.container,
+        network=upscaler.reason,
+        notes=job.notes,
+        dropped=tuple(str(stream) for stream in job.dropped),
+        seconds=num_frames / fps,
+        fps=fps,
+        bytes=video_bytes + _other_bytes(job),
+        num_tried=len(made.pts),
+    )
+
+
+def _packet_sizes(segment: Path) -> tuple[float, float]:
+    """Mean bytes of a keyframe and of any other frame."""
+    key: list[int] = []
+    other: list[int] = []
+    with open_input(segment) as container:
+        for packet in container.demux(video=0):
+            if packet.size:
+                (key if packet.is_keyframe else other).append(packet.size)
+    return sum(key) / max(len(key), 1), sum(other) / max(len(other), 1)
+
+
+def _other_bytes(job: Plan) -> float:
+    """What the copied streams will take: the source less its picture stream, where the source says how large that is."""
+    video = job.source.video
+    if video.bits_per_second is None or video.duration is None:
+        return 0.0
+    return max(job.source.size - video.bits_per_second * float(video.duration) / 8, 0.0)

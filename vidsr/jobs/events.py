@@ -1,0 +1,90 @@
+"""What jobs report while they run. The command line shows these, or prints them as NDJSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidsr.pipeline import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A job begins. Sizes are (width, height) in pixels; `num_frames` is an estimate."""
+
+    source: Path
+    output: Path
+    source_size: tuple[int, int]
+    size: tuple[int, int]
+    num_frames: int | None
+    codec: str
+    network: str  # model and backend with their reasons, for people
+    notes: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a job would do: `seconds` and `bytes` are extrapolated from `num_tried` frames that were really made."""
+
+    source: Path
+    output: Path
+    source_size: tuple[int, int]
+    size: tuple[int, int]
+    num_frames: int | None
+    codec: str
+    container: str
+    network: str
+    notes: tuple[str, ...]
+    dropped: tuple[str, ...]
+    seconds: float
+    fps: float
+    bytes: float
+    num_tried: int
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """A job has written one more frame."""
+
+    source: Path
+    progress: Progress
+    num_frames: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A job's output stands under its final name, verified."""
+
+    source: Path
+    output: Path
+    num_frames: int
+    seconds: float  # all of the job: opening, upscaling, joining, verifying
+    fps: float
+    busy: dict[str, float]
+    limit: str
+    bytes: int
+    kept: tuple[str, ...]
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Nothing to do: the output exists and is this job's."""
+
+    source: Path
+    output: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A job ended without an output."""
+
+    source: Path
+    error: str
+    exit_code: int
+
+
+Event = Planned | Started | Advanced | Done | Skipped | Failed

@@ -1,0 +1,115 @@
+"""What a user asks of a job, checked once."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from vidsr.errors import UsageError
+
+MAX_SCALE = 4.0
+_NAMED_SIZE = re.compile(r"(\d{3,4})p")
+_EXACT_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of `vidsr upscale` that decide what the output is. Times are in seconds from the first picture.
+
+    Raises:
+        UsageError: a value that no source could satisfy.
+    """
+
+    scale: float = 4.0
+    size: str | None = None  # "1080p": as large as fits 1920x1080; "1920x800": exactly that. Replaces `scale`
+    model: str = "auto"
+    backend: str = "auto"
+    precision: str = "auto"
+    device: int = 0
+    tile: int | Literal["auto", "off"] = "auto"
+    codec: str = "auto"
+    crf: int | None = None
+    preset: str | None = None
+    pix_fmt: str | None = None
+    container: str | None = None
+    start: Fraction | None = None
+    end: Fraction | None = None
+    deinterlace: Literal["auto", "off", "bwdif"] = "off"
+    square_pixels: bool = False
+    keep_going: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.scale) or not 1.0 <= self.scale <= MAX_SCALE:
+            raise UsageError(f"--scale must be from 1 to {MAX_SCALE:g}, not {self.scale:g}")
+        if self.size is not None:
+            _check_size(self.size)
+        if self.start is not None and self.start < 0:
+            raise UsageError(f"--start must not be negative, got {float(self.start):g}")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UsageError(f"--end must come after the start, got {float(self.end):g}")
+        if isinstance(self.tile, int) and self.tile < 32:
+            raise UsageError(f"--tile must be auto, off, or at least 32 pixels, not {self.tile}")
+        if self.crf is not None and not 0 <= self.crf <= 63:
+            raise UsageError(f"--crf must be from 0 to 63, not {self.crf}")
+        if self.device < 0:
+            raise UsageError(f"--device must not be negative, got {self.device}")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads must be at least 1, got {self.threads}")
+
+    @property
+    def label(self) -> str:
+        """Of the output's name: ``x4``, ``x2.5``, ``2160p`` or ``1920x800``."""
+        return self.size or f"x{self.scale:g}"
+
+    def target(self, width: int, height: int) -> tuple[Fraction, Fraction]:
+        """The exact size, before rounding, that a picture of `width` x `height` pixels is asked to become.
+
+        Raises:
+            UsageError: `size` asks for less than the source has, or for more than four times of it.
+        """
+        if self.size is None:
+            scale = Fraction(self.scale).limit_denominator(1000)
+            return width * scale, height * scale
+        if named := _NAMED_SIZE.fullmatch(self.size):
+            short = int(named[1])
+            box = (Fraction(short * 16, 9), Fraction(short))
+            scale = min(box[0] / max(width, height), box[1] / min(width, height))
+            target = (width * scale, height * scale)
+        else:
+            wide, high = self.size.split("x")
+            target = (Fraction(int(wide)), Fraction(int(high)))
+        low, high_ = min(target[0] / width, target[1] / height), max(target[0] / width, target[1] / height)
+        if low < 1 or high_ > Fraction(MAX_SCALE):
+            raise UsageError(
+                f"--size {self.size} is {float(low if low < 1 else high_):.2f} times the source's {width}x{height}; "
+                f"it must be from 1 to {MAX_SCALE:g} times"
+            )
+        return target
+
+
+def _check_size(size: str) -> None:
+    exact = _EXACT_SIZE.fullmatch(size)
+    if not _NAMED_SIZE.fullmatch(size) and not exact:
+        raise UsageError(f"--size must look like 1080p or 1920x800, not {size!r}")
+    if exact and min(int(exact[1]), int(exact[2])) < 2:
+        raise UsageError(f"--size must be at least 2x2, not {size}")
+
+
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)")
+
+
+def parse_time(text: str) -> Fraction:
+    """Seconds of ``90``, ``1:30``, ``0:01:30.5``.
+
+    Raises:
+        UsageError: not a time, or a negative one.
+    """
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"a time looks like 90, 1:30 or 0:01:30.5, not {text!r}")
+    hours, minutes, seconds = match.groups()
+    return Fraction(seconds) + 60 * int(minutes or 0) + 3600 * int(hours or 0)

@@ -1,0 +1,164 @@
+"""What the samples of a stream mean: its tags, and what players assume where tags are missing. See ITU-T H.273."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from vidsr.errors import MediaError
+from vidsr.frame import Colour, Matrix, PixelFormat, Siting
+
+UNSPECIFIED = 2
+FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
+HD_LINES = 720  # from this height on, players take an untagged picture for BT.709
+
+_MATRIX_OF_PRIMARIES = {
+    1: Matrix.BT709,
+    4: Matrix.FCC,
+    5: Matrix.BT470BG,
+    6: Matrix.SMPTE170M,
+    7: Matrix.SMPTE240M,
+    9: Matrix.BT2020_NCL,
+}
+_PRIMARIES = {
+    Matrix.BT470BG: 5,
+    Matrix.SMPTE170M: 6,
+    Matrix.FCC: 4,
+    Matrix.SMPTE240M: 7,
+    Matrix.BT2020_NCL: 9,
+    Matrix.BT2020_CL: 9,
+}
+_TRANSFER = {
+    Matrix.RGB: 13,
+    Matrix.BT470BG: 6,
+    Matrix.SMPTE170M: 6,
+    Matrix.FCC: 4,
+    Matrix.SMPTE240M: 7,
+    Matrix.BT2020_NCL: 14,
+    Matrix.BT2020_CL: 14,
+}
+_CHROMA_DERIVED = 12  # H.273 MatrixCoefficients: non-constant luminance, from the primaries
+_OTHER_MATRICES = {
+    11: "Y'D'zD'x",
+    13: "chromaticity-derived",
+    14: "ICtCp",
+    15: "IPT-C2",
+    16: "YCgCo-Re",
+    17: "YCgCo-Ro",
+}
+
+_H26X_SITINGS: tuple[Siting, ...] = ("left", "center", "topleft", "top", "bottomleft", "bottom")
+_AV1_SITINGS: dict[int, Siting] = {1: "left", 2: "topleft"}
+_CODEC_SITINGS: dict[str, Siting] = {
+    **dict.fromkeys(("mpeg1video", "mjpeg", "h261", "h263", "flv1", "theora"), "center"),
+    "dvvideo": "topleft",
+}
+_TRACED = re.compile(r"(chroma_sample_loc_type_top_field|chroma_sample_position)\s.*=\s*(\d+)")
+_TRACE_LOCK = threading.Lock()  # FFmpeg's log level and PyAV's capture of it belong to the whole process
+
+
+def resolve(frame: av.VideoFrame, stream: VideoStream, siting: Siting, name: str) -> tuple[Colour, bool]:
+    """The colour of `frame` and whether its matrix was tagged; `name` is the file, for errors.
+
+    Untagged: RGB for RGB formats; else the matrix of the tagged primaries; else BT.601 below 720 lines (625-line
+    constants for 576 and 288 lines) and BT.709 from there. Primaries and transfer follow the matrix. An
+    unspecified range is limited for YUV, full for RGB and grey.
+
+    Raises:
+        MediaError: the matrix is one that vidsr cannot convert (ICtCp and rarer ones).
+    """
+    context = stream.codec_context
+    fmt = frame.format
+    grey = len(fmt.components) <= 2 and not fmt.has_palette
+    rgb = fmt.is_rgb or fmt.has_palette or fmt.name.startswith("xyz")
+    primaries = _first(frame.color_primaries, context.color_primaries)
+    tagged = _first(frame.colorspace, context.colorspace)
+    matrix = Matrix.RGB if rgb else _matrix(tagged, primaries, name)
+    known = matrix is not Matrix.UNSPECIFIED
+    if not known:
+        matrix = _MATRIX_OF_PRIMARIES.get(primaries) or _by_height(frame.height)
+    value_range = frame.color_range or context.color_range
+    colour = Colour(
+        matrix=matrix,
+        primaries=primaries if primaries != UNSPECIFIED else _PRIMARIES.get(matrix, 1),
+        transfer=_tag(_first(frame.color_trc, context.color_trc), _TRANSFER.get(matrix, 1)),
+        full_range=fmt.name.startswith("yuvj") or (value_range == FULL_RANGE if value_range else rgb or grey),
+        siting=siting,
+    )
+    return colour, known
+
+
+def _first(*tags: int) -> int:
+    """The first tag that says something (0 is reserved except for the matrix, which the caller handles)."""
+    return next((int(t) for t in tags if int(t) not in (UNSPECIFIED,)), UNSPECIFIED)
+
+
+def _tag(value: int, default: int) -> int:
+    return default if value in (0, UNSPECIFIED) else value
+
+
+def _by_height(height: int) -> Matrix:
+    if height >= HD_LINES:
+        return Matrix.BT709
+    return Matrix.BT470BG if height in (288, 576) else Matrix.SMPTE170M
+
+
+def _matrix(tag: int, primaries: int, name: str) -> Matrix:
+    """Of a YUV picture. The tag 0 (RGB) on one is a writer's slip for "nothing said"."""
+    if tag in (0, UNSPECIFIED, 3):
+        return Matrix.UNSPECIFIED
+    if tag == _CHROMA_DERIVED and primaries in _MATRIX_OF_PRIMARIES:
+        return _MATRIX_OF_PRIMARIES[primaries]
+    try:
+        return Matrix(tag)
+    except ValueError as error:
+        what = _OTHER_MATRICES.get(tag, f"number {tag}")
+        raise MediaError(
+            f"{name} has the colour matrix {what}, which vidsr cannot convert; convert it first."
+        ) from error
+
+
+def chroma_siting(container: InputContainer, stream: VideoStream, codec: str, fmt: PixelFormat) -> Siting:
+    """Where the chroma samples of `stream` stand; reads its first packets from where `container` is.
+
+    H.264, HEVC and AV1 say so in their headers, which PyAV does not expose: FFmpeg's ``trace_headers`` filter
+    prints them. Otherwise it is the rule of the codec: centred for JPEG and MPEG-1 and their kin, else left.
+    """
+    default = _CODEC_SITINGS.get(codec, "left")
+    if codec not in ("h264", "hevc", "av1") or fmt.model != "yuv" or fmt.chroma_shift == (0, 0):
+        return default
+    for line in _header_lines(container, stream):
+        if found := _TRACED.search(line):
+            value = int(found[2])
+            if found[1] == "chroma_sample_position":
+                return _AV1_SITINGS.get(value, default)
+            return _H26X_SITINGS[value] if value < len(_H26X_SITINGS) else default
+    return default
+
+
+def _header_lines(container: InputContainer, stream: VideoStream) -> list[str]:
+    """What ``trace_headers`` says of the codec's extra data and of the packets up to the first keyframe."""
+    with _TRACE_LOCK:
+        level = av.logging.get_level()
+        av.logging.set_level(av.logging.INFO)
+        try:
+            with av.logging.Capture(local=False) as logs:
+                _trace(container, stream)
+        finally:
+            av.logging.set_level(level)
+    return [message for _, name, message in logs if name == "trace_headers"]
+
+
+def _trace(container: InputContainer, stream: VideoStream) -> None:
+    try:
+        headers = av.BitStreamFilterContext("trace_headers", stream)
+        for count, packet in enumerate(container.demux(stream)):
+            headers.filter(packet)
+            if packet.is_keyframe or count == 32:
+                return
+    except av.FFmpegError:
+        return  # a damaged start: what was printed before it still counts

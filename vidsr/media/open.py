@@ -1,0 +1,92 @@
+"""The one way in: opens an input so that a hostile file cannot reach other files or exhaust the memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Stream
+
+from vidsr.errors import MediaError
+
+MAX_PIXELS = 16384 * 8192  # of one picture; a 16K frame fits, a header that claims 65535x65535 does not
+
+# Demuxers that may open a source. A playlist (hls, concat, dash, sdp, image2) could name any other local
+# file, and a protocol whitelist does not stop that. Sound-only formats and raw VVC are here for their sentence.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,live_flv,asf,asf_o,wtv,mxf,mxf_d10,gxf,"
+    "dv,ogg,rm,nut,ivf,gif,apng,h261,h263,h264,hevc,m4v,vc1,vc1test,av1,obu,dirac,vvc,yuv4mpegpipe,mjpeg,"
+    "wav,mp3,flac,aac,ac3,eac3,aiff"
+)
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp")
+
+
+def open_input(path: Path, **options: str) -> InputContainer:
+    """Open the media file `path` for reading; `options` go to the demuxer and override the safe defaults.
+
+    Odd bytes in metadata are replaced, never an error.
+
+    Raises:
+        MediaError: the file is missing, a folder, empty, cut off, or not a video; one sentence says which.
+    """
+    _check_file(path)
+    safe = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(MAX_PIXELS)}
+    try:
+        return av.open(_local_name(path), "r", options=safe | options, metadata_errors="replace")
+    except av.PermissionError as error:
+        raise MediaError(f"{path} cannot be read: permission denied; check the rights of the file.") from error
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(_why_refused(path, error)) from error
+
+
+def limit_pixels(stream: Stream) -> None:
+    """Let the decoder of `stream` refuse pictures above `MAX_PIXELS`; call it before the first packet is decoded.
+
+    The same option on the container covers only what FFmpeg decodes while opening.
+    """
+    if stream.codec_context is not None and not stream.codec_context.is_open:
+        stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MAX_PIXELS)}
+
+
+def _local_name(path: Path) -> str:
+    """Absolute, so that a file called ``concat:a|b`` or ``http:x`` is never taken for a protocol."""
+    return str(path.absolute())
+
+
+def _check_file(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise MediaError(f"{path} does not exist; check the name.") from error
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder, not a video; name a file in it.")
+    if path.is_file() and size == 0:
+        raise MediaError(f"{path} is empty (0 bytes); copy or download it again.")
+
+
+def _why_refused(path: Path, error: Exception) -> str:
+    """One sentence for a file that FFmpeg would not open, from its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as why:
+        return f"{path} cannot be read: {why.strerror or why}."
+    if head.startswith((b"#EXTM3U", b"ffconcat", b"v=0", b"<MPD")) or b"<MPD" in head[:512]:
+        return f"{path} is a playlist; name the video files that it lists instead."
+    if head[4:8] in _MP4_BOXES:
+        return f"{path} is cut off: its index (the moov box) is missing, so nothing can be read; copy it again."
+    if _is_text(head):
+        return f"{path} is a text file, not a video; check the name."
+    detail = "" if isinstance(error, av.InvalidDataError) else f" ({error})"
+    return f"{path} is not a video that vidsr can read{detail}; if it should be one, it is damaged."
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head.decode("utf-8", errors="strict" if len(head) < 4096 else "ignore")
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(c.isprintable() or c.isspace() for c in text)
