@@ -18,7 +18,6 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -175,11 +174,11 @@ def _describe(stream: Stream, language: str | None, title: str | None, dispositi
     stream.disposition = Disposition(dispositions)
 
 
-def _add_picture(out: OutputContainer, picture: Picture) -> VideoStream:
+def _add_picture(out: OutputContainer, picture: Picture) -> Any:
     options = dict(picture.options)
     if picture.codec == "libx264":
         options = {"crf": "18", "preset": "ultrafast", "bf": str(picture.bframes), **options}
-    stream: VideoStream = out.add_stream(picture.codec, rate=picture.rate, options=options)
+    stream: Any = out.add_stream(picture.codec, rate=picture.rate, options=options)
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = picture.width, picture.height, picture.pix_fmt
     stream.time_base = context.time_base = picture.times()[0]
@@ -232,12 +231,13 @@ def numbered_frame(
         fmt, planar = (PixelFormat("rgb"), "gbrp") if rgb else (PixelFormat(chroma_shift=(1, 1)), "yuv420p")
     frame = av.VideoFrame(width, height, pix_fmt if planar == pix_fmt.replace("yuvj", "yuv") else planar)
     for plane, values in zip(frame.planes, (draw or draw_number)(number, fmt, width, height), strict=True):
-        rows = np.frombuffer(plane, values.dtype).reshape(values.shape[0], -1)
+        buffer: Any = plane
+        rows = np.frombuffer(buffer, values.dtype).reshape(values.shape[0], -1)
         rows[:, : values.shape[1]] = values
     return frame if frame.format.name == pix_fmt else frame.reformat(format=pix_fmt)
 
 
-def _encode_picture(out: OutputContainer, stream: VideoStream, picture: Picture) -> None:
+def _encode_picture(out: OutputContainer, stream: Any, picture: Picture) -> None:
     for frame in frames_of(picture):
         out.mux(stream.encode(frame))
     out.mux(stream.encode(None))

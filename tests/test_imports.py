@@ -18,7 +18,7 @@ def module_name(path: Path) -> str:
 
 
 def imports(path: Path, *, lazy: bool) -> set[str]:
-    """Names of the modules that `path` imports: on import, or (`lazy`) inside functions as well. Never type-only ones."""
+    """Names of the modules that `path` imports: on import, or (`lazy`) in functions as well; never type-only ones."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:

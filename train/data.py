@@ -13,7 +13,7 @@ from filelock import FileLock
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from train.resample import MARGIN, downscale, round_to_8_bit
+from train.resample import MARGIN, downscale
 from vidsr.errors import MediaError
 
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -152,7 +152,7 @@ def batches(bank: Bank, batch: int, patch: int, scale: int, random: torch.Genera
     """
     while True:
         hr = crops(bank, batch, crop_size(patch, scale), random).permute(0, 3, 1, 2).float().div(255)
-        lr = round_to_8_bit(downscale(hr, scale))
+        lr = downscale(hr, scale)
         edge = MARGIN * scale
         yield (
             lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(),

@@ -180,7 +180,9 @@ class Trainer:
             raise ModelError(f"The loss became NaN before step {run.step}; lower the recipe's rate and use --resume.")
         row: dict[str, Any] = dict(zip(COLUMNS, (run.step, loss, run.rate(), 1 / seconds_per_step), strict=True))
         left = (run.last_step - run.step) * seconds_per_step
-        text = f"step {run.step}/{run.last_step}  loss {loss:.5f}  {1 / seconds_per_step:.2f} steps/s  left {_clock(left)}"
+        text = (
+            f"step {run.step}/{run.last_step}  loss {loss:.5f}  {1 / seconds_per_step:.2f} steps/s  left {_clock(left)}"
+        )
         if run.step % run.recipe.evaluate_every == 0 or run.step == run.last_step:
             scale = run.recipe.generator.scale
             scores = {name: psnr_y(run.ema, pairs, scale) for name, pairs in self.benchmarks.items()}
@@ -248,9 +250,7 @@ def _signals(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def start(
-    recipe: Recipe, out: Path, device: torch.device, *, resume: bool = False, anneal: int | None = None
-) -> Run:
+def start(recipe: Recipe, out: Path, device: torch.device, *, resume: bool = False, anneal: int | None = None) -> Run:
     """A new run in `out`, one that goes on from its newest checkpoint, or an anneal of its newest stable checkpoint.
 
     Raises:
@@ -285,6 +285,22 @@ def _start_anneal(
     run = Run(recipe, device, Anneal(saved.state["step"], steps))
     run.thaw(saved)
     return run
+
+
+def initialise(run: Run, saved: checkpoint.Checkpoint) -> None:
+    """Begin a new run with the averaged weights of another one, wherever name and shape are the same.
+
+    Raises:
+        ModelError: nothing fits.
+    """
+    own = run.model.state_dict()
+    weights = _below(saved.tensors, "ema.")
+    fitting = {name: weights[name] for name in own if name in weights and weights[name].shape == own[name].shape}
+    if not fitting:
+        raise ModelError(f"No weight of {saved.state['recipe']['name']} fits into {run.recipe.name}; leave out --init.")
+    run.model.load_state_dict(own | fitting)
+    run.ema.load_state_dict(run.model.state_dict())
+    log.info("%s: %d of %d weights from another run", run.recipe.name, len(fitting), len(own))
 
 
 def note(out: Path, values: dict[str, Any]) -> None:

@@ -26,7 +26,9 @@ def quick(output: Path, spec: VideoSpec, pts: Sequence[int], *, shift: Fraction,
     with open_input(output) as container_:
         stream = next((s for s in container_.streams.video if s.width == spec.width and s.height == spec.height), None)
         if stream is None:
-            raise VerifyError(f"{output}: the finished file holds no {spec.width}x{spec.height} picture stream; please report this")
+            raise VerifyError(
+                f"{output}: the finished file holds no {spec.width}x{spec.height} picture stream; please report this"
+            )
         packets = [p for p in container_.demux(stream) if p.pts is not None]
         found = sorted(p.pts * p.time_base for p in packets if p.pts is not None)
     tolerance = Fraction(1, 2000) if container in MILLISECOND_CONTAINERS else Fraction(0)
@@ -36,12 +38,13 @@ def quick(output: Path, spec: VideoSpec, pts: Sequence[int], *, shift: Fraction,
 
 def _compare_times(output: Path, found: Sequence[Fraction], expected: Sequence[Fraction], tolerance: Fraction) -> None:
     if len(found) != len(expected):
-        raise VerifyError(f"{output}: {len(expected)} frames were written, {len(found)} are in the finished file; please report this")
+        raise VerifyError(
+            f"{output}: {len(expected)} frames were written, {len(found)} are in the finished file; please report this"
+        )
     for number, (got, want) in enumerate(zip(found, sorted(expected), strict=True)):
         if abs(got - want) > tolerance:
-            raise VerifyError(
-                f"{output}: frame {number} stands at {float(got):.6f} s instead of {float(want):.6f} s; please report this"
-            )
+            times = f"{float(got):.6f} s instead of {float(want):.6f} s"
+            raise VerifyError(f"{output}: frame {number} stands at {times}; please report this")
 
 
 def _decode_ends(output: Path, index: int) -> None:

@@ -12,14 +12,24 @@ from typing import Annotated
 import typer
 
 PACKAGES = ("torch", "av", "openvino", "torch-tensorrt", "torch-tensorrt-rtx", "numpy", "pillow", "typer", "rich")
-ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1", "prores_ks", "h264_nvenc", "hevc_nvenc", "av1_nvenc")
+ENCODERS = (
+    "libx264",
+    "libx265",
+    "libsvtav1",
+    "libvpx-vp9",
+    "ffv1",
+    "prores_ks",
+    "h264_nvenc",
+    "hevc_nvenc",
+    "av1_nvenc",
+)
 
 
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
 ) -> None:
     """Check the runtimes, encoders and models that vidsr can use here, and say what would make it faster."""
-    facts = {name: value for name, value in _facts()}
+    facts = dict(_facts())
     if json:
         from vidsr.cli.data import print_json
 
@@ -35,7 +45,10 @@ def _facts() -> Iterator[tuple[str, str]]:
 
     yield "vidsr", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
-    yield "cpu", f"{_cpu_name()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    yield (
+        "cpu",
+        f"{_cpu_name()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
+    )
     for package in PACKAGES:
         yield package, _version(package)
     yield "gpu", _gpu()
@@ -74,10 +87,8 @@ def _gpu() -> str:
 
     if not torch.cuda.is_available():
         return "none that torch can use"
-    return ", ".join(
-        f"{index}: {torch.cuda.get_device_name(index)} ({torch.cuda.get_device_properties(index).total_memory >> 20} MiB)"
-        for index in range(torch.cuda.device_count())
-    )
+    properties = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return ", ".join(f"{k}: {gpu.name} ({gpu.total_memory >> 20} MiB)" for k, gpu in enumerate(properties))
 
 
 def _cpu_precision() -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from vidsr.frame import Colour
     from vidsr.media.probe import MediaInfo
 
 
@@ -37,7 +38,7 @@ def _lines(info: MediaInfo) -> list[str]:
         f"picture  {video.codec} {video.width}x{video.height} {video.pix_fmt}"
         + (f", {float(video.rate):.3f} fps" if video.rate else "")
         + (f", about {video.num_frames} frames" if video.num_frames else ""),
-        f"colour   {colour.matrix.name.lower()}, {'full' if colour.full_range else 'limited'} range, chroma {colour.siting}"
+        f"colour   {colour.matrix.name.lower()}, {_range(colour)} range, chroma {colour.siting}"
         + ("" if video.colour_tagged else " (untagged: assumed from the height)"),
     ]
     if video.sample_aspect != 1:
@@ -55,6 +56,10 @@ def _lines(info: MediaInfo) -> list[str]:
         lines.append(f"chapters {info.num_chapters}")
     lines.extend(f"tag      {key}: {value}" for key, value in info.metadata.items())
     return [_printable(line) for line in lines]
+
+
+def _range(colour: Colour) -> str:
+    return "full" if colour.full_range else "limited"
 
 
 def _printable(line: str) -> str:

@@ -116,7 +116,9 @@ class LogShow(Show):
         self._shown, self._warned = time.monotonic(), False
         frames = f", {event.num_frames} frames" if event.num_frames else ""
         self.console.print(f"{event.source} -> {event.output}")
-        self.console.print(f"  {_size(event.source_size)} -> {_size(event.size)}{frames}, {event.codec}; {event.network}")
+        self.console.print(
+            f"  {_size(event.source_size)} -> {_size(event.size)}{frames}, {event.codec}; {event.network}"
+        )
         self._details(event)
 
     def advanced(self, event: Advanced) -> None:
@@ -128,10 +130,9 @@ class LogShow(Show):
 
     def done(self, event: Done) -> None:
         """Frames, time, size and the limiting stage."""
-        self.console.print(
-            f"{event.output}: {event.num_frames} frames in {_span(event.seconds)} ({event.fps:.2f} fps), {_bytes(event.bytes)}"
-            + (f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if event.limit else "")
-        )
+        text = f"{event.output}: {event.num_frames} frames in {_span(event.seconds)} ({event.fps:.2f} fps)"
+        limit = f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if event.limit else ""
+        self.console.print(f"{text}, {_bytes(event.bytes)}{limit}")
         if self._verbose:
             for stream in event.kept:
                 self.console.print(f"  copied: {stream}")
@@ -161,8 +162,8 @@ class LogShow(Show):
             return
         self._warned = True
         self.console.print(
-            f"  this takes about {_span(left)} more at {event.progress.fps:.2f} fps; faster: an NVIDIA GPU, a smaller model "
-            "(vidsr models), a smaller --scale or --size; --start and --end try a part"
+            f"  this takes about {_span(left)} more at {event.progress.fps:.2f} fps; faster: an NVIDIA GPU, "
+            "a smaller model (vidsr models), a smaller --scale or --size; --start and --end try a part"
         )
 
 

@@ -28,30 +28,44 @@ Examples:
 def upscale(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Videos, images, folders or globs.")],
     output: Annotated[
-        str | None, typer.Option("-o", "--output", help="Output file, or folder (ends in / or exists). Default: beside the source.")
+        str | None,
+        typer.Option(
+            "-o", "--output", help="Output file, or folder (ends in / or exists). Default: beside the source."
+        ),
     ] = None,
     scale: Annotated[float, typer.Option(help="How many times as wide and high: any number from 1 to 4.")] = 4.0,
     size: Annotated[
-        str | None, typer.Option(help="1080p, 2160p: as large as fits that frame. 1920x800: exactly that. Replaces --scale.")
+        str | None,
+        typer.Option(help="1080p, 2160p: as large as fits that frame. 1920x800: exactly that. Replaces --scale."),
     ] = None,
     model: Annotated[str, typer.Option(help="A name from `vidsr models`, or a .safetensors file.")] = "auto",
     backend: Annotated[str, typer.Option(help="auto, cpu, openvino or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
     device: Annotated[int, typer.Option(help="Which GPU, counted from 0.")] = 0,
-    codec: Annotated[str, typer.Option(help="auto, h264, hevc, av1, vp9, ffv1, prores, or an FFmpeg encoder.")] = "auto",
+    codec: Annotated[
+        str, typer.Option(help="auto, h264, hevc, av1, vp9, ffv1, prores, or an FFmpeg encoder.")
+    ] = "auto",
     crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger. Default: 17 for H.264.")] = None,
     preset: Annotated[str | None, typer.Option(help="The encoder's own speed preset.")] = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format of the output. Default: the source's.")] = None,
     container: Annotated[str | None, typer.Option(help="mp4, mov, mkv, webm, ts. Default: the source's.")] = None,
     start: Annotated[str | None, typer.Option(help="Begin at this time: 90, 1:30 or 0:01:30.5.")] = None,
     end: Annotated[str | None, typer.Option(help="End before this time.")] = None,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into the folders of a folder, too.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into the folders of a folder, too.")
+    ] = False,
     tile: Annotated[str, typer.Option(help="auto, off, or the side of a tile in source pixels.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Of the software encoder and of a CPU backend.")] = None,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Of a damaged file, upscale what decodes.")] = False,
-    deinterlace: Annotated[str, typer.Option(help="auto (where the source is marked interlaced), off or bwdif.")] = "off",
-    square_pixels: Annotated[bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Try a few frames; say what it would be, and how long.")] = False,
+    deinterlace: Annotated[
+        str, typer.Option(help="auto (where the source is marked interlaced), off or bwdif.")
+    ] = "off",
+    square_pixels: Annotated[
+        bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try a few frames; say what it would be, and how long.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Events as JSON, one a line, on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Every stream that is copied, too.")] = False,
@@ -59,7 +73,8 @@ def upscale(
 ) -> None:
     """Upscale videos and images; sound, subtitles and everything else is copied."""
     from vidsr.cli.show import shower
-    from vidsr.jobs import batch, dry_run as dry
+    from vidsr.jobs import batch
+    from vidsr.jobs import dry_run as dry
     from vidsr.jobs import inputs as files
     from vidsr.jobs.options import parse_time
 

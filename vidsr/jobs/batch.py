@@ -1,4 +1,4 @@
-"""Many inputs, one path: each is planned, skipped if done, run, and reported; one that fails does not stop the others."""
+"""Many inputs, one path: each is planned, skipped if done, run, reported; one that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def run_batch(
     with Networks(options) as networks:
         for item in inputs:
             try:
-                event = _run_one(item, target, options, networks, taken, overwrite, on_event)
+                event = run_one(item, target, options, networks, taken, overwrite, on_event)
             except VidsrError as error:
                 event = Failed(item.path, str(error), error.exit_code)
             if event is None:
@@ -89,7 +89,7 @@ def run_batch(
     return report
 
 
-def _run_one(
+def run_one(
     item: Input,
     target: Target,
     options: Options,
@@ -98,7 +98,11 @@ def _run_one(
     overwrite: bool,
     on_event: Callable[[Event], None],
 ) -> Done | Skipped | None:
-    """None: one of our own outputs, met in a folder, which is not a source."""
+    """Plan and run the job of `item`; None for one of our own outputs that was met in a folder, which is not a source.
+
+    Raises:
+        VidsrError: the job could not be planned, or failed.
+    """
     if is_image(item.path):
         return images.run(item, target, options, networks.get, taken, overwrite, on_event)
     info = probe(item.path)

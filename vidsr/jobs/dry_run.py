@@ -23,7 +23,6 @@ from vidsr.upscaler import Upscaler
 
 TRY_FRAMES = 24
 TRY_SECONDS = 6.0
-GOP_FRAMES = 250  # between keyframes, by the encoders' defaults
 
 
 def run_batch(
@@ -75,7 +74,8 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         key, other = _packet_sizes(segment)
     num_frames = job.num_frames or len(made.pts)
     fps = len(made.pts) / max(made.last.seconds, 1e-9)
-    video_bytes = key * max(num_frames / GOP_FRAMES, 1) + other * num_frames
+    keyframes = max(num_frames / float((job.spec.rate or 25) * Fraction(job.spec.keyframe_seconds)), 1)
+    video_bytes = key * keyframes + other * (num_frames - keyframes)
     return Planned(
         source=job.source.path,
         output=job.output,
@@ -106,7 +106,7 @@ def _packet_sizes(segment: Path) -> tuple[float, float]:
 
 
 def _other_bytes(job: Plan) -> float:
-    """What the copied streams will take: the source less its picture stream, where the source says how large that is."""
+    """What the copied streams take: the source less its picture stream, where the source says how large that is."""
     video = job.source.video
     if video.bits_per_second is None or video.duration is None:
         return 0.0

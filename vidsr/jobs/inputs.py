@@ -24,7 +24,7 @@ class Input:
 
 
 def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[Input], list[tuple[Path, VidsrError]]]:
-    """The sources that `arguments` (files, folders, globs) mean, each once and in order, and what could not be found."""
+    """The sources that `arguments` (files, folders, globs) mean, each once, in order; and what could not be found."""
     found: dict[Path, Input] = {}
     missing: list[tuple[Path, VidsrError]] = []
     for argument in arguments:

@@ -65,7 +65,7 @@ class Options:
         """Of the output's name: ``x4``, ``x2.5``, ``2160p`` or ``1920x800``."""
         return self.size or f"x{self.scale:g}"
 
-    def target(self, width: int, height: int) -> tuple[Fraction, Fraction]:
+    def target(self, width: Fraction, height: Fraction) -> tuple[Fraction, Fraction]:
         """The exact size, before rounding, that a picture of `width` x `height` pixels is asked to become.
 
         Raises:
@@ -82,11 +82,11 @@ class Options:
         else:
             wide, high = self.size.split("x")
             target = (Fraction(int(wide)), Fraction(int(high)))
-        low, high_ = min(target[0] / width, target[1] / height), max(target[0] / width, target[1] / height)
-        if low < 1 or high_ > Fraction(MAX_SCALE):
+        least, most = sorted((target[0] / width, target[1] / height))
+        if least < 1 or most > Fraction(MAX_SCALE):
             raise UsageError(
-                f"--size {self.size} is {float(low if low < 1 else high_):.2f} times the source's {width}x{height}; "
-                f"it must be from 1 to {MAX_SCALE:g} times"
+                f"--size {self.size} is {float(least if least < 1 else most):.2f} times the source's "
+                f"{float(width):g}x{float(height):g}; it must be from 1 to {MAX_SCALE:g} times"
             )
         return target
 

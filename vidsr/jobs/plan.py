@@ -16,9 +16,7 @@ from vidsr.jobs.options import Options
 from vidsr.media import codecs
 from vidsr.media.probe import MediaInfo, probe
 from vidsr.media.remux import Dropped, Kept, plan_streams
-from vidsr.media.writer import VideoSpec
-
-DEFAULT_THREADS = 2  # of the software encoders: their bytes depend on it, so it never follows the machine
+from vidsr.media.writer import VideoSpec, make_spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +91,22 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     """
     info = info or probe(source.path)
     _check_interval(info, options)
-    if target.file is not None and options.container is not None:
-        _check_suffix(target.file, options.container)
-    container = options.container or (target.file.suffix.lower().lstrip(".") if target.file else None)
     width, height, aspect, notes = _geometry(info, options)
     choice = codecs.choose(
         info,
-        width=width,
-        height=height,
+        width=_rounded(width, 2),
+        height=_rounded(height, 2),
         bits=info.video.format.bits,
-        container=container,
+        container=options.container,
         codec=options.codec,
         pix_fmt=options.pix_fmt,
+        out_suffix=target.file.suffix if target.file and not options.container else None,
         crf=options.crf,
         preset=options.preset,
     )
-    even = tuple(1 << shift for shift in choice.format.chroma_shift)
-    width, height = (max(round(side / step) * step, step) for side, step in zip((width, height), even, strict=True))
-    output = target.path(source, options.label, codecs.suffix(choice.container))
+    shift = choice.pix_fmt.chroma_shift
+    width, height = _rounded(width, 1 << shift[0]), _rounded(height, 1 << shift[1])
+    output = target.path(source, options.label, f".{choice.container}")
     if output.resolve() == info.path.resolve():
         raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
     kept, dropped = plan_streams(info.path, choice.container)
@@ -119,7 +115,10 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         output=output,
         options=options,
         choice=choice,
-        spec=_spec(info, choice, width, height, aspect, options),
+        spec=replace(
+            make_spec(info, choice, width=width, height=height, threads=options.threads or codecs.DEFAULT_THREADS),
+            sample_aspect=aspect,
+        ),
         kept=tuple(kept),
         dropped=tuple(dropped),
         notes=(*choice.notes, *notes),
@@ -130,61 +129,28 @@ def _check_interval(info: MediaInfo, options: Options) -> None:
     duration = info.video.duration
     if options.start is not None and duration is not None and options.start >= duration:
         raise MediaError(
-            f"{info.path}: --start {float(options.start):g} s lies behind the end of the video ({float(duration):.2f} s)"
+            f"{info.path}: --start {float(options.start):g} lies behind the end of the video, {float(duration):.2f} s"
         )
 
 
-def _check_suffix(file: Path, container: str) -> None:
-    suffix = file.suffix.lower().lstrip(".")
-    if suffix != container:
-        raise OutputError(f"{file}: its name says {suffix}, --container says {container}; make them agree")
+def _geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fraction, tuple[str, ...]]:
+    """(width, height, sample aspect, notes) of the output, not yet rounded.
 
-
-def _geometry(info: MediaInfo, options: Options) -> tuple[int, int, Fraction, tuple[str, ...]]:
-    """(width, height, sample aspect, notes) of the output, not yet rounded for chroma.
-
-    An exact size that changes the shape keeps the displayed shape by its sample aspect; rounding to whole pixels does not
-    count as a change.
+    An exact size that changes the shape keeps the displayed shape by its sample aspect; rounding to whole pixels does
+    not count as a change.
     """
     video = info.video
-    aspect = video.sample_aspect
-    width, height = video.width, video.height
-    if options.square_pixels and aspect != 1:
-        wide = width * aspect
-        width, height, aspect = (round(wide), height, Fraction(1)) if aspect > 1 else (width, round(height / aspect), aspect)
-    wide_target, high_target = options.target(width, height)
+    width, height, aspect = Fraction(video.width), Fraction(video.height), video.sample_aspect
     if options.square_pixels:
-        return max(round(wide_target), 1), max(round(high_target), 1), Fraction(1), ()
-    stretch = (wide_target / high_target) / Fraction(video.width, video.height)
+        width, height, aspect = width * max(aspect, Fraction(1)), height / min(aspect, Fraction(1)), Fraction(1)
+    wide, high = options.target(width, height)
+    stretch = (wide / high) / (width / height)
     notes: tuple[str, ...] = ()
     if abs(stretch - 1) > Fraction(1, 100):
         aspect = (aspect / stretch).limit_denominator(255)
-        notes = (f"the size changes the pixels' shape: sample aspect {aspect.numerator}:{aspect.denominator} keeps the picture's",)
-    return max(round(wide_target), 1), max(round(high_target), 1), aspect, notes
+        notes = (f"the pixels become {aspect.numerator}:{aspect.denominator}, so that the picture keeps its shape",)
+    return wide, high, aspect, notes
 
 
-def _spec(
-    info: MediaInfo, choice: codecs.Choice, width: int, height: int, aspect: Fraction, options: Options
-) -> VideoSpec:
-    video = info.video
-    return VideoSpec(
-        encoder=choice.encoder,
-        format=choice.format,
-        colour=choice.colour,
-        width=width,
-        height=height,
-        time_base=video.time_base,
-        rate=video.rate,
-        sample_aspect=aspect,
-        display_matrix=video.display_matrix,
-        crf=choice.crf,
-        preset=choice.preset,
-        threads=options.threads or DEFAULT_THREADS,
-        mastering_display=video.mastering_display,
-        light_level=video.light_level,
-    )
-
-
-def with_output(job: Plan, output: Path) -> Plan:
-    """The same job, written to another file."""
-    return replace(job, output=output)
+def _rounded(side: Fraction, step: int) -> int:
+    return max(round(side / step) * step, step)

@@ -21,8 +21,8 @@ from vidsr.errors import MediaError, OutputError
 from vidsr.frame import Frame
 from vidsr.jobs.events import Advanced, Done, Event
 from vidsr.jobs.plan import Plan
-from vidsr.media import codecs, remux
-from vidsr.media.reader import Reader
+from vidsr.media import remux
+from vidsr.media.reader import Reader, ReadReport
 from vidsr.media.writer import Writer
 from vidsr.upscaler import Upscaler
 
@@ -31,7 +31,7 @@ FINGERPRINT = "vidsr"  # the metadata key of a finished output
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment that was made: the pts of its frames, the pipeline's figures, and what there is to say of its source."""
+    """A segment that was made: the pts of its frames, the pipeline's figures, what there is to say of its source."""
 
     pts: array[int]
     last: pipeline.Progress
@@ -88,7 +88,7 @@ def run(plan: Plan, upscaler: Upscaler, fingerprint: str, on_event: Callable[[Ev
 
 def segment_suffix(plan: Plan) -> str:
     """Of a segment file: mp4 keeps all pts, mov does so for codecs that mp4 cannot hold."""
-    return f".{codecs.segment_container(plan.choice.encoder)}"
+    return f".{plan.choice.segment_container}"
 
 
 def make_segment(
@@ -104,7 +104,7 @@ def make_segment(
         VidsrError: any stage failed; `path` is gone.
     """
     pts = array("q")
-    writer = Writer(path, plan.spec, container=codecs.segment_container(plan.choice.encoder))
+    writer = Writer(path, plan.spec, container=plan.choice.segment_container)
 
     def write(frame: Frame) -> None:
         writer.write(frame)
@@ -119,15 +119,18 @@ def make_segment(
     except BaseException:
         writer.abort()
         raise
-    return Segment(pts, last, tuple(reader.report.notes()))
+    return Segment(pts, last, _source_notes(reader.report))
+
+
+def _source_notes(report: ReadReport) -> tuple[str, ...]:
+    damage = f"{report.num_corrupt} pictures were damaged and are shown as the decoder concealed them"
+    return (*report.notes, *report.errors, *([damage] if report.num_corrupt else []))
 
 
 def _reader(plan: Plan) -> Reader:
     options = plan.options
     wanted = options.deinterlace == "bwdif" or (options.deinterlace == "auto" and plan.source.video.interlaced)
-    return Reader(
-        plan.source, start=options.start, end=options.end, keep_going=options.keep_going, deinterlace=wanted
-    )
+    return Reader(plan.source, start=options.start, end=options.end, keep_going=options.keep_going, deinterlace=wanted)
 
 
 @contextmanager
@@ -141,12 +144,16 @@ def _work_folder(output: Path) -> Iterator[Path]:
             raise NotADirectoryError(f"{output.parent} is not a folder")
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error}); choose another folder with -o") from error
+        raise OutputError(
+            f"{output}: cannot be written ({error.strerror or error}); choose another folder with -o"
+        ) from error
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise OutputError(f"{output}: another vidsr is writing this output; wait for it, or choose another name") from error
+        raise OutputError(
+            f"{output}: another vidsr is writing this output; wait for it, or choose another name"
+        ) from error
     try:
         for left_over in folder.iterdir():
             if left_over.name != "lock":

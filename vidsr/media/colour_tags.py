@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
 
 import av
-from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
@@ -76,6 +76,7 @@ def resolve(frame: av.VideoFrame, stream: VideoStream, siting: Siting, name: str
     grey = len(fmt.components) <= 2 and not fmt.has_palette
     rgb = fmt.is_rgb or fmt.has_palette or fmt.name.startswith("xyz")
     primaries = _first(frame.color_primaries, context.color_primaries)
+    transfer = _first(frame.color_trc, context.color_trc)
     tagged = _first(frame.colorspace, context.colorspace)
     matrix = Matrix.RGB if rgb else _matrix(tagged, primaries, name)
     known = matrix is not Matrix.UNSPECIFIED
@@ -85,7 +86,7 @@ def resolve(frame: av.VideoFrame, stream: VideoStream, siting: Siting, name: str
     colour = Colour(
         matrix=matrix,
         primaries=primaries if primaries != UNSPECIFIED else _PRIMARIES.get(matrix, 1),
-        transfer=_tag(_first(frame.color_trc, context.color_trc), _TRANSFER.get(matrix, 1)),
+        transfer=transfer if transfer != UNSPECIFIED else _TRANSFER.get(matrix, 1),
         full_range=fmt.name.startswith("yuvj") or (value_range == FULL_RANGE if value_range else rgb or grey),
         siting=siting,
     )
@@ -93,12 +94,8 @@ def resolve(frame: av.VideoFrame, stream: VideoStream, siting: Siting, name: str
 
 
 def _first(*tags: int) -> int:
-    """The first tag that says something (0 is reserved except for the matrix, which the caller handles)."""
-    return next((int(t) for t in tags if int(t) not in (UNSPECIFIED,)), UNSPECIFIED)
-
-
-def _tag(value: int, default: int) -> int:
-    return default if value in (0, UNSPECIFIED) else value
+    """The first tag that says something; 0 and 3 are reserved (a matrix of 0, RGB, on YUV is a writer's slip)."""
+    return next((int(t) for t in tags if int(t) not in (0, UNSPECIFIED, 3)), UNSPECIFIED)
 
 
 def _by_height(height: int) -> Matrix:
@@ -108,9 +105,7 @@ def _by_height(height: int) -> Matrix:
 
 
 def _matrix(tag: int, primaries: int, name: str) -> Matrix:
-    """Of a YUV picture. The tag 0 (RGB) on one is a writer's slip for "nothing said"."""
-    if tag in (0, UNSPECIFIED, 3):
-        return Matrix.UNSPECIFIED
+    """Of a YUV or grey picture."""
     if tag == _CHROMA_DERIVED and primaries in _MATRIX_OF_PRIMARIES:
         return _MATRIX_OF_PRIMARIES[primaries]
     try:
@@ -122,16 +117,18 @@ def _matrix(tag: int, primaries: int, name: str) -> Matrix:
         ) from error
 
 
-def chroma_siting(container: InputContainer, stream: VideoStream, codec: str, fmt: PixelFormat) -> Siting:
-    """Where the chroma samples of `stream` stand; reads its first packets from where `container` is.
+def chroma_siting(
+    stream: VideoStream, packets: Sequence[av.Packet[VideoStream]], codec: str, fmt: PixelFormat
+) -> Siting:
+    """Where the chroma samples of `stream` stand, from its first `packets`.
 
     H.264, HEVC and AV1 say so in their headers, which PyAV does not expose: FFmpeg's ``trace_headers`` filter
-    prints them. Otherwise it is the rule of the codec: centred for JPEG and MPEG-1 and their kin, else left.
+    prints them. Otherwise it is the rule of the codec: centred for JPEG, MPEG-1 and their kin, else left.
     """
     default = _CODEC_SITINGS.get(codec, "left")
     if codec not in ("h264", "hevc", "av1") or fmt.model != "yuv" or fmt.chroma_shift == (0, 0):
         return default
-    for line in _header_lines(container, stream):
+    for line in _header_lines(stream, packets):
         if found := _TRACED.search(line):
             value = int(found[2])
             if found[1] == "chroma_sample_position":
@@ -140,25 +137,25 @@ def chroma_siting(container: InputContainer, stream: VideoStream, codec: str, fm
     return default
 
 
-def _header_lines(container: InputContainer, stream: VideoStream) -> list[str]:
+def _header_lines(stream: VideoStream, packets: Sequence[av.Packet[VideoStream]]) -> list[str]:
     """What ``trace_headers`` says of the codec's extra data and of the packets up to the first keyframe."""
     with _TRACE_LOCK:
         level = av.logging.get_level()
         av.logging.set_level(av.logging.INFO)
         try:
             with av.logging.Capture(local=False) as logs:
-                _trace(container, stream)
+                _trace(stream, packets)
         finally:
             av.logging.set_level(level)
     return [message for _, name, message in logs if name == "trace_headers"]
 
 
-def _trace(container: InputContainer, stream: VideoStream) -> None:
+def _trace(stream: VideoStream, packets: Sequence[av.Packet[VideoStream]]) -> None:
     try:
         headers = av.BitStreamFilterContext("trace_headers", stream)
-        for count, packet in enumerate(container.demux(stream)):
+        for packet in packets[:32]:
             headers.filter(packet)
-            if packet.is_keyframe or count == 32:
+            if packet.is_keyframe:
                 return
     except av.FFmpegError:
         return  # a damaged start: what was printed before it still counts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 import numpy as np
 from av.video.plane import VideoPlane
@@ -79,7 +81,8 @@ def planes_of(frame: av.VideoFrame, fmt: PixelFormat) -> tuple[Plane, ...]:
     return tuple(_view(plane, shape, fmt.dtype) for plane, shape in zip(frame.planes, shapes, strict=True))
 
 
-def _view(plane: VideoPlane, shape: tuple[int, int], dtype: np.dtype[np.uint8] | np.dtype[np.uint16]) -> Plane:
+def _view(plane: VideoPlane, shape: tuple[int, int], dtype: np.dtype[Any]) -> Plane:
     height, width = shape
-    rows = np.frombuffer(plane, dtype).reshape(height, -1)[:, :width]
+    buffer: Any = plane  # numpy's annotations do not know PyAV's buffers
+    rows: Plane = np.frombuffer(buffer, dtype).reshape(height, -1)[:, :width]
     return rows[::-1] if plane.line_size < 0 else rows

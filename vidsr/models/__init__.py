@@ -1,1 +1,1 @@
-"""TODO"""
+"""Generators: their definition (`srgan`), and the weights that exist (`registry`)."""

@@ -1,0 +1,178 @@
+"""Three stages at once: order, bounds, errors, interruption. Frames are tiny; stages are plain generators."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from vidsr import pipeline
+from vidsr.frame import Colour, Frame, PixelFormat
+
+GREY = PixelFormat("grey")
+
+
+def frames(count: int, side: int = 4) -> Iterator[Frame]:
+    for number in range(count):
+        yield Frame((np.full((side, side), number % 256, np.uint8),), GREY, Colour(), number, Fraction(1, 25))
+
+
+def same(stream: Iterable[Frame]) -> Iterator[Frame]:
+    yield from stream
+
+
+def vidsr_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("vidsr-")]
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_survives() -> Iterator[None]:
+    yield
+    assert vidsr_threads() == []
+
+
+def test_every_frame_arrives_once_and_in_order() -> None:
+    written: list[int] = []
+    last = pipeline.run(frames(200), same, lambda frame: written.append(frame.pts), queue_bytes=64)
+    assert written == list(range(200))
+    assert last.num_frames == 200
+
+
+def test_the_stages_overlap() -> None:
+    """While one frame is being encoded the next is already upscaled and the one after that decoded."""
+    log: list[tuple[str, int]] = []
+    lock = threading.Lock()
+
+    def note(stage: str, number: int) -> None:
+        with lock:
+            log.append((stage, number))
+
+    def slow_source() -> Iterator[Frame]:
+        for frame in frames(6):
+            time.sleep(0.01)
+            note("decoded", frame.pts)
+            yield frame
+
+    def slow_upscale(stream: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in stream:
+            note("upscaling", frame.pts)
+            time.sleep(0.03)
+            yield frame
+
+    def slow_write(frame: Frame) -> None:
+        note("encoding", frame.pts)
+        time.sleep(0.03)
+        note("encoded", frame.pts)
+
+    pipeline.run(slow_source(), slow_upscale, slow_write)
+    for number in range(4):
+        assert log.index(("upscaling", number + 1)) < log.index(("encoded", number))
+        assert log.index(("decoded", number + 1)) < log.index(("encoding", number))
+
+
+def test_queues_are_bounded_in_bytes() -> None:
+    alive = peak = 0
+
+    def counted() -> Iterator[Frame]:
+        nonlocal alive, peak
+        for frame in frames(100, side=32):  # 1024 bytes each
+            alive += 1
+            peak = max(peak, alive)
+            yield frame
+
+    def write(_: Frame) -> None:
+        nonlocal alive
+        time.sleep(0.001)
+        alive -= 1
+
+    pipeline.run(counted(), same, write, queue_bytes=4096)
+    assert peak <= 2 * 4 + 4  # two queues of four frames, and one in the hands of each stage
+
+
+def test_a_frame_larger_than_the_queue_still_passes() -> None:
+    written: list[int] = []
+    pipeline.run(frames(5, side=64), same, lambda frame: written.append(frame.pts), queue_bytes=1)
+    assert written == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("stage", ["decode", "upscale", "encode"])
+def test_an_error_surfaces_after_the_frames_before_it(stage: str) -> None:
+    written: list[int] = []
+
+    def fail_at(name: str, number: int) -> None:
+        if name == stage and number == 3:
+            raise OSError(f"{name} broke")
+
+    def source() -> Iterator[Frame]:
+        for frame in frames(50):
+            fail_at("decode", frame.pts)
+            yield frame
+
+    def upscale(stream: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in stream:
+            fail_at("upscale", frame.pts)
+            yield frame
+
+    def write(frame: Frame) -> None:
+        fail_at("encode", frame.pts)
+        written.append(frame.pts)
+
+    with pytest.raises(OSError, match=f"{stage} broke") as caught:
+        pipeline.run(source(), upscale, write)
+    assert written == [0, 1, 2]
+    assert "fail_at" in [entry.name for entry in caught.traceback]
+
+
+def test_an_interruption_cuts_a_long_call_short() -> None:
+    cancelled = threading.Event()
+
+    def endless(stream: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in stream:
+            if frame.pts == 2:
+                assert cancelled.wait(30)
+                return
+            yield frame
+
+    def write(frame: Frame) -> None:
+        if frame.pts == 1:
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(frames(10), endless, write, cancel=cancelled.set)
+    assert time.monotonic() - started < 10  # far below the 30 s of the call that was cut short
+
+
+def test_the_slow_stage_is_named() -> None:
+    def slow(stream: Iterable[Frame]) -> Iterator[Frame]:
+        for frame in stream:
+            time.sleep(0.01)
+            yield frame
+
+    last = pipeline.run(frames(20), slow, lambda _: None)
+    assert last.limit == "upscale"
+    assert last.busy["upscale"] > 0.8
+    assert max(last.busy["decode"], last.busy["encode"]) < 0.3
+
+
+def test_the_source_generator_is_closed() -> None:
+    closed = False
+
+    def source() -> Iterator[Frame]:
+        nonlocal closed
+        try:
+            yield from frames(100)
+        finally:
+            closed = True
+
+    with pytest.raises(OSError, match="stop"):
+        pipeline.run(source(), same, _raise)
+    assert closed
+
+
+def _raise(_: Frame) -> None:
+    raise OSError("stop")

@@ -1,0 +1,38 @@
+"""One video from Python, by the same path as the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from vidsr.jobs.batch import Networks, run_one
+from vidsr.jobs.events import Done, Event, Skipped
+from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.options import Options
+
+
+def upscale_video(
+    source: str | PathLike[str],
+    output: str | PathLike[str] | None = None,
+    *,
+    overwrite: bool = False,
+    on_event: Callable[[Event], None] = lambda _: None,
+    **options: Any,
+) -> Done | Skipped:
+    """Upscale one video or image file; `options` are the fields of `vidsr.jobs.options.Options`.
+
+    Without `output` the result is written beside the source, as ``clip_x4.mp4``. `on_event` is called with each event
+    of `vidsr.jobs.events`, in the calling thread. Returns `Skipped` where that very output exists already.
+
+    Raises:
+        VidsrError: one sentence that says what failed; nothing is left behind.
+    """
+    wanted = Options(**options)
+    path = Path(source)
+    target = Target(file=Path(output)) if output is not None else Target()
+    with Networks(wanted) as networks:
+        event = run_one(Input(path, path.parent, named=True), target, wanted, networks, {}, overwrite, on_event)
+    assert event is not None  # only folders hide outputs
+    return event

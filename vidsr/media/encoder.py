@@ -1,0 +1,205 @@
+"""One encoder, fully told what to do: size, layout, clock, colour, quality, threads, HDR10 metadata."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
+
+from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.media.codecs import DEFAULT_THREADS, Choice, quality_option
+from vidsr.media.hdr import encoder_options
+from vidsr.media.probe import MediaInfo
+
+_PRIMARIES = {Matrix.BT709: 1, Matrix.BT470BG: 5, Matrix.SMPTE170M: 6, Matrix.SMPTE240M: 7, Matrix.BT2020_NCL: 9}
+_TRANSFERS = {Matrix.BT709: 1, Matrix.BT470BG: 6, Matrix.SMPTE170M: 6, Matrix.SMPTE240M: 7, Matrix.BT2020_NCL: 14}
+_UNSPECIFIED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSpec:
+    """Everything that the picture stream of the output is made from. `format` is that of the frames written."""
+
+    encoder: str
+    format: PixelFormat
+    colour: Colour
+    width: int
+    height: int
+    time_base: Fraction
+    rate: Fraction | None = None  # frames per second, for rate control and keyframes only
+    sample_aspect: Fraction = Fraction(1)
+    display_matrix: tuple[int, ...] | None = None  # for a picture of this size, not of the source's
+    crf: int | None = None
+    preset: str | None = None
+    threads: int = DEFAULT_THREADS
+    keyframe_seconds: float = 5.0
+    mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
+    light_level: bytes | None = None  # raw AVContentLightMetadata
+
+
+def make_spec(
+    source: MediaInfo, choice: Choice, *, width: int, height: int, threads: int = DEFAULT_THREADS
+) -> VideoSpec:
+    """The spec of `source` upscaled to `width` x `height`: its clock, colour, aspect, rotation and HDR10 metadata."""
+    video = source.video
+    return VideoSpec(
+        encoder=choice.encoder,
+        format=choice.pix_fmt,
+        colour=output_colour(video.colour, choice.pix_fmt),
+        width=width,
+        height=height,
+        time_base=output_time_base(source),
+        rate=video.rate,
+        sample_aspect=video.sample_aspect,
+        display_matrix=scaled_matrix(
+            video.display_matrix, Fraction(width, video.width), Fraction(height, video.height)
+        ),
+        crf=choice.crf,
+        preset=choice.preset,
+        threads=threads,
+        mastering_display=video.mastering_display,
+        light_level=video.light_level,
+    )
+
+
+def output_colour(source: Colour, format: PixelFormat) -> Colour:
+    """What the samples of the output mean: the source's colour with every tag filled in.
+
+    RGB that is stored as YUV keeps its primaries and transfer, under BT.709's matrix and in limited range.
+    """
+    matrix, full = source.matrix, source.full_range
+    if matrix is Matrix.RGB and format.model != "rgb":
+        matrix, full = Matrix.BT709, False
+    if format.model == "rgb":
+        matrix, full = Matrix.RGB, True
+    primaries, transfer = source.primaries, source.transfer
+    if primaries == _UNSPECIFIED:
+        primaries = _PRIMARIES.get(matrix, 1)
+    if transfer == _UNSPECIFIED:
+        transfer = _TRANSFERS.get(matrix, 1)
+    return Colour(matrix, primaries, transfer, full, source.siting)
+
+
+def output_time_base(source: MediaInfo) -> Fraction:
+    """The clock of the output: the source's own.
+
+    mp4 stores the time between two frames in 31 bits. A clock finer than 10 MHz that is not from an mp4 (which
+    has the same limit) is replaced by one of 10 MHz, so that a picture may stand for minutes: at most 50 ns off.
+    """
+    time_base = source.video.time_base
+    if time_base >= Fraction(1, 10_000_000) or "mov" in source.container:
+        return time_base
+    return Fraction(1, 10_000_000)
+
+
+def scaled_matrix(matrix: tuple[int, ...] | None, sx: Fraction, sy: Fraction) -> tuple[int, ...] | None:
+    """`matrix` for a picture `sx` times as wide and `sy` times as high: its translation grows with the picture."""
+    if matrix is None:
+        return None
+    a, b, _, c, d, _, x, y, _ = matrix
+    along_x = sx if abs(a) >= abs(c) else sy  # which side of the stored picture lies along the shown x axis
+    along_y = sy if abs(d) >= abs(b) else sx
+    return (*matrix[:6], round(x * along_x), round(y * along_y), matrix[8])
+
+
+def configure(context: VideoCodecContext, spec: VideoSpec) -> None:
+    """Set up an encoder's context, not yet open, for `spec`."""
+    context.width, context.height = spec.width, spec.height
+    context.pix_fmt = _stored_name(spec)
+    context.time_base = spec.time_base
+    context.framerate = _nominal_rate(spec.rate)
+    context.gop_size = max(1, round(context.framerate * Fraction(spec.keyframe_seconds)))
+    context.colorspace = int(spec.colour.matrix)
+    context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
+    context.color_range = 2 if spec.colour.full_range else 1
+    context.sample_aspect_ratio = spec.sample_aspect
+    context.thread_count = spec.threads
+    options = _options(spec)
+    if spec.format.model == "yuv" and spec.format.chroma_shift == (1, 1):
+        options["chroma_sample_location"] = spec.colour.siting
+    context.options = options
+    if spec.encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # its banner goes to stderr by no other way; errors only
+
+
+def open_alone(encoder: str, format: PixelFormat, width: int, height: int, crf: int | None, preset: str | None) -> None:
+    """Open `encoder` once, without an output. Raises what FFmpeg raises."""
+    spec = VideoSpec(encoder, format, Colour(), width, height, Fraction(1, 25), Fraction(25), crf=crf, preset=preset)
+    context = av.CodecContext.create(encoder, "w")
+    if not isinstance(context, VideoCodecContext):
+        raise ValueError(f"{encoder} is not a video encoder")
+    configure(context, spec)
+    context.open()
+
+
+def to_video_frame(frame: Frame, spec: VideoSpec) -> av.VideoFrame:
+    """`frame` in memory that an encoder may keep: one copy, row by row where FFmpeg pads its lines."""
+    picture = av.VideoFrame(frame.width, frame.height, _stored_name(spec))
+    if picture.format.name == "p010le":
+        _fill_p010(picture, frame)
+        return picture
+    for plane, samples in zip(picture.planes, frame.planes, strict=True):
+        height, width = samples.shape
+        _rows(plane, frame.format.dtype, height)[:, :width] = samples
+    return picture
+
+
+def _fill_p010(picture: av.VideoFrame, frame: Frame) -> None:
+    """10-bit 4:2:0 as NVENC takes it: samples in the upper bits, both chroma planes interleaved."""
+    luma, *chroma = frame.planes
+    height, width = luma.shape
+    _rows(picture.planes[0], frame.format.dtype, height)[:, :width] = luma << 6
+    height, width = chroma[0].shape
+    rows = _rows(picture.planes[1], frame.format.dtype, height)
+    for offset, samples in enumerate(chroma):
+        rows[:, offset : 2 * width : 2] = samples << 6
+
+
+def _rows(plane: av.video.plane.VideoPlane, dtype: np.dtype[np.generic], height: int) -> NDArray[np.generic]:
+    rows: NDArray[np.generic] = np.frombuffer(plane, dtype).reshape(height, plane.line_size // dtype.itemsize)
+    return rows
+
+
+def _stored_name(spec: VideoSpec) -> str:
+    return "p010le" if spec.encoder.endswith("_nvenc") and spec.format.bits == 10 else spec.format.name
+
+
+def _nominal_rate(rate: Fraction | None) -> Fraction:
+    """Encoders refuse absurd rates, and take none at all where the clock rules; 1 to 240 is what all accept."""
+    return min(max((rate or Fraction(25)).limit_denominator(1001), Fraction(1)), Fraction(240))
+
+
+def _options(spec: VideoSpec) -> dict[str, str]:
+    """Private options of the encoder. Whatever changes its bytes is written out, threads too."""
+    options: dict[str, str] = {}
+    if spec.crf is not None:
+        options[quality_option(spec.encoder)] = str(spec.crf)
+    if spec.preset is not None and spec.encoder not in ("libvpx-vp9", "prores_ks"):
+        options["preset"] = spec.preset
+    return options | _own_options(spec, encoder_options(spec.encoder, spec.mastering_display, spec.light_level))
+
+
+def _own_options(spec: VideoSpec, hdr: list[str]) -> dict[str, str]:
+    match spec.encoder:
+        case "libx264":
+            return {"x264-params": ":".join(hdr)} if hdr else {}
+        case "libx265":
+            frames = min(spec.threads, 2)
+            pools = [f"pools={spec.threads}", f"frame-threads={frames}", "log-level=error", "open-gop=0"]
+            return {"x265-params": ":".join(pools + hdr)}
+        case "libsvtav1":
+            return {"svtav1-params": ":".join([f"lp={spec.threads}", *hdr])}
+        case "libvpx-vp9":
+            return {"b": "0", "deadline": "good", "cpu-used": spec.preset or "2", "row-mt": "1"}
+        case "ffv1":
+            return {"level": "3", "g": "1", "slicecrc": "1", "slices": "4"}
+        case "prores_ks":
+            return {"profile": spec.preset or "auto", "vendor": "apl0"}
+        case "mpeg4" | "mpeg2video" | "mjpeg":
+            return {"flags": "+qscale", "global_quality": str(2 * 118)}  # quantiser 2; their default is 200 kbit/s
+    return {"rc": "vbr", "b": "0"} if spec.encoder.endswith("_nvenc") else {}

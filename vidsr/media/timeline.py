@@ -1,0 +1,50 @@
+"""Gives every decoded picture a time: strictly increasing, as close to the stream's own as that allows."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+
+class Timeline:
+    """Turns the pts of decoded pictures, in presentation order, into strictly increasing ones.
+
+    Pictures without pts (raw streams, some AVI) follow each other at `rate`. Times that run backwards by more
+    than a picture, as where two transport streams were joined, move all following pictures (`notes` says so);
+    smaller steps back and repeated times move one picture, by one tick.
+    """
+
+    def __init__(self, time_base: Fraction, rate: Fraction | None, start_pts: int | None) -> None:
+        self._time_base = time_base
+        self._step = 1 / ((rate or Fraction(25)) * time_base)  # a picture's length in ticks, not always whole
+        self._origin = start_pts or 0
+        self._last: int | None = None
+        self._without = 0  # pictures without pts since the last one that had it
+        self._anchor = Fraction(self._origin)
+        self._shift = 0
+        self.notes: list[str] = []
+
+    def place(self, pts: int | None) -> int:
+        """The pts to use for the next picture."""
+        placed = self._predicted() if pts is None else self._checked(pts)
+        if pts is not None:
+            self._anchor, self._without = Fraction(placed), 0
+        if self._last is not None and placed <= self._last:
+            placed = self._last + 1
+        self._last = placed
+        self._without += 1
+        return placed
+
+    def _predicted(self) -> int:
+        return round(self._anchor + self._without * self._step)
+
+    def _checked(self, pts: int) -> int:
+        placed = pts + self._shift
+        if self._last is None or placed > self._last - self._step:
+            return placed
+        back = self._last - placed
+        self._shift += round(back + self._step)
+        where = float((self._last - self._origin) * self._time_base)
+        self.notes.append(
+            f"times ran backwards at {where:.3f} s by {float(back * self._time_base):.3f} s: following pictures moved"
+        )
+        return pts + self._shift

@@ -1,0 +1,219 @@
+"""The models that exist: shipped weights by name, anyone's weights by path. Listing them loads no torch."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidsr.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from vidsr.models.srgan import GeneratorConfig
+
+WEIGHTS = Path(__file__).parent / "weights"
+FORMAT = "1"  # of the header; a string, as all safetensors metadata is
+MAX_HEADER = 1 << 20  # bytes; ours are a few thousand
+STRUCTURED = ("config", "metrics", "training_data")  # header values that are JSON
+REQUIRED = ("format", "name", "config", "scale")
+
+BICUBIC = "bicubic"
+BICUBIC_SCALES = (2, 4)
+PREFERRED_GPU = ("srgan-video", "fast-video", "srgan", "srresnet", "fast")
+PREFERRED_CPU = ("fast-video", "fast", "srgan-video", "srgan", "srresnet")
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What the header of a weights file says; `path` is None for ``bicubic``, which needs no file.
+
+    `metadata` is the whole header: format, config, training data, metrics, recipe, steps, licence.
+    """
+
+    name: str
+    scale: int
+    path: Path | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A generator ready to run: `module` is FP32, on the CPU, in evaluation mode, without gradients.
+
+    It maps (N, 3, H, W) RGB in [0, 1] to (N, 3, H*scale, W*scale), not clamped. `halo` is the receptive radius in
+    input pixels; input sides must be multiples of `multiple`; `macs_per_pixel` counts multiply-adds per input pixel.
+    `weights_hash` is the SHA-256 of the weights file, a constant for ``bicubic``.
+    """
+
+    name: str
+    scale: int
+    config: "GeneratorConfig"
+    module: "nn.Module"
+    halo: int
+    multiple: int
+    macs_per_pixel: int
+    weights_hash: str
+    metadata: Mapping[str, Any]
+    path: Path | None
+
+
+def available_models() -> list[ModelInfo]:
+    """All shipped models, ``bicubic`` included, sorted by name and scale.
+
+    Raises:
+        ModelError: a shipped weights file is damaged.
+    """
+    shipped = [read_info(path) for path in WEIGHTS.glob("*.safetensors")]
+    plain = [ModelInfo(BICUBIC, scale, None) for scale in BICUBIC_SCALES]
+    return sorted([*shipped, *plain], key=lambda info: (info.name, info.scale))
+
+
+def read_info(path: Path) -> ModelInfo:
+    """Read the header of a weights file; its tensors stay unread.
+
+    Raises:
+        ModelError: not a safetensors file, or one that vidsr did not write.
+    """
+    metadata = _read_header(path)
+    if missing := [key for key in REQUIRED if key not in metadata]:
+        raise ModelError(f"{path} has no {missing[0]!r} in its header; make weights with `python -m train export`.")
+    if metadata["format"] != FORMAT:
+        raise ModelError(f"{path} has format {metadata['format']}, this version of vidsr reads format {FORMAT}.")
+    try:
+        values = {key: json.loads(text) if key in STRUCTURED else text for key, text in metadata.items()}
+        return ModelInfo(metadata["name"], int(metadata["scale"]), path, values)
+    except ValueError as error:
+        raise ModelError(f"The header of {path} is damaged; export the weights again.") from error
+
+
+def _read_header(path: Path) -> dict[str, str]:
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if 2 <= size <= MAX_HEADER else None
+    except OSError as error:
+        raise ModelError(f"Cannot read the weights file {path} ({error.strerror}); check the path.") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not a safetensors file; give weights made by `python -m train export`.") from error
+    if not isinstance(header, dict):
+        raise ModelError(f"{path} is not a safetensors file; give weights made by `python -m train export`.")
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ModelError(f"The header of {path} is damaged; export the weights again.")
+    return metadata
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether a model argument means a file, by its suffix or a folder separator in it."""
+    return name_or_path.endswith(".safetensors") or "/" in name_or_path or "\\" in name_or_path
+
+
+def find(name_or_path: str, scale: int) -> ModelInfo:
+    """The model of that name or file, at exactly the native `scale`.
+
+    Raises:
+        ModelError: no such model, not at this scale, or a damaged file.
+    """
+    if is_path(name_or_path):
+        info = read_info(Path(name_or_path))
+        if info.scale != scale:
+            raise ModelError(f"{name_or_path} is a x{info.scale} model, not x{scale}; use --scale {info.scale}.")
+        return info
+    for info in _named(name_or_path):
+        if info.scale == scale:
+            return info
+    scales = " and ".join(f"x{info.scale}" for info in _named(name_or_path))
+    raise ModelError(f"The model {name_or_path} exists for {scales}, not for x{scale}; choose one of these scales.")
+
+
+def _named(name: str) -> list[ModelInfo]:
+    models = available_models()
+    found = [info for info in models if info.name == name]
+    if not found:
+        names = ", ".join(dict.fromkeys(info.name for info in models))
+        raise ModelError(f"Unknown model {name!r}; choose one of {names}, or give a .safetensors file.")
+    return found
+
+
+def native_scale(name_or_path: str, scale: float) -> int:
+    """The smallest native scale of that model that is at least `scale`.
+
+    Raises:
+        ModelError: no such model, or it reaches less than `scale`.
+    """
+    found = [read_info(Path(name_or_path))] if is_path(name_or_path) else _named(name_or_path)
+    if enough := [info.scale for info in found if info.scale >= scale]:
+        return min(enough)
+    largest = max(info.scale for info in found)
+    raise ModelError(f"The model {name_or_path} reaches x{largest} at most, not x{scale:g}; choose another model.")
+
+
+def default_model(scale: float, *, gpu: bool = False) -> tuple[str, str]:
+    """The best shipped model that reaches `scale`, and the reason for it in a few words."""
+    order = PREFERRED_GPU if gpu else PREFERRED_CPU
+    reach = {info.name for info in available_models() if info.scale >= scale}
+    for rank, name in enumerate(order):
+        if name in reach:
+            place = "a GPU" if gpu else "a CPU"
+            return name, f"the default on {place}" if rank == 0 else f"the best shipped weights for {place}"
+    return BICUBIC, f"no trained weights are shipped for x{scale:g}"
+
+
+def load(name_or_path: str, scale: int) -> Model:
+    """Build a model and read its weights. This loads torch.
+
+    Args:
+        name_or_path: a name of `available_models`, or a weights file.
+        scale: its native scale, see `native_scale`.
+
+    Raises:
+        ModelError: no such model, not at this scale, or a file whose weights are not what its header claims.
+    """
+    from vidsr.models import srgan
+
+    info = find(name_or_path, scale)
+    if info.path is None:
+        config, weights_hash = srgan.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
+        module = srgan.build(config)
+    else:
+        config = srgan.GeneratorConfig.from_dict(_config_values(info))
+        if config.scale != info.scale:
+            raise ModelError(f"The header of {info.path} contradicts itself about the scale; export the weights again.")
+        weights_hash = hashlib.sha256(info.path.read_bytes()).hexdigest()
+        module = srgan.build(config)
+        _fill(module, info.path)
+    return Model(
+        name=info.name,
+        scale=info.scale,
+        config=config,
+        module=module.float().eval().requires_grad_(False),
+        halo=srgan.halo(config),
+        multiple=config.multiple,
+        macs_per_pixel=srgan.macs_per_pixel(config),
+        weights_hash=weights_hash,
+        metadata=info.metadata,
+        path=info.path,
+    )
+
+
+def _config_values(info: ModelInfo) -> dict[str, Any]:
+    values = info.metadata["config"]
+    if not isinstance(values, dict):
+        raise ModelError(f"The header of {info.path} is damaged; export the weights again.")
+    return values
+
+
+def _fill(module: "nn.Module", path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+        module.load_state_dict(tensors)
+    except SafetensorError as error:
+        raise ModelError(f"The weights file {path} is damaged; get it again.") from error
+    except RuntimeError as error:
+        raise ModelError(f"The weights in {path} do not fit the generator that its header describes.") from error
