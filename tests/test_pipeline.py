@@ -25,16 +25,6 @@ def same(stream: Iterable[Frame]) -> Iterator[Frame]:
     yield from stream
 
 
-def vidsr_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("vidsr-")]
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_survives() -> Iterator[None]:
-    yield
-    assert vidsr_threads() == []
-
-
 def test_every_frame_arrives_once_and_in_order() -> None:
     written: list[int] = []
     last = pipeline.run(frames(200), same, lambda frame: written.append(frame.pts), queue_bytes=64)

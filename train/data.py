@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +129,7 @@ def _decode(photos: Sequence[Path], target: Path, index: Path) -> None:
         pixels[end : end + image.size] = image.reshape(-1)
         end += image.size
     pixels.flush()
-    os.replace(part, target)
+    part.replace(target)
     index.write_text(json.dumps(sizes))
 
 

@@ -69,10 +69,10 @@ def _read(path: Path) -> Tensor:
 
 @torch.inference_mode()
 def upscale(module: nn.Module, lr: Tensor) -> Tensor:
-    """(C, H, W) code values -> (C, H*scale, W*scale) code values, rounded; grey goes through RGB and back by its mean."""
+    """(C, H, W) code values -> (C, H*scale, W*scale) code values, rounded; grey passes as RGB."""
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    sr = module(lr.expand(3, -1, -1)[None].to(device) / 255)[0].float().cpu()
-    sr = sr.clamp(0, 1).mul(255)
+    batch: Tensor = module(lr.expand(3, -1, -1)[None].to(device) / 255)
+    sr = batch[0].float().cpu().clamp(0, 1).mul(255)
     return (sr.mean(0, keepdim=True) if lr.shape[0] == 1 else sr).round()
 
 

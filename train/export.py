@@ -126,10 +126,10 @@ def card(trained: Trained, weights: Path, metrics: Mapping[str, Any]) -> str:
         f"Upscales a picture by {generator.scale}. Licence of the weights: {LICENCE}. "
         "This card is written by `python -m train export`.",
         "",
-        f"- Graph: `{generator.graph}`, {generator.channels} channels, {generator.blocks} blocks, skip {generator.skip}; "
-        f"{macs_per_pixel(generator) / 1000:,.0f} k multiply-adds per input pixel.",
+        f"- Graph: `{generator.graph}`, {generator.channels} channels, {generator.blocks} blocks, "
+        f"skip {generator.skip}; {macs_per_pixel(generator) / 1000:,.0f} k multiply-adds per input pixel.",
         f"- File: {weights.stat().st_size:,} bytes, FP16, averaged weights.",
-        f"- Loss: L1 against the original, LR made by antialiased bicubic reduction and rounded to 8 bit.",
+        "- Loss: L1 against the original, LR made by antialiased bicubic reduction and rounded to 8 bit.",
         f"- Recipe: {recipe.optimiser}, rate {recipe.rate:g}, batches of {recipe.batch} patches of "
         f"{recipe.patch}x{recipe.patch} LR pixels, averaged with {recipe.ema:g}; hash `{recipe.digest()[:16]}`.",
         f"- Length: {trained.phase}; {trained.saved.state['seconds'] / 3600:.1f} hours.",

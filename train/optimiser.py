@@ -20,7 +20,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """Move every parameter that has a gradient; `closure` is not supported and ignored."""
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -39,7 +39,7 @@ def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
     """(rows, columns), rows <= columns or not -> the same shape with all singular values near 1."""
     a, b, c = ORTHOGONALISE
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x: Tensor = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(iterations):
         gram = x @ x.T

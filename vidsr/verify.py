@@ -29,11 +29,12 @@ def quick(output: Path, spec: VideoSpec, pts: Sequence[int], *, shift: Fraction,
             raise VerifyError(
                 f"{output}: the finished file holds no {spec.width}x{spec.height} picture stream; please report this"
             )
+        index = stream.index  # of no meaning once the file is closed
         packets = [p for p in container_.demux(stream) if p.pts is not None]
         found = sorted(p.pts * p.time_base for p in packets if p.pts is not None)
     tolerance = Fraction(1, 2000) if container in MILLISECOND_CONTAINERS else Fraction(0)
     _compare_times(output, found, [p * spec.time_base + shift for p in pts], tolerance)
-    _decode_ends(output, stream.index)
+    _decode_ends(output, index)
 
 
 def _compare_times(output: Path, found: Sequence[Fraction], expected: Sequence[Fraction], tolerance: Fraction) -> None:

@@ -26,8 +26,8 @@ def models(
     for heading in ("model", "scale", "kMAC/pixel", "Set14 PSNR-Y", "trained for"):
         table.add_column(heading, justify="right" if heading in ("scale", "kMAC/pixel", "Set14 PSNR-Y") else "left")
     for row in rows:
-        psnr = row.metrics.get("Set14", {}).get("psnr_y")
-        table.add_row(
-            row.name, f"x{row.scale}", f"{row.macs_per_pixel / 1000:.0f}", f"{psnr:.2f} dB" if psnr else "", row.purpose
-        )
+        header = row.metadata
+        psnr = header.get("metrics", {}).get("Set14", {}).get("psnr_y")
+        macs = f"{int(header['macs_per_pixel']) / 1000:.0f}" if "macs_per_pixel" in header else ""
+        table.add_row(row.name, f"x{row.scale}", macs, f"{psnr:.2f} dB" if psnr else "", header.get("purpose", ""))
     Console(markup=False, highlight=False).print(table)

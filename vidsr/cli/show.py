@@ -145,8 +145,8 @@ class LogShow(Show):
         """Of a batch: how many ended how, and which failed."""
         if self.num_inputs < 2:
             return
-        parts = [("done", report.done), ("skipped", report.skipped), ("failed", report.failed)]
-        self.console.print(", ".join(f"{len(items)} {word}" for word, items in parts if items) or "nothing to do")
+        counts = {"done": len(report.done), "skipped": len(report.skipped), "failed": len(report.failed)}
+        self.console.print(", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing to do")
         for event in report.failed:
             self.console.print(f"  failed: {_with_source(event)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -100,11 +100,7 @@ def _options(*, tile: str, deinterlace: str, **values: object) -> Options:
 
     if deinterlace not in ("auto", "off", "bwdif"):
         raise UsageError(f"--deinterlace must be auto, off or bwdif, not {deinterlace!r}")
-    side: int | Literal["auto", "off"]
-    if tile == "auto" or tile == "off":
-        side = tile
-    elif tile.isdigit():
-        side = int(tile)
-    else:
+    if tile not in ("auto", "off") and not tile.isdigit():
         raise UsageError(f"--tile must be auto, off or a number of pixels, not {tile!r}")
+    side = int(tile) if tile.isdigit() else tile
     return Options(tile=side, deinterlace=deinterlace, **values)  # type: ignore[arg-type]

@@ -29,8 +29,12 @@ class Networks:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for upscaler in self._open.values():
-            upscaler.close()
+        self.reset()
+
+    def reset(self) -> None:
+        """Close all: after a failed job, whose upscaler was cancelled; the next job opens its own."""
+        while self._open:
+            self._open.popitem()[1].close()
 
     def get(self, scale: float) -> Upscaler:
         """The upscaler that serves `scale` (above 0, up to 4): the smallest native scale that reaches it."""
@@ -57,6 +61,16 @@ class Report:
     skipped: list[Skipped] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
 
+    def add(self, event: Done | Skipped | Failed) -> None:
+        """File the end of one job."""
+        match event:
+            case Done():
+                self.done.append(event)
+            case Skipped():
+                self.skipped.append(event)
+            case Failed():
+                self.failed.append(event)
+
     @property
     def exit_code(self) -> int:
         """0: all done; 2: every failure was a wrong option; 1: anything else failed."""
@@ -78,14 +92,15 @@ def run_batch(
     taken: dict[Path, Path] = {}
     with Networks(options) as networks:
         for item in inputs:
+            event: Done | Skipped | Failed | None
             try:
                 event = run_one(item, target, options, networks, taken, overwrite, on_event)
             except VidsrError as error:
                 event = Failed(item.path, str(error), error.exit_code)
-            if event is None:
-                continue
-            {Done: report.done, Skipped: report.skipped, Failed: report.failed}[type(event)].append(event)  # type: ignore[attr-defined]
-            on_event(event)
+                networks.reset()
+            if event is not None:
+                report.add(event)
+                on_event(event)
     return report
 
 

@@ -91,11 +91,11 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     """
     info = info or probe(source.path)
     _check_interval(info, options)
-    width, height, aspect, notes = _geometry(info, options)
+    wide, high, aspect, notes = _geometry(info, options)
     choice = codecs.choose(
         info,
-        width=_rounded(width, 2),
-        height=_rounded(height, 2),
+        width=_rounded(wide, 2),
+        height=_rounded(high, 2),
         bits=info.video.format.bits,
         container=options.container,
         codec=options.codec,
@@ -105,7 +105,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         preset=options.preset,
     )
     shift = choice.pix_fmt.chroma_shift
-    width, height = _rounded(width, 1 << shift[0]), _rounded(height, 1 << shift[1])
+    width, height = _rounded(wide, 1 << shift[0]), _rounded(high, 1 << shift[1])
     output = target.path(source, options.label, f".{choice.container}")
     if output.resolve() == info.path.resolve():
         raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 from vidsr.errors import OutputError, UsageError
 from vidsr.frame import PixelFormat
@@ -29,10 +30,11 @@ _HOLDS = {  # codecs that each container holds in a way that players read
 }
 _WIDEST_H264 = 4096  # pixels: beyond, few decoders take H.264
 
-VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .qt .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .vob .m2v .wmv .asf .flv .f4v .3gp .3g2 .ogv .mxf .dv"
-    " .gif .h264 .264 .h265 .265 .hevc .y4m .mj2".split()
+_VIDEO = (
+    "mp4 m4v mov qt mkv webm avi ts m2ts mts mpg mpeg vob m2v wmv asf flv f4v 3gp 3g2 ogv mxf dv gif"
+    " h264 264 h265 265 hevc y4m mj2"
 )
+VIDEO_SUFFIXES = frozenset("." + name for name in _VIDEO.split())
 """Suffixes, in lower case, that count as video when a folder is searched."""
 
 _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
@@ -90,9 +92,11 @@ class Choice:
     notes: tuple[str, ...] = ()
 
     @property
-    def segment_container(self) -> str:
-        """The container that one segment is written into: mp4, or mov for what mp4 does not hold."""
-        return "mp4" if self.codec in _HOLDS["mp4"] else "mov"
+    def segment_container(self) -> Literal["mp4", "mov", "mkv"]:
+        """The container that one segment is written into: mp4, or what holds the codec."""
+        if self.codec in _HOLDS["mp4"]:
+            return "mp4"
+        return "mov" if self.codec in _HOLDS["mov"] else "mkv"
 
 
 def choose(
@@ -129,9 +133,8 @@ def choose(
         raise OutputError(f"{target} cannot hold {made}: choose another --codec, or --container {fitting or 'mkv'}.")
     layout = _layout(source.video.format, bits, encoder, pix_fmt, notes)
     quality, speed = _quality(encoder, crf), _preset(encoder, preset)
-    choice = Choice(target, made, encoder, layout, quality, speed, tuple(notes))
-    check_encoder(choice, width, height)
-    return choice
+    check_encoder(encoder, layout, width, height, quality, speed)
+    return Choice(target, made, encoder, layout, quality, speed, tuple(notes))
 
 
 def codec_of(encoder: str) -> str:
@@ -149,8 +152,15 @@ def codec_of(encoder: str) -> str:
     return found.canonical_name
 
 
-def check_encoder(choice: Choice, width: int, height: int) -> None:
-    """Open the encoder once, at the output's size.
+def check_encoder(
+    encoder: str,
+    layout: PixelFormat | None = None,
+    width: int = 256,
+    height: int = 256,
+    crf: int | None = None,
+    preset: str | None = None,
+) -> None:
+    """Open `encoder` once, by default for a small picture in the first layout that it takes.
 
     Raises:
         OutputError: it does not start here, or does not take this size or layout.
@@ -159,17 +169,18 @@ def check_encoder(choice: Choice, width: int, height: int) -> None:
 
     from vidsr.media.encoder import open_alone
 
-    if choice.encoder == "libsvtav1":  # takes seconds and gigabytes to open at 4K
+    if encoder == "libsvtav1":  # takes seconds and gigabytes to open at 4K
         width, height = min(width, 256), min(height, 256)
     try:
-        open_alone(choice.encoder, choice.pix_fmt, width, height, choice.crf, choice.preset)
-    except (av.FFmpegError, ValueError, OSError) as error:
-        if choice.encoder.endswith(_HARDWARE):
+        layout = layout or encoder_layouts(encoder)[0]
+        open_alone(encoder, layout, width, height, crf, preset)
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        if encoder.endswith(_HARDWARE):
             hint = "it needs a GPU with a video encoder and its driver; choose a software --codec"
         else:
             hint = "choose another --codec, --pix-fmt or --size"
-        size = f"{width}x{height} {choice.pix_fmt.name}"
-        raise OutputError(f"The encoder {choice.encoder} does not start for {size} here: {hint}.") from error
+        size = f"{width}x{height} {layout.name if layout else 'pictures'}"
+        raise OutputError(f"The encoder {encoder} does not start for {size} here: {hint}.") from error
 
 
 def nearest_layout(wanted: PixelFormat, available: Sequence[PixelFormat]) -> PixelFormat:

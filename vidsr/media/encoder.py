@@ -11,14 +11,9 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat
-from vidsr.media.codecs import DEFAULT_THREADS, Choice, quality_option
+from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.media.codecs import DEFAULT_THREADS, quality_option
 from vidsr.media.hdr import encoder_options
-from vidsr.media.probe import MediaInfo
-
-_PRIMARIES = {Matrix.BT709: 1, Matrix.BT470BG: 5, Matrix.SMPTE170M: 6, Matrix.SMPTE240M: 7, Matrix.BT2020_NCL: 9}
-_TRANSFERS = {Matrix.BT709: 1, Matrix.BT470BG: 6, Matrix.SMPTE170M: 6, Matrix.SMPTE240M: 7, Matrix.BT2020_NCL: 14}
-_UNSPECIFIED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +28,7 @@ class VideoSpec:
     time_base: Fraction
     rate: Fraction | None = None  # frames per second, for rate control and keyframes only
     sample_aspect: Fraction = Fraction(1)
-    display_matrix: tuple[int, ...] | None = None  # for a picture of this size, not of the source's
+    display_matrix: tuple[int, ...] | None = None  # as the source's; `join` scales its translation
     crf: int | None = None
     preset: str | None = None
     threads: int = DEFAULT_THREADS
@@ -42,76 +37,19 @@ class VideoSpec:
     light_level: bytes | None = None  # raw AVContentLightMetadata
 
 
-def make_spec(
-    source: MediaInfo, choice: Choice, *, width: int, height: int, threads: int = DEFAULT_THREADS
-) -> VideoSpec:
-    """The spec of `source` upscaled to `width` x `height`: its clock, colour, aspect, rotation and HDR10 metadata."""
-    video = source.video
-    return VideoSpec(
-        encoder=choice.encoder,
-        format=choice.pix_fmt,
-        colour=output_colour(video.colour, choice.pix_fmt),
-        width=width,
-        height=height,
-        time_base=output_time_base(source),
-        rate=video.rate,
-        sample_aspect=video.sample_aspect,
-        display_matrix=scaled_matrix(
-            video.display_matrix, Fraction(width, video.width), Fraction(height, video.height)
-        ),
-        crf=choice.crf,
-        preset=choice.preset,
-        threads=threads,
-        mastering_display=video.mastering_display,
-        light_level=video.light_level,
-    )
+def encoder_clock(time_base: Fraction) -> Fraction:
+    """The clock that encoder and segment count in: `time_base`, or a microsecond where that is finer.
 
-
-def output_colour(source: Colour, format: PixelFormat) -> Colour:
-    """What the samples of the output mean: the source's colour with every tag filled in.
-
-    RGB that is stored as YUV keeps its primaries and transfer, under BT.709's matrix and in limited range.
+    Encoders overflow on finer ones. The exact times are kept beside (see `segments`).
     """
-    matrix, full = source.matrix, source.full_range
-    if matrix is Matrix.RGB and format.model != "rgb":
-        matrix, full = Matrix.BT709, False
-    if format.model == "rgb":
-        matrix, full = Matrix.RGB, True
-    primaries, transfer = source.primaries, source.transfer
-    if primaries == _UNSPECIFIED:
-        primaries = _PRIMARIES.get(matrix, 1)
-    if transfer == _UNSPECIFIED:
-        transfer = _TRANSFERS.get(matrix, 1)
-    return Colour(matrix, primaries, transfer, full, source.siting)
-
-
-def output_time_base(source: MediaInfo) -> Fraction:
-    """The clock of the output: the source's own.
-
-    mp4 stores the time between two frames in 31 bits. A clock finer than 10 MHz that is not from an mp4 (which
-    has the same limit) is replaced by one of 10 MHz, so that a picture may stand for minutes: at most 50 ns off.
-    """
-    time_base = source.video.time_base
-    if time_base >= Fraction(1, 10_000_000) or "mov" in source.container:
-        return time_base
-    return Fraction(1, 10_000_000)
-
-
-def scaled_matrix(matrix: tuple[int, ...] | None, sx: Fraction, sy: Fraction) -> tuple[int, ...] | None:
-    """`matrix` for a picture `sx` times as wide and `sy` times as high: its translation grows with the picture."""
-    if matrix is None:
-        return None
-    a, b, _, c, d, _, x, y, _ = matrix
-    along_x = sx if abs(a) >= abs(c) else sy  # which side of the stored picture lies along the shown x axis
-    along_y = sy if abs(d) >= abs(b) else sx
-    return (*matrix[:6], round(x * along_x), round(y * along_y), matrix[8])
+    return max(time_base, Fraction(1, 1_000_000))
 
 
 def configure(context: VideoCodecContext, spec: VideoSpec) -> None:
     """Set up an encoder's context, not yet open, for `spec`."""
     context.width, context.height = spec.width, spec.height
     context.pix_fmt = _stored_name(spec)
-    context.time_base = spec.time_base
+    context.time_base = encoder_clock(spec.time_base)
     context.framerate = _nominal_rate(spec.rate)
     context.gop_size = max(1, round(context.framerate * Fraction(spec.keyframe_seconds)))
     context.colorspace = int(spec.colour.matrix)
@@ -161,8 +99,8 @@ def _fill_p010(picture: av.VideoFrame, frame: Frame) -> None:
 
 
 def _rows(plane: av.video.plane.VideoPlane, dtype: np.dtype[np.generic], height: int) -> NDArray[np.generic]:
-    rows: NDArray[np.generic] = np.frombuffer(plane, dtype).reshape(height, plane.line_size // dtype.itemsize)
-    return rows
+    samples: NDArray[np.generic] = np.frombuffer(memoryview(plane), dtype)
+    return samples.reshape(height, plane.line_size // dtype.itemsize)
 
 
 def _stored_name(spec: VideoSpec) -> str:

@@ -8,19 +8,17 @@ from fractions import Fraction
 import av
 import av.filter
 
-from vidsr.frame import PixelFormat
-
 
 class Deinterlacer:
     """FFmpeg's ``bwdif``, one picture out for each in, at the same time.
 
-    `every`: also pictures that are not flagged as interlaced. Feed pictures of one size and format.
+    `every`: also pictures that are not flagged as interlaced. Feed pictures of one size and of FFmpeg's `pix_fmt`.
     """
 
-    def __init__(self, fmt: PixelFormat, width: int, height: int, time_base: Fraction, *, every: bool) -> None:
+    def __init__(self, pix_fmt: str, width: int, height: int, time_base: Fraction, *, every: bool) -> None:
         self._time_base = time_base
         self._graph = av.filter.Graph()
-        source = self._graph.add_buffer(width=width, height=height, format=av.VideoFormat(fmt.name), time_base=time_base)
+        source = self._graph.add_buffer(width=width, height=height, format=av.VideoFormat(pix_fmt), time_base=time_base)
         deint = "all" if every else "interlaced"
         bwdif = self._graph.add("bwdif", f"mode=send_frame:parity=auto:deint={deint}")
         self._graph.link_nodes(source, bwdif, self._graph.add("buffersink")).configure()

@@ -194,7 +194,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         colour_tagged=tagged,
         time_base=stream.time_base,
         rate=rate,
-        start_pts=frame.pts if frame.pts is not None else stream.start_time,
+        start_pts=stream.start_time if frame.pts is None or container.format.name == "avi" else frame.pts,
         duration=duration,
         num_frames=stream.frames or (round(duration * rate) if duration and rate else None),
         sample_aspect=stream.sample_aspect_ratio or Fraction(1),

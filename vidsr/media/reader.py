@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
+from av.stream import Discard
 from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedError
@@ -20,8 +23,11 @@ from vidsr.media.pixels import Unpacker, planes_of
 from vidsr.media.probe import MediaInfo, probe
 from vidsr.media.timeline import Timeline
 
-MAX_DEMUX_ERRORS = 20  # in a row without a packet between them: then the rest cannot be read
-_SEEK_BACK = (0, 2, 10, 60)  # seconds before the target; transport streams are found again after it
+Packet: TypeAlias = "av.Packet[VideoStream]"
+
+MAX_LISTED_ERRORS = 100
+MAX_DEMUX_ERRORS = 20  # in a row, without a packet between them: then the rest cannot be read
+_SCANNED = ("mpegts", "mpeg", "avi", "h264", "hevc", "m4v", "obu", "gif")  # demuxers in which no seek can be relied on
 
 
 @dataclass(slots=True)
@@ -31,8 +37,10 @@ class ReadReport:
     num_frames: int = 0  # yielded
     num_packets: int = 0  # of the picture stream
     num_discarded: int = 0  # packets that the container's edit list cuts away
-    num_corrupt: int = 0  # pictures and packets known to be damaged, concealed by the decoder
-    errors: list[str] = field(default_factory=list)  # where in seconds, and what
+    num_corrupt: int = 0  # pictures that the decoder knows to be damaged and has concealed
+    num_corrupt_packets: int = 0  # by the demuxer's word; at a joint of transport streams a sound one may be among them
+    num_errors: int = 0
+    errors: list[str] = field(default_factory=list)  # the first of them: where in seconds, and what
     notes: list[str] = field(default_factory=list)  # not damage, but worth saying
 
 
@@ -75,25 +83,34 @@ class Reader:
         self._stop = origin + end / base if end is not None else None
         self._timeline = Timeline(base, video.rate, video.start_pts)
         self._unpack = Unpacker(video.format, video.width, video.height)
-        size = (video.format, video.width, video.height)
+        self._size = (video.width, video.height)
+        stored = video.pix_fmt if video.pix_fmt.startswith("yuvj") else video.format.name
+        size = (stored, video.width, video.height)
         self._deinterlace = Deinterlacer(*size, base, every=not video.interlaced) if deinterlace else None
-        self._damage: str | None = None
-        self._open(threads)
-        self._frames = self._iterate()
+        self._damage: str | None = None  # what ended the reading
+        self._threads = threads
+        self._open()
+        self._frames: Generator[Frame, None, None] = self._iterate()
 
-    def _open(self, threads: int) -> None:
+    def _open(self) -> None:
         self._container = open_input(self.info.path)
         self._stream: Any = self._container.streams[self.info.video.index]
         for other in self._container.streams:
             if other.index != self._stream.index:
-                other.discard = "all"
+                other.discard = Discard.all
         limit_pixels(self._stream)
         context = self._stream.codec_context
-        context.thread_count = threads
+        context.thread_count = self._threads
         context.thread_type = "SLICE"  # never FRAME: it loses pictures and errors of damaged files in silence
         if context.name == "libdav1d":
             context.options = {**context.options, "max_frame_delay": "1"}  # its way of saying the same
-        self._demux: Iterator[av.Packet[VideoStream]] = self._container.demux(self._stream)
+        self._demux: Any = self._container.demux(self._stream)
+        self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
+        self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
+        self._started = False  # a keyframe has been seen
+        self._last_dts: int | None = None
+        self._end_pts: int | None = None  # of the packets so far
+        self._at_end = False  # the whole file was read
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -101,7 +118,9 @@ class Reader:
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -109,3 +128,214 @@ class Reader:
         self._frames.close()
         self._demux.close()  # before the container: touching it afterwards would crash the process
         self._container.close()
+
+    def _iterate(self) -> Generator[Frame, None, None]:
+        if self._first is not None and self._first > (self.info.video.start_pts or 0):
+            self._seek(self._first)
+        for pts, picture in self._timed():
+            if self._first is not None and pts < self._first:
+                continue
+            if self._stop is not None and pts >= self._stop:
+                break
+            yield self._frame(pts, picture)
+            self.report.num_frames += 1
+        self.report.notes += self._timeline.notes
+        if self._damage and not self._keep_going:
+            raise DamagedError(self._damage)
+
+    def _frame(self, pts: int, picture: av.VideoFrame) -> Frame:
+        video = self.info.video
+        planes = planes_of(picture, video.format)
+        return Frame(planes, video.format, video.colour, pts, video.time_base, picture.duration)
+
+    def _timed(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Pictures of the one size and format with their final pts, deinterlaced where asked."""
+        for picture in self._decoded():
+            pts = self._timeline.place(picture.pts)
+            self._note_changes(picture, pts)
+            converted = self._unpack(picture)
+            if self._deinterlace is None:
+                yield pts, converted
+            else:
+                converted.pts = pts
+                yield from self._deinterlaced(converted)
+        yield from self._deinterlaced(None)
+
+    def _deinterlaced(self, picture: av.VideoFrame | None) -> Iterator[tuple[int, av.VideoFrame]]:
+        if self._deinterlace is not None:
+            for out in self._deinterlace(picture):
+                assert out.pts is not None
+                yield out.pts, self._unpack(out)
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Pictures as the decoder gives them, until the end or, without `keep_going`, the first damage."""
+        before: Fraction | float = float("inf")
+        for packet in self._packets():
+            try:
+                pictures = self._stream.codec_context.decode(packet)
+            except av.FFmpegError as error:
+                self._bad_packet(packet, error)
+                pictures = []
+            yield from self._sound(self._retimed(packet, pictures))
+            if self._damage:
+                before = packet.pts if packet.pts is not None else before
+                break
+        rest = self._retimed(None, self._flushed())
+        yield from self._sound(p for p in rest if p.pts is None or p.pts < before)
+        self._check_complete()
+
+    def _retimed(self, packet: Packet | None, pictures: list[av.VideoFrame]) -> list[av.VideoFrame]:
+        """In AVI, which stores decoding times only, the n-th picture shown has the n-th of them."""
+        if self._decoding_times is not None:
+            self._decoding_times.extend([] if packet is None else [packet.dts])
+            for picture in pictures:
+                picture.pts = self._decoding_times.popleft() if self._decoding_times else None
+        return pictures
+
+    def _flushed(self) -> list[av.VideoFrame]:
+        try:
+            return list(self._stream.codec_context.decode(None))
+        except av.FFmpegError as error:
+            self._damaged(self._end_pts, f"the decoder failed at the end ({error.strerror})")
+            return []
+
+    def _packets(self) -> Iterator[Packet]:
+        """Packets of the picture stream, without the empty ones that would end the decoding.
+
+        Where to stop shows only in decoded pictures: a QuickTime file may have dts after pts.
+        """
+        errors = 0
+        while errors <= MAX_DEMUX_ERRORS:
+            try:
+                for packet in self._demuxed():
+                    errors = 0
+                    self._count(packet)
+                    yield packet
+                self._at_end = True
+                return
+            except av.FFmpegError as error:
+                self._damaged(self._end_pts, f"the file cannot be read on ({error.strerror})")
+                errors += 1
+            if self._damage:
+                return
+            self._demux = self._container.demux(self._stream)
+
+    def _demuxed(self) -> Iterator[Packet]:
+        pending, self._pending = self._pending, []
+        yield from pending
+        yield from (packet for packet in self._demux if packet.size)
+
+    def _count(self, packet: Packet) -> None:
+        self.report.num_packets += 1
+        self.report.num_discarded += packet.is_discard
+        self.report.num_corrupt_packets += packet.is_corrupt
+        self._started = self._started or packet.is_keyframe
+        self._last_dts = packet.dts if packet.dts is not None else self._last_dts
+        if packet.pts is not None:
+            self._end_pts = max(self._end_pts or packet.pts, packet.pts + (packet.duration or 0))
+
+    def _sound(self, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """`pictures` up to the first one that the decoder had to conceal; all of them with `keep_going`."""
+        for picture in pictures:
+            if picture.is_corrupt and self._wanted(picture.pts):
+                self.report.num_corrupt += 1
+                self._damaged(picture.pts, "a picture is damaged")
+                if self._damage:
+                    return
+            yield picture
+
+    def _bad_packet(self, packet: Packet, error: av.FFmpegError) -> None:
+        """A recording that starts in the middle has packets before its first keyframe that nothing can decode."""
+        if self._started and self._wanted(packet.pts):
+            cut = packet.is_corrupt and packet.pos is not None and packet.pos + packet.size >= self.info.size
+            what = "the file breaks off" if cut else f"a packet cannot be decoded ({error.strerror})"
+            self._damaged(packet.pts if packet.pts is not None else packet.dts, what)
+
+    def _wanted(self, pts: int | None) -> bool:
+        """Whether `pts` lies in the part that was asked for; damage elsewhere is not ours to report."""
+        if pts is None:
+            return True
+        return (self._first is None or pts >= self._first) and (self._stop is None or pts < self._stop)
+
+    def _damaged(self, pts: int | None, what: str) -> None:
+        where = self._at(pts)
+        self.report.num_errors += 1
+        if len(self.report.errors) < MAX_LISTED_ERRORS:
+            self.report.errors.append(f"{where}: {what}")
+        if not self._keep_going:
+            self._damage = f"{self.info.path} is damaged {where}: {what}; --keep-going upscales what can be decoded."
+
+    def _at(self, pts: int | None) -> str:
+        if pts is None:
+            return "at an unknown time"
+        return f"at {float((pts - (self.info.video.start_pts or 0)) * self.info.video.time_base):.3f} s"
+
+    def _note_changes(self, picture: av.VideoFrame, pts: int) -> None:
+        size = (picture.width, picture.height)
+        if size != self._size:
+            self._size = size
+            first = f"{self.info.video.width}x{self.info.video.height}"
+            where = self._at(pts)
+            self.report.notes.append(f"the picture size becomes {size[0]}x{size[1]} {where}: resized to {first}")
+
+    def _check_complete(self) -> None:
+        """In mp4 and mov the index is known from the start: the file must not end before its last entry."""
+        index = self._stream.index_entries if "mov" in self.info.container.split(",") else ()
+        promised = index[len(index) - 1].timestamp if len(index) else None
+        if self._at_end and promised is not None and self._last_dts is not None and self._last_dts < promised:
+            self._damaged(self._end_pts, f"the file breaks off, its index promises {len(index)} pictures")
+
+    def _seek(self, target: Fraction) -> None:
+        """Go where decoding gives every picture from `target` on: one keyframe earlier than seems needed.
+
+        Streams with intra refresh or open groups need the earlier one. Transport and program streams are scanned
+        instead: a seek in them lands after its aim, and where their times run backwards it lands anywhere.
+        """
+        key = None if self.info.container in _SCANNED else self._keyframe(math.floor(target), target)
+        if key is not None and key.pts is not None:
+            key = self._keyframe(key.pts - 1, target) or self._keyframe(math.floor(target), target)
+        if key is not None:
+            self._pending = [key]
+        else:
+            self._scan(target)
+
+    def _keyframe(self, aim: int, target: Fraction) -> Packet | None:
+        """The first packet after a seek to `aim`, if decoding can start there and reach `target`."""
+        try:
+            self._demux.close()
+            self._container.seek(aim, stream=self._stream)
+            self._demux = self._container.demux(self._stream)
+            packet: Packet | None = next((p for p in self._demux if p.size), None)
+        except av.FFmpegError:
+            return None
+        if packet is not None and packet.is_keyframe and packet.pts is not None and packet.pts <= target:
+            return packet
+        return None
+
+    def _scan(self, target: Fraction) -> None:
+        """Read on from the start without decoding, up to the last keyframe but one at or before `target`.
+
+        Where times are missing or run backwards, everything from the start has to be decoded.
+        """
+        self._reopen()
+        groups: deque[list[Packet]] = deque([[]], maxlen=2)
+        last = None
+        try:
+            for packet in (p for p in self._demux if p.size):
+                if packet.dts is None or (last is not None and packet.dts < last):
+                    return self._reopen()
+                last = packet.dts
+                if packet.is_keyframe and packet.pts is not None and packet.pts <= target:
+                    groups.append([])
+                groups[-1].append(packet)
+                if packet.dts > target:
+                    break
+        except av.FFmpegError:
+            return self._reopen()
+        self._pending = [packet for group in groups for packet in group]
+        return None
+
+    def _reopen(self) -> None:
+        self._demux.close()
+        self._container.close()
+        self._open()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+MAX_NOTES = 20
+
 
 class Timeline:
     """Turns the pts of decoded pictures, in presentation order, into strictly increasing ones.
@@ -44,6 +46,8 @@ class Timeline:
         back = self._last - placed
         self._shift += round(back + self._step)
         where = float((self._last - self._origin) * self._time_base)
+        if len(self.notes) == MAX_NOTES:
+            return pts + self._shift
         self.notes.append(
             f"times ran backwards at {where:.3f} s by {float(back * self._time_base):.3f} s: following pictures moved"
         )

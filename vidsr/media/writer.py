@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,12 +19,15 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
 from vidsr.frame import Frame
-from vidsr.media.encoder import VideoSpec as VideoSpec
-from vidsr.media.encoder import configure, make_spec, to_video_frame
+from vidsr.media.encoder import VideoSpec, configure, encoder_clock, to_video_frame
+from vidsr.media.hdr import container_boxes
+from vidsr.media.mp4_boxes import extend_sample_entry
+from vidsr.media.segments import append_times
 
-__all__ = ["SegmentInfo", "VideoSpec", "Writer", "make_spec", "sync_file", "writing"]
+__all__ = ["SegmentInfo", "VideoSpec", "Writer", "sync_file", "writing"]
 
 _MAX_GAP = 2**31 - 1  # ticks between two frames, in mp4
+_MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,56 +44,62 @@ class SegmentInfo:
 
 
 class Writer:
-    """Encodes frames into the file `path`; `close` finishes it, `abort` removes it.
+    """Encodes frames into the segment `path`; `close` finishes it, `abort` removes it.
+
+    The segment starts at 0 on its own clock; `join` knows the frames' own times.
 
     Raises:
         OutputError: from any method but `abort`: the file cannot be written, or the encoder fails.
     """
 
-    def __init__(self, path: Path, spec: VideoSpec, *, container: Literal["mp4", "mov"] = "mp4") -> None:
-        self._path, self._spec = path, spec
-        self._durations: dict[int, int] = {}  # of frames whose packets have not been written
+    def __init__(self, path: Path, spec: VideoSpec, *, container: Literal["mp4", "mov", "mkv"] = "mp4") -> None:
+        self._path, self._spec, self._kind = path, spec, container
+        self._clock = encoder_clock(spec.time_base)
+        self._tick = -1  # of the newest frame, on that clock
+        self._pts: dict[int, int] = {}  # tick -> the frame's own pts
+        self._ticks: dict[int, int] = {}  # tick -> duration in ticks, once the next frame is known
+        self._order = array("q")  # own pts of the frames whose packets are written
         self._held: deque[Packet[VideoStream]] = deque()
         self._first: int | None = None
-        self._last: int | None = None
-        self._last_duration = 0
-        self._num_frames = self._num_packets = 0
+        self._last = self._last_gap = self._last_duration = 0
+        self._num_frames = 0
+        options = {} if container == "mkv" else {"movie_timescale": str(self._clock.denominator)}
         with writing(path):
             path.open("wb").close()  # PyAV opens it at the first packet, minutes later
-            clock = {"movie_timescale": str(spec.time_base.denominator)}  # edit lists count in it
-            self._container = av.open(str(path), "w", format=container, container_options=clock)
+            self._container = av.open(str(path), "w", format=_MUXERS[container], container_options=options)
             self._stream = self._add_stream()
 
     def write(self, frame: Frame) -> None:
         """Encode `frame`, whose size and layout are the spec's and whose time is later than the one before."""
         self._check(frame)
-        pts = self._advance(frame)
+        tick = self._advance(frame)
         with writing(self._path):
             picture = to_video_frame(frame, self._spec)
-            picture.pts, picture.time_base = pts, self._spec.time_base
+            picture.pts, picture.time_base = tick, self._clock
             self._mux(self._stream.encode(picture))
         self._num_frames += 1
 
     def close(self) -> SegmentInfo:
         """Flush the encoder, finish the file and put it on the disk."""
-        if self._first is None or self._last is None:
+        if self._first is None:
             raise OutputError(f"{self._path} would hold no frame: the source gave none.")
-        self._durations[self._last] = self._last_frame_duration()
+        duration = self._final_duration()
+        self._ticks[self._tick] = max(1, round(duration * self._spec.time_base / self._clock))
         with writing(self._path):
             self._mux(self._stream.encode(None), last=True)
             self._container.close()
+            self._check_count()
+            if self._kind != "mkv":
+                boxes = container_boxes(self._spec.mastering_display, self._spec.light_level)
+                extend_sample_entry(self._path, boxes)
+            append_times(self._path, self._kind, self._order, self._last + duration)
             sync_file(self._path)
-        if self._num_packets != self._num_frames:
-            raise OutputError(
-                f"{self._path}: {self._spec.encoder} returned {self._num_packets} pictures of {self._num_frames}; "
-                "choose another --codec."
-            )
-        end = self._last + self._last_frame_duration()
-        size = self._path.stat().st_size
+            size = self._path.stat().st_size
+        end = self._last + duration
         return SegmentInfo(self._path, self._num_frames, size, self._first, self._last, end, self._spec.time_base)
 
     def abort(self) -> None:
-        """Close without finishing and delete the file. Never raises; does nothing after `close`."""
+        """Close without finishing and delete the file. Never raises."""
         self._held.clear()
         with suppress(Exception):
             self._container.close()
@@ -101,7 +111,7 @@ class Writer:
         if not isinstance(stream, VideoStream):
             raise OutputError(f"{self._spec.encoder} is not a video encoder: choose another --codec.")
         configure(stream.codec_context, self._spec)
-        stream.time_base = self._spec.time_base
+        stream.time_base = self._clock
         return stream
 
     def _check(self, frame: Frame) -> None:
@@ -114,39 +124,46 @@ class Writer:
             raise ValueError(f"planes of {frame.format.name} have the wrong shapes: {shapes}")
 
     def _advance(self, frame: Frame) -> int:
-        """The frame's pts on the output's clock; closes the frame before it."""
+        """The tick of `frame` on the segment's clock, where the first frame stands at 0; ends the frame before it."""
         scale = frame.time_base / self._spec.time_base
         pts, self._last_duration = round(frame.pts * scale), round(frame.duration * scale)
-        if self._last is not None:
-            gap = pts - self._last
-            if not 0 < gap <= _MAX_GAP:
-                why = "not later than" if gap <= 0 else "too long after"
-                raise OutputError(f"{self._path}: a frame at tick {pts} is {why} the one at {self._last}.")
-            self._durations[self._last] = gap
-        self._first = pts if self._first is None else self._first
-        self._last = pts
-        return pts
+        if self._first is None:
+            self._first = pts
+        elif pts <= self._last:
+            raise OutputError(f"{self._path}: the frame at tick {pts} comes after the one at {self._last}.")
+        else:
+            self._last_gap = pts - self._last
+        exact = (pts - self._first) * self._spec.time_base / self._clock
+        tick = max(round(exact), self._tick + 1)
+        if tick - self._tick > _MAX_GAP:
+            raise OutputError(f"{self._path}: two frames are {float((tick - self._tick) * self._clock):.0f} s apart.")
+        self._ticks[self._tick] = tick - self._tick
+        self._pts[tick] = self._last = pts
+        self._tick = tick
+        return tick
 
-    def _last_frame_duration(self) -> int:
-        """As the source says, else as the frame before, else as the rate has it."""
-        if self._last_duration > 0:
-            return self._last_duration
-        earlier = [self._durations[pts] for pts in sorted(self._durations) if pts != self._last]
+    def _final_duration(self) -> int:
+        """Of the last frame: as the source says, else as the frame before, else as the rate has it."""
         rate = self._spec.rate or Fraction(25)
-        return earlier[-1] if earlier else max(1, round(1 / (rate * self._spec.time_base)))
+        return self._last_duration or self._last_gap or max(1, round(1 / (rate * self._spec.time_base)))
 
     def _mux(self, packets: list[Packet[VideoStream]], *, last: bool = False) -> None:
-        """Write packets once their duration is known; the very last one carries the last frame's for `join`."""
+        """Write packets, each once the duration of its frame is known."""
         self._held.extend(packets)
-        while self._held and (last or (len(self._held) > 1 and self._held[0].pts != self._last)):
+        while self._held and (last or self._held[0].pts != self._tick):
             packet = self._held.popleft()
-            if packet.pts is None or packet.pts not in self._durations:
+            if packet.pts is None or packet.pts not in self._pts:
                 raise OutputError(f"{self._path}: {self._spec.encoder} changed the time of a frame.")
-            packet.duration = self._durations.pop(packet.pts)
-            if not self._held and last:
-                packet.duration = self._last_duration
+            self._order.append(self._pts.pop(packet.pts))
+            packet.duration = self._ticks.pop(packet.pts)
             self._container.mux(packet)
-            self._num_packets += 1
+
+    def _check_count(self) -> None:
+        if len(self._order) != self._num_frames:
+            raise OutputError(
+                f"{self._path}: {self._spec.encoder} returned {len(self._order)} pictures of {self._num_frames}; "
+                "choose another --codec."
+            )
 
 
 @contextmanager

@@ -1,0 +1,340 @@
+"""`vidsr upscale` on clips that these tests make: what comes out, and what a user is told."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.clips import Audio, Subtitles, cut_off, make_clip, read_number
+from tests.conftest import ROOT, Result
+
+Cli = Callable[..., Result]
+QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2")
+VFR = [0, 1, 2, 5, 6, 10, 11, 12, 20, 21, 22, 30]
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def packets(path: Path, kind: str, index: int = 0) -> list[tuple[bytes, Fraction | None]]:
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[index]
+        return [
+            (bytes(p), p.pts * p.time_base if p.pts is not None else None) for p in container.demux(stream) if p.size
+        ]
+
+
+def numbers(path: Path) -> list[tuple[int, Fraction]]:
+    """(number drawn into it, time) of every frame."""
+    with av.open(str(path)) as container:
+        return [
+            (read_number(frame.to_ndarray(format="gray")), frame.pts * frame.time_base)
+            for frame in container.decode(video=0)
+        ]
+
+
+def test_a_real_clip_keeps_every_frame_every_time_and_its_sound(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(
+        tmp_path / "clip.mp4",
+        pts=VFR,
+        time_base=Fraction(1, 24),
+        bframes=2,
+        width=96,
+        height=64,
+        audio=[Audio(language="deu"), Audio(language="eng", start=0.25)],
+    )
+    result = vidsr("upscale", source, *QUICK)
+    output = tmp_path / "clip_x2.mp4"
+    assert result.code == 0, result.err
+    assert result.out == ""
+    assert listing(tmp_path) == ["clip.mp4", "clip_x2.mp4"]
+    assert numbers(output) == [(k, Fraction(p, 24)) for k, p in enumerate(VFR)]
+    for track in (0, 1):
+        assert packets(output, "audio", track) == packets(source, "audio", track)
+    with av.open(str(output)) as container:
+        video = container.streams.video[0]
+        assert (video.width, video.height, video.codec_context.name) == (192, 128, "h264")
+        assert [stream.metadata.get("language") for stream in container.streams.audio] == ["deu", "eng"]
+
+
+def test_an_untagged_source_of_480_lines_comes_out_tagged(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mp4", frames=2, width=480, height=270)
+    assert vidsr("upscale", source, *QUICK).code == 0
+    with av.open(str(tmp_path / "clip_x2.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_range) == (6, 1)  # BT.601, limited: what players took the source for
+
+
+def test_the_output_of_an_interrupted_time_is_cut_and_starts_at_zero(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mp4", frames=24, audio=[Audio(seconds=1.0)], bframes=2, gop=12)
+    assert vidsr("upscale", source, *QUICK, "--start", "0.25", "--end", "0.5", "-o", tmp_path / "part.mp4").code == 0
+    found = numbers(tmp_path / "part.mp4")
+    assert [number for number, _ in found] == [6, 7, 8, 9, 10, 11]
+    assert [when for _, when in found] == [Fraction(k, 24) for k in range(6)]
+
+
+@pytest.mark.parametrize(("size", "expected"), [("256x192", (256, 192)), ("128x128", (128, 128))])
+def test_sizes(vidsr: Cli, tmp_path: Path, size: str, expected: tuple[int, int]) -> None:
+    source = make_clip(tmp_path / "clip.mp4", frames=2, width=64, height=48)
+    result = vidsr("upscale", source, "--model", "bicubic", "--backend", "cpu", "--size", size)
+    assert result.code == 0, result.err
+    with av.open(str(tmp_path / f"clip_{size}.mp4")) as container:
+        frame = next(container.decode(video=0))
+        video = container.streams.video[0]
+        shape = Fraction(video.width, video.height) * (video.sample_aspect_ratio or 1)
+    assert (frame.width, frame.height) == expected
+    assert shape == Fraction(64, 48)
+
+
+@pytest.mark.parametrize(("scale", "expected"), [("1", (66, 50)), ("1.5", (98, 74)), ("3", (195, 147))])
+def test_any_scale_and_odd_sizes(vidsr: Cli, tmp_path: Path, scale: str, expected: tuple[int, int]) -> None:
+    source = make_clip(tmp_path / "clip.mkv", frames=2, width=65, height=49, pix_fmt="yuv444p")
+    result = vidsr("upscale", source, "--model", "bicubic", "--backend", "cpu", "--scale", scale, "--pix-fmt", "yuv420p")
+    even = (expected[0] // 2 * 2, expected[1] // 2 * 2)
+    assert result.code == 0, result.err
+    with av.open(str(tmp_path / f"clip_x{scale}.mkv")) as container:
+        video = container.streams.video[0]
+        assert abs(video.width - even[0]) <= 2
+        assert abs(video.height - even[1]) <= 2
+        assert video.width % 2 == video.height % 2 == 0
+
+
+def test_a_folder_keeps_its_structure_and_goes_on_after_a_failure(vidsr: Cli, tmp_path: Path) -> None:
+    clips, out = tmp_path / "clips", tmp_path / "out"
+    (clips / "deep").mkdir(parents=True)
+    make_clip(clips / "a.mp4", frames=3)
+    make_clip(clips / "deep" / "b.mkv", frames=3)
+    (clips / "broken.mp4").write_text("this is no video")
+    (clips / "notes.txt").write_text("not media")
+    result = vidsr("upscale", clips, "-o", f"{out}/", "--recursive", *QUICK)
+    assert result.code == 1
+    assert listing(out) == ["a_x2.mp4", "deep", "deep/b_x2.mkv"]
+    assert "2 done, 1 failed" in result.err
+    assert result.err.count("broken.mp4") >= 2  # when it happened, and in the list at the end
+
+    (clips / "broken.mp4").unlink()
+    before = (out / "a_x2.mp4").stat().st_mtime_ns
+    again = vidsr("upscale", clips, "-o", f"{out}/", "--recursive", *QUICK)
+    assert again.code == 0
+    assert "2 skipped" in again.err
+    assert (out / "a_x2.mp4").stat().st_mtime_ns == before
+
+
+def test_a_batch_does_not_pick_up_its_own_outputs(vidsr: Cli, tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4", frames=2)
+    assert vidsr("upscale", tmp_path, *QUICK).code == 0
+    assert vidsr("upscale", tmp_path, *QUICK).code == 0
+    assert listing(tmp_path) == ["a.mp4", "a_x2.mp4"]
+
+
+def test_other_options_do_not_pass_for_the_same_job(vidsr: Cli, tmp_path: Path) -> None:
+    source, output = make_clip(tmp_path / "a.mp4", frames=2), tmp_path / "out.mp4"
+    assert vidsr("upscale", source, "-o", output, *QUICK).code == 0
+    refused = vidsr("upscale", source, "-o", output, *QUICK, "--crf", "30")
+    assert refused.code == 1
+    assert "--overwrite" in refused.err
+    assert vidsr("upscale", source, "-o", output, *QUICK, "--crf", "30", "-y").code == 0
+
+
+def test_two_sources_that_would_write_the_same_output(vidsr: Cli, tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mkv", frames=2)
+    make_clip(tmp_path / "a.avi", frames=2, codec="mpeg4")
+    result = vidsr("upscale", tmp_path, *QUICK)
+    assert result.code == 1
+    assert "is that of" in result.err
+    assert listing(tmp_path) == ["a.avi", "a.mkv", "a_x2.mkv"]
+
+
+def test_images(vidsr: Cli, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    assert vidsr("upscale", tmp_path / "photo.png", *QUICK).code == 0
+    with Image.open(tmp_path / "photo_x2.png") as image:
+        assert image.size == (60, 40)
+    again = vidsr("upscale", tmp_path / "photo.png", *QUICK)
+    assert again.code == 0
+    assert "done already" in again.err
+
+
+def test_json_events(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=5)
+    result = vidsr("upscale", source, *QUICK, "--json")
+    events = [json.loads(line) for line in result.out.splitlines()]
+    assert [event["event"] for event in events if event["event"] != "advanced"] == ["started", "done", "summary"]
+    done = next(event for event in events if event["event"] == "done")
+    assert done["num_frames"] == 5
+    assert done["output"] == str(tmp_path / "a_x2.mp4")
+    assert set(done["busy"]) == {"decode", "upscale", "encode"}
+    assert all(event["version"] == 1 for event in events)
+
+
+def test_a_dry_run_writes_nothing(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=48, audio=[Audio(seconds=2)])
+    result = vidsr("upscale", source, *QUICK, "--dry-run", "--json")
+    assert result.code == 0, result.err
+    planned = json.loads(result.out.splitlines()[0])
+    assert listing(tmp_path) == ["a.mp4"]
+    assert (planned["event"], planned["size"], planned["num_frames"]) == ("planned", [128, 96], 48)
+    assert planned["seconds"] > 0
+    vidsr("upscale", source, *QUICK)
+    real = (tmp_path / "a_x2.mp4").stat().st_size
+    assert real / 3 < planned["bytes"] < real * 3
+
+
+def test_what_the_container_cannot_hold_is_named(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(
+        tmp_path / "a.mkv", frames=3, subtitles=[Subtitles()], attachments=[("font.ttf", "font/ttf", b"x" * 99)]
+    )
+    result = vidsr("upscale", source, *QUICK, "-o", tmp_path / "a.mp4")
+    assert result.code == 0, result.err
+    assert "left out" in result.err
+    assert "attachment" in result.err
+
+
+BAD_FILES = {
+    "missing.mp4": (None, "not exist|no such file|missing"),
+    "empty.mp4": (b"", "empty"),
+    "text.mp4": (b"Dear diary, this is text.\n" * 50, "not|no"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_files(vidsr: Cli, tmp_path: Path, name: str) -> None:
+    content, expected = BAD_FILES[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert_refused(vidsr, tmp_path, [tmp_path / name], expected, about=name)
+
+
+def test_a_file_with_sound_only(vidsr: Cli, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "sound.mka"), "w", format="matroska") as container:
+        stream = container.add_stream("flac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert_refused(vidsr, tmp_path, [tmp_path / "sound.mka"], "no picture", about="sound.mka")
+
+
+def test_a_cut_off_file_fails_and_keep_going_saves_what_decodes(vidsr: Cli, tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mkv", frames=48, width=128, height=96)
+    cut = cut_off(whole, tmp_path / "cut.ts.mkv", 0.6)
+    whole.unlink()
+    result = vidsr("upscale", cut, *QUICK)
+    if result.code == 0:
+        pytest.fail("a file that breaks off must not pass for a whole one")
+    assert listing(tmp_path) == [cut.name]
+    saved = vidsr("upscale", cut, *QUICK, "--keep-going")
+    assert saved.code == 0, saved.err
+    found = [number for number, _ in numbers(tmp_path / "cut.ts_x2.mkv")]
+    assert found == list(range(len(found)))
+    assert 10 < len(found) < 48
+
+
+def test_bad_targets(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=2)
+    (tmp_path / "other.mp4").write_bytes(b"precious")
+    (tmp_path / "file").write_bytes(b"a file, not a folder")
+    for target, expected in {
+        source: "its own source",
+        tmp_path / "other.mp4": "--overwrite",
+        tmp_path / "file" / "out.mp4": "cannot be written",
+        tmp_path / "out.webm": None,
+    }.items():
+        arguments = [source, "-o", target] + (["--codec", "h264"] if target.suffix == ".webm" else [])
+        assert_refused(vidsr, tmp_path, arguments, expected or "webm", about="")
+    assert (tmp_path / "other.mp4").read_bytes() == b"precious"
+
+
+def test_an_unknown_model(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=2)
+    assert_refused(vidsr, tmp_path, [source, "--model", "dream"], "Unknown model 'dream'", about="dream")
+
+
+def assert_refused(vidsr: Cli, folder: Path, arguments: list[object], expected: str, about: str) -> None:
+    """Exit 1, one sentence that names the file, nothing written."""
+    before = listing(folder)
+    quick = [] if "--model" in arguments else list(QUICK)
+    result = vidsr("upscale", *quick, *arguments)
+    assert result.code == 1, result.err
+    lines = [line for line in result.err.splitlines() if line.startswith("vidsr: ")]
+    assert len(lines) == 1, result.err
+    assert about in lines[0]
+    import re
+
+    assert re.search(expected, lines[0], re.IGNORECASE), lines[0]
+    assert "Traceback" not in result.err
+    assert listing(folder) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--scale", "0"],
+        ["--scale", "9"],
+        ["--scale", "much"],
+        ["--start", "-1"],
+        ["--end", "never"],
+        ["--no-such-flag"],
+        ["--crf", "-5"],
+        ["--tile", "tiny"],
+        ["--size", "huge"],
+        ["--deinterlace", "magic"],
+        ["--container", "docx"],
+        ["--codec", "h265000"],
+        ["--backend", "abacus"],
+        ["--precision", "fp3"],
+    ],
+)
+def test_impossible_options_are_bad_usage(vidsr: Cli, tmp_path: Path, arguments: list[str]) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=2)
+    result = vidsr("upscale", source, "--model", "bicubic", *arguments)
+    assert result.code == 2, result.err
+    assert "Traceback" not in result.err
+    assert listing(tmp_path) == ["a.mp4"]
+
+
+def run_for_real(*arguments: object, prefix: str = "") -> subprocess.Popen[str]:
+    script = f"{prefix}\nfrom vidsr.cli import main\nmain()"
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_job_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=500, width=320, height=240, gop=50)
+    process = run_for_real("upscale", source, "--json", "--backend", "cpu")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == "advanced":
+            break
+    asked = time.monotonic()
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    took = time.monotonic() - asked
+    assert process.returncode == 128 + number
+    assert took < 20  # a hang would take for ever; README has the measured time
+    assert listing(tmp_path) == ["a.mp4"]
+
+
+def test_a_full_disk_ends_with_one_sentence(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=60, width=320, height=240)
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))"
+    process = run_for_real("upscale", source, "-o", tmp_path / "out.mp4", *QUICK, "--crf", "1", prefix=limit)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert len([line for line in err.splitlines() if line.startswith("vidsr: ")]) == 1, err
+    assert listing(tmp_path) == ["a.mp4"]

@@ -1,0 +1,69 @@
+"""The check before the final name finds what it is there for."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tests.clips import make_clip
+from vidsr import verify
+from vidsr.errors import VerifyError
+from vidsr.frame import Colour, PixelFormat
+from vidsr.media.writer import VideoSpec
+
+PTS = [0, 2, 3, 7, 8, 9, 15]
+BASE = Fraction(1, 30)
+SPEC = VideoSpec("libx264", PixelFormat("yuv", 8, (1, 1)), Colour(), 64, 48, BASE)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "clip.mp4", pts=PTS, time_base=BASE, bframes=2)
+
+
+def test_a_whole_file_passes(clip: Path) -> None:
+    verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mp4")
+
+
+@pytest.mark.parametrize(
+    ("pts", "sentence"),
+    [
+        ([*PTS, 16], "8 frames were written, 7 are in"),
+        (PTS[:-1], "6 frames were written, 7 are in"),
+        ([0, 2, 4, 7, 8, 9, 15], "frame 2 stands at 0.100000 s instead of 0.133333 s"),
+    ],
+)
+def test_a_missing_doubled_or_moved_frame_is_named(clip: Path, pts: list[int], sentence: str) -> None:
+    with pytest.raises(VerifyError, match=sentence):
+        verify.quick(clip, SPEC, pts, shift=Fraction(0), container="mp4")
+
+
+def test_a_shift_counts(clip: Path) -> None:
+    verify.quick(clip, SPEC, [p - 30 for p in PTS], shift=Fraction(1), container="mp4")
+    with pytest.raises(VerifyError):
+        verify.quick(clip, SPEC, PTS, shift=Fraction(1), container="mp4")
+
+
+def test_matroska_may_round_to_its_millisecond_and_mp4_may_not(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", pts=PTS, time_base=BASE)
+    verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mkv")
+    with pytest.raises(VerifyError):
+        verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mp4")
+
+
+def test_another_size_is_not_the_output(clip: Path) -> None:
+    spec = VideoSpec("libx264", SPEC.format, Colour(), 128, 96, BASE)
+    with pytest.raises(VerifyError, match="128x96"):
+        verify.quick(clip, spec, PTS, shift=Fraction(0), container="mp4")
+
+
+def test_a_picture_that_does_not_decode(clip: Path, tmp_path: Path) -> None:
+    data = bytearray(clip.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start : start + 400] = bytes(400)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(bytes(data))
+    with pytest.raises(VerifyError, match="does not decode"):
+        verify.quick(broken, SPEC, PTS, shift=Fraction(0), container="mp4")

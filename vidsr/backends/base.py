@@ -1,0 +1,100 @@
+"""What every backend is, and what backends share."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vidsr.errors import BackendError, Cancelled
+from vidsr.models.registry import Model
+
+MEMORY = 1 << 30  # bytes that the activations of one call may take
+CALL_MACS = 40e9  # multiply-adds of one call: about a second on two ordinary cores
+PROBE = 16  # side of the picture on which activations are counted
+
+
+class Backend(Protocol):
+    """Runs one generator: (N, 3, H, W) RGB in [0, 1] on `device` as `dtype` -> (N, 3, H*scale, W*scale), not clamped.
+
+    One call at a time; `cancel` alone may come from another thread.
+    """
+
+    name: str
+    precision: str  # of the arithmetic: fp32, bf16 or fp16
+    device: torch.device
+    dtype: torch.dtype
+    scale: int
+    max_pixels: int | None  # the largest N*H*W that one call should hold
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Run the generator.
+
+        Raises:
+            OutOfMemoryError: the batch did not fit.
+            Cancelled: `cancel` was called.
+            BackendError: a batch of the wrong shape, type or device; a closed backend; a failed runtime.
+        """
+
+    def cancel(self) -> None:
+        """Make a call in progress in another thread raise `Cancelled` soon; later calls raise it too."""
+
+    def close(self) -> None:
+        """Free what the backend holds; closing twice is fine."""
+
+
+class State:
+    """Whether a backend may still run; thread-safe."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+        self.closed = False
+
+    def check(self) -> None:
+        """Raise `Cancelled` or, after closing, `BackendError`."""
+        if self.cancelled.is_set():
+            raise Cancelled("The network was stopped before it had finished.")
+        if self.closed:
+            raise BackendError("This backend is closed; open another one.")
+
+
+def check_batch(batch: Tensor, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse (`BackendError`) what is no (N, 3, H, W) of that type on that device, or holds nothing."""
+    shape = "x".join(map(str, batch.shape))
+    if batch.ndim != 4 or batch.shape[1] != 3 or batch.numel() == 0:
+        raise BackendError(f"A backend takes batches of shape (N, 3, H, W), not {shape or 'a scalar'}.")
+    if batch.dtype != dtype or batch.device.type != device.type:
+        raise BackendError(f"This backend takes {dtype} on {device}, not {batch.dtype} on {batch.device}.")
+
+
+def max_pixels(model: Model, *, halos: int, memory: float = MEMORY) -> int:
+    """The largest N*H*W of one call: bounded in memory and time, but no smaller than tiles `halos` halos wide.
+
+    Smaller tiles would spend most of their work on their borders, and `cancel` stops a long call anyway.
+    """
+    by_time = max(CALL_MACS / model.macs_per_pixel, (halos * model.halo) ** 2)
+    return int(min(by_time, memory / activation_bytes(model.module)))
+
+
+def activation_bytes(module: nn.Module) -> float:
+    """Memory of an FP32 call per input pixel: the largest input plus output of a layer, and half as much again."""
+    module = copy.deepcopy(module).to("meta")
+    largest = 0
+
+    def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal largest
+        largest = max(largest, inputs[0].numel() + output.numel())
+
+    for leaf in leaves(module):
+        leaf.register_forward_hook(count)
+    with torch.no_grad():
+        module(torch.empty(1, 3, PROBE, PROBE, device="meta"))
+    return 1.5 * 4 * largest / PROBE**2
+
+
+def leaves(module: nn.Module) -> list[nn.Module]:
+    """The modules that hold no others, in the order of their definition."""
+    return [child for child in module.modules() if not any(child.children())]

@@ -1,0 +1,189 @@
+"""Frame planes to R'G'B' and back, in torch on the network's device. Pure functions.
+
+The matrix, range and chroma siting follow ITU-T H.273. Primaries and transfer are left alone: the network works in the
+source's own R'G'B'. Chroma is interpolated linearly at its true positions going up, and goes through a triangle filter
+of the chroma spacing's radius, centred on its true positions, coming down. Codes are rounded to nearest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidsr.frame import Colour, Matrix, PixelFormat, Plane, Siting
+
+# (K_R, K_B) of H.273, table 4.
+LUMA = {
+    Matrix.BT709: (0.2126, 0.0722),
+    Matrix.FCC: (0.30, 0.11),
+    Matrix.BT470BG: (0.299, 0.114),
+    Matrix.SMPTE170M: (0.299, 0.114),
+    Matrix.SMPTE240M: (0.212, 0.087),
+    Matrix.BT2020_NCL: (0.2627, 0.0593),
+    Matrix.BT2020_CL: (0.2627, 0.0593),
+}
+GBR = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])  # the plane order of RGB formats
+YCGCO = np.array([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0.0, -0.5]])
+
+
+def to_rgb(
+    planes: Sequence[Plane],
+    format: PixelFormat,
+    colour: Colour,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Planes of a frame -> (1, 3, H, W) RGB, nominally in [0, 1], on `device` as `dtype`.
+
+    Codes outside the nominal range (super-whites, colours that RGB cannot hold) come out below 0 or above 1: whoever
+    needs [0, 1] clamps. Alpha is ignored. A grey picture becomes three equal channels.
+    """
+    height, width = planes[0].shape
+    matrix, offset = _decoding(format, colour)
+    if format.model == "grey":
+        grey = _upload(planes[0], device).mul_(float(matrix[0, 0])).add_(float(offset[0]))
+        return grey.to(dtype).expand(3, height, width)[None].contiguous()
+    codes = torch.empty((3, height, width), device=device)
+    codes[0] = _upload(planes[0], device)
+    chroma = torch.stack([_upload(plane, device) for plane in planes[1:3]])
+    (sx, sy), (x, y) = format.chroma_shift, chroma_offset(format, colour.siting)
+    chroma = _interpolate(chroma, 1, 1 << sy, y, height)
+    codes[1:] = _interpolate(chroma, 2, 1 << sx, x, width)
+    bias = torch.tensor(offset[:, None], dtype=torch.float32, device=device)
+    rgb = torch.addmm(bias, torch.tensor(matrix, dtype=torch.float32, device=device), codes.view(3, -1))
+    return rgb.view(1, 3, height, width).to(dtype)
+
+
+def from_rgb(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Plane, ...]:
+    """(1, 3, H, W) RGB of any float type -> planes of `format`, without alpha.
+
+    Values outside [0, 1] are kept as far as the codes 0 .. 2**bits - 1 reach. Grey is the luma of `colour`'s matrix.
+    """
+    rgb = rgb[0].float()
+    matrix, offset = _encoding(format, colour)
+    planes = [_quantise(_mix(rgb, matrix[0]), float(offset[0]), format.bits)]
+    if format.model == "grey":
+        return tuple(planes)
+    (sx, sy), (x, y) = format.chroma_shift, chroma_offset(format, colour.siting)
+    for row, bias in zip(matrix[1:], offset[1:], strict=True):
+        chroma = _decimate(_decimate(_mix(rgb, row), 0, 1 << sy, y), 1, 1 << sx, x)
+        planes.append(_quantise(chroma, float(bias), format.bits))
+    return tuple(planes)
+
+
+def alpha_to_unit(plane: Plane, bits: int, device: torch.device | str = "cpu") -> Tensor:
+    """An alpha plane (full range in every format) -> (1, 1, H, W) float32 in [0, 1]."""
+    return _upload(plane, device).div_(float((1 << bits) - 1))[None, None]
+
+
+def alpha_from_unit(alpha: Tensor, bits: int) -> Plane:
+    """(1, 1, H, W) in [0, 1] -> an alpha plane of `bits` bits."""
+    return _quantise(alpha[0, 0].float() * float((1 << bits) - 1), 0.0, bits)
+
+
+def chroma_offset(format: PixelFormat, siting: Siting) -> tuple[float, float]:
+    """(x, y) of the first chroma sample, in pixels from the centre of the first pixel."""
+    last_x, last_y = ((1 << shift) - 1 for shift in format.chroma_shift)
+    x = 0.0 if "left" in siting else last_x / 2
+    y = 0.0 if "top" in siting else float(last_y) if "bottom" in siting else last_y / 2
+    return x, y
+
+
+def ycc_matrix(matrix: Matrix) -> NDArray[np.float64]:
+    """(3, 3) from R'G'B' to luma and colour differences in [-0.5, 0.5], or to the planes G, B, R.
+
+    Unspecified counts as BT.709 (readers resolve it before). Constant luminance is taken as BT.2020 non-constant.
+    """
+    if matrix is Matrix.RGB:
+        return GBR
+    if matrix is Matrix.YCGCO:
+        return YCGCO
+    kr, kb = LUMA.get(matrix, LUMA[Matrix.BT709])
+    y = np.array([kr, 1 - kr - kb, kb])
+    cb, cr = ((np.eye(3)[i] - y) / (2 * (1 - k)) for i, k in ((2, kb), (0, kr)))
+    return np.stack([y, cb, cr])
+
+
+def _encoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(A, b) such that codes = A @ rgb + b. H.273, equations 20 to 37."""
+    is_rgb = format.model == "rgb" or (format.model == "yuv" and colour.matrix is Matrix.RGB)
+    matrix = GBR if is_rgb else ycc_matrix(Matrix.BT709 if colour.matrix is Matrix.RGB else colour.matrix)
+    unit, peak = float(1 << (format.bits - 8)), float((1 << format.bits) - 1)
+    luma = (peak, 0.0) if colour.full_range else (219 * unit, 16 * unit)
+    chroma = luma if is_rgb else (peak if colour.full_range else 224 * unit, 128 * unit)
+    gain, offset = np.array([luma, chroma, chroma]).T
+    return matrix * gain[:, None], offset
+
+
+def _decoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(A, b) such that rgb = A @ codes + b; of grey only the first entry of each is meant."""
+    matrix, offset = _encoding(format, colour)
+    if format.model == "grey":
+        gain = matrix[0].sum()
+        return np.array([[1 / gain]]), np.array([-offset[0] / gain])
+    inverse = np.linalg.inv(matrix)
+    return inverse, -inverse @ offset
+
+
+def _upload(plane: Plane, device: torch.device | str) -> Tensor:
+    """(H, W) codes -> float32 on `device`; narrow integers cross the bus."""
+    if not plane.flags.writeable or any(stride < 0 for stride in plane.strides):
+        plane = plane.copy()  # what torch cannot wrap
+    return torch.from_numpy(plane).to(device).float()
+
+
+def _mix(rgb: Tensor, row: NDArray[np.float64]) -> Tensor:
+    """(3, H, W) -> (H, W): the sum of the channels weighted by `row`."""
+    (first, weight), *others = [(channel, float(w)) for channel, w in zip(rgb, row, strict=True) if w != 0]
+    mixed = torch.mul(first, weight)
+    for channel, weight in others:
+        mixed.add_(channel, alpha=weight)
+    return mixed
+
+
+def _quantise(values: Tensor, bias: float, bits: int) -> Plane:
+    """Codes as floats (overwritten), plus `bias`, rounded to nearest, clamped to the code range -> a plane."""
+    values.add_(bias + 0.5).clamp_(0, (1 << bits) - 1)
+    plane: Plane = values.to(torch.uint8 if bits <= 8 else torch.uint16).cpu().numpy()
+    return plane
+
+
+def _interpolate(x: Tensor, dim: int, factor: int, offset: float, size: int) -> Tensor:
+    """Linear interpolation along `dim` to `size` samples; sample k of `x` stands at factor*k + offset, edges repeat."""
+    if factor == 1:
+        return x
+    x = x.movedim(dim, -1)
+    padded = torch.cat((x[..., :1], x, x[..., -1:]), -1)
+    out = torch.empty((*x.shape[:-1], size), device=x.device)
+    for phase in range(min(factor, size)):
+        position = (phase - offset) / factor
+        start = math.floor(position)
+        num = -(-(size - phase) // factor)
+        before, after = padded[..., start + 1 :][..., :num], padded[..., start + 2 :][..., :num]
+        out[..., phase::factor] = torch.lerp(before, after, position - start)
+    return out.movedim(-1, dim)
+
+
+def _decimate(x: Tensor, dim: int, factor: int, offset: float) -> Tensor:
+    """Every `factor`-th sample of `x` along `dim`, at factor*k + offset, through a triangle of that radius."""
+    if factor == 1:
+        return x
+    x = x.movedim(dim, -1)
+    size = x.shape[-1]
+    taps = {j: (1 - abs(j - offset) / factor) / factor for j in range(1 - factor, 2 * factor)}
+    out = x[..., ::factor] * taps.pop(0)
+    num = out.shape[-1]
+    for j, weight in taps.items():
+        if weight <= 0:
+            continue
+        low, high = max(0, -(j // factor)), min(num, (size - 1 - j) // factor + 1)
+        if high > low:
+            out[..., low:high].add_(x[..., low * factor + j :: factor][..., : high - low], alpha=weight)
+        out[..., :low].add_(x[..., :1], alpha=weight)
+        out[..., max(low, high) :].add_(x[..., -1:], alpha=weight)
+    return out.movedim(-1, dim)

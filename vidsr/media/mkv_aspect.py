@@ -1,0 +1,106 @@
+"""Sample aspect in Matroska and WebM: PyAV cannot ask FFmpeg to write it, so it is put into the finished file.
+
+RFC 9559 (Matroska) over RFC 8794 (EBML). The picture's track is written with a long name that holds the place; the
+entry is then rewritten at the same length with the display size and the real name.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+PLACEHOLDER = "\u00a0" + "vidsr".ljust(63)
+"""What the track is named until `write_aspect` is called: room for the elements that come in."""
+
+_SEGMENT, _TRACKS, _ENTRY, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
+_NAME, _VOID, _CRC = 0x536E, 0xEC, 0xBF
+_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+_HEAD = 1 << 20  # bytes: tracks stand within the first
+
+Element = tuple[int, int, int, int]  # id, start, start of the body, end
+
+
+def write_aspect(path: Path, width: int, height: int, aspect: Fraction, title: str | None) -> None:
+    """Give the track named `PLACEHOLDER` its display size and its `title`. ValueError where there is none."""
+    with path.open("rb+") as file:
+        data = bytearray(file.read(_HEAD))
+        segment = _find(data, 0, len(data), _SEGMENT)
+        tracks = _find(data, segment[2], segment[3], _TRACKS)
+        entry = next(e for e in _children(data, tracks[2], tracks[3]) if e[0] == _ENTRY and _is_ours(data, e))
+        body = _rewritten(data, entry, _display(width, height, aspect), title)
+        data[entry[2] : entry[3]] = body
+        crc = next((e for e in _children(data, tracks[2], tracks[3]) if e[0] == _CRC), None)
+        if crc:
+            data[crc[2] : crc[3]] = struct.pack("<I", zlib.crc32(bytes(data[crc[3] : tracks[3]])))
+        file.seek(0)
+        file.write(data)
+
+
+def _display(width: int, height: int, aspect: Fraction) -> bytes:
+    """The size at which square pixels show the picture: grown, never shrunk, and exact where 32 bits allow it."""
+    shown = Fraction(width, height) * aspect
+    factor = max(-(-width // shown.numerator), -(-height // shown.denominator))
+    return _element(_DISPLAY_WIDTH, _number(shown.numerator * factor)) + _element(
+        _DISPLAY_HEIGHT, _number(shown.denominator * factor)
+    )
+
+
+def _rewritten(data: bytearray, entry: Element, display: bytes, title: str | None) -> bytes:
+    """The body of `entry` with the display size in its video element; a Void fills what the name leaves."""
+    out = b""
+    for kind, start, body, end in _children(data, entry[2], entry[3]):
+        if kind == _NAME:
+            continue
+        if kind == _VIDEO:
+            shown = (_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT)
+            rest = b"".join(bytes(data[s:e]) for k, s, _, e in _children(data, body, end) if k not in shown)
+            out += _element(_VIDEO, rest + display)
+        else:
+            out += bytes(data[start:end])
+    room = entry[3] - entry[2]
+    name = _element(_NAME, title.encode()) if title else b""
+    if len(out) + len(name) + 9 > room:  # a name longer than the place kept for it
+        name = _element(_NAME, (title or "").encode()[: max(room - len(out) - 20, 0)].decode(errors="ignore").encode())
+    left = room - len(out) - len(name) - 9
+    if left < 0:
+        raise ValueError("no room for the display size")
+    return out + name + b"\xec\x01" + left.to_bytes(7, "big") + bytes(left)
+
+
+def _is_ours(data: bytearray, entry: Element) -> bool:
+    names = (data[b:e].decode(errors="replace") for k, _, b, e in _children(data, entry[2], entry[3]) if k == _NAME)
+    return any(name == PLACEHOLDER for name in names)
+
+
+def _find(data: bytearray, position: int, end: int, kind: int) -> Element:
+    for element in _children(data, position, end):
+        if element[0] == kind:
+            return element
+    raise ValueError(f"no element {kind:x}")
+
+
+def _children(data: bytearray, position: int, end: int) -> Iterator[Element]:
+    end = min(end, len(data))
+    while position < end:
+        start = position
+        length = 9 - data[position].bit_length()
+        kind = int.from_bytes(data[position : position + length], "big")
+        position += length
+        length = 9 - data[position].bit_length()
+        size = int.from_bytes(data[position : position + length], "big") & ((1 << 7 * length) - 1)
+        position += length
+        unknown = size == (1 << 7 * length) - 1
+        yield kind, start, position, end if unknown else position + size
+        position = end if unknown else position + size
+
+
+def _element(kind: int, body: bytes) -> bytes:
+    head = kind.to_bytes((kind.bit_length() + 7) // 8, "big")
+    return head + (0x10000000 | len(body)).to_bytes(4, "big") + body
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(max((value.bit_length() + 7) // 8, 1), "big")

@@ -1,0 +1,344 @@
+"""Joins the segments of a job and the other streams of its source into the output, without encoding them again."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from vidsr.errors import DamagedError, OutputError
+from vidsr.media import mkv_aspect
+from vidsr.media.codecs import MUXERS
+from vidsr.media.fingerprint import KEY, append_null_packet
+from vidsr.media.mp4_boxes import add_metadata
+from vidsr.media.open import open_input
+from vidsr.media.probe import MediaInfo
+from vidsr.media.segments import Times, fitting_clock, read_times
+from vidsr.media.streams import Dropped, Kept, decide, plan_streams
+from vidsr.media.tracks import AnyPacket, Track, add_track, own_metadata
+from vidsr.media.writer import VideoSpec, sync_file, writing
+
+__all__ = ["Dropped", "JoinReport", "Kept", "join", "plan_streams"]
+
+_MP4 = ("mp4", "m4v", "mov")
+_NOT_COPIED = ("major_brand", "minor_version", "compatible_brands", "encoder")  # of the old file, not of the film
+_CARRIED = ~(Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
+_SHARED_GRID = 50  # steps a second: a common grid of all clocks that is coarser is not worth its delay
+
+Timed = tuple[float, AnyPacket]  # seconds, packet
+
+
+@dataclass(frozen=True, slots=True)
+class JoinReport:
+    """What an output holds. `shift` seconds were added to all times of the source."""
+
+    num_frames: int
+    kept: tuple[Kept, ...]
+    dropped: tuple[Dropped, ...]
+    notes: tuple[str, ...]
+    num_bytes: int
+    shift: Fraction
+
+
+def join(
+    segments: Sequence[Path],
+    source: MediaInfo,
+    output: Path,
+    *,
+    container: str,
+    spec: VideoSpec,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    metadata: Mapping[str, str] | None = None,
+    keep_going: bool = False,
+) -> JoinReport:
+    """Write `segments` and every other stream of `source` that `container` holds into `output`, and sync it.
+
+    With `start` or `end` (seconds; they say that the segments are a part of the source) the other streams are cut at
+    packet borders and the video begins at 0. `keep_going` copies what comes before a damaged place of the source.
+
+    Raises:
+        OutputError: the output cannot be written, or a segment is not finished. What was written is removed.
+        DamagedError: the source cannot be read to its end.
+    """
+    times = read_times(segments)
+    part = start is not None or end is not None
+    try:
+        with writing(output):
+            output.open("wb").close()
+            work = _Join(source, spec, container, times, part, end, keep_going)
+            report = work.run(segments, output, metadata or {})
+            sync_file(output)
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise
+    return report
+
+
+class _Join:
+    """One join in progress."""
+
+    def __init__(
+        self,
+        source: MediaInfo,
+        spec: VideoSpec,
+        container: str,
+        times: Times,
+        part: bool,
+        end: Fraction | None,
+        keep_going: bool,
+    ) -> None:
+        self._source, self._spec, self._container, self._times = source, spec, container, times
+        self._keep_going = keep_going
+        self._notes: list[str] = []
+        self._begin = int(times.pts.min()) * spec.time_base
+        finish = times.end * spec.time_base
+        self._window = (self._begin, min(end, finish) if end is not None else finish) if part else None
+        self._clock = fitting_clock(times, spec.time_base) if container in _MP4 else spec.time_base
+        self._shift = self._find_shift()
+
+    def run(self, segments: Sequence[Path], output: Path, metadata: Mapping[str, str]) -> JoinReport:
+        placeholder = self._container in ("mkv", "webm") and self._spec.sample_aspect != 1
+        with ExitStack() as stack:
+            opened = stack.enter_context(open_input(self._source.path))
+            kept, dropped = decide(opened, self._source.video.index, self._container)
+            first = stack.enter_context(av.open(str(segments[0])))
+            out = stack.enter_context(
+                av.open(str(output), "w", format=MUXERS[self._container], container_options=self._options(opened))
+            )
+            self._describe(out, opened, metadata)
+            target, tracks = self._add_streams(out, opened, first, kept, placeholder)
+            self._copy(out, segments, target, opened, tracks)
+            title = opened.streams[self._source.video.index].metadata.get("title")
+            wanted = dict(out.metadata)
+        self._finish(output, wanted, metadata, title if placeholder else None, placeholder)
+        size = output.stat().st_size
+        return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), size, self._shift)
+
+    def _find_shift(self) -> Fraction:
+        """Seconds that all streams move by, so that the container shows the first picture."""
+        if self._window is not None:
+            if self._begin:
+                self._notes.append(
+                    f"the part begins at {float(self._begin):.3f} s of the source, and at 0 in the output"
+                )
+            return -self._begin
+        low = min(self._begin, Fraction(0))
+        if self._container == "ts":  # no time before zero at all, not even to decode
+            starts = [stream.start for stream in self._source.streams if stream.start is not None]
+            low = min([low, int(self._times.dts.min()) * self._spec.time_base, *starts])
+        if low == 0:
+            return low
+        bases = [self._spec.time_base.denominator] + [s.start.denominator for s in self._source.streams if s.start]
+        grid = math.gcd(*bases)
+        grid = grid if grid >= _SHARED_GRID else self._spec.time_base.denominator
+        shift = Fraction(math.ceil(-low * grid), grid)
+        why = "has no time before 0" if self._container == "ts" else "hides pictures before 0"
+        self._notes.append(f"all streams begin {float(shift):.3f} s later: {self._container} {why}")
+        return shift
+
+    def _options(self, opened: InputContainer) -> dict[str, str]:
+        if self._container not in _MP4:
+            return {"avoid_negative_ts": "disabled"}
+        clocks = [s.time_base.denominator for s in opened.streams if s.time_base and s.type in ("audio", "video")]
+        finest = math.lcm(self._clock.denominator, *clocks)
+        if finest >= 2**31:
+            finest = self._clock.denominator
+        return {"movie_timescale": str(finest)}  # edit lists, which hold the start of each stream, count in it
+
+    def _describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
+        out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in _NOT_COPIED})
+        out.metadata.update(metadata)
+        chapters = []
+        for chapter in opened.chapters():
+            base = chapter["time_base"] or Fraction(1)
+            begin, end = chapter["start"] * base, chapter["end"] * base
+            if self._window is not None:
+                begin, end = max(begin, self._window[0]), min(end, self._window[1])
+            if begin < end or self._window is None:
+                ticks = [max(round((value + self._shift) / base), 0) for value in (begin, end)]
+                chapters.append({**chapter, "start": ticks[0], "end": ticks[1]})
+        out.set_chapters(chapters)
+
+    def _add_streams(
+        self,
+        out: OutputContainer,
+        opened: InputContainer,
+        first: InputContainer,
+        kept: Sequence[Kept],
+        placeholder: bool,
+    ) -> tuple[VideoStream, dict[int, Track]]:
+        """All streams of the output, in the source's order."""
+        plans = {plan.index: plan for plan in kept}
+        tracks: dict[int, Track] = {}
+        target: VideoStream | None = None
+        for stream in opened.streams:
+            if stream.index == self._source.video.index:
+                target = self._add_picture(out, cast(VideoStream, stream), first.streams.video[0], placeholder)
+                stream.discard = Discard.all
+                continue
+            plan = plans.get(stream.index)
+            if plan is None or plan.how == "rewritten":
+                stream.discard = Discard.all
+            elif plan.how == "attached":
+                self._attach(out, stream.index)
+                stream.discard = Discard.all
+            else:
+                tracks[stream.index] = add_track(out, stream, plan, self._shift)
+        assert target is not None, "the picture stream is one of the source's"
+        return target, tracks
+
+    def _add_picture(
+        self, out: OutputContainer, source: VideoStream, segment: VideoStream, placeholder: bool
+    ) -> VideoStream:
+        """The upscaled stream: the segment's codec and colour, the source's name, language and disposition."""
+        target = out.add_stream_from_template(segment, opaque=True)
+        target.time_base = self._clock
+        target.codec_context.sample_aspect_ratio = self._spec.sample_aspect
+        if self._container in _MP4 and segment.codec_context.codec.canonical_name == "hevc":
+            target.codec_context.codec_tag = "hvc1"  # Apple's players take no other
+        target.set_display_matrix(self._matrix())
+        target.metadata.update(own_metadata(source))
+        if placeholder:
+            target.metadata["title"] = mkv_aspect.PLACEHOLDER
+        target.disposition = source.disposition & _CARRIED
+        return target
+
+    def _matrix(self) -> tuple[int, ...] | None:
+        """The display matrix for a larger picture: its translation grows with it."""
+        matrix, video = self._spec.display_matrix, self._source.video
+        if matrix is None:
+            return None
+        sx, sy = Fraction(self._spec.width, video.width), Fraction(self._spec.height, video.height)
+        a, b, _, c, d, _, x, y, _ = matrix
+        along_x = sx if abs(a) >= abs(c) else sy  # the side of the stored picture that lies along the shown x axis
+        along_y = sy if abs(d) >= abs(b) else sx
+        return (*matrix[:6], round(x * along_x), round(y * along_y), matrix[8])
+
+    def _attach(self, out: OutputContainer, index: int) -> None:
+        """Cover art as an attachment of Matroska."""
+        with open_input(self._source.path) as again:
+            stream = again.streams[index]
+            packet = next((p for p in again.demux(stream) if p.size), None)
+            if packet is not None and stream.codec_context is not None:
+                kind = "png" if stream.codec_context.codec.canonical_name == "png" else "jpeg"
+                suffix = "png" if kind == "png" else "jpg"
+                name = stream.metadata.get("filename", f"cover.{suffix}")
+                out.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(packet))
+
+    def _copy(
+        self,
+        out: OutputContainer,
+        segments: Sequence[Path],
+        target: VideoStream,
+        opened: InputContainer,
+        tracks: Mapping[int, Track],
+    ) -> None:
+        """Both sides, merged by time, so that the muxer never has to hold much back."""
+        pictures = self._pictures(segments, target)
+        others = self._others(opened, tracks)
+        with closing(pictures), closing(others):
+            for _, packet in heapq.merge(pictures, others, key=lambda timed: timed[0]):
+                out.mux(packet)
+
+    def _pictures(self, segments: Sequence[Path], target: VideoStream) -> Iterator[Timed]:
+        """The packets of all segments at the times of their frames."""
+        scale, number, extradata = self._spec.time_base / self._clock, 0, None
+        base = float(self._clock)
+        pts, dts, durations = (
+            _rescaled(ticks, scale) + shift
+            for ticks, shift in (
+                (self._times.pts, round(self._shift / self._clock)),
+                (self._times.dts, round(self._shift / self._clock)),
+                (self._times.durations, 0),
+            )
+        )
+        for path in segments:
+            with av.open(str(path)) as segment:
+                stream = segment.streams.video[0]
+                extradata = extradata if extradata is not None else stream.codec_context.extradata
+                if stream.codec_context.extradata != extradata:
+                    raise OutputError(f"{path}: this segment was encoded in another way; run the job again.")
+                for packet in segment.demux(stream):
+                    if packet.size:
+                        packet.stream, packet.time_base = target, self._clock
+                        packet.pts, packet.dts = int(pts[number]), int(dts[number])
+                        packet.duration = int(durations[number])
+                        number += 1
+                        yield packet.dts * base, cast(AnyPacket, packet)
+        if number != len(self._times):
+            raise OutputError(f"{segments[-1]}: {len(self._times)} pictures were written, {number} are there.")
+
+    def _others(self, opened: InputContainer, tracks: Mapping[int, Track]) -> Iterator[Timed]:
+        """The packets of every other stream of the source, as their tracks make them."""
+        now = -math.inf
+        streams = [opened.streams[index] for index in tracks]
+        if not streams:
+            return
+        packets = opened.demux(streams)
+        with closing(packets):
+            for packet in self._readable(packets):
+                if (packet.size == 0 and packet.pts is None) or not self._inside(packet):
+                    continue
+                for made in tracks[packet.stream_index].take(packet):
+                    if made.dts is not None and made.time_base:
+                        now = float(made.dts * made.time_base)
+                    yield now, made
+        for track in tracks.values():
+            for made in track.flush():
+                yield math.inf, made
+
+    def _readable(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
+        """`packets` up to a place where the source cannot be read."""
+        try:
+            yield from packets
+        except av.FFmpegError as error:
+            sentence = f"{self._source.path} cannot be read to its end ({error.strerror})"
+            if not self._keep_going:
+                raise DamagedError(f"{sentence}; --keep-going copies what comes before.") from error
+            self._notes.append(f"{sentence}: sound and subtitles end there")
+
+    def _inside(self, packet: AnyPacket) -> bool:
+        """Whether the packet begins in the part that was asked for; a subtitle on show at its start begins there."""
+        if self._window is None or packet.pts is None or not packet.time_base:
+            return True
+        begin, end = packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base
+        if packet.stream.type == "subtitle" and begin < self._window[0] < end:
+            packet.duration = round((end - self._window[0]) / packet.time_base)
+            packet.pts = packet.dts = math.ceil(self._window[0] / packet.time_base)
+            return True
+        return self._window[0] <= begin < self._window[1]
+
+    def _finish(
+        self, output: Path, wanted: Mapping[str, str], metadata: Mapping[str, str], title: str | None, placeholder: bool
+    ) -> None:
+        """What PyAV cannot have FFmpeg write: any metadata key in mp4 and mov, the sample aspect in Matroska."""
+        if placeholder:
+            mkv_aspect.write_aspect(output, self._spec.width, self._spec.height, self._spec.sample_aspect, title)
+        if self._container in _MP4:
+            with av.open(str(output), metadata_errors="replace") as written:
+                there = dict(written.metadata)
+            missing = {key: value for key, value in wanted.items() if key not in there}
+            add_metadata(output, missing)
+        elif self._container == "ts" and KEY in metadata:
+            append_null_packet(output, metadata[KEY])
+
+
+def _rescaled(
+    ticks: np.ndarray[tuple[int], np.dtype[np.int64]], scale: Fraction
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """`ticks` times `scale`, to the nearest."""
+    if scale == 1:
+        return ticks
+    return np.array([round(int(tick) * scale) for tick in ticks], np.int64)

@@ -1,0 +1,110 @@
+"""The exact times of a segment's frames, kept behind its last byte, and the decode times of the joined stream.
+
+A container rounds times to its own clock, hides pictures before zero and limits the time between two of them. So the
+segment's own clock is only good enough for its encoder, and the times that count stand in a box of their own.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidsr.errors import OutputError
+
+_MAGIC = b"vidsrpts"
+_FOOTER = struct.Struct("<q8s")  # number of frames, magic
+
+Ticks = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Of all frames, in the order of decoding, in ticks of one clock. `end` is that of the last frame shown."""
+
+    pts: Ticks
+    dts: Ticks
+    durations: Ticks
+    end: int
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+def append_times(path: Path, container: str, pts: Sequence[int], end: int) -> None:
+    """Keep `pts`, in the order of the packets, and the `end` of the last frame in the finished segment `path`."""
+    body = array("q", [*pts, end]).tobytes() + _FOOTER.pack(len(pts), _MAGIC)
+    if container == "mkv":
+        head = b"\xec\x01" + len(body).to_bytes(7, "big")  # EBML Void, size in 7 bytes
+    else:
+        head = struct.pack(">I4sQ", 1, b"free", 16 + len(body))
+    with path.open("ab") as file:
+        file.write(head + body)
+
+
+def read_times(paths: Sequence[Path]) -> Times:
+    """Times of the segments `paths`, one after the other.
+
+    Raises:
+        OutputError: a segment is unfinished, or does not begin where the one before it ended.
+    """
+    parts: list[Ticks] = []
+    end = 0
+    for path in paths:
+        pts, segment_end = _read(path)
+        if parts and pts.min() <= parts[-1].max():
+            raise OutputError(f"{path}: this segment begins before the one before it ends; run the job again.")
+        parts.append(pts)
+        end = segment_end
+    pts = np.concatenate(parts)
+    return Times(pts, decode_times(pts), _durations(pts, end), end)
+
+
+def decode_times(pts: Ticks) -> Ticks:
+    """Decode times for frames with `pts` in the order of decoding: rising, and none later than its pts.
+
+    The n-th frame is decoded when the n-th frame in order of showing, less the encoder's delay, is shown.
+    """
+    shown = np.sort(pts)
+    rank = np.searchsorted(shown, pts)
+    delay = max(int((np.arange(len(pts)) - rank).max()), 0)
+    step = int(np.diff(shown).min()) if len(pts) > 1 else 1
+    before = shown[0] - step * np.arange(delay, 0, -1)
+    return np.concatenate([before, shown[: len(pts) - delay]]).astype(np.int64)
+
+
+def fitting_clock(times: Times, time_base: Fraction, finest: Fraction = Fraction(1, 1_000_000)) -> Fraction:
+    """The clock for mp4 and mov, whose distances have 31 bits: `time_base` where they fit, else a coarser one.
+
+    A coarser one that loses nothing is taken if there is any, else `finest`.
+    """
+    widest = max(int(np.diff(times.dts).max(initial=1)), int((times.pts - times.dts).max()), int(times.durations.max()))
+    if widest < 2**31:
+        return time_base
+    common = int(np.gcd.reduce(np.concatenate([times.pts, times.durations, times.dts])))
+    return time_base * common if widest // common < 2**31 else max(finest, time_base)
+
+
+def _durations(pts: Ticks, end: int) -> Ticks:
+    shown = np.append(np.sort(pts), end)
+    return np.asarray(np.diff(shown)[np.searchsorted(shown[:-1], pts)], dtype=np.int64)
+
+
+def _read(path: Path) -> tuple[Ticks, int]:
+    try:
+        with path.open("rb") as file:
+            file.seek(-_FOOTER.size, 2)
+            number, magic = _FOOTER.unpack(file.read())
+            if magic != _MAGIC or number < 1:
+                raise ValueError("no times")
+            file.seek(-_FOOTER.size - 8 * (number + 1), 2)
+            values = np.frombuffer(file.read(8 * (number + 1)), np.int64)
+    except (OSError, ValueError, struct.error) as error:
+        raise OutputError(f"{path} is not a finished segment; run the job again.") from error
+    return values[:-1], int(values[-1])

@@ -1,0 +1,140 @@
+"""Which streams of a source an output container can hold, how each gets there, and why one does not."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+
+from vidsr.media.codecs import MUXERS
+from vidsr.media.open import open_input
+from vidsr.media.probe import MediaInfo
+
+How = Literal["copied", "attached", "converted", "encoded", "rewritten"]
+
+# What is kept by these two is decided by rule: their muxers take streams that no player finds again.
+_RULES = {
+    "ts": frozenset(
+        ["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m", "pcm_bluray", "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "scte_35", "timed_id3", "klv"]
+    ),
+    "webm": frozenset({"vp8", "vp9", "av1", "opus", "vorbis", "webvtt"}),
+}
+_TEXT = {"mp4": "mov_text", "m4v": "mov_text", "mov": "mov_text", "mkv": "srt", "webm": "webvtt"}  # encoders
+_TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
+_SOUND = {"webm": "libopus"}  # encoders; elsewhere aac
+_NAMES = {"srt": "subrip", "webvtt": "webvtt", "mov_text": "mov_text", "libopus": "opus", "aac": "aac"}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A stream that the output holds. `how`: as packets, or made anew as `codec`."""
+
+    index: int  # in the source
+    kind: str
+    codec: str  # in the source
+    how: How = "copied"
+    encoder: str | None = None
+
+    def __str__(self) -> str:
+        made = f" as {_NAMES.get(self.encoder, self.encoder)}" if self.encoder else ""
+        return f"{self.kind} {self.index} ({self.codec}): {self.how}{made}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A stream of the source that the output does not hold."""
+
+    index: int
+    kind: str
+    codec: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.index} ({self.codec}): dropped, {self.reason}"
+
+
+def plan_streams(source: MediaInfo, container: str) -> tuple[list[Kept], list[Dropped]]:
+    """What becomes of every stream of `source` except the one that is upscaled, in an output `container`."""
+    with open_input(source.path) as opened:
+        return decide(opened, source.video.index, container)
+
+
+def decide(source: InputContainer, picture: int, container: str) -> tuple[list[Kept], list[Dropped]]:
+    """The same for an open `source`, whose stream `picture` is upscaled."""
+    kept: list[Kept] = []
+    dropped: list[Dropped] = []
+    for stream in source.streams:
+        if stream.index != picture:
+            verdict = _decide(source, stream, container)
+            (kept if isinstance(verdict, Kept) else dropped).append(verdict)  # type: ignore[arg-type]
+    return kept, dropped
+
+
+def codec_name(stream: Stream) -> str:
+    """FFmpeg's name of the codec (not of its decoder), or "none"."""
+    if stream.codec_context is not None:
+        return stream.codec_context.codec.canonical_name
+    if stream.type == "attachment":
+        return str(stream.metadata.get("mimetype", "none"))
+    return str(getattr(stream, "name", None) or "none")
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether the stream is a still that stands for the file."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _decide(source: InputContainer, stream: Stream, container: str) -> Kept | Dropped:
+    index, codec = stream.index, codec_name(stream)
+    kind: str = stream.type
+    if is_cover(stream):
+        kind = "cover"
+    if kind == "data" and "mov" in source.format.name:
+        rebuilt = _rebuilt(source, stream, container)
+        if rebuilt:
+            return rebuilt
+    if kind == "cover" and container == "mkv":
+        return Kept(index, kind, codec, "attached")
+    why = refusal(stream, container)
+    if why is None:
+        return Kept(index, kind, codec)
+    if kind == "subtitle" and codec in _TEXT_CODECS and container in _TEXT:
+        return Kept(index, kind, codec, "converted", _TEXT[container])
+    if kind == "audio" and stream.codec_context is not None:
+        return Kept(index, kind, codec, "encoded", _SOUND.get(container, "aac"))
+    hint = "; --container mkv keeps it" if container != "mkv" and _mkv_keeps(stream, kind, codec) else ""
+    return Dropped(index, kind, codec, why + hint)
+
+
+def _rebuilt(source: InputContainer, stream: Stream, container: str) -> Kept | None:
+    """Tracks of mov and mp4 that are written from what they say, never copied."""
+    if "timecode" in stream.metadata:
+        return Kept(stream.index, "timecode", "tmcd", "rewritten")
+    if codec_name(stream) == "bin_data" and source.chapters() and refusal(stream, container):
+        return Kept(stream.index, "chapters", "text", "rewritten")
+    return None
+
+
+def _mkv_keeps(stream: Stream, kind: str, codec: str) -> bool:
+    return kind == "cover" or (kind == "subtitle" and codec in _TEXT_CODECS) or refusal(stream, "mkv") is None
+
+
+def refusal(stream: Stream, container: str) -> str | None:
+    """Why `container` does not hold `stream` as it is; None where it does. Asks FFmpeg, by a header in memory."""
+    codec, kind = codec_name(stream), "cover art" if is_cover(stream) else stream.type
+    cannot = f"{container} cannot hold {codec if codec != 'none' else 'this kind of'} {kind}"
+    if container in _RULES and (codec not in _RULES[container] or is_cover(stream)):
+        return cannot
+    if stream.codec_context is None and stream.type not in ("data", "attachment"):
+        return f"FFmpeg here knows no codec for this {kind}"
+    try:
+        with av.open(io.BytesIO(), "w", format=MUXERS[container]) as trial:
+            trial.add_stream_from_template(stream, opaque=True).disposition = stream.disposition
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return cannot
+    return None

@@ -1,0 +1,151 @@
+"""One stream of the source on its way into the output: copied as packets, or made anew as text or sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Protocol, cast
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.subtitles.codeccontext import SubtitleCodecContext
+
+from vidsr.media.streams import Kept, is_cover
+
+AnyPacket = Packet[Stream]
+_AAC_BITS, _OPUS_BITS = 96_000, 80_000  # a second and a channel
+_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+
+
+class Track(Protocol):
+    """Takes the source's packets of one stream, gives those of the output. Time is moved by the track's shift."""
+
+    def take(self, packet: AnyPacket) -> Iterable[AnyPacket]:
+        """Packets to write, in order."""
+
+    def flush(self) -> Iterable[AnyPacket]:
+        """What is left once the source has ended."""
+
+
+def add_track(out: OutputContainer, stream: Stream, plan: Kept, shift: Fraction) -> Track:
+    """Add to `out` what `plan` says of `stream`; all its times move by `shift` seconds."""
+    ticks = round(shift / stream.time_base) if stream.time_base else 0
+    if plan.how == "converted":
+        return TextTrack(out, stream, plan.encoder or "srt", ticks)
+    if plan.how == "encoded":
+        return SoundTrack(out, stream, plan.encoder or "aac", ticks)
+    return CopiedTrack(out, stream, ticks)
+
+
+class CopiedTrack:
+    """Packets as they are. A decode time that does not rise, which muxers refuse, is raised by a tick."""
+
+    def __init__(self, out: OutputContainer, stream: Stream, ticks: int) -> None:
+        self._target = out.add_stream_from_template(stream, opaque=True)
+        describe(self._target, stream)
+        if out.format.name == "mpegts":
+            self._target.id = stream.id
+        self._ticks, self._last, self._timeless = ticks, -(2**63), is_cover(stream)
+
+    def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
+        """The same packet, at its new time."""
+        packet.stream = self._target
+        if not self._timeless:
+            pts = packet.pts if packet.pts is not None else packet.dts
+            dts = packet.dts if packet.dts is not None else packet.pts
+            if pts is None or dts is None:
+                pts = dts = self._last + 1 - self._ticks if self._last > -(2**63) else 0
+            self._last = max(dts + self._ticks, self._last + 1)
+            packet.pts, packet.dts = max(pts + self._ticks, self._last), self._last
+        yield packet
+
+    def flush(self) -> Iterable[AnyPacket]:
+        """Nothing."""
+        return ()
+
+
+class TextTrack:
+    """Text subtitles in another notation: the words and their times stay, most styling goes."""
+
+    def __init__(self, out: OutputContainer, stream: Stream, encoder: str, ticks: int) -> None:
+        self._source, self._ticks = stream, ticks
+        self._decoder = cast(SubtitleCodecContext, stream.codec_context)
+        self._decoder.open(strict=False)  # type: ignore[call-arg]
+        self._target = out.add_stream(encoder)
+        self._encoder = cast(SubtitleCodecContext, self._target.codec_context)
+        self._encoder.subtitle_header = self._decoder.subtitle_header
+        self._target.time_base = Fraction(1, 1000)
+        describe(self._target, stream)
+
+    def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
+        """The line, or nothing where the packet only ends the one before."""
+        shown = self._decoder.decode2(packet)
+        if shown is None or not len(shown) or packet.pts is None:
+            return
+        made = self._encoder.encode_subtitle(shown)
+        made.stream = self._target
+        made.time_base = packet.time_base
+        made.pts = made.dts = packet.pts + self._ticks
+        made.duration = packet.duration
+        yield made
+
+    def flush(self) -> Iterable[AnyPacket]:
+        """Nothing."""
+        return ()
+
+
+class SoundTrack:
+    """Sound encoded again, at the source's rate and layout, its times kept."""
+
+    def __init__(self, out: OutputContainer, stream: Stream, encoder: str, ticks: int) -> None:
+        source = cast(AudioCodecContext, stream.codec_context)
+        rate = source.sample_rate or 48000
+        if encoder == "libopus" and rate not in _OPUS_RATES:
+            rate = 48000
+        self._source, self._ticks = cast(AudioStream, stream), ticks
+        self._target = cast(AudioStream, out.add_stream(encoder, rate=rate))
+        context = self._target.codec_context
+        context.layout = source.layout.name
+        context.bit_rate = (_OPUS_BITS if encoder == "libopus" else _AAC_BITS) * max(source.channels, 1)
+        self._resampler: av.AudioResampler | None = None
+        describe(self._target, stream)
+
+    def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
+        """Whatever the encoder has ready."""
+        for frame in self._source.decode(packet if packet.size else None):
+            if frame.pts is not None:
+                frame.pts += self._ticks
+            yield from self._encode(frame)
+
+    def flush(self) -> Iterator[AnyPacket]:
+        """The rest of decoder, resampler and encoder."""
+        for frame in self._source.decode(None):
+            if frame.pts is not None:
+                frame.pts += self._ticks
+            yield from self._encode(frame)
+        yield from self._encode(None)
+        yield from cast(list[AnyPacket], self._target.encode(None))
+
+    def _encode(self, frame: av.AudioFrame | None) -> Iterator[AnyPacket]:
+        context = self._target.codec_context
+        if self._resampler is None:
+            size = context.frame_size or None
+            self._resampler = av.AudioResampler(context.format, context.layout, context.sample_rate, size)
+        for part in self._resampler.resample(frame):
+            yield from cast(list[AnyPacket], self._target.encode(part))
+
+
+def describe(target: Stream, source: Stream) -> None:
+    """Language, title and the like, and disposition, as the source has them."""
+    target.metadata.update(own_metadata(source))
+    target.disposition = source.disposition
+
+
+def own_metadata(stream: Stream) -> dict[str, str]:
+    """Metadata of a stream without what the muxers write themselves or a copy makes untrue."""
+    untrue = ("encoder", "duration", "bps", "number_of_", "_statistics_", "vendor_id")
+    return {key: value for key, value in stream.metadata.items() if not key.lower().startswith(untrue)}
