@@ -16,6 +16,7 @@ from vidsr.errors import ModelError, OutputError
 
 PART_BYTES = 14 * 2**20  # every file stays below 15 MiB, header included
 FORMAT = 1
+PART = ".part-"  # begins the name of a folder that is being written
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,10 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path
         OutputError: the folder cannot be written, or is full.
     """
     target = folder / f"step-{step:08d}"
-    part = folder / f".part-{os.getpid()}-{target.name}"
+    part = folder / f"{PART}{target.name}"
     try:
-        part.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
         _write(part, checkpoint)
         if target.exists():
             shutil.rmtree(target)
@@ -44,7 +46,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         raise OutputError(f"Cannot write the checkpoint {target} ({error.strerror}); free some space.") from error
-    for old in list_checkpoints(folder)[:-keep]:
+    for old in [*list_checkpoints(folder)[:-keep], *folder.glob(f"{PART}*")]:
         shutil.rmtree(old)
     return target
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from train import checkpoint
 from train.recipe import Recipe
@@ -91,10 +91,19 @@ def write_weights(trained: Trained, target: Path, metrics: Mapping[str, Any] | N
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}, part, header)
+        halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}
+        part.write_bytes(_in_order(save(halves, header)))
         part.replace(target)
     except OSError as error:
         raise OutputError(f"Cannot write the weights {target} ({error.strerror}); check the folder.") from error
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same safetensors file with the keys of its header sorted: equal weights are equal bytes, and equal hashes."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def summarise_data(folders: list[Path], photos: list[Path]) -> dict[str, Any]:

@@ -196,6 +196,7 @@ class Trainer:
         self._append(row)
 
     def _append(self, row: dict[str, Any]) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / "log.csv"
         new = not path.exists()
         names = [*COLUMNS, *self.benchmarks]

@@ -42,6 +42,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "patch", "log_every", "evaluate_every"):
+            if type(getattr(self, name)) is not int:
+                raise UsageError(f"The recipe's {name} must be a whole number, not {getattr(self, name)!r}.")
             if getattr(self, name) < 1:
                 raise UsageError(f"The recipe's {name} must be at least 1, not {getattr(self, name)}.")
         if self.optimiser not in OPTIMISERS:

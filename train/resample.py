@@ -35,9 +35,10 @@ def downscale(image: Tensor, scale: int) -> Tensor:
     """(..., H, W) float in [0, 1] -> (..., ceil(H/scale), ceil(W/scale)), rounded to 8 bit."""
     rows = downscale_matrix(image.shape[-2], scale).to(image.device)
     columns = downscale_matrix(image.shape[-1], scale).to(image.device)
-    return _round(_round(rows @ image) @ columns.T)
+    codes = image * 255  # the weights of x2 and x4 are dyadic: in code values, ties of rounding are exact
+    return _round(_round(rows @ codes) @ columns.T) / 255
 
 
-def _round(image: Tensor) -> Tensor:
-    """Clamp to [0, 1] and round to the nearest of 256 code values."""
-    return image.clamp(0, 1).mul(255).round().div(255)
+def _round(codes: Tensor) -> Tensor:
+    """Clamp to 0..255 and round to the nearest whole number, ties upwards."""
+    return codes.clamp(0, 255).add(0.5).floor()

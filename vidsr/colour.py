@@ -116,8 +116,8 @@ def _encoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64],
     unit, peak = float(1 << (format.bits - 8)), float((1 << format.bits) - 1)
     luma = (peak, 0.0) if colour.full_range else (219 * unit, 16 * unit)
     chroma = luma if is_rgb else (peak if colour.full_range else 224 * unit, 128 * unit)
-    gain, offset = np.array([luma, chroma, chroma]).T
-    return matrix * gain[:, None], offset
+    gain, offset = np.array([luma, chroma, chroma], dtype=np.float64).T
+    return np.asarray(matrix * gain[:, None], np.float64), offset
 
 
 def _decoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,7 +12,8 @@ from vidsr.errors import VerifyError
 from vidsr.media.open import open_input
 from vidsr.media.writer import VideoSpec
 
-MILLISECOND_CONTAINERS = frozenset({"mkv", "webm"})  # Matroska's clock: times are rounded to the nearest
+CLOCKS = {"mkv": Fraction(1, 1000), "webm": Fraction(1, 1000), "ts": Fraction(1, 90000)}  # seconds; mp4 takes any
+FINEST_CLOCK = Fraction(1, 1_000_000)  # seconds, of mp4 and mov as they are written here
 
 
 def quick(output: Path, spec: VideoSpec, pts: Sequence[int], *, shift: Fraction, container: str) -> None:
@@ -32,7 +33,8 @@ def quick(output: Path, spec: VideoSpec, pts: Sequence[int], *, shift: Fraction,
         index = stream.index  # of no meaning once the file is closed
         packets = [p for p in container_.demux(stream) if p.pts is not None]
         found = sorted(p.pts * p.time_base for p in packets if p.pts is not None)
-    tolerance = Fraction(1, 2000) if container in MILLISECOND_CONTAINERS else Fraction(0)
+    clock = CLOCKS.get(container, FINEST_CLOCK)
+    tolerance = clock / 2 if spec.time_base < clock or container in CLOCKS else Fraction(0)
     _compare_times(output, found, [p * spec.time_base + shift for p in pts], tolerance)
     _decode_ends(output, index)
 

@@ -1,1 +1,94 @@
-"""TODO"""
+"""Runtimes for a generator behind one small protocol, and the choice among them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+
+from vidsr.backends.base import Backend
+from vidsr.errors import BackendError, UsageError
+from vidsr.models.registry import Model
+
+BACKENDS = ("auto", "tensorrt", "cuda", "openvino", "cpu", "nearest")
+PRECISIONS = ("auto", "fp16", "bf16", "fp32")
+
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "open_backend"]
+
+
+def open_backend(
+    name: str, model: Model, *, precision: str = "auto", threads: int | None = None, device: int = 0
+) -> tuple[Backend, str]:
+    """Make `model` ready to run on the backend of that name; returns it with the reason for this choice.
+
+    ``auto`` takes the first of cuda, openvino and cpu that is there; a backend that is named is used or refused.
+    `threads` limits the CPU backends (None: the runtime's choice), `device` is the index of the GPU.
+
+    Raises:
+        UsageError: an unknown name or precision.
+        BackendError: what was named is not available here.
+    """
+    if name not in BACKENDS or precision not in PRECISIONS:
+        wrong, known = (name, BACKENDS) if name not in BACKENDS else (precision, PRECISIONS)
+        raise UsageError(
+            f"Unknown {'backend' if known is BACKENDS else 'precision'} {wrong!r}; use {', '.join(known)}."
+        )
+    chosen, why = _choose(name)
+    _require(chosen, device)
+    precision, why_precision = _choose_precision(chosen, precision, model)
+    return _open(chosen, model, precision, threads, device), f"{chosen}: {why}; {precision.upper()}: {why_precision}"
+
+
+def _choose(name: str) -> tuple[str, str]:
+    if name != "auto":
+        return name, "as asked"
+    if torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name()
+    if find_spec("openvino") is not None:
+        return "openvino", "no NVIDIA GPU"
+    return "cpu", "no NVIDIA GPU, and openvino is not installed"
+
+
+def _require(name: str, device: int) -> None:
+    if name == "tensorrt":
+        raise BackendError("TensorRT is not supported by this version of vidsr; use --backend auto.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BackendError("This torch finds no NVIDIA GPU; use --backend auto, or install a CUDA build of torch.")
+    if name == "cuda" and not 0 <= device < torch.cuda.device_count():
+        raise BackendError(f"There is no GPU {device}; this machine has {torch.cuda.device_count()}, counted from 0.")
+
+
+def _choose_precision(name: str, precision: str, model: Model) -> tuple[str, str]:
+    if precision != "auto":
+        return precision, "as asked"
+    if name == "nearest" or not any(True for _ in model.module.parameters()):
+        return "fp32", "there is nothing to speed up"
+    if name == "cuda":
+        return "fp16", "twice as fast on a GPU"
+    if _has_bf16(name):
+        return "bf16", "this CPU has bf16 units"
+    return "fp32", "this CPU has no bf16 units"
+
+
+def _has_bf16(name: str) -> bool:
+    if name == "openvino":
+        from vidsr.backends.openvino import computes_bf16
+
+        return computes_bf16()
+    units = torch.cpu.get_capabilities()
+    return bool(units.get("avx512_bf16") or units.get("amx_bf16"))
+
+
+def _open(name: str, model: Model, precision: str, threads: int | None, device: int) -> Backend:
+    if name == "nearest":
+        from vidsr.backends.nearest import NearestBackend
+
+        return NearestBackend(model.scale)
+    if name == "openvino":
+        from vidsr.backends.openvino import OpenVINOBackend
+
+        return OpenVINOBackend(model, precision=precision, threads=threads)
+    from vidsr.backends.eager import EagerBackend
+
+    place = torch.device("cuda", device) if name == "cuda" else torch.device("cpu")
+    return EagerBackend(model, precision=precision, device=place, threads=threads)

@@ -19,8 +19,8 @@ GPU_SHARE = 0.5  # of the GPU's free memory that one call may take
 class EagerBackend:
     """Runs the module layer by layer, channels last. Name ``cpu`` or ``cuda``.
 
-    bf16 keeps the input, the sum that makes the output and the last convolution in FP32: near 1.0 a bf16 step is a whole
-    8-bit code value.
+    bf16 keeps the input, the last convolution and the sum that makes the output in FP32: near 1.0 a bf16 step is a
+    whole 8-bit code value.
 
     Raises:
         BackendError: a precision that the device cannot do.
@@ -79,5 +79,7 @@ def _lower(module: nn.Module) -> None:
 def _translate(error: RuntimeError, batch: Tensor) -> BackendError:
     size = "x".join(map(str, batch.shape))
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-        return OutOfMemoryError(f"A batch of {size} does not fit into the memory of {batch.device}; use a smaller --tile.")
+        return OutOfMemoryError(
+            f"A batch of {size} does not fit into the memory of {batch.device}; use a smaller --tile."
+        )
     return BackendError(f"torch failed on a batch of {size}: {str(error).splitlines()[0]}")

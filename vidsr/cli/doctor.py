@@ -52,7 +52,7 @@ def _facts() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         yield package, _version(package)
     yield "gpu", _gpu()
-    yield "cpu precision", _tried(_cpu_precision)
+    yield "cpu units", _tried(_cpu_units)
     for encoder in ENCODERS:
         yield encoder, _tried(lambda name=encoder: _encoder(name))  # type: ignore[misc]
     yield "models", _tried(_models)
@@ -91,10 +91,10 @@ def _gpu() -> str:
     return ", ".join(f"{k}: {gpu.name} ({gpu.total_memory >> 20} MiB)" for k, gpu in enumerate(properties))
 
 
-def _cpu_precision() -> str:
-    from vidsr.backends import cpu_precision
+def _cpu_units() -> str:
+    import torch
 
-    return cpu_precision()[1]
+    return ", ".join(name for name, there in torch.cpu.get_capabilities().items() if there is True) or "none"
 
 
 def _encoder(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vidsr.errors import OutputError, UsageError, VidsrError
@@ -12,8 +13,8 @@ from vidsr.jobs.events import Done, Event, Failed, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan, plan
-from vidsr.jobs.run import FINGERPRINT, run
-from vidsr.media.probe import probe
+from vidsr.jobs.run import run
+from vidsr.media.fingerprint import read_fingerprint
 from vidsr.media.stills import is_image
 from vidsr.upscaler import Upscaler
 
@@ -119,14 +120,13 @@ def run_one(
         VidsrError: the job could not be planned, or failed.
     """
     if is_image(item.path):
-        return images.run(item, target, options, networks.get, taken, overwrite, on_event)
-    info = probe(item.path)
-    if not item.named and FINGERPRINT in info.metadata:
+        return images.run(item, target, options, networks.get, partial(claim, taken), overwrite, on_event)
+    if not item.named and read_fingerprint(item.path):
         return None
-    job = plan(item, target, options, info)
+    job = plan(item, target, options)
     claim(taken, job.output, item.path)
     upscaler = networks.get(job.scale)
-    fingerprint = job.fingerprint(upscaler.identity())
+    fingerprint = job.fingerprint(upscaler)
     if skipped := already_done(job, fingerprint, overwrite):
         return skipped
     on_event(_started(job, upscaler))
@@ -156,11 +156,7 @@ def already_done(job: Plan, fingerprint: str, overwrite: bool) -> Skipped | None
         raise OutputError(f"{job.output}: this is a folder; choose another name with -o")
     if overwrite:
         return None
-    try:
-        found = probe(job.output).metadata.get(FINGERPRINT)
-    except VidsrError:
-        found = None
-    if found == fingerprint:
+    if read_fingerprint(job.output) == fingerprint:
         return Skipped(job.source.path, job.output, "done already, with the same options")
     raise OutputError(f"{job.output}: exists, and is not what these options make; --overwrite replaces it")
 

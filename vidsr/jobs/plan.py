@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from vidsr import __version__
 from vidsr.errors import MediaError, OutputError
@@ -16,12 +15,13 @@ from vidsr.jobs.options import Options
 from vidsr.media import codecs
 from vidsr.media.probe import MediaInfo, probe
 from vidsr.media.remux import Dropped, Kept, plan_streams
-from vidsr.media.writer import VideoSpec, make_spec
+from vidsr.media.writer import VideoSpec
+from vidsr.upscaler import Upscaler, output_colour
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One video job, complete but for the network, which `fingerprint` takes by its identity."""
+    """One video job, complete but for the network that `fingerprint` takes."""
 
     source: MediaInfo
     output: Path
@@ -54,8 +54,8 @@ class Plan:
         share = max(end - start, Fraction(0)) / video.duration
         return round(video.num_frames * share) if share < 1 else video.num_frames
 
-    def fingerprint(self, network: dict[str, Any]) -> str:
-        """Identifies source, options, `network` and program: equal fingerprints mean an equal output."""
+    def fingerprint(self, upscaler: Upscaler) -> str:
+        """Identifies source, options, network and program: equal fingerprints mean an equal output."""
         facts = {
             "source": source_identity(self.source.path),
             "spec": repr(self.spec),
@@ -64,10 +64,19 @@ class Plan:
             "end": str(self.options.end),
             "deinterlace": self.options.deinterlace,
             "keep_going": self.options.keep_going,
-            "network": network,
-            "version": __version__,
+            **network_identity(upscaler),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def network_identity(upscaler: Upscaler) -> dict[str, str]:
+    """What decides the pixels besides source and options: program, weights, backend, precision."""
+    return {
+        "version": __version__,
+        "weights": upscaler.model.weights_hash,
+        "backend": upscaler.backend.name,
+        "precision": upscaler.backend.precision,
+    }
 
 
 def source_identity(path: Path) -> str:
@@ -109,16 +118,13 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     output = target.path(source, options.label, f".{choice.container}")
     if output.resolve() == info.path.resolve():
         raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
-    kept, dropped = plan_streams(info.path, choice.container)
+    kept, dropped = plan_streams(info, choice.container)
     return Plan(
         source=info,
         output=output,
         options=options,
         choice=choice,
-        spec=replace(
-            make_spec(info, choice, width=width, height=height, threads=options.threads or codecs.DEFAULT_THREADS),
-            sample_aspect=aspect,
-        ),
+        spec=_spec(info, choice, (width, height), aspect, options.threads),
         kept=tuple(kept),
         dropped=tuple(dropped),
         notes=(*choice.notes, *notes),
@@ -154,3 +160,25 @@ def _geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fr
 
 def _rounded(side: Fraction, step: int) -> int:
     return max(round(side / step) * step, step)
+
+
+def _spec(
+    info: MediaInfo, choice: codecs.Choice, size: tuple[int, int], aspect: Fraction, threads: int | None
+) -> VideoSpec:
+    video = info.video
+    return VideoSpec(
+        encoder=choice.encoder,
+        format=choice.pix_fmt,
+        colour=output_colour(video.colour, video.format, choice.pix_fmt),
+        width=size[0],
+        height=size[1],
+        time_base=video.time_base,
+        rate=video.rate,
+        sample_aspect=aspect,
+        display_matrix=video.display_matrix,
+        crf=choice.crf,
+        preset=choice.preset,
+        threads=threads or codecs.DEFAULT_THREADS,
+        mastering_display=video.mastering_display,
+        light_level=video.light_level,
+    )

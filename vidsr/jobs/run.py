@@ -22,11 +22,10 @@ from vidsr.frame import Frame
 from vidsr.jobs.events import Advanced, Done, Event
 from vidsr.jobs.plan import Plan
 from vidsr.media import remux
+from vidsr.media.fingerprint import KEY
 from vidsr.media.reader import Reader, ReadReport
 from vidsr.media.writer import Writer
 from vidsr.upscaler import Upscaler
-
-FINGERPRINT = "vidsr"  # the metadata key of a finished output
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def run(plan: Plan, upscaler: Upscaler, fingerprint: str, on_event: Callable[[Ev
             spec=plan.spec,
             start=plan.options.start,
             end=plan.options.end,
-            metadata={FINGERPRINT: fingerprint},
+            metadata={KEY: fingerprint},
             keep_going=plan.options.keep_going,
         )
         verify.quick(finished, plan.spec, segment.pts, shift=joined.shift, container=plan.choice.container)

@@ -76,6 +76,12 @@ _BY_CODEC = {
     "prores": "prores_ks",
 }
 _ALPHA = ("ffv1", "prores_ks")  # others store alpha in ways that players ignore
+_LOST = {  # side data of the source's pictures, by FFmpeg's name, that no encoder here takes
+    "ALPHA": "transparency is dropped: it is a picture stream of its own in this source",
+    "DOVI_METADATA": "Dolby Vision metadata is dropped: the output is its base layer",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata is dropped: HDR10 stays",
+    "A53_CC": "captions inside the pictures (CEA-608/708) are dropped",
+}
 _HARDWARE = ("_nvenc", "_qsv", "_vaapi", "_amf", "_videotoolbox", "_mf", "_v4l2m2m")
 
 
@@ -132,6 +138,9 @@ def choose(
         fitting = ", ".join(name for name, codecs in _HOLDS.items() if made in codecs and name != "m4v")
         raise OutputError(f"{target} cannot hold {made}: choose another --codec, or --container {fitting or 'mkv'}.")
     layout = _layout(source.video.format, bits, encoder, pix_fmt, notes)
+    notes += [note for name, note in _LOST.items() if name in source.video.extras]
+    if encoder == "ffv1" and source.video.mastering_display:
+        notes.append("HDR10 mastering metadata is dropped: ffv1 does not carry it")
     quality, speed = _quality(encoder, crf), _preset(encoder, preset)
     check_encoder(encoder, layout, width, height, quality, speed)
     return Choice(target, made, encoder, layout, quality, speed, tuple(notes))

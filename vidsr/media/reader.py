@@ -22,12 +22,13 @@ from vidsr.media.open import limit_pixels, open_input
 from vidsr.media.pixels import Unpacker, planes_of
 from vidsr.media.probe import MediaInfo, probe
 from vidsr.media.timeline import Timeline
+from vidsr.media.truncation import missing_end
 
 Packet: TypeAlias = "av.Packet[VideoStream]"
 
 MAX_LISTED_ERRORS = 100
 MAX_DEMUX_ERRORS = 20  # in a row, without a packet between them: then the rest cannot be read
-_SCANNED = ("mpegts", "mpeg", "avi", "h264", "hevc", "m4v", "obu", "gif")  # demuxers in which no seek can be relied on
+_SCANNED = ("mpegts", "mpeg", "h264", "hevc", "m4v", "obu", "gif")  # demuxers in which no seek can be relied on
 
 
 @dataclass(slots=True)
@@ -172,17 +173,21 @@ class Reader:
         before: Fraction | float = float("inf")
         for packet in self._packets():
             try:
-                pictures = self._stream.codec_context.decode(packet)
+                pictures = self._retimed(packet, self._stream.codec_context.decode(packet))
             except av.FFmpegError as error:
                 self._bad_packet(packet, error)
                 pictures = []
-            yield from self._sound(self._retimed(packet, pictures))
+            yield from self._sound(pictures)
             if self._damage:
                 before = packet.pts if packet.pts is not None else before
                 break
         rest = self._retimed(None, self._flushed())
         yield from self._sound(p for p in rest if p.pts is None or p.pts < before)
-        self._check_complete()
+        missing = (
+            missing_end(self.info.path, self.info.container, self._stream, self._last_dts) if self._at_end else None
+        )
+        if missing:
+            self._damaged(self._end_pts, missing)
 
     def _retimed(self, packet: Packet | None, pictures: list[av.VideoFrame]) -> list[av.VideoFrame]:
         """In AVI, which stores decoding times only, the n-th picture shown has the n-th of them."""
@@ -278,19 +283,14 @@ class Reader:
             where = self._at(pts)
             self.report.notes.append(f"the picture size becomes {size[0]}x{size[1]} {where}: resized to {first}")
 
-    def _check_complete(self) -> None:
-        """In mp4 and mov the index is known from the start: the file must not end before its last entry."""
-        index = self._stream.index_entries if "mov" in self.info.container.split(",") else ()
-        promised = index[len(index) - 1].timestamp if len(index) else None
-        if self._at_end and promised is not None and self._last_dts is not None and self._last_dts < promised:
-            self._damaged(self._end_pts, f"the file breaks off, its index promises {len(index)} pictures")
-
     def _seek(self, target: Fraction) -> None:
         """Go where decoding gives every picture from `target` on: one keyframe earlier than seems needed.
 
         Streams with intra refresh or open groups need the earlier one. Transport and program streams are scanned
         instead: a seek in them lands after its aim, and where their times run backwards it lands anywhere.
         """
+        if self._decoding_times is not None:
+            return  # AVI: its times are counted from the first picture
         key = None if self.info.container in _SCANNED else self._keyframe(math.floor(target), target)
         if key is not None and key.pts is not None:
             key = self._keyframe(key.pts - 1, target) or self._keyframe(math.floor(target), target)

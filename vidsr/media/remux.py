@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
@@ -25,14 +25,16 @@ from vidsr.media.mp4_boxes import add_metadata
 from vidsr.media.open import open_input
 from vidsr.media.probe import MediaInfo
 from vidsr.media.segments import Times, fitting_clock, read_times
-from vidsr.media.streams import Dropped, Kept, decide, plan_streams
+from vidsr.media.streams import NOT_COPIED, Dropped, Kept, decide, plan_streams
 from vidsr.media.tracks import AnyPacket, Track, add_track, own_metadata
 from vidsr.media.writer import VideoSpec, sync_file, writing
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter  # a type of the stubs only
 
 __all__ = ["Dropped", "JoinReport", "Kept", "join", "plan_streams"]
 
 _MP4 = ("mp4", "m4v", "mov")
-_NOT_COPIED = ("major_brand", "minor_version", "compatible_brands", "encoder")  # of the old file, not of the film
 _CARRIED = ~(Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
 _SHARED_GRID = 50  # steps a second: a common grid of all clocks that is coarser is not worth its delay
 
@@ -65,8 +67,9 @@ def join(
 ) -> JoinReport:
     """Write `segments` and every other stream of `source` that `container` holds into `output`, and sync it.
 
-    With `start` or `end` (seconds; they say that the segments are a part of the source) the other streams are cut at
-    packet borders and the video begins at 0. `keep_going` copies what comes before a damaged place of the source.
+    With `start` or `end` the segments are a part of the source: the other streams are cut at packet borders, where the
+    first picture begins and (with `end`) the last one ends, and the video begins at 0. `keep_going` copies what comes
+    before a damaged place of the source.
 
     Raises:
         OutputError: the output cannot be written, or a segment is not finished. What was written is removed.
@@ -103,8 +106,8 @@ class _Join:
         self._keep_going = keep_going
         self._notes: list[str] = []
         self._begin = int(times.pts.min()) * spec.time_base
-        finish = times.end * spec.time_base
-        self._window = (self._begin, min(end, finish) if end is not None else finish) if part else None
+        finish = times.end * spec.time_base if end is not None else math.inf
+        self._window = (self._begin, finish) if part else None
         self._clock = fitting_clock(times, spec.time_base) if container in _MP4 else spec.time_base
         self._shift = self._find_shift()
 
@@ -115,7 +118,7 @@ class _Join:
             kept, dropped = decide(opened, self._source.video.index, self._container)
             first = stack.enter_context(av.open(str(segments[0])))
             out = stack.enter_context(
-                av.open(str(output), "w", format=MUXERS[self._container], container_options=self._options(opened))
+                av.open(str(output), "w", format=MUXERS[self._container], container_options=self._options())
             )
             self._describe(out, opened, metadata)
             target, tracks = self._add_streams(out, opened, first, kept, placeholder)
@@ -148,24 +151,24 @@ class _Join:
         self._notes.append(f"all streams begin {float(shift):.3f} s later: {self._container} {why}")
         return shift
 
-    def _options(self, opened: InputContainer) -> dict[str, str]:
+    def _options(self) -> dict[str, str]:
         if self._container not in _MP4:
             return {"avoid_negative_ts": "disabled"}
-        clocks = [s.time_base.denominator for s in opened.streams if s.time_base and s.type in ("audio", "video")]
-        finest = math.lcm(self._clock.denominator, *clocks)
-        if finest >= 2**31:
-            finest = self._clock.denominator
-        return {"movie_timescale": str(finest)}  # edit lists, which hold the start of each stream, count in it
+        starts = [s.start for s in self._source.streams if s.start is not None and s.kind != "attachment"]
+        finest = math.lcm(self._clock.denominator, *((start + self._shift).denominator for start in starts))
+        scale = finest if finest < 2**31 else self._clock.denominator
+        return {"movie_timescale": str(scale)}  # edit lists, which hold the start of each stream, count in it
 
     def _describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
-        out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in _NOT_COPIED})
+        out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
         out.metadata.update(metadata)
-        chapters = []
+        chapters: list[Chapter] = []
         for chapter in opened.chapters():
             base = chapter["time_base"] or Fraction(1)
             begin, end = chapter["start"] * base, chapter["end"] * base
             if self._window is not None:
-                begin, end = max(begin, self._window[0]), min(end, self._window[1])
+                begin = max(begin, self._window[0])
+                end = end if end <= self._window[1] else Fraction(self._window[1])
             if begin < end or self._window is None:
                 ticks = [max(round((value + self._shift) / base), 0) for value in (begin, end)]
                 chapters.append({**chapter, "start": ticks[0], "end": ticks[1]})
@@ -252,7 +255,7 @@ class _Join:
             for _, packet in heapq.merge(pictures, others, key=lambda timed: timed[0]):
                 out.mux(packet)
 
-    def _pictures(self, segments: Sequence[Path], target: VideoStream) -> Iterator[Timed]:
+    def _pictures(self, segments: Sequence[Path], target: VideoStream) -> Generator[Timed, None, None]:
         """The packets of all segments at the times of their frames."""
         scale, number, extradata = self._spec.time_base / self._clock, 0, None
         base = float(self._clock)
@@ -280,14 +283,14 @@ class _Join:
         if number != len(self._times):
             raise OutputError(f"{segments[-1]}: {len(self._times)} pictures were written, {number} are there.")
 
-    def _others(self, opened: InputContainer, tracks: Mapping[int, Track]) -> Iterator[Timed]:
+    def _others(self, opened: InputContainer, tracks: Mapping[int, Track]) -> Generator[Timed, None, None]:
         """The packets of every other stream of the source, as their tracks make them."""
         now = -math.inf
         streams = [opened.streams[index] for index in tracks]
         if not streams:
             return
-        packets = opened.demux(streams)
-        with closing(packets):
+        packets = cast(Generator[AnyPacket, None, None], opened.demux(streams))
+        with closing(packets):  # before its container is: touching it later would crash the process
             for packet in self._readable(packets):
                 if (packet.size == 0 and packet.pts is None) or not self._inside(packet):
                     continue

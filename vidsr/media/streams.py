@@ -14,15 +14,18 @@ from vidsr.media.codecs import MUXERS
 from vidsr.media.open import open_input
 from vidsr.media.probe import MediaInfo
 
+NOT_COPIED = ("major_brand", "minor_version", "compatible_brands", "encoder")
+"""Metadata keys, in lower case, that speak of the old file and not of the film."""
+
 How = Literal["copied", "attached", "converted", "encoded", "rewritten"]
 
 # What is kept by these two is decided by rule: their muxers take streams that no player finds again.
-_RULES = {
-    "ts": frozenset(
-        ["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "aac", "aac_latm", "mp2", "mp3", "ac3", "eac3", "dts", "truehd", "opus", "s302m", "pcm_bluray", "dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle", "scte_35", "timed_id3", "klv"]
-    ),
-    "webm": frozenset({"vp8", "vp9", "av1", "opus", "vorbis", "webvtt"}),
-}
+_TS = (
+    "h264 hevc mpeg1video mpeg2video mpeg4 vc1 aac aac_latm mp2 mp3 ac3 eac3 dts truehd opus s302m"
+    " dvb_subtitle dvb_teletext scte_35 timed_id3 klv"
+)
+_RULES = {"ts": frozenset(_TS.split()), "webm": frozenset({"vp8", "vp9", "av1", "opus", "vorbis", "webvtt"})}
+_NEVER = {"mov": frozenset({"amr_nb", "amr_wb"})}  # accepted, then refused at the first packet
 _TEXT = {"mp4": "mov_text", "m4v": "mov_text", "mov": "mov_text", "mkv": "srt", "webm": "webvtt"}  # encoders
 _TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
 _SOUND = {"webm": "libopus"}  # encoders; elsewhere aac
@@ -48,13 +51,14 @@ class Kept:
 class Dropped:
     """A stream of the source that the output does not hold."""
 
-    index: int
+    index: int | None  # None: something of the file as a whole
     kind: str
     codec: str
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.index} ({self.codec}): dropped, {self.reason}"
+        name = self.kind if self.index is None else f"{self.kind} {self.index}"
+        return f"{name} ({self.codec}): dropped, {self.reason}"
 
 
 def plan_streams(source: MediaInfo, container: str) -> tuple[list[Kept], list[Dropped]]:
@@ -71,7 +75,17 @@ def decide(source: InputContainer, picture: int, container: str) -> tuple[list[K
         if stream.index != picture:
             verdict = _decide(source, stream, container)
             (kept if isinstance(verdict, Kept) else dropped).append(verdict)  # type: ignore[arg-type]
-    return kept, dropped
+    return kept, dropped + (_without_place(source) if container == "ts" else [])
+
+
+def _without_place(source: InputContainer) -> list[Dropped]:
+    """What a transport stream has no place for."""
+    names = [key for key in source.metadata if key.lower() not in NOT_COPIED]
+    chapters = len(source.chapters())
+    reason = "ts has no place for it; --container mkv keeps it"
+    parts = [("metadata", ", ".join(names))] if names else []
+    parts += [("chapters", str(chapters))] if chapters else []
+    return [Dropped(None, kind, what, reason) for kind, what in parts]
 
 
 def codec_name(stream: Stream) -> str:
@@ -127,7 +141,9 @@ def refusal(stream: Stream, container: str) -> str | None:
     """Why `container` does not hold `stream` as it is; None where it does. Asks FFmpeg, by a header in memory."""
     codec, kind = codec_name(stream), "cover art" if is_cover(stream) else stream.type
     cannot = f"{container} cannot hold {codec if codec != 'none' else 'this kind of'} {kind}"
-    if container in _RULES and (codec not in _RULES[container] or is_cover(stream)):
+    if codec not in _RULES.get(container, {codec}) or codec in _NEVER.get(container, ()):
+        return cannot
+    if is_cover(stream) and container not in ("mp4", "m4v"):
         return cannot
     if stream.codec_context is None and stream.type not in ("data", "attachment"):
         return f"FFmpeg here knows no codec for this {kind}"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias, cast
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -16,9 +17,13 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 
 from vidsr.media.streams import Kept, is_cover
 
-AnyPacket = Packet[Stream]
+AnyPacket: TypeAlias = "Packet[Stream]"
 _AAC_BITS, _OPUS_BITS = 96_000, 80_000  # a second and a channel
-_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+_JUMP = Fraction(1)  # seconds
+_RATES = {
+    "libopus": (8000, 12000, 16000, 24000, 48000),
+    "aac": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
+}
 
 
 class Track(Protocol):
@@ -42,25 +47,37 @@ def add_track(out: OutputContainer, stream: Stream, plan: Kept, shift: Fraction)
 
 
 class CopiedTrack:
-    """Packets as they are. A decode time that does not rise, which muxers refuse, is raised by a tick."""
+    """Packets as they are.
+
+    Decode times that do not rise, which muxers refuse, are raised by a tick. Where they fall back by more than
+    `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before.
+    """
 
     def __init__(self, out: OutputContainer, stream: Stream, ticks: int) -> None:
         self._target = out.add_stream_from_template(stream, opaque=True)
         describe(self._target, stream)
         if out.format.name == "mpegts":
             self._target.id = stream.id
-        self._ticks, self._last, self._timeless = ticks, -(2**63), is_cover(stream)
+        self._ticks, self._timeless = ticks, is_cover(stream)
+        self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
+        self._jump = math.ceil(_JUMP / stream.time_base) if stream.time_base else 0
+        self._last: int | None = None
+        self._end = 0  # of the packet before
 
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """The same packet, at its new time."""
         packet.stream = self._target
         if not self._timeless:
             pts = packet.pts if packet.pts is not None else packet.dts
-            dts = packet.dts if packet.dts is not None else packet.pts
+            dts = packet.dts if packet.dts is not None else pts
             if pts is None or dts is None:
-                pts = dts = self._last + 1 - self._ticks if self._last > -(2**63) else 0
-            self._last = max(dts + self._ticks, self._last + 1)
+                pts = dts = self._end - self._ticks
+            if self._last is not None and dts + self._ticks < self._last - self._jump:
+                self._ticks = self._end - dts
+            lowest = dts + self._ticks if self._last is None else self._last + self._step
+            self._last = max(dts + self._ticks, lowest)
             packet.pts, packet.dts = max(pts + self._ticks, self._last), self._last
+            self._end = self._last + (packet.duration or 0)
         yield packet
 
     def flush(self) -> Iterable[AnyPacket]:
@@ -74,7 +91,7 @@ class TextTrack:
     def __init__(self, out: OutputContainer, stream: Stream, encoder: str, ticks: int) -> None:
         self._source, self._ticks = stream, ticks
         self._decoder = cast(SubtitleCodecContext, stream.codec_context)
-        self._decoder.open(strict=False)  # type: ignore[call-arg]
+        self._decoder.open(strict=False)
         self._target = out.add_stream(encoder)
         self._encoder = cast(SubtitleCodecContext, self._target.codec_context)
         self._encoder.subtitle_header = self._decoder.subtitle_header
@@ -99,13 +116,11 @@ class TextTrack:
 
 
 class SoundTrack:
-    """Sound encoded again, at the source's rate and layout, its times kept."""
+    """Sound encoded again, at the source's layout and its rate or the next that the codec has, its times kept."""
 
     def __init__(self, out: OutputContainer, stream: Stream, encoder: str, ticks: int) -> None:
         source = cast(AudioCodecContext, stream.codec_context)
-        rate = source.sample_rate or 48000
-        if encoder == "libopus" and rate not in _OPUS_RATES:
-            rate = 48000
+        rate = min((r for r in _RATES[encoder] if r >= source.sample_rate), default=_RATES[encoder][-1])
         self._source, self._ticks = cast(AudioStream, stream), ticks
         self._target = cast(AudioStream, out.add_stream(encoder, rate=rate))
         context = self._target.codec_context

@@ -187,7 +187,8 @@ def _sentence(path: Path, error: Exception) -> str:
         return f"{path} cannot be written: no space is left in {folder}; free some, or choose another folder with -o."
     if code == errno.EFBIG:
         return f"{path} cannot be written: {folder} takes no file of this size; choose another folder with -o."
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+    denied = not isinstance(error, av.FFmpegError)  # FFmpeg also says so of data that it will not take
+    if code in (errno.EACCES, errno.EROFS) or (code == errno.EPERM and denied):
         return f"{path} cannot be written: permission is denied in {folder}; choose another folder with -o."
     if code in (errno.ENOENT, errno.ENOTDIR):
         return f"{path} cannot be written: {folder} is no folder; create it, or choose another with -o."

@@ -85,8 +85,9 @@ def halo(config: GeneratorConfig) -> int:
         return CUBIC_REACH
     if config.graph == "fast":
         return config.blocks + 2
-    last = 4 / config.scale  # the 9x9 tail, seen from the input
-    return math.ceil(4 + 2 * config.blocks + 1 + sum(1 / 2**step for step in range(_upsteps(config))) + last)
+    up = sum(0.5**step for step in range(_upsteps(config)))
+    tail = 4 / config.scale  # half of 9x9, seen from the input
+    return math.ceil(4 + 2 * config.blocks + 1 + up + tail)
 
 
 def macs_per_pixel(config: GeneratorConfig) -> int:
@@ -96,7 +97,7 @@ def macs_per_pixel(config: GeneratorConfig) -> int:
         return (2 * CUBIC_REACH + 1) ** 2 * 3 * s * s
     if config.graph == "fast":
         return 9 * (3 * c + config.blocks * c * c + c * 3 * s * s)
-    up = sum(4**step * 9 * c * 4 * c for step in range(_upsteps(config)))
+    up = sum((1 << 2 * step) * 9 * c * 4 * c for step in range(_upsteps(config)))
     return 81 * 3 * c + (2 * config.blocks + 1) * 9 * c * c + up + s * s * 81 * c * 3
 
 
@@ -168,8 +169,9 @@ class Fast(nn.Module):
         self.body = nn.ModuleList(nn.Conv2d(c, c, 3, padding=1) for _ in range(config.blocks))
         self.acts = nn.ModuleList(nn.PReLU() for _ in range(config.blocks + 1))
         self.tail = nn.Conv2d(c, 3 * self.scale**2, 3, padding=1)
-        for conv in (self.head, *self.body):
-            nn.init.kaiming_normal_(conv.weight, a=0.25)  # type: ignore[arg-type]
+        for part in (self.head, *self.body):
+            assert isinstance(part, nn.Conv2d)
+            nn.init.kaiming_normal_(part.weight, a=0.25)
         _scale_(self.tail, 0.01)
 
     def forward(self, x: Tensor) -> Tensor:

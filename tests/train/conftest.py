@@ -1,0 +1,52 @@
+"""Photos and a recipe small enough to train in a second."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train.recipe import Recipe
+
+
+def photo(seed: int, height: int = 64, width: int = 72) -> np.ndarray:
+    """(H, W, 3) uint8: smooth colour with edges, different for every seed."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / random.uniform(2, 9) + y / random.uniform(2, 9) + random.uniform(0, 6)) for _ in range(3)]
+    edge = (x + random.integers(0, width) > y + random.integers(0, height)) * 0.3
+    values: np.ndarray = np.stack(waves, -1) * 0.3 + 0.35 + edge[..., None]
+    return (values * 255).clip(0, 255).round().astype(np.uint8)
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with five photos of two sizes."""
+    folder = tmp_path / "photos"
+    for number in range(5):
+        save(folder / f"{number}.png", photo(number, 64 + 8 * (number % 2), 72))
+    return folder
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return Recipe.from_dict(
+        {
+            "name": "tiny",
+            "generator": {"graph": "fast", "scale": 2, "channels": 8, "blocks": 2},
+            "steps": 12,
+            "batch": 2,
+            "patch": 8,
+            "warmup": 4,
+            "optimiser": "muon",
+            "precision": "fp32",
+            "log_every": 4,
+            "evaluate_every": 8,
+        }
+    )

@@ -1,0 +1,177 @@
+"""From a run to shipped weights, through the command line."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train.conftest import photo, save
+from tests.train.test_evaluate import benchmark
+from train import checkpoint, export
+from train.__main__ import main
+from vidsr.errors import ModelError, OutputError
+from vidsr.models import registry
+from vidsr.models.srgan import GeneratorConfig, build
+
+RECIPE = """
+name = "mine"
+steps = 6
+batch = 2
+patch = 8
+log_every = 3
+evaluate_every = 3
+precision = "fp32"
+[generator]
+graph = "fast"
+scale = 2
+channels = 8
+blocks = 2
+"""
+
+
+@pytest.fixture
+def folder(photos: Path, tmp_path: Path) -> Path:
+    """A recipe, photos with an index of licences, and a benchmark."""
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    lines = ["file\tsource\tlicence", "0.png\tme\tCC0", "1.png\tme\tCC0", "2.png\tme\tMIT"]
+    (photos / "index.tsv").write_text("\n".join(lines))
+    benchmark(tmp_path / "benchmarks" / "Set5" / "x2", 2)
+    return tmp_path
+
+
+def fit_arguments(folder: Path, *more: str) -> list[str]:
+    places = ["--data", str(folder / "photos"), "--out", str(folder / "run"), "--cache", str(folder / "cache")]
+    return ["fit", str(folder / "mine.toml"), *places, "--benchmarks", str(folder / "benchmarks"), *more]
+
+
+def export_arguments(folder: Path) -> list[str]:
+    return ["export", str(folder / "run"), "-o", str(folder / "mine-x2.safetensors")]
+
+
+def test_fit_anneal_export_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(fit_arguments(folder)) == 0
+    assert main(fit_arguments(folder, "--resume", "--steps", "9")) == 0
+    assert main(fit_arguments(folder, "--anneal", "4")) == 0
+    weights = folder / "mine-x2.safetensors"
+    assert main([*export_arguments(folder), "--benchmarks", str(folder / "benchmarks")]) == 0
+    assert capsys.readouterr().out.strip() == str(weights)
+
+    model = registry.load(str(weights), 2)
+    saved = checkpoint.load(folder / "run" / "anneal" / "step-00000013")
+    averaged = build(model.config)
+    averaged.load_state_dict({name[4:]: t for name, t in saved.tensors.items() if name.startswith("ema.")})
+    x = torch.rand(1, 3, 10, 11)
+    assert (model.module(x) - averaged(x)).abs().max() < 2e-3
+    assert model.metadata["steps"] == "9 steps at a constant rate, then 4 of 4 annealing it to zero"
+    assert model.metadata["training_data"] == {"photos": 5, "licences": {"CC0": 2, "not stated": 2, "MIT": 1}}
+    assert model.metadata["licence"] == "MIT"
+
+    pictures = ["evaluate", "--benchmark", "Set5", "--benchmarks", str(folder / "benchmarks"), "--scale", "2"]
+    assert main([*pictures, "--model", str(weights), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["mean"] | {"border": 2} == model.metadata["metrics"]["Set5"]
+    assert measured["border"] == 2
+    assert list(measured["pictures"]) == ["000", "001"]
+    assert main([*pictures, "--model", str(weights)]) == 0
+    assert f"{measured['mean']['psnr_y']:.2f}" in capsys.readouterr().out
+
+    card = weights.with_suffix(".md").read_text()
+    assert f"| Set5 | {measured['mean']['psnr_y']:.2f} |" in card
+    assert "- 2: CC0" in card
+    assert "5 photos" in card
+    assert str(folder) not in card
+
+
+def test_weights_are_fp16_and_small(folder: Path) -> None:
+    main(fit_arguments(folder))
+    assert main(export_arguments(folder)) == 0
+    data = (folder / "mine-x2.safetensors").read_bytes()
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    metadata = header.pop("__metadata__")
+    assert {entry["dtype"] for entry in header.values()} == {"F16"}
+    assert metadata["recipe"] == export.read_run(folder / "run").recipe.digest()
+    assert str(folder) not in json.dumps(metadata)
+    assert sorted(path.name for path in folder.glob("*mine-x2*")) == ["mine-x2.md", "mine-x2.safetensors"]
+    assert "not annealed" in (folder / "mine-x2.md").read_text()
+
+
+def test_two_exports_are_the_same_bytes(folder: Path) -> None:
+    main(fit_arguments(folder))
+    main(export_arguments(folder))
+    first = (folder / "mine-x2.safetensors").read_bytes()
+    main(export_arguments(folder))
+    assert (folder / "mine-x2.safetensors").read_bytes() == first
+
+
+def test_export_finds_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds no checkpoint"):
+        export.read_run(tmp_path)
+
+
+def test_export_refuses_tensors_of_another_generator(folder: Path) -> None:
+    main(fit_arguments(folder))
+    trained = export.read_run(folder / "run")
+    other = build(GeneratorConfig("fast", 2, channels=4, blocks=2)).state_dict()
+    wrong = checkpoint.Checkpoint({f"ema.{name}": t for name, t in other.items()}, trained.saved.state)
+    with pytest.raises(ModelError, match="does not hold the generator of its own recipe"):
+        export.write_weights(export.Trained(trained.recipe, wrong, {}), folder / "w.safetensors")
+
+
+def test_export_into_a_file(folder: Path) -> None:
+    main(fit_arguments(folder))
+    with pytest.raises(OutputError, match="Cannot write the weights"):
+        export.write_weights(export.read_run(folder / "run"), folder / "mine.toml" / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["fit", "mine.toml", "--data", "empty"], 1, "empty holds no image"),
+        (["fit", "gone.toml", "--data", "photos"], 2, "Cannot read the recipe gone.toml"),
+        (["fit", "mine.toml", "--data", "photos", "--anneal", "0"], 2, "--anneal needs at least 1 step"),
+        (["fit", "mine.toml", "--data", "photos", "--steps", "0"], 2, "steps must be at least 1"),
+        (["fit", "mine.toml", "--data", "photos", "--device", "abacus"], 2, "Unknown device 'abacus'"),
+        (["fit", "mine.toml", "--data", "photos", "--resume", "--cache", "c"], 1, "no checkpoint to resume"),
+        (["evaluate", "--benchmark", "Set5", "--model", "fats"], 1, "Unknown model 'fats'"),
+        (["evaluate", "--benchmark", "Set6"], 1, "Set6 holds no benchmark"),
+        (["export", "empty", "-o", "w.safetensors"], 1, "empty holds no checkpoint"),
+    ],
+)
+def test_an_error_is_one_sentence(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    sentence: str,
+) -> None:
+    (folder / "empty").mkdir()
+    monkeypatch.chdir(folder)
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert sentence in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_photos_smaller_than_a_patch(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(folder / "photos" / "small.png", photo(1, 20, 40))
+    assert main(fit_arguments(folder)) == 1
+    assert "small.png is 40x20, smaller than the 24 pixels of a training crop" in capsys.readouterr().err
+
+
+def test_the_command_runs_as_a_program(folder: Path) -> None:
+    command = [sys.executable, "-m", "train", *fit_arguments(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "step 6/6" in done.stderr
+    assert "Set5" in done.stderr

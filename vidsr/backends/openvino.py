@@ -1,0 +1,146 @@
+"""OpenVINO on the CPU: the fastest runtime there."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidsr.backends.base import State, check_batch, max_pixels
+from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
+from vidsr.models.registry import Model
+
+HALOS = 8  # width of the smallest tile in halos
+MAX_COMPILED = 2  # shapes kept compiled; each holds its activations
+POLL_MS = 30  # how often a call in progress looks for `cancel`
+
+
+class OpenVINOBackend:
+    """Compiles the generator once per shape of batch, which is faster than one graph for all shapes.
+
+    Raises:
+        BackendError: openvino is missing, or the precision is not one that this CPU computes in.
+    """
+
+    name = "openvino"
+    device = torch.device("cpu")
+    dtype = torch.float32
+
+    def __init__(self, model: Model, *, precision: str, threads: int | None = None) -> None:
+        openvino = _import()
+        self._openvino, self._core = openvino, openvino.Core()
+        if precision not in _precisions(self._core):
+            raise BackendError(f"openvino does not compute in {precision} on this CPU; use --precision auto.")
+        self.precision, self.scale = precision, model.scale
+        self.max_pixels: int | None = max_pixels(model, halos=HALOS)
+        self._state = State()
+        self._graph = _convert(model.module)
+        self._options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        }
+        if threads:
+            self._options["INFERENCE_NUM_THREADS"] = str(threads)
+        self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._running: tuple[Any, ...] = ()  # an abandoned request and its memory
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32; both share their memory with the runtime."""
+        self._state.check()
+        check_batch(batch, self.device, self.dtype)
+        num, channels, height, width = batch.shape
+        batch = batch.contiguous()
+        result = torch.empty((num, channels, height * self.scale, width * self.scale))
+        try:
+            request = self._request(tuple(batch.shape))
+            request.set_input_tensor(self._share(batch))
+            request.set_output_tensor(self._share(result))
+            request.start_async()
+            self._wait(request, batch, result)
+        except RuntimeError as error:
+            raise _translate(error, batch) from error
+        return result
+
+    def _wait(self, request: Any, *memory: Tensor) -> None:
+        """Wait for the result, or for `cancel`: then leave at once; the runtime stops after the current layer."""
+        while not request.wait_for(POLL_MS):
+            if self._state.cancelled.is_set():
+                request.cancel()
+                self._running = (request, memory)
+                raise Cancelled("The network was stopped before it had finished.")
+        request.wait()
+
+    def _request(self, shape: tuple[int, ...]) -> Any:
+        if shape not in self._requests:
+            while len(self._requests) >= MAX_COMPILED:
+                self._requests.popitem(last=False)
+            graph = self._graph.clone()
+            graph.reshape(list(shape))
+            self._requests[shape] = self._core.compile_model(graph, "CPU", self._options).create_infer_request()
+        self._requests.move_to_end(shape)
+        return self._requests[shape]
+
+    def _share(self, tensor: Tensor) -> Any:
+        return self._openvino.Tensor(tensor.numpy(), shared_memory=True)
+
+    def cancel(self) -> None:
+        """Stop after the current layer; the call raises within `POLL_MS`."""
+        self._state.cancelled.set()
+
+    def close(self) -> None:
+        """Wait for an abandoned call (the rest of one layer), and free the compiled graphs."""
+        self._state.closed = True
+        if self._running:
+            with suppress(RuntimeError):
+                self._running[0].wait()
+        self._running = ()
+        self._requests.clear()
+
+
+def computes_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 on this CPU.
+
+    Raises:
+        BackendError: openvino is missing.
+    """
+    return "bf16" in _precisions(_import().Core())
+
+
+def _precisions(core: Any) -> list[str]:
+    return ["fp32", *(["bf16"] if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else [])]
+
+
+def _import() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendError("openvino is not installed; run `pip install openvino`, or use --backend cpu.") from error
+    return openvino
+
+
+def _convert(module: nn.Module) -> Any:
+    """The module as an OpenVINO graph with N, H and W open.
+
+    The frontend is called directly: `openvino.convert_model` takes four times as long, and brings telemetry with it.
+    """
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is deprecated in torch, and what the frontend reads best
+        traced = torch.jit.trace(module, torch.zeros(1, 3, 16, 16), check_trace=False)  # type: ignore[no-untyped-call]
+        decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        return frontend.convert(frontend.load(decoder))
+
+
+def _translate(error: RuntimeError, batch: Tensor) -> BackendError:
+    size = "x".join(map(str, batch.shape))
+    text = str(error)
+    if "alloc" in text.lower():
+        return OutOfMemoryError(f"A batch of {size} does not fit into memory; use a smaller --tile.")
+    return BackendError(f"openvino failed on a batch of {size}: {text.splitlines()[-1]}")

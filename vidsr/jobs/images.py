@@ -1,0 +1,105 @@
+"""Runs the job of one image: read, upscale, write, with its profile and EXIF kept."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from PIL import Image
+
+from vidsr.errors import OutputError
+from vidsr.jobs.events import Done, Event, Skipped, Started
+from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.options import Options
+from vidsr.jobs.plan import network_identity, source_identity
+from vidsr.media.stills import ImageMeta, read_image, write_image
+from vidsr.upscaler import Upscaler
+
+SOFTWARE = 0x0131  # the EXIF tag that carries the fingerprint: the program that made the image, and from what
+
+
+def run(
+    item: Input,
+    target: Target,
+    options: Options,
+    network: Callable[[float], Upscaler],
+    claim: Callable[[Path, Path], None],
+    overwrite: bool,
+    on_event: Callable[[Event], None],
+) -> Done | Skipped | None:
+    """Upscale one image; None for one of our own outputs that was met in a folder.
+
+    Raises:
+        VidsrError: the image cannot be read, or the output cannot be written.
+    """
+    started = time.perf_counter()
+    if not item.named and _mark(item.path) is not None:
+        return None
+    pixels, meta = read_image(item.path)
+    height, width = pixels.shape[:2]
+    wide, high = options.target(Fraction(width), Fraction(height))
+    size = (max(round(wide), 1), max(round(high), 1))
+    output = target.path(item, options.label, item.path.suffix)
+    if output.resolve() == item.path.resolve():
+        raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
+    claim(output, item.path)
+    upscaler = network(max(size[0] / width, size[1] / height))
+    mark = f"vidsr {_fingerprint(item.path, size, upscaler)}"
+    if output.exists() and not overwrite:
+        if _mark(output) == mark:
+            return Skipped(item.path, output, "done already, with the same options")
+        raise OutputError(f"{output}: exists, and is not what these options make; --overwrite replaces it")
+    on_event(Started(item.path, output, (width, height), size, 1, output.suffix.lstrip("."), upscaler.reason, (), ()))
+    upscaling = time.perf_counter()
+    large = upscaler(pixels, size=size)
+    upscaled = time.perf_counter()
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
+    lost = write_image(output, large, _marked(meta, mark))
+    seconds = time.perf_counter() - started
+    return Done(
+        source=item.path,
+        output=output,
+        num_frames=1,
+        seconds=seconds,
+        fps=1 / max(seconds, 1e-9),
+        busy={
+            "decode": (upscaling - started) / seconds,
+            "upscale": (upscaled - upscaling) / seconds,
+            "encode": (seconds - (upscaled - started)) / seconds,
+        },
+        limit="upscale",
+        bytes=output.stat().st_size,
+        kept=(),
+        dropped=tuple(f"{what}: {output.suffix} cannot hold it" for what in lost),
+        notes=(),
+    )
+
+
+def _fingerprint(path: Path, size: tuple[int, int], upscaler: Upscaler) -> str:
+    facts = f"{source_identity(path)} {size} {sorted(network_identity(upscaler).items())}"
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
+
+
+def _mark(path: Path) -> str | None:
+    """The mark in an image's EXIF; None where there is none, or no image."""
+    try:
+        with Image.open(path) as image:
+            text = str(image.getexif().get(SOFTWARE, ""))
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return text if text.startswith("vidsr ") else None
+
+
+def _marked(meta: ImageMeta, mark: str) -> ImageMeta:
+    exif = Image.Exif()
+    if meta.exif:
+        exif.load(meta.exif)
+    exif[SOFTWARE] = mark
+    return replace(meta, exif=exif.tobytes())

@@ -1,0 +1,264 @@
+"""Images: read and written with Pillow, and by FFmpeg where Pillow has only 8 bits (RGB of 16 bits)."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from vidsr.errors import MediaError, OutputError
+from vidsr.media.open import MAX_PIXELS
+
+IMAGE_SUFFIXES = frozenset(
+    [
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+        ".tga",
+    ]
+)
+"""Suffixes, in lower case, of still images. A GIF or an animated PNG is a video, read by `Reader`."""
+
+_ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0xA002, 0xA003  # EXIF tags
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # EXIF 2.3, 4.6.4 A: by its orientation tag
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a[::-1].swapaxes(0, 1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a[:, ::-1].swapaxes(0, 1),
+}
+_SAVE: dict[str, dict[str, Any]] = {  # beyond Pillow's defaults: little of what the network made may be lost again
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95, "method": 4},
+    "AVIF": {"quality": 90, "subsampling": "4:4:4"},
+}
+_DEEP = {"PNG": ("png", "rgb48be", "rgba64be"), "TIFF": ("tiff", "rgb48le", "rgba64le")}
+_WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
+_WITHOUT_METADATA = ("BMP", "PPM", "TGA", "JPEG2000")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMeta:
+    """What goes from an image to its upscaled copy. The orientation has been applied, and is gone from `exif`."""
+
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+def is_image(path: Path) -> bool:
+    """Whether `path` is a still image rather than a video; an animated PNG is a video."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return False
+    if path.suffix.lower() != ".png":
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except OSError:
+        return True  # reading it will say why
+    return b"acTL" not in head[: max(head.find(b"IDAT"), 0)]
+
+
+def read_image(path: Path) -> tuple[NDArray[Any], ImageMeta]:
+    """The samples of `path`, upright, and what to keep of its metadata.
+
+    Returns:
+        (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB with alpha; uint8, or uint16 where the file has 16 bits.
+        Palettes, CMYK and grey with alpha become RGB or RGBA. AVIF and JPEG 2000 are read with 8 bits.
+
+    Raises:
+        MediaError: the file is missing, damaged, not an image, too large, or holds several pictures.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_check_size` refuses instead
+            with Image.open(path) as image:
+                _check_size(image, path)
+                samples = _deep_samples(path) if _is_deep_rgb(image, path) else _samples(image)
+                orientation = image.getexif().get(_ORIENTATION, 1)
+                meta = _meta(image)
+    except FileNotFoundError as error:
+        raise MediaError(f"{path} does not exist; check the name.") from error
+    except UnidentifiedImageError as error:
+        raise MediaError(f"{path} is not an image that vidsr can read.") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, av.FFmpegError) as error:
+        raise MediaError(f"{path} cannot be read: {error}.") from error
+    upright = _UPRIGHT[orientation](samples) if orientation in _UPRIGHT else samples
+    return np.ascontiguousarray(upright), meta
+
+
+def _check_size(image: Image.Image, path: Path) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise MediaError(f"{path} is {image.width}x{image.height}, above the limit of {MAX_PIXELS} pixels.")
+    number = getattr(image, "n_frames", 1)
+    if number > 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind it
+        raise MediaError(f"{path} holds {number} pictures; convert it to a video or to single images first.")
+
+
+def _is_deep_rgb(image: Image.Image, path: Path) -> bool:
+    """16 bits for each of several components, which Pillow would cut to 8."""
+    if image.format == "TIFF":
+        depths: tuple[int, ...] = getattr(image, "tag_v2", {}).get(258, (8,))
+        return len(depths) > 1 and max(depths) == 16
+    with path.open("rb") as file:
+        head = file.read(26)
+    return image.format == "PNG" and head[24] == 16 and head[25] in (2, 4, 6)  # IHDR: depth, colour type
+
+
+def _deep_samples(path: Path) -> NDArray[Any]:
+    data = path.read_bytes()
+    demuxer = "png_pipe" if data.startswith(b"\x89PNG") else "tiff_pipe"
+    with av.open(io.BytesIO(data), "r", format=demuxer, options={"protocol_whitelist": "none"}) as container:
+        frame = next(container.decode(video=0))
+        alpha = len(frame.format.components) in (2, 4)
+        name, channels = ("rgba64le", 4) if alpha else ("rgb48le", 3)
+        return frame.reformat(format=name).to_ndarray().reshape(frame.height, frame.width, channels)
+
+
+def _samples(image: Image.Image) -> NDArray[Any]:
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if mode == "I":
+        values = np.asarray(image)
+        if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
+            raise ValueError("its samples have more than 16 bits")
+        return values.astype(np.uint16)
+    if mode == "F":
+        raise ValueError("its samples are floating-point numbers")
+    alpha = mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+    target = "RGBA" if alpha else "L" if mode in ("L", "1") else "RGB"
+    return np.asarray(image if mode == target else image.convert(target))
+
+
+def _meta(image: Image.Image) -> ImageMeta:
+    exif = image.getexif()
+    for ifd in (_EXIF_IFD, _GPS_IFD):
+        exif.get_ifd(ifd)  # loads it, so that it is written again
+    exif.pop(_ORIENTATION, None)
+    icc = image.info.get("icc_profile") if image.mode not in ("CMYK", "LAB") else None  # the samples are RGB by now
+    dpi = image.info.get("dpi")
+    return ImageMeta(
+        exif=exif.tobytes() if len(exif) and image.format != "TIFF" else None,  # a TIFF's are its own structure
+        icc_profile=icc or None,
+        xmp=image.info.get("xmp"),
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
+    )
+
+
+def write_image(path: Path, array: NDArray[Any], meta: ImageMeta | None = None) -> tuple[str, ...]:
+    """Write `array`, as `read_image` returns it, to `path`, whose suffix chooses the format.
+
+    It is written under another name first, so that `path` never holds half an image.
+
+    Returns:
+        What the format could not hold, in words: alpha, 16 bits, metadata.
+
+    Raises:
+        OutputError: the suffix is unknown, or the file cannot be written.
+    """
+    meta = meta or ImageMeta()
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None or path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise OutputError(
+            f"{path}: vidsr writes no {path.suffix or 'suffixless'} images; use .png, .jpg, .webp or .tif."
+        )
+    samples, lost = _fitted(array, kind)
+    if kind in _WITHOUT_METADATA and (meta.exif or meta.icc_profile):
+        lost.append("metadata and colour profile")
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        deep = samples.dtype == np.uint16 and samples.ndim == 3
+        data = _encoded_deep(samples, kind, meta, lost) if deep else _encoded(samples, kind, meta)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except (OSError, ValueError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"{path} cannot be written: {error}.") from error
+    return tuple(lost)
+
+
+def _fitted(array: NDArray[Any], kind: str) -> tuple[NDArray[Any], list[str]]:
+    """`array` as the format `kind` can hold it, and what that loses."""
+    lost = []
+    if array.ndim == 3 and array.shape[2] == 4 and kind in _WITHOUT_ALPHA:
+        array, lost = array[:, :, :3], ["alpha"]
+    if array.dtype == np.uint16 and kind not in _DEEP:
+        array = ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        lost.append("16 bits")
+    return np.ascontiguousarray(array), lost
+
+
+def _encoded(samples: NDArray[Any], kind: str, meta: ImageMeta) -> bytes:
+    options: dict[str, Any] = dict(_SAVE.get(kind, {}))
+    if meta.exif:
+        options["exif"] = _resized_exif(meta.exif, samples.shape[1], samples.shape[0])
+    options |= {k: v for k, v in (("icc_profile", meta.icc_profile), ("xmp", meta.xmp), ("dpi", meta.dpi)) if v}
+    out = io.BytesIO()
+    Image.fromarray(samples).save(out, kind, **options)
+    return out.getvalue()
+
+
+def _resized_exif(raw: bytes, width: int, height: int) -> bytes:
+    """`raw` with the new size, where it names one, and without the thumbnail of the old picture."""
+    exif = Image.Exif()
+    exif.load(raw)
+    details = exif.get_ifd(_EXIF_IFD)
+    details |= {tag: value for tag, value in ((_WIDTH, width), (_HEIGHT, height)) if tag in details}
+    exif.get_ifd(_GPS_IFD)
+    return exif.tobytes()
+
+
+def _encoded_deep(samples: NDArray[Any], kind: str, meta: ImageMeta, lost: list[str]) -> bytes:
+    height, width, channels = samples.shape
+    codec, rgb, rgba = _DEEP[kind]
+    packed, name = ("rgba64le", rgba) if channels == 4 else ("rgb48le", rgb)
+    context: Any = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.pix_fmt, context.time_base = width, height, name, 1
+    frame = av.VideoFrame.from_ndarray(samples, format=packed).reformat(format=name)
+    data = b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+    if kind == "PNG":
+        return _with_chunks(data, meta, width, height)
+    if meta.exif or meta.icc_profile:
+        lost.append("metadata and colour profile")
+    return data
+
+
+def _with_chunks(png: bytes, meta: ImageMeta, width: int, height: int) -> bytes:
+    """Put profile and EXIF behind the header of `png` (PNG 3rd edition, 11.3.2.3 and 11.3.4.5)."""
+    extra = b""
+    if meta.icc_profile:
+        extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc_profile))
+    if meta.exif:
+        extra += _chunk(b"eXIf", _resized_exif(meta.exif, width, height).removeprefix(b"Exif\0\0"))
+    after_header = 8 + 25
+    return png[:after_header] + extra + png[after_header:]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
