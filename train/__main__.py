@@ -49,7 +49,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--benchmark", required=True, help="Set5, Set14 (in --benchmarks), or a folder of pairs")
+    parser.add_argument("--benchmark", required=True, help="a folder of pairs, or its name in --benchmarks")
     parser.add_argument("--benchmarks", type=Path, default=Path(), help="folder that holds Set5 and Set14")
     parser.add_argument("--model", default=registry.BICUBIC, help="a shipped model's name, or a .safetensors file")
     parser.add_argument("--scale", type=int, default=4, choices=(2, 4))
@@ -79,7 +79,7 @@ def _fit(args: argparse.Namespace) -> int:
         fit.initialise(run, export.read_run(args.init).saved)
     fit.note(out, {"data": export.summarise_data(args.data, photos), "machine": _machine(device)})
     pairs = {name: read_benchmark(args.benchmarks / name, recipe.generator.scale) for name in _found(args.benchmarks)}
-    return 0 if fit.Trainer(run, bank.to(device), out, pairs).train() else 130
+    return 0 if fit.Trainer(run, bank.near(device), out, pairs).train() else 130
 
 
 def _with_steps(recipe: Recipe, steps: int | None) -> Recipe:
@@ -153,6 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VidsrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}; check the path and the free space.", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

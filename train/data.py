@@ -13,9 +13,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from train.resample import MARGIN, downscale
-from vidsr.errors import MediaError
+from vidsr.errors import MediaError, OutputError
 
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+UNREADABLE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError)
 EXCLUDED = frozenset({"val", "benchmarks"})  # folders that are for measuring only
 
 
@@ -51,7 +52,7 @@ def read_image(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise MediaError(f"The image {path} cannot be read ({error}); repair it or take it out.") from error
 
 
@@ -76,8 +77,10 @@ class Bank:
         height, width = self.sizes[index]
         return self.pixels.narrow(0, self.offsets[index], height * width * 3).view(height, width, 3)
 
-    def to(self, device: torch.device) -> "Bank":
-        """The same bank with its pixels on `device`."""
+    def near(self, device: torch.device) -> "Bank":
+        """The same bank on `device` where it takes at most half of the free memory there, else as it is."""
+        if device.type != "cuda" or self.pixels.numel() > torch.cuda.mem_get_info(device)[0] // 2:
+            return self
         return Bank(self.pixels.to(device), self.offsets, self.sizes)
 
 
@@ -91,6 +94,7 @@ def open_bank(photos: Sequence[Path], cache: Path, smallest: int) -> Bank:
 
     Raises:
         MediaError: an image cannot be read, or is smaller than `smallest`.
+        OutputError: the cache cannot be written, or is full.
     """
     key = hashlib.sha256(json.dumps([_identity(path) for path in photos]).encode()).hexdigest()[:16]
     cache.mkdir(parents=True, exist_ok=True)
@@ -120,17 +124,26 @@ def _decode(photos: Sequence[Path], target: Path, index: Path) -> None:
     sizes = [_size(path) for path in photos]
     total = sum(height * width * 3 for height, width in sizes)
     part = target.with_suffix(".part")
-    pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(total,))
-    end = 0
-    for path, size in zip(photos, sizes, strict=True):
-        image = read_image(path)
-        if image.shape[:2] != size:
-            raise MediaError(f"The image {path} changed while it was read; run again.")
-        pixels[end : end + image.size] = image.reshape(-1)
-        end += image.size
-    pixels.flush()
-    part.replace(target)
-    index.write_text(json.dumps(sizes))
+    try:
+        with part.open("wb") as file:
+            head = {"descr": "|u1", "fortran_order": False, "shape": (total,)}
+            np.lib.format.write_array_header_1_0(file, head)
+            for path, size in zip(photos, sizes, strict=True):
+                file.write(_pixels(path, size))
+        part.replace(target)
+        index.write_text(json.dumps(sizes))
+    except OSError as error:
+        message = f"Cannot write the decoded photos to {target} ({error.strerror}); they need {total >> 20} MiB there."
+        raise OutputError(message) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _pixels(path: Path, size: tuple[int, int]) -> bytes:
+    image = read_image(path)
+    if image.shape[:2] != size:
+        raise MediaError(f"The image {path} changed while it was read; run again.")
+    return image.tobytes()
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -138,19 +151,22 @@ def _size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except UNREADABLE as error:
         raise MediaError(f"The image {path} cannot be read ({error}); repair it or take it out.") from error
 
 
-def batches(bank: Bank, batch: int, patch: int, scale: int, random: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    bank: Bank, batch: int, patch: int, scale: int, random: torch.Generator, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless pairs (lr, hr): (batch, 3, patch, patch) rounded to 8 bit, and (batch, 3, patch*scale, patch*scale).
 
-    Both are float32 RGB in [0, 1] on the bank's device. Every crop is mirrored and rotated at random and downscaled
+    Both are float32 RGB in [0, 1] on `device`. Every crop is mirrored and rotated at random and downscaled
     with a margin around it that is cut off afterwards, so its border pixels are those of the whole downscaled photo.
     All choices come from `random`, on the CPU.
     """
     while True:
-        hr = crops(bank, batch, crop_size(patch, scale), random).permute(0, 3, 1, 2).float().div(255)
+        cut = crops(bank, batch, crop_size(patch, scale), random).to(device)
+        hr = cut.permute(0, 3, 1, 2).float().div(255)
         lr = downscale(hr, scale)
         edge = MARGIN * scale
         yield (

@@ -29,14 +29,14 @@ class Trained:
 
     @property
     def phase(self) -> str:
-        """How the learning rate stood at the end, in words."""
-        anneal, step = self.saved.state["anneal"], self.saved.state["step"]
+        """Where the weights began, and how the learning rate stood at the end, in words."""
+        anneal, step, origin = (self.saved.state[key] for key in ("anneal", "step", "origin"))
+        began = f"from {origin}, " if origin else ""
         if not anneal:
-            return f"{step:,} steps at a constant rate, not annealed"
+            return f"{began}{step:,} steps at a constant rate, not annealed"
         done = step - anneal["start"]
-        return (
-            f"{anneal['start']:,} steps at a constant rate, then {done:,} of {anneal['steps']:,} annealing it to zero"
-        )
+        piece = f"then {done:,} of {anneal['steps']:,} annealing it to zero"
+        return f"{began}{anneal['start']:,} steps at a constant rate, {piece}"
 
 
 def read_run(path: Path) -> Trained:

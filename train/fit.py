@@ -48,6 +48,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     bf16: bool | None = None
+    origin: str | None = None  # in words, the run whose weights this one began with
     model: nn.Module = field(init=False)
     ema: nn.Module = field(init=False)
     optimisers: list[torch.optim.Optimizer] = field(init=False)
@@ -80,7 +81,7 @@ class Run:
                 tensors |= {f"optimiser.{number}.{index}.{key}": value for key, value in values.items()}
         tensors["random"] = self.random.get_state()
         state = {"recipe": self.recipe.to_dict(), "step": self.step, "seconds": round(self.seconds, 1)}
-        state |= {"bf16": self.bf16, "anneal": asdict(self.anneal) if self.anneal else None}
+        state |= {"bf16": self.bf16, "origin": self.origin, "anneal": asdict(self.anneal) if self.anneal else None}
         return checkpoint.Checkpoint(tensors, state)
 
     def thaw(self, saved: checkpoint.Checkpoint) -> None:
@@ -107,7 +108,7 @@ class Run:
             optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
         self.random.set_state(saved.tensors["random"])
         self.step, self.seconds = saved.state["step"], saved.state["seconds"]
-        self.bf16 = saved.state.get("bf16")
+        self.bf16, self.origin = saved.state.get("bf16"), saved.state.get("origin")
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -134,12 +135,11 @@ class Trainer:
 
     def train(self) -> bool:
         """Train until the piece is finished (True) or a signal asks to stop (False); writes a checkpoint either way."""
-        run = self.run
-        generator = run.recipe.generator
-        stream = batches(self.bank, run.recipe.batch, run.recipe.patch, generator.scale, run.random)
+        run, recipe = self.run, self.run.recipe
+        stream = batches(self.bank, recipe.batch, recipe.patch, recipe.generator.scale, run.random, run.device)
         run.bf16 = amp = choose_bf16(run)
         precision = "bf16 autocast" if amp else "FP32"
-        log.info("%s: step %d to %d on %s, %s", run.recipe.name, run.step, run.last_step, run.device, precision)
+        log.info("%s: step %d to %d on %s, %s", recipe.name, run.step, run.last_step, run.device, precision)
         run.model.train()
         with _signals(self):
             self._loop(stream, amp)
@@ -308,7 +308,9 @@ def initialise(run: Run, saved: checkpoint.Checkpoint) -> None:
         raise ModelError(f"No weight of {saved.state['recipe']['name']} fits into {run.recipe.name}; leave out --init.")
     run.model.load_state_dict(own | fitting)
     run.ema.load_state_dict(run.model.state_dict())
-    log.info("%s: %d of %d weights from another run", run.recipe.name, len(fitting), len(own))
+    other = saved.state["recipe"]
+    run.origin = f"{other['name']} x{other['generator']['scale']} at step {saved.state['step']:,}"
+    log.info("%s: %d of %d weights from %s", run.recipe.name, len(fitting), len(own), run.origin)
 
 
 def note(out: Path, values: dict[str, Any]) -> None:

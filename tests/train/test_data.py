@@ -11,7 +11,9 @@ from PIL import Image
 from tests.train.conftest import photo, save
 from train.data import Bank, batches, crops, find_photos, open_bank
 from train.resample import downscale
-from vidsr.errors import MediaError
+from vidsr.errors import MediaError, OutputError
+
+FULL = Path("/dev/full")
 
 
 def test_photos_are_found_below_and_measuring_folders_left_out(tmp_path: Path) -> None:
@@ -90,6 +92,15 @@ def test_a_photo_smaller_than_a_patch_is_named(photos: Path, tmp_path: Path) -> 
         open_bank(find_photos([photos]), tmp_path / "cache", 48)
 
 
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_a_sentence(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *args: real(FULL if path.suffix == ".part" else path, *args))
+    with pytest.raises(OutputError, match=r"Cannot write the decoded photos .*No space left"):
+        open_bank(find_photos([photos]), tmp_path / "cache", 16)
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
 def bank_of(*pictures: np.ndarray) -> Bank:
     ends = np.cumsum([0, *(picture.size for picture in pictures)])
     pixels = torch.from_numpy(np.concatenate([picture.reshape(-1) for picture in pictures]))
@@ -103,7 +114,7 @@ def test_lr_is_the_downscaled_photo_itself() -> None:
     random = torch.Generator().manual_seed(0)
     full = torch.from_numpy(whole).permute(2, 0, 1).float() / 255
     for scale in (2, 4):
-        stream = batches(bank, 6, 8, scale, random)
+        stream = batches(bank, 6, 8, scale, random, torch.device("cpu"))
         lr, hr = next(stream)
         assert lr.shape == (6, 3, 8, 8)
         assert hr.shape == (6, 3, 8 * scale, 8 * scale)

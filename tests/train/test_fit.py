@@ -153,6 +153,7 @@ def test_weights_of_another_run_are_taken_where_they_fit(recipe: Recipe, bank: B
     run = Run(changed(recipe, generator=recipe.generator.to_dict() | {"scale": 4}), CPU)
     tail = run.model.state_dict()["tail.weight"].clone()
     fit.initialise(run, saved)
+    assert run.freeze().state["origin"] == "tiny x2 at step 12"
     for module in (run.model, run.ema):
         state = module.state_dict()
         assert torch.equal(state["body.1.weight"], saved.tensors["ema.body.1.weight"])

@@ -45,6 +45,16 @@ def encoder_clock(time_base: Fraction) -> Fraction:
     return max(time_base, Fraction(1, 1_000_000))
 
 
+def scaled_matrix(matrix: tuple[int, ...] | None, sx: Fraction, sy: Fraction) -> tuple[int, ...] | None:
+    """A display matrix for a picture `sx` times as wide and `sy` times as high: its translation grows with it."""
+    if matrix is None:
+        return None
+    a, b, _, c, d, _, x, y, _ = matrix
+    along_x = sx if abs(a) >= abs(c) else sy  # the side of the stored picture that lies along the shown x axis
+    along_y = sy if abs(d) >= abs(b) else sx
+    return (*matrix[:6], round(x * along_x), round(y * along_y), matrix[8])
+
+
 def configure(context: VideoCodecContext, spec: VideoSpec) -> None:
     """Set up an encoder's context, not yet open, for `spec`."""
     context.width, context.height = spec.width, spec.height

@@ -109,6 +109,7 @@ class Reader:
         self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
         self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
         self._started = False  # a keyframe has been seen
+        self._num_early = 0  # packets before it that cannot be decoded
         self._last_dts: int | None = None
         self._end_pts: int | None = None  # of the packets so far
         self._at_end = False  # the whole file was read
@@ -141,6 +142,8 @@ class Reader:
             yield self._frame(pts, picture)
             self.report.num_frames += 1
         self.report.notes += self._timeline.notes
+        if self._num_early:
+            self.report.notes.append(f"{self._num_early} packets before the first keyframe cannot be decoded")
         if self._damage and not self._keep_going:
             raise DamagedError(self._damage)
 
@@ -251,7 +254,9 @@ class Reader:
 
     def _bad_packet(self, packet: Packet, error: av.FFmpegError) -> None:
         """A recording that starts in the middle has packets before its first keyframe that nothing can decode."""
-        if self._started and self._wanted(packet.pts):
+        if not self._started:
+            self._num_early += 1
+        elif self._wanted(packet.pts):
             cut = packet.is_corrupt and packet.pos is not None and packet.pos + packet.size >= self.info.size
             what = "the file breaks off" if cut else f"a packet cannot be decoded ({error.strerror})"
             self._damaged(packet.pts if packet.pts is not None else packet.dts, what)

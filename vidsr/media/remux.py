@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,19 +14,21 @@ from typing import TYPE_CHECKING, cast
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
+from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedError, OutputError
 from vidsr.media import mkv_aspect
 from vidsr.media.codecs import MUXERS
+from vidsr.media.encoder import scaled_matrix
 from vidsr.media.fingerprint import KEY, append_null_packet
 from vidsr.media.mp4_boxes import add_metadata
 from vidsr.media.open import open_input
 from vidsr.media.probe import MediaInfo
-from vidsr.media.segments import Times, fitting_clock, read_times
+from vidsr.media.segments import Ticks, Times, fitting_clock, read_times
 from vidsr.media.streams import NOT_COPIED, Dropped, Kept, decide, plan_streams
-from vidsr.media.tracks import AnyPacket, Track, add_track, own_metadata
+from vidsr.media.tracks import AnyPacket, Track, add_track, attach_cover, own_metadata
 from vidsr.media.writer import VideoSpec, sync_file, writing
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def join(
 
     With `start` or `end` the segments are a part of the source: the other streams are cut at packet borders, where the
     first picture begins and (with `end`) the last one ends, and the video begins at 0. `keep_going` copies what comes
-    before a damaged place of the source.
+    before a place where the source cannot be read. Packets too damaged to be written are left out and counted.
 
     Raises:
         OutputError: the output cannot be written, or a segment is not finished. What was written is removed.
@@ -84,7 +86,8 @@ def join(
             report = work.run(segments, output, metadata or {})
             sync_file(output)
     except BaseException:
-        output.unlink(missing_ok=True)
+        with suppress(OSError):
+            output.unlink(missing_ok=True)
         raise
     return report
 
@@ -105,6 +108,7 @@ class _Join:
         self._source, self._spec, self._container, self._times = source, spec, container, times
         self._keep_going = keep_going
         self._notes: list[str] = []
+        self._left_out = 0  # packets of the source that are too damaged to be written
         self._begin = int(times.pts.min()) * spec.time_base
         finish = times.end * spec.time_base if end is not None else math.inf
         self._window = (self._begin, finish) if part else None
@@ -125,6 +129,8 @@ class _Join:
             self._copy(out, segments, target, opened, tracks)
             title = opened.streams[self._source.video.index].metadata.get("title")
             wanted = dict(out.metadata)
+        if self._left_out:
+            self._notes.append(f"{self._left_out} damaged packets of sound or subtitles are left out")
         self._finish(output, wanted, metadata, title if placeholder else None, placeholder)
         size = output.stat().st_size
         return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), size, self._shift)
@@ -195,7 +201,7 @@ class _Join:
             if plan is None or plan.how == "rewritten":
                 stream.discard = Discard.all
             elif plan.how == "attached":
-                self._attach(out, stream.index)
+                attach_cover(out, self._source.path, stream.index)
                 stream.discard = Discard.all
             else:
                 tracks[stream.index] = add_track(out, stream, plan, self._shift)
@@ -211,34 +217,14 @@ class _Join:
         target.codec_context.sample_aspect_ratio = self._spec.sample_aspect
         if self._container in _MP4 and segment.codec_context.codec.canonical_name == "hevc":
             target.codec_context.codec_tag = "hvc1"  # Apple's players take no other
-        target.set_display_matrix(self._matrix())
+        video = self._source.video
+        grown = Fraction(self._spec.width, video.width), Fraction(self._spec.height, video.height)
+        target.set_display_matrix(scaled_matrix(self._spec.display_matrix, *grown))
         target.metadata.update(own_metadata(source))
         if placeholder:
             target.metadata["title"] = mkv_aspect.PLACEHOLDER
         target.disposition = source.disposition & _CARRIED
         return target
-
-    def _matrix(self) -> tuple[int, ...] | None:
-        """The display matrix for a larger picture: its translation grows with it."""
-        matrix, video = self._spec.display_matrix, self._source.video
-        if matrix is None:
-            return None
-        sx, sy = Fraction(self._spec.width, video.width), Fraction(self._spec.height, video.height)
-        a, b, _, c, d, _, x, y, _ = matrix
-        along_x = sx if abs(a) >= abs(c) else sy  # the side of the stored picture that lies along the shown x axis
-        along_y = sy if abs(d) >= abs(b) else sx
-        return (*matrix[:6], round(x * along_x), round(y * along_y), matrix[8])
-
-    def _attach(self, out: OutputContainer, index: int) -> None:
-        """Cover art as an attachment of Matroska."""
-        with open_input(self._source.path) as again:
-            stream = again.streams[index]
-            packet = next((p for p in again.demux(stream) if p.size), None)
-            if packet is not None and stream.codec_context is not None:
-                kind = "png" if stream.codec_context.codec.canonical_name == "png" else "jpeg"
-                suffix = "png" if kind == "png" else "jpg"
-                name = stream.metadata.get("filename", f"cover.{suffix}")
-                out.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(packet))
 
     def _copy(
         self,
@@ -253,7 +239,10 @@ class _Join:
         others = self._others(opened, tracks)
         with closing(pictures), closing(others):
             for _, packet in heapq.merge(pictures, others, key=lambda timed: timed[0]):
-                out.mux(packet)
+                try:
+                    out.mux(packet)
+                except av.InvalidDataError:  # of a copied packet: the segments are FFmpeg's own
+                    self._left_out += 1
 
     def _pictures(self, segments: Sequence[Path], target: VideoStream) -> Generator[Timed, None, None]:
         """The packets of all segments at the times of their frames."""
@@ -268,18 +257,17 @@ class _Join:
             )
         )
         for path in segments:
-            with av.open(str(path)) as segment:
-                stream = segment.streams.video[0]
+            for packet in _segment_packets(path):
+                stream = packet.stream
                 extradata = extradata if extradata is not None else stream.codec_context.extradata
                 if stream.codec_context.extradata != extradata:
                     raise OutputError(f"{path}: this segment was encoded in another way; run the job again.")
-                for packet in segment.demux(stream):
-                    if packet.size:
-                        packet.stream, packet.time_base = target, self._clock
-                        packet.pts, packet.dts = int(pts[number]), int(dts[number])
-                        packet.duration = int(durations[number])
-                        number += 1
-                        yield packet.dts * base, cast(AnyPacket, packet)
+                if number < len(self._times):
+                    packet.stream, packet.time_base = target, self._clock
+                    packet.pts, packet.dts = int(pts[number]), int(dts[number])
+                    packet.duration = int(durations[number])
+                    yield packet.dts * base, cast(AnyPacket, packet)
+                number += 1
         if number != len(self._times):
             raise OutputError(f"{segments[-1]}: {len(self._times)} pictures were written, {number} are there.")
 
@@ -294,13 +282,20 @@ class _Join:
             for packet in self._readable(packets):
                 if (packet.size == 0 and packet.pts is None) or not self._inside(packet):
                     continue
-                for made in tracks[packet.stream_index].take(packet):
+                for made in self._taken(tracks[packet.stream_index], packet):
                     if made.dts is not None and made.time_base:
                         now = float(made.dts * made.time_base)
                     yield now, made
         for track in tracks.values():
             for made in track.flush():
                 yield math.inf, made
+
+    def _taken(self, track: Track, packet: AnyPacket) -> Iterator[AnyPacket]:
+        """What `track` makes of `packet`, which may have to be decoded."""
+        try:
+            yield from track.take(packet)
+        except av.FFmpegError:
+            self._left_out += 1
 
     def _readable(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
         """`packets` up to a place where the source cannot be read."""
@@ -338,9 +333,15 @@ class _Join:
             append_null_packet(output, metadata[KEY])
 
 
-def _rescaled(
-    ticks: np.ndarray[tuple[int], np.dtype[np.int64]], scale: Fraction
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _segment_packets(path: Path) -> Iterator[Packet[VideoStream]]:
+    try:
+        with av.open(str(path)) as segment:
+            yield from (packet for packet in segment.demux(segment.streams.video[0]) if packet.size)
+    except (av.FFmpegError, IndexError) as error:
+        raise OutputError(f"{path}: this segment cannot be read; run the job again.") from error
+
+
+def _rescaled(ticks: Ticks, scale: Fraction) -> Ticks:
     """`ticks` times `scale`, to the nearest."""
     if scale == 1:
         return ticks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Protocol, TypeAlias, cast
 
 import av
@@ -15,11 +16,13 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 
-from vidsr.media.streams import Kept, is_cover
+from vidsr.media.open import open_input
+from vidsr.media.streams import Kept, codec_name, is_cover
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _AAC_BITS, _OPUS_BITS = 96_000, 80_000  # a second and a channel
 _JUMP = Fraction(1)  # seconds
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 _RATES = {
     "libopus": (8000, 12000, 16000, 24000, 48000),
     "aac": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
@@ -124,7 +127,8 @@ class SoundTrack:
         self._source, self._ticks = cast(AudioStream, stream), ticks
         self._target = cast(AudioStream, out.add_stream(encoder, rate=rate))
         context = self._target.codec_context
-        context.layout = source.layout.name
+        unnamed = source.layout.name.endswith("channels")
+        context.layout = _LAYOUTS.get(source.channels, "stereo") if unnamed else source.layout.name
         context.bit_rate = (_OPUS_BITS if encoder == "libopus" else _AAC_BITS) * max(source.channels, 1)
         self._resampler: av.AudioResampler | None = None
         describe(self._target, stream)
@@ -152,6 +156,17 @@ class SoundTrack:
             self._resampler = av.AudioResampler(context.format, context.layout, context.sample_rate, size)
         for part in self._resampler.resample(frame):
             yield from cast(list[AnyPacket], self._target.encode(part))
+
+
+def attach_cover(out: OutputContainer, path: Path, index: int) -> None:
+    """Add stream `index` of the file `path`, a still, to `out` as an attachment: cover art as Matroska has it."""
+    with open_input(path) as source:
+        stream = source.streams[index]
+        packet = next((p for p in source.demux(stream) if p.size), None)
+        if packet is not None:
+            kind = "png" if codec_name(stream) == "png" else "jpeg"
+            name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
+            out.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(packet))
 
 
 def describe(target: Stream, source: Stream) -> None:
