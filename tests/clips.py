@@ -18,15 +18,22 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
-from numpy.typing import NDArray
 from PIL import Image
 
+from tests.numbered import Planes, draw_number, numbered_frame, read_number
 from vidsr.frame import Colour, PixelFormat
 
-CELLS = 4  # the number stands in 4 x 4 cells: 16 bits, the highest in the top left corner
-DARK, BRIGHT = 40, 210  # of 255: inside the limited range
-
-Planes = list[NDArray[Any]]
+__all__ = [
+    "Audio",
+    "Picture",
+    "Subtitles",
+    "cut_off",
+    "damage",
+    "draw_number",
+    "make_clip",
+    "numbered_frame",
+    "read_number",
+]
 
 
 @dataclass(frozen=True)
@@ -83,41 +90,6 @@ class Picture:
         return base, list(self.pts) if self.pts is not None else [round(k * step) for k in range(self.frames)]
 
 
-def draw_number(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
-    """Planes of `fmt` that show `number` (0 to 65535) as dark and bright cells over steady, coloured chroma."""
-    bits = np.array([(number >> k) & 1 for k in range(CELLS * CELLS - 1, -1, -1)]).reshape(CELLS, CELLS)
-    rows, columns = (np.arange(n) * CELLS // n for n in (height, width))
-    luma = np.where(bits[rows][:, columns] == 1, BRIGHT, DARK)
-    values: list[Any] = [luma, 110, 150] if fmt.model == "yuv" else [luma] * (3 if fmt.model == "rgb" else 1)
-    values += [255] if fmt.alpha else []
-    shift = fmt.bits - 8
-    return [np.full(s, v << shift, fmt.dtype) for s, v in zip(fmt.plane_shapes(width, height), values, strict=True)]
-
-
-def read_number(plane: NDArray[Any], bits: int | None = None) -> int:
-    """The number drawn into `plane` (luma, grey or green; (h, w) of any size and scale).
-
-    `bits` is the depth; by default 8 for uint8 and 10 for uint16.
-
-    Raises:
-        ValueError: a cell is neither dark nor bright.
-    """
-    scale = 1 << ((bits or (8 if plane.dtype == np.uint8 else 10)) - 8)
-    number = 0
-    for rows in np.array_split(np.arange(plane.shape[0]), CELLS):
-        for columns in np.array_split(np.arange(plane.shape[1]), CELLS):
-            value = float(plane[_middle(rows)][:, _middle(columns)].mean()) / scale
-            if DARK + 40 < value < BRIGHT - 40:
-                raise ValueError(f"no number in this picture: a cell has the mean value {value:.0f}")
-            number = number * 2 + (value > (DARK + BRIGHT) / 2)
-    return number
-
-
-def _middle(indices: NDArray[Any]) -> slice:
-    n = len(indices)
-    return slice(int(indices[0]) + n // 4, int(indices[0]) + max(n - n // 4, n // 4 + 1))
-
-
 def make_clip(
     path: Path,
     picture: Picture | None = None,
@@ -145,7 +117,7 @@ def make_clip(
         video = _add_picture(out, picture)
         sounds = [(_add_audio(out, a), a) for a in audio]
         texts = [(_add_subtitles(out, s), s) for s in subtitles]
-        cover_stream = _add_cover(out, cover) if cover else None
+        cover_stream = add_cover(out, cover) if cover else None
         for name, mime, data in attachments:
             out.add_attachment(name, mime, data)
         if chapters:
@@ -154,7 +126,7 @@ def make_clip(
             )
         out.start_encoding()
         if cover_stream is not None and cover is not None:
-            _mux_cover(out, cover_stream, cover)
+            mux_cover(out, cover_stream, cover)
         _encode_picture(out, video, picture)
         for stream, sound in sounds:
             _encode_audio(out, stream, sound)
@@ -224,28 +196,6 @@ def frames_of(picture: Picture) -> Iterable[av.VideoFrame]:
         yield frame
 
 
-def numbered_frame(
-    number: int,
-    pix_fmt: str,
-    width: int,
-    height: int,
-    draw: Callable[[int, PixelFormat, int, int], Planes] | None = None,
-) -> av.VideoFrame:
-    """One PyAV frame of any pixel format that shows `number`; packed formats are converted from planar ones."""
-    planar = pix_fmt.replace("yuvj", "yuv")
-    try:
-        fmt = PixelFormat.parse(planar)
-    except ValueError:
-        rgb = av.VideoFormat(pix_fmt).is_rgb
-        fmt, planar = (PixelFormat("rgb"), "gbrp") if rgb else (PixelFormat(chroma_shift=(1, 1)), "yuv420p")
-    frame = av.VideoFrame(width, height, pix_fmt if planar == pix_fmt.replace("yuvj", "yuv") else planar)
-    for plane, values in zip(frame.planes, (draw or draw_number)(number, fmt, width, height), strict=True):
-        buffer: Any = plane
-        rows = np.frombuffer(buffer, values.dtype).reshape(values.shape[0], -1)
-        rows[:, : values.shape[1]] = values
-    return frame if frame.format.name == pix_fmt else frame.reformat(format=pix_fmt)
-
-
 def _encode_picture(out: OutputContainer, stream: Any, picture: Picture) -> None:
     for frame in frames_of(picture):
         out.mux(stream.encode(frame))
@@ -291,14 +241,16 @@ def _mux_subtitles(out: OutputContainer, stream: Stream, subtitles: Subtitles) -
         out.mux(packet)
 
 
-def _add_cover(out: OutputContainer, cover: bytes) -> Stream:
+def add_cover(out: OutputContainer, cover: bytes) -> Stream:
+    """A stream for the cover picture `cover` (JPEG); its one packet goes in by `mux_cover`."""
     with av.open(io.BytesIO(cover)) as source:
         stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
     stream.disposition = Disposition.attached_pic
     return stream
 
 
-def _mux_cover(out: OutputContainer, stream: Stream, cover: bytes) -> None:
+def mux_cover(out: OutputContainer, stream: Stream, cover: bytes) -> None:
+    """Write the cover's packet, which has no time."""
     packet: av.Packet[Any] = av.Packet(cover)
     packet.stream = stream
     out.mux(packet)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from tests.clips import Audio, Picture, Subtitles, cut_off, jpeg, make_clip, numbered_frame
+from tests.clips import Audio, Picture, Subtitles, add_cover, cut_off, jpeg, make_clip, mux_cover, numbered_frame
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, Matrix, PixelFormat, Siting
 from vidsr.media.probe import probe
@@ -202,13 +203,17 @@ def test_a_time_of_ten_seconds_is_kept(tmp_path: Path) -> None:
     assert video.num_frames == 3
 
 
-def audio_only(folder: Path) -> Path:
-    with av.open(str(folder / "sound.m4a"), "w") as out:
+def audio_only(folder: Path, cover: bytes | None) -> Path:
+    path = folder / f"sound{bool(cover)}.mp4"
+    with av.open(str(path), "w") as out:
         stream: Any = out.add_stream("aac", rate=48000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 48000
+        art = add_cover(out, cover) if cover else None
         out.mux([*stream.encode(frame), *stream.encode(None)])
-    return folder / "sound.m4a"
+        if art is not None and cover is not None:
+            mux_cover(out, art, cover)
+    return path
 
 
 def bad_files(folder: Path) -> list[tuple[Path, str]]:
@@ -228,7 +233,8 @@ def bad_files(folder: Path) -> list[tuple[Path, str]]:
         (folder / "missing.mp4", "does not exist"),
         (folder, "is a folder"),
         (cut_off(clip, folder / "cut.mp4", 0.6), "cut off"),
-        (audio_only(folder), "no picture stream"),
+        (audio_only(folder, None), "no picture stream"),
+        (audio_only(folder, jpeg()), "no picture stream"),
     ]
 
 
@@ -240,13 +246,14 @@ def test_bad_files_give_one_sentence(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_picture_header_that_claims_too_much_is_refused(tmp_path: Path) -> None:
-    data = make_clip(tmp_path / "a.avi", frames=3, codec="mjpeg", pix_fmt="yuvj420p").read_bytes()
-    size = (48).to_bytes(2, "big") + (64).to_bytes(2, "big")
-    assert size in data
-    (tmp_path / "bomb.avi").write_bytes(data.replace(size, (30000).to_bytes(2, "big") * 2))
-    with pytest.raises(MediaError, match="can be decoded"):
-        probe(tmp_path / "bomb.avi")
+def test_a_picture_header_that_claims_too_much_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    data = make_clip(tmp_path / "a.mov", frames=3, codec="png", pix_fmt="rgb24").read_bytes()
+    at = data.index(b"IHDR")
+    header = b"IHDR" + (16000).to_bytes(4, "big") * 2 + data[at + 12 : at + 17]
+    header += zlib.crc32(header).to_bytes(4, "big")
+    (tmp_path / "bomb.mov").write_bytes(data.replace(data[at : at + 21], header))
+    with pytest.raises(MediaError, match="above 134217728 pixels"):
+        probe(tmp_path / "bomb.mov")
 
 
 def test_odd_bytes_in_metadata_are_no_error(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.clips import Picture, cut_off, damage, make_clip, read_number
-from vidsr.errors import DamagedError, MediaError
+from vidsr.errors import DamagedError, MediaError, UsageError
 from vidsr.frame import Frame, PixelFormat
 from vidsr.media.probe import probe
 from vidsr.media.reader import Reader
@@ -332,7 +332,7 @@ def test_closing_from_another_thread_after_iteration_stopped(tmp_path: Path) -> 
 
 
 def test_impossible_arguments(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="got 0"):
+    with pytest.raises(UsageError, match="got 0"):
         Reader(make_clip(tmp_path / "a.mp4", frames=2), threads=0)
     with pytest.raises(MediaError, match="does not exist"):
         Reader(tmp_path / "none.mp4")

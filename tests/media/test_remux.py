@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -16,13 +17,14 @@ from av.stream import Disposition
 
 from tests import clips
 from tests.clips import Audio, Subtitles, make_clip
-from tests.media.making import HEIGHT, WIDTH, Facts, facts, numbers, spec_of, times, upscaled, write_segment
+from tests.media.making import HEIGHT, WIDTH, Facts, facts, frames_of, numbers, spec_of, times, upscaled, write_segment
 from vidsr.errors import DamagedError, OutputError
 from vidsr.frame import Colour, Matrix
 from vidsr.media.fingerprint import read_fingerprint
 from vidsr.media.probe import probe
 from vidsr.media.remux import _Join, join, plan_streams
 from vidsr.media.tracks import AnyPacket, CopiedTrack
+from vidsr.media.writer import Writer
 
 VFR = [0, 1, 2, 5, 6, 13, 14, 15, 24, 25, 27, 28, 29, 59, 60, 61, 63, 64, 65, 70]
 SOUND = (Audio(seconds=1.0, language="eng", title="Original", dispositions=int(Disposition.default)),)
@@ -245,6 +247,34 @@ def test_sample_aspect_and_title_survive(
     assert len(numbers(output)) == 6
     with av.open(str(output)) as opened:
         assert "vidsr" not in opened.streams.video[0].metadata.get("title", "")
+
+
+def test_rewritten_track_has_the_right_checksum(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mkv", audio=SOUND)
+    output = tmp_path / "out.mkv"
+    upscaled(source, output, spec=spec_of("ffv1", sample_aspect=Fraction(2, 1)), pts=range(3), suffix=".mkv")
+    data = output.read_bytes()
+    tracks = data.index(b"\x16\x54\xae\x6b", data.index(b"\x16\x54\xae\x6b") + 4)  # after the table of contents
+    length = 9 - data[tracks + 4].bit_length()
+    size = int.from_bytes(data[tracks + 4 : tracks + 4 + length], "big") & ((1 << 7 * length) - 1)
+    body = data[tracks + 4 + length :][:size]
+    assert body[:2] == b"\xbf\x84"
+    assert int.from_bytes(body[2:6], "little") == zlib.crc32(body[6:])
+
+
+@pytest.mark.parametrize("preset", ["ultrafast", "medium"])
+def test_last_frame_stays_for_its_duration(tmp_path: Path, preset: str) -> None:
+    source = make_clip(tmp_path / "a.mp4")
+    spec = spec_of(preset=preset)
+    segment = tmp_path / "s.mp4"
+    writer = Writer(segment, spec)
+    for pts, frame in enumerate(frames_of(spec, range(10))):
+        writer.write(replace(frame, duration=1 if pts < 9 else 15))
+    writer.close()
+    join([segment], probe(source), tmp_path / "out.mp4", container="mp4", spec=spec)
+    with av.open(str(tmp_path / "out.mp4")) as opened:
+        assert opened.duration == 1_000_000
+    assert len(times(tmp_path / "out.mp4")) == len(times(segment)) == 10
 
 
 def test_picture_stream_keeps_its_title_beside_the_aspect(tmp_path: Path) -> None:

@@ -38,11 +38,11 @@ class VideoSpec:
 
 
 def encoder_clock(time_base: Fraction) -> Fraction:
-    """The clock that encoder and segment count in: `time_base`, or a microsecond where that is finer.
+    """The clock that encoder and segment count in: `time_base`, or 10 microseconds where that is finer.
 
-    Encoders overflow on finer ones. The exact times are kept beside (see `segments`).
+    Encoders and mp4 overflow on finer ones. The exact times are kept beside (see `segments`).
     """
-    return max(time_base, Fraction(1, 1_000_000))
+    return max(time_base, Fraction(1, 100_000))
 
 
 def scaled_matrix(matrix: tuple[int, ...] | None, sx: Fraction, sy: Fraction) -> tuple[int, ...] | None:

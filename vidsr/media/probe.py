@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.media.colour_tags import chroma_siting, resolve
-from vidsr.media.open import limit_pixels, open_input
+from vidsr.media.open import MAX_PIXELS, limit_pixels, open_input
 from vidsr.media.pixels import planar_format, planes_of
 
 
@@ -226,6 +226,8 @@ def _first_frame(
             packets.extend([packet] if packet.size else [])
             try:
                 frames = packet.decode()
+            except av.ArgumentError:  # what decoders say of a size above the limit
+                reason, frames = f" (a picture claims an impossible size, or one above {MAX_PIXELS} pixels)", []
             except av.FFmpegError as error:
                 reason, frames = f" ({error.strerror})", []
             if frames:

@@ -15,7 +15,7 @@ import av
 from av.stream import Discard
 from av.video.stream import VideoStream
 
-from vidsr.errors import DamagedError
+from vidsr.errors import DamagedError, UsageError
 from vidsr.frame import Frame
 from vidsr.media.filters import Deinterlacer
 from vidsr.media.open import limit_pixels, open_input
@@ -74,7 +74,7 @@ class Reader:
         threads: int = 1,
     ) -> None:
         if threads < 1:
-            raise ValueError(f"expected at least one thread, got {threads}")
+            raise UsageError(f"expected at least one decoder thread, got {threads}")
         self.info = source if isinstance(source, MediaInfo) else probe(source)
         self.report = ReadReport()
         self._keep_going = keep_going

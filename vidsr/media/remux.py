@@ -214,7 +214,6 @@ class _Join:
         """The upscaled stream: the segment's codec and colour, the source's name, language and disposition."""
         target = out.add_stream_from_template(segment, opaque=True)
         target.time_base = self._clock
-        target.codec_context.sample_aspect_ratio = self._spec.sample_aspect
         if self._container in _MP4 and segment.codec_context.codec.canonical_name == "hevc":
             target.codec_context.codec_tag = "hvc1"  # Apple's players take no other
         video = self._source.video

@@ -63,7 +63,8 @@ def read_times(paths: Sequence[Path]) -> Times:
         parts.append(pts)
         end = segment_end
     pts = np.concatenate(parts)
-    return Times(pts, decode_times(pts), _durations(pts, end), end)
+    dts = decode_times(pts)
+    return Times(pts, dts, _durations(pts, dts, end), end)
 
 
 def decode_times(pts: Ticks) -> Ticks:
@@ -91,9 +92,15 @@ def fitting_clock(times: Times, time_base: Fraction, finest: Fraction = Fraction
     return time_base * common if widest // common < 2**31 else max(finest, time_base)
 
 
-def _durations(pts: Ticks, end: int) -> Ticks:
+def _durations(pts: Ticks, dts: Ticks, end: int) -> Ticks:
+    """Of each frame, until the next one shown.
+
+    In mp4 a track is as long as its last packet makes it, which need not be the last frame shown: it gets what is left.
+    """
     shown = np.append(np.sort(pts), end)
-    return np.asarray(np.diff(shown)[np.searchsorted(shown[:-1], pts)], dtype=np.int64)
+    durations = np.asarray(np.diff(shown)[np.searchsorted(shown[:-1], pts)], dtype=np.int64)
+    durations[-1] = min(end - shown[0] - (dts[-1] - dts[0]), end - pts[-1])
+    return durations
 
 
 def _read(path: Path) -> tuple[Ticks, int]:

@@ -40,7 +40,7 @@ IMAGE_SUFFIXES = frozenset(
 """Suffixes, in lower case, of still images. A GIF or an animated PNG is a video, read by `Reader`."""
 
 _ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0xA002, 0xA003  # EXIF tags
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_EXIF_IFD = 0x8769
 _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # EXIF 2.3, 4.6.4 A: by its orientation tag
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -158,8 +158,6 @@ def _samples(image: Image.Image) -> NDArray[Any]:
 
 def _meta(image: Image.Image) -> ImageMeta:
     exif = image.getexif()
-    for ifd in (_EXIF_IFD, _GPS_IFD):
-        exif.get_ifd(ifd)  # loads it, so that it is written again
     exif.pop(_ORIENTATION, None)
     icc = image.info.get("icc_profile") if image.mode not in ("CMYK", "LAB") else None  # the samples are RGB by now
     dpi = image.info.get("dpi")
@@ -230,7 +228,6 @@ def _resized_exif(raw: bytes, width: int, height: int) -> bytes:
     exif.load(raw)
     details = exif.get_ifd(_EXIF_IFD)
     details |= {tag: value for tag, value in ((_WIDTH, width), (_HEIGHT, height)) if tag in details}
-    exif.get_ifd(_GPS_IFD)
     return exif.tobytes()
 
 

@@ -26,7 +26,8 @@ from vidsr.media.segments import append_times
 
 __all__ = ["SegmentInfo", "VideoSpec", "Writer", "sync_file", "writing"]
 
-_MAX_GAP = 2**31 - 1  # ticks between two frames, in mp4
+_REORDER = 16  # frames that an encoder may hold back at most, in H.264 and HEVC
+_MAX_GAP = (2**31 - 1) // (_REORDER + 1)  # ticks between two frames, so that mp4 can hold that many
 _MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 
 
@@ -56,6 +57,7 @@ class Writer:
         self._path, self._spec, self._kind = path, spec, container
         self._clock = encoder_clock(spec.time_base)
         self._tick = -1  # of the newest frame, on that clock
+        self._shown: deque[int] = deque(range(-_REORDER, 0))  # ticks of frames, for packets to be decoded at
         self._pts: dict[int, int] = {}  # tick -> the frame's own pts
         self._ticks: dict[int, int] = {}  # tick -> duration in ticks, once the next frame is known
         self._order = array("q")  # own pts of the frames whose packets are written
@@ -140,6 +142,7 @@ class Writer:
         self._ticks[self._tick] = tick - self._tick
         self._pts[tick] = self._last = pts
         self._tick = tick
+        self._shown.append(tick)
         return tick
 
     def _final_duration(self) -> int:
@@ -156,6 +159,7 @@ class Writer:
                 raise OutputError(f"{self._path}: {self._spec.encoder} changed the time of a frame.")
             self._order.append(self._pts.pop(packet.pts))
             packet.duration = self._ticks.pop(packet.pts)
+            packet.dts = self._shown.popleft()  # x265's own are garbage in a segment of very few frames
             self._container.mux(packet)
 
     def _check_count(self) -> None:
