@@ -88,8 +88,10 @@ class Upscaler:
         w, h = (max(step, step * math.floor(n * self.scale / step + 0.5)) for n, step in zip((width, height), steps))  # noqa: B905
         return w, h
 
-    def __call__(self, image: NDArray[np.uint8 | np.uint16]) -> NDArray[Any]:
+    def __call__(self, image: NDArray[np.uint8 | np.uint16], *, size: tuple[int, int] | None = None) -> NDArray[Any]:
         """Upscale an image: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA -> the same number of channels and type.
+
+        `size` is (width, height); by default the image's times `scale`, rounded.
 
         Raises:
             UsageError: another shape or type.
@@ -103,15 +105,12 @@ class Upscaler:
         bits = 8 * image.dtype.itemsize
         if channels == 1:
             grey = Frame((image.reshape(image.shape[:2]),), PixelFormat("grey", bits), SRGB, 0, Fraction(1))
-            return self.upscale(grey).planes[0].reshape(*self._image_size(image), *image.shape[2:])
+            large = self.upscale(grey, size=size).planes[0]
+            return large.reshape(*large.shape, *image.shape[2:])
         planes = tuple(image[..., channel] for channel in (1, 2, 0, 3)[:channels])
         frame = Frame(planes, PixelFormat("rgb", bits, alpha=channels == 4), SRGB, 0, Fraction(1))
-        green, blue, red, *alpha = self.upscale(frame).planes
+        green, blue, red, *alpha = self.upscale(frame, size=size).planes
         return np.stack((red, green, blue, *alpha), axis=-1)
-
-    def _image_size(self, image: NDArray[Any]) -> tuple[int, int]:
-        width, height = self.output_size(image.shape[1], image.shape[0])
-        return height, width
 
     def upscale(
         self,
@@ -235,6 +234,18 @@ class Upscaler:
                 f"{self.model.name} in {self.backend.precision} gave values that are not numbers; use --precision fp32."
             )
         return result
+
+    def identity(self) -> dict[str, Any]:
+        """What the bytes of a result depend on besides the frames: the model and how it runs, as JSON can hold it."""
+        return {
+            "model": self.model.name,
+            "scale": self.scale,
+            "native_scale": self.model.scale,
+            "weights": self.model.weights_hash,
+            "backend": self.backend.name,
+            "precision": self.backend.precision,
+            "tile": self._tile,
+        }
 
     def cancel(self) -> None:
         """Make a call in progress in another thread raise `Cancelled` soon; later calls raise it too."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 from vidsr import __version__
 from vidsr.errors import MediaError, OutputError
+from vidsr.frame import Colour, PixelFormat
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.media import codecs
-from vidsr.media.probe import MediaInfo, probe
+from vidsr.media.probe import MediaInfo, Video, probe
 from vidsr.media.remux import Dropped, Kept, plan_streams
 from vidsr.media.writer import VideoSpec
 from vidsr.upscaler import Upscaler, output_colour
@@ -162,6 +163,12 @@ def _rounded(side: Fraction, step: int) -> int:
     return max(round(side / step) * step, step)
 
 
+def _output_colour(video: Video, format: PixelFormat) -> Colour:
+    """As the upscaler has it; of 4:2:2 no codec tags the chroma's place, and players take it to be left."""
+    colour = output_colour(video.colour, video.format, format)
+    return replace(colour, siting="left") if format.chroma_shift == (1, 0) else colour
+
+
 def _spec(
     info: MediaInfo, choice: codecs.Choice, size: tuple[int, int], aspect: Fraction, threads: int | None
 ) -> VideoSpec:
@@ -169,7 +176,7 @@ def _spec(
     return VideoSpec(
         encoder=choice.encoder,
         format=choice.pix_fmt,
-        colour=output_colour(video.colour, video.format, choice.pix_fmt),
+        colour=_output_colour(video, choice.pix_fmt),
         width=size[0],
         height=size[1],
         time_base=video.time_base,

@@ -27,6 +27,8 @@ from vidsr.media.reader import Reader, ReadReport
 from vidsr.media.writer import Writer
 from vidsr.upscaler import Upscaler
 
+MAX_ERRORS = 10  # damaged places of a source that are listed; the others are counted
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -122,8 +124,12 @@ def make_segment(
 
 
 def _source_notes(report: ReadReport) -> tuple[str, ...]:
-    damage = f"{report.num_corrupt} pictures were damaged and are shown as the decoder concealed them"
-    return (*report.notes, *report.errors, *([damage] if report.num_corrupt else []))
+    notes = [*report.notes, *report.errors[:MAX_ERRORS]]
+    if report.num_errors > MAX_ERRORS:
+        notes.append(f"{report.num_errors} damaged places in all")
+    if report.num_corrupt:
+        notes.append(f"{report.num_corrupt} damaged pictures are as the decoder concealed them")
+    return tuple(notes)
 
 
 def _reader(plan: Plan) -> Reader:
