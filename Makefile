@@ -12,7 +12,7 @@ demo: .venv/.runtime  ## upscale the bundled clip by 4 and say where the result 
 	$(BIN)/vidsr upscale samples/sintel.mp4 --scale 4 -o demo/
 
 test: .venv/.dev  ## the whole test suite, under ten minutes on two cores
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest
 
 soak: .venv/.dev  ## the long tests
 	$(BIN)/python -m pytest -m soak

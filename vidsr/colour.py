@@ -117,7 +117,7 @@ def _encoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64],
     luma = (peak, 0.0) if colour.full_range else (219 * unit, 16 * unit)
     chroma = luma if is_rgb else (peak if colour.full_range else 224 * unit, 128 * unit)
     gain, offset = np.array([luma, chroma, chroma], dtype=np.float64).T
-    return np.asarray(matrix * gain[:, None], np.float64), offset
+    return matrix * gain[:, None], offset
 
 
 def _decoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -126,7 +126,7 @@ def _decoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64],
     if format.model == "grey":
         gain = matrix[0].sum()
         return np.array([[1 / gain]]), np.array([-offset[0] / gain])
-    inverse = np.linalg.inv(matrix)
+    inverse = np.asarray(np.linalg.inv(matrix), np.float64)
     return inverse, -inverse @ offset
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +26,7 @@ from vidsr.resize import resize
 from vidsr.tiling import Tile, plan
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
+MIN_SIDE = 2  # what a backend takes
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
 SRGB = Colour(Matrix.RGB, primaries=1, transfer=13, full_range=True)  # of images given as arrays
 
@@ -84,9 +86,11 @@ class Upscaler:
 
     def output_size(self, width: int, height: int, format: PixelFormat | None = None) -> tuple[int, int]:
         """(width, height) of an upscaled picture: rounded, and to even numbers where chroma is subsampled."""
-        steps = (2 if shift else 1 for shift in (format.chroma_shift if format else (0, 0)))
-        w, h = (max(step, step * math.floor(n * self.scale / step + 0.5)) for n, step in zip((width, height), steps))  # noqa: B905
-        return w, h
+        horizontal, vertical = format.chroma_shift if format else (0, 0)
+        return self._side(width, 2 if horizontal else 1), self._side(height, 2 if vertical else 1)
+
+    def _side(self, side: int, step: int) -> int:
+        return max(step, step * math.floor(side * self.scale / step + 0.5))
 
     def __call__(self, image: NDArray[np.uint8 | np.uint16], *, size: tuple[int, int] | None = None) -> NDArray[Any]:
         """Upscale an image: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA -> the same number of channels and type.
@@ -174,14 +178,19 @@ class Upscaler:
     def _batch_size(self, pixels: int) -> int:
         return 1 if self.backend.device.type == "cpu" else max(1, GPU_BATCH_PIXELS // pixels)
 
-    def _upscale(self, frames: list[Frame], target: _Target) -> Iterator[Frame]:
+    def _upscale(self, frames: list[Frame], target: _Target) -> list[Frame]:
         device = self.backend.device
-        rgb = torch.cat([colours.to_rgb(frame.planes, frame.format, frame.colour, device) for frame in frames])
-        large = resize(self._enlarge(rgb), target.size)
-        for index, frame in enumerate(frames):
-            planes = colours.from_rgb(large[index : index + 1], target.format, target.colour)
-            planes += self._alpha(frame, target)
-            yield replace(frame, planes=planes, format=target.format, colour=target.colour)
+        with _one_thread(device):
+            rgb = torch.cat([colours.to_rgb(frame.planes, frame.format, frame.colour, device) for frame in frames])
+        large = self._enlarge(rgb)
+        with _one_thread(device):
+            return [self._finish(frame, image[None], target) for frame, image in zip(frames, large, strict=True)]
+
+    def _finish(self, frame: Frame, image: Tensor, target: _Target) -> Frame:
+        """The network's (1, 3, H, W) for `frame` as a frame of the target's size, layout and colour."""
+        planes = colours.from_rgb(resize(image, target.size), target.format, target.colour)
+        planes += self._alpha(frame, target)
+        return replace(frame, planes=planes, format=target.format, colour=target.colour)
 
     def _alpha(self, frame: Frame, target: _Target) -> tuple[Plane, ...]:
         """The alpha plane of the result, if it has one: opaque where the source has none."""
@@ -202,7 +211,7 @@ class Upscaler:
             rgb = rgb.clamp_(0, 1)
         num, _, height, width = rgb.shape
         multiple, s = self.model.multiple, self.model.scale
-        padding = (0, -width % multiple, 0, -height % multiple)
+        padding = (0, max(MIN_SIDE - width, -width % multiple), 0, max(MIN_SIDE - height, -height % multiple))
         padded = F.pad(rgb, padding, mode="replicate") if any(padding) else rgb
         tiles = plan(*padded.shape[2:], self._max_pixels(num), self.model.halo, multiple)
         large = self._run(padded.to(self.backend.dtype), tiles)
@@ -262,6 +271,20 @@ class Upscaler:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Torch on one thread of the CPU: beside decoder and encoder, short operations on more wait for each other."""
+    num = torch.get_num_threads()
+    if device.type != "cpu" or num == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num)
 
 
 def output_colour(colour: Colour, source: PixelFormat, target: PixelFormat) -> Colour:

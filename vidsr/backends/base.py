@@ -20,7 +20,7 @@ PROBE = 16  # side of the picture on which activations are counted
 class Backend(Protocol):
     """Runs one generator: (N, 3, H, W) RGB in [0, 1] on `device` as `dtype` -> (N, 3, H*scale, W*scale), not clamped.
 
-    One call at a time; `cancel` alone may come from another thread.
+    One call at a time; `cancel` alone may come from another thread. H and W are at least 2.
     """
 
     name: str

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from vidsr.cli.data import plain
 from vidsr.errors import VidsrError
-from vidsr.jobs.events import Advanced, Done, Event, Failed, Planned, Skipped, Started
+from vidsr.jobs.events import Advanced, Done, Event, Failed, Kept, Planned, Resumed, SegmentDone, Skipped, Started
 
 if TYPE_CHECKING:
     from vidsr.jobs.batch import Report
@@ -74,6 +74,16 @@ class Show:
     def advanced(self, event: Advanced) -> None:
         """A frame is written."""
 
+    def resumed(self, event: Resumed) -> None:
+        """A job goes on where an earlier run ended."""
+
+    def segmentdone(self, event: SegmentDone) -> None:
+        """A part of a job is safe."""
+
+    def kept(self, event: Kept) -> None:
+        """A job ended early, and can go on."""
+        print(f"vidsr: {_kept(event)}", file=sys.stderr)
+
     def done(self, event: Done) -> None:
         """A job's output is there."""
 
@@ -127,6 +137,15 @@ class LogShow(Show):
         if time.monotonic() - self._shown >= LOG_SECONDS:
             self._shown = time.monotonic()
             self.console.print(f"  {_state(event)}")
+
+    def resumed(self, event: Resumed) -> None:
+        """Where the job goes on."""
+        parts = "part" if event.num_segments == 1 else "parts"
+        self.console.print(f"  goes on after {event.num_segments} finished {parts} ({event.num_frames} frames)")
+
+    def kept(self, event: Kept) -> None:
+        """What is kept, and how to go on."""
+        self.console.print(f"  {_kept(event)}")
 
     def done(self, event: Done) -> None:
         """Frames, time, size and the limiting stage."""
@@ -232,12 +251,21 @@ class JsonShow(Show):
         """As any other event."""
         self(event)
 
+    def kept(self, event: Kept) -> None:
+        """As any other event."""
+        self(event)
+
     def summary(self, report: Report) -> None:
         """Counts, at the end."""
         self._write("summary", {"done": len(report.done), "skipped": len(report.skipped), "failed": len(report.failed)})
 
     def _write(self, event: str, fields: dict[str, Any]) -> None:
         print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), flush=True)
+
+
+def _kept(event: Kept) -> str:
+    parts = "part is" if event.num_segments == 1 else "parts are"
+    return f"{event.num_segments} finished {parts} kept in {event.folder}; the same command goes on from there"
 
 
 def _with_source(event: Failed) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,6 +65,10 @@ def upscale(
     square_pixels: Annotated[
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
     ] = False,
+    segment_seconds: Annotated[float, typer.Option(help="Length of the parts that survive an interruption.")] = 10.0,
+    no_resume: Annotated[
+        bool, typer.Option("--no-resume", help="Start over instead of going on after the finished parts.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try a few frames; say what it would be, and how long.")
     ] = False,
@@ -81,8 +87,9 @@ def upscale(
     options = _options(
         scale=scale, size=size, model=model, backend=backend, precision=precision, device=device, codec=codec, crf=crf,
         preset=preset, pix_fmt=pix_fmt, container=container.lstrip(".").lower() if container else None,
-        start=parse_time(start) if start else None, end=parse_time(end) if end else None,
-        tile=tile, threads=threads, keep_going=keep_going, deinterlace=deinterlace, square_pixels=square_pixels,
+        start=parse_time(start) if start else None, end=parse_time(end) if end else None, tile=tile, threads=threads,
+        segment_seconds=_seconds(segment_seconds), keep_going=keep_going, deinterlace=deinterlace,
+        square_pixels=square_pixels,
     )  # fmt: skip
     sources, missing = files.expand(inputs, recursive=recursive)
     target = files.target(output, inputs, sources)
@@ -90,9 +97,15 @@ def upscale(
         for path, error in missing:
             show.missing(path, error)
         run = dry.run_batch if dry_run else batch.run_batch
-        report = run(sources, target, options, overwrite=overwrite, on_event=show)
+        report = run(sources, target, options, overwrite=overwrite, resume=not no_resume, on_event=show)
         show.summary(report)
     sys.exit(report.exit_code or (1 if missing else 0))
+
+
+def _seconds(value: float) -> Fraction:
+    if not math.isfinite(value):
+        raise UsageError(f"--segment-seconds must be a number of seconds, not {value}")
+    return Fraction(value).limit_denominator(1000)
 
 
 def _options(*, tile: str, deinterlace: str, **values: object) -> Options:

@@ -12,7 +12,7 @@ from vidsr.jobs import images
 from vidsr.jobs.events import Done, Event, Failed, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
-from vidsr.jobs.plan import Plan, plan
+from vidsr.jobs.plan import Plan, fingerprint, plan
 from vidsr.jobs.run import run
 from vidsr.media.fingerprint import read_fingerprint
 from vidsr.media.stills import is_image
@@ -86,6 +86,7 @@ def run_batch(
     options: Options,
     *,
     overwrite: bool = False,
+    resume: bool = True,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Report:
     """Run every input's job in turn; failures are reported and counted, never raised (KeyboardInterrupt is)."""
@@ -95,7 +96,9 @@ def run_batch(
         for item in inputs:
             event: Done | Skipped | Failed | None
             try:
-                event = run_one(item, target, options, networks, taken, overwrite, on_event)
+                event = run_one(
+                    item, target, options, networks, taken, overwrite=overwrite, resume=resume, on_event=on_event
+                )
             except VidsrError as error:
                 event = Failed(item.path, str(error), error.exit_code)
                 networks.reset()
@@ -111,8 +114,10 @@ def run_one(
     options: Options,
     networks: Networks,
     taken: dict[Path, Path],
-    overwrite: bool,
-    on_event: Callable[[Event], None],
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+    on_event: Callable[[Event], None] = lambda _: None,
 ) -> Done | Skipped | None:
     """Plan and run the job of `item`; None for one of our own outputs that was met in a folder, which is not a source.
 
@@ -126,11 +131,10 @@ def run_one(
     job = plan(item, target, options)
     claim(taken, job.output, item.path)
     upscaler = networks.get(job.scale)
-    fingerprint = job.fingerprint(upscaler)
-    if skipped := already_done(job, fingerprint, overwrite):
+    if skipped := already_done(job, fingerprint(job.facts(upscaler)), overwrite):
         return skipped
     on_event(_started(job, upscaler))
-    return run(job, upscaler, fingerprint, on_event)
+    return run(job, upscaler, resume=resume, on_event=on_event)
 
 
 def claim(taken: dict[Path, Path], output: Path, source: Path) -> None:
@@ -144,7 +148,7 @@ def claim(taken: dict[Path, Path], output: Path, source: Path) -> None:
         raise OutputError(f"{source}: its output {output} is that of {other}, too; rename one, or use two folders")
 
 
-def already_done(job: Plan, fingerprint: str, overwrite: bool) -> Skipped | None:
+def already_done(job: Plan, mark: str, overwrite: bool) -> Skipped | None:
     """Whether the output exists and is this very job's.
 
     Raises:
@@ -156,7 +160,7 @@ def already_done(job: Plan, fingerprint: str, overwrite: bool) -> Skipped | None
         raise OutputError(f"{job.output}: this is a folder; choose another name with -o")
     if overwrite:
         return None
-    if read_fingerprint(job.output) == fingerprint:
+    if read_fingerprint(job.output) == mark:
         return Skipped(job.source.path, job.output, "done already, with the same options")
     raise OutputError(f"{job.output}: exists, and is not what these options make; --overwrite replaces it")
 

@@ -9,16 +9,18 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from vidsr.errors import VidsrError
+from vidsr import pipeline
+from vidsr.errors import MediaError, VidsrError
 from vidsr.frame import Frame
-from vidsr.jobs import run
 from vidsr.jobs.batch import Networks, Report, claim
 from vidsr.jobs.events import Event, Failed, Planned
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan, plan
+from vidsr.jobs.run import open_reader
 from vidsr.media.open import open_input
 from vidsr.media.stills import is_image
+from vidsr.media.writer import Writer
 from vidsr.upscaler import Upscaler
 
 TRY_FRAMES = 24
@@ -31,6 +33,7 @@ def run_batch(
     options: Options,
     *,
     overwrite: bool = False,  # noqa: ARG001  (the signature of batch.run_batch; nothing is written here)
+    resume: bool = True,  # noqa: ARG001
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Report:
     """Report a `Planned` for every video, and a `Failed` for each that could not be planned. Writes no output."""
@@ -69,11 +72,11 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
                 return
 
     with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
-        segment = Path(folder) / f"try{run.segment_suffix(job)}"
-        made = run.make_segment(tried, segment, few, upscaler.cancel)
+        segment = Path(folder) / "try"
+        last = _make(tried, segment, few, upscaler.cancel)
         key, other = _packet_sizes(segment)
-    num_frames = job.num_frames or len(made.pts)
-    fps = len(made.pts) / max(made.last.seconds, 1e-9)
+    num_frames = job.num_frames or last.num_frames
+    fps = last.num_frames / max(last.seconds, 1e-9)
     keyframes = max(num_frames / float((job.spec.rate or 25) * Fraction(job.spec.keyframe_seconds)), 1)
     video_bytes = key * keyframes + other * (num_frames - keyframes)
     return Planned(
@@ -90,8 +93,25 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         seconds=num_frames / fps,
         fps=fps,
         bytes=video_bytes + _other_bytes(job),
-        num_tried=len(made.pts),
+        num_tried=last.num_frames,
     )
+
+
+def _make(
+    job: Plan, path: Path, stream: Callable[[Iterable[Frame]], Iterator[Frame]], cancel: Callable[[], None]
+) -> pipeline.Progress:
+    """Write what comes out of `stream` into `path`, as a job would."""
+    writer = Writer(path, job.spec, container=job.choice.segment_container)
+    try:
+        with open_reader(job, job.options.start) as reader:
+            last = pipeline.run(reader, stream, writer.write, cancel=cancel)
+        if not last.num_frames:
+            raise MediaError(f"{job.source.path}: no picture could be decoded in the part that was asked for")
+        writer.close()
+    except BaseException:
+        writer.abort()
+        raise
+    return last
 
 
 def _packet_sizes(segment: Path) -> tuple[float, float]:

@@ -53,14 +53,45 @@ class Advanced:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """A job goes on after the segments that an earlier run finished."""
+
+    source: Path
+    output: Path
+    num_segments: int
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentDone:
+    """One more segment is finished and will survive whatever happens. `number` counts from 1."""
+
+    source: Path
+    number: int
+    num_frames: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A job ended early; its finished segments are kept in `folder`, and the same job goes on after them."""
+
+    source: Path
+    folder: Path
+    num_segments: int
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """A job's output stands under its final name, verified."""
 
     source: Path
     output: Path
     num_frames: int
-    seconds: float  # all of the job: opening, upscaling, joining, verifying
-    fps: float
+    num_resumed: int  # of these, made by an earlier run
+    seconds: float  # of this run: opening, upscaling, joining, verifying
+    fps: float  # of this run
     busy: dict[str, float]
     limit: str
     bytes: int
@@ -87,4 +118,4 @@ class Failed:
     exit_code: int
 
 
-Event = Planned | Started | Advanced | Done | Skipped | Failed
+Event = Planned | Started | Resumed | Advanced | SegmentDone | Kept | Done | Skipped | Failed

@@ -67,6 +67,7 @@ def run(
         source=item.path,
         output=output,
         num_frames=1,
+        num_resumed=0,
         seconds=seconds,
         fps=1 / max(seconds, 1e-9),
         busy={

@@ -41,6 +41,7 @@ class Options:
     square_pixels: bool = False
     keep_going: bool = False
     threads: int | None = None
+    segment_seconds: Fraction = Fraction(10)  # a job that is interrupted loses less than one segment
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale) or not 1.0 <= self.scale <= MAX_SCALE:
@@ -55,6 +56,8 @@ class Options:
             raise UsageError(f"--tile must be auto, off, or at least 32 pixels, not {self.tile}")
         if self.crf is not None and not 0 <= self.crf <= 63:
             raise UsageError(f"--crf must be from 0 to 63, not {self.crf}")
+        if self.segment_seconds <= 0:
+            raise UsageError(f"--segment-seconds must be positive, got {float(self.segment_seconds):g}")
         if self.device < 0:
             raise UsageError(f"--device must not be negative, got {self.device}")
         if self.threads is not None and self.threads < 1:

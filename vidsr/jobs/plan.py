@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +23,7 @@ from vidsr.upscaler import Upscaler, output_colour
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One video job, complete but for the network that `fingerprint` takes."""
+    """One video job, complete but for the network."""
 
     source: MediaInfo
     output: Path
@@ -55,19 +56,24 @@ class Plan:
         share = max(end - start, Fraction(0)) / video.duration
         return round(video.num_frames * share) if share < 1 else video.num_frames
 
-    def fingerprint(self, upscaler: Upscaler) -> str:
-        """Identifies source, options, network and program: equal fingerprints mean an equal output."""
-        facts = {
+    def facts(self, upscaler: Upscaler) -> dict[str, str]:
+        """All that decides the output, in words: source, options, network and program. Equal facts, equal output."""
+        options = self.options
+        return {
             "source": source_identity(self.source.path),
-            "spec": repr(self.spec),
+            **{name.replace("_", " "): str(getattr(self.spec, name)) for name in VideoSpec.__slots__},
             "container": self.choice.container,
-            "start": str(self.options.start),
-            "end": str(self.options.end),
-            "deinterlace": self.options.deinterlace,
-            "keep_going": self.options.keep_going,
+            "start": str(options.start),
+            "end": str(options.end),
+            "deinterlace": options.deinterlace,
+            "segment seconds": str(options.segment_seconds),
             **network_identity(upscaler),
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def fingerprint(facts: Mapping[str, str]) -> str:
+    """Identifies an output by the facts that decide it."""
+    return hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def network_identity(upscaler: Upscaler) -> dict[str, str]:

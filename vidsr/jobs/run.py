@@ -1,17 +1,17 @@
-"""Runs one video job: its segments in order, then the join with every other stream, then a check, then the name.
+"""Runs one video job: its missing segments in order, then the join with every other stream, a check, and the name.
 
-Everything is written under ``<output>.vidsr/`` beside the final name. That folder goes away with the job, whether it
-ends well or not; the final name appears only once the file under it is complete and checked.
+Everything is written under ``<output>.vidsr/`` beside the final name. A job that ends early leaves its finished
+segments there, and the same job goes on after them; one that finishes, or has none, leaves nothing.
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,108 +19,156 @@ from filelock import FileLock, Timeout
 from vidsr import pipeline, verify
 from vidsr.errors import MediaError, OutputError
 from vidsr.frame import Frame
-from vidsr.jobs.events import Advanced, Done, Event
-from vidsr.jobs.plan import Plan
+from vidsr.jobs.events import Advanced, Done, Event, Kept, Resumed, SegmentDone
+from vidsr.jobs.manifest import Entry, Manifest, sync_folder
+from vidsr.jobs.plan import Plan, fingerprint
 from vidsr.media import remux
 from vidsr.media.fingerprint import KEY
 from vidsr.media.reader import Reader, ReadReport
+from vidsr.media.segments import read_times
 from vidsr.media.writer import Writer
 from vidsr.upscaler import Upscaler
 
 MAX_ERRORS = 10  # damaged places of a source that are listed; the others are counted
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A segment that was made: the pts of its frames, the pipeline's figures, what there is to say of its source."""
-
-    pts: array[int]
-    last: pipeline.Progress
-    notes: tuple[str, ...]
-
-
-def run(plan: Plan, upscaler: Upscaler, fingerprint: str, on_event: Callable[[Event], None] = lambda _: None) -> Done:
+def run(
+    plan: Plan, upscaler: Upscaler, *, resume: bool = True, on_event: Callable[[Event], None] = lambda _: None
+) -> Done:
     """Upscale one video; returns what was done, with the output under its final name.
 
     Raises:
-        VidsrError: whatever ended the job; nothing is left under the final name or beside it.
+        VidsrError: whatever ended the job; nothing stands under the final name, finished segments are kept.
     """
     started = time.perf_counter()
+    facts = plan.facts(upscaler)
+    with _work_folder(plan.output) as work:
+        manifest = Manifest.open(work, facts, resume=resume)
+        if manifest.segments:
+            on_event(Resumed(plan.source.path, plan.output, len(manifest.segments), manifest.num_frames))
+        before = manifest.num_frames
+        try:
+            last, notes = _make_missing(plan, upscaler, manifest, on_event)
+            joined = _join(plan, manifest, work, fingerprint(facts))
+        except BaseException:
+            if manifest.segments:
+                on_event(Kept(plan.source.path, work, len(manifest.segments), manifest.num_frames))
+            raise
+        size = plan.output.stat().st_size
+        shutil.rmtree(work, ignore_errors=True)
+    seconds = time.perf_counter() - started
+    return Done(
+        source=plan.source.path,
+        output=plan.output,
+        num_frames=joined.num_frames,
+        num_resumed=before,
+        seconds=seconds,
+        fps=(joined.num_frames - before) / max(seconds, 1e-9),
+        busy=dict(last.busy),
+        limit=last.limit,
+        bytes=size,
+        kept=tuple(str(item) for item in joined.kept),
+        dropped=tuple(str(item) for item in joined.dropped),
+        notes=(*plan.notes, *notes, *joined.notes),
+    )
+
+
+def open_reader(plan: Plan, start: Fraction | None) -> Reader:
+    """The source's frames from `start` seconds on, to the end that the options set."""
+    options = plan.options
+    wanted = options.deinterlace == "bwdif" or (options.deinterlace == "auto" and plan.source.video.interlaced)
+    return Reader(plan.source, start=start, end=options.end, keep_going=options.keep_going, deinterlace=wanted)
+
+
+def _make_missing(
+    plan: Plan, upscaler: Upscaler, manifest: Manifest, on_event: Callable[[Event], None]
+) -> tuple[pipeline.Progress, tuple[str, ...]]:
+    """Make the segments that `manifest` lacks; returns the pipeline's figures, and what to say of the source."""
+    begin = (plan.options.start or 0) + manifest.next_interval * plan.options.segment_seconds
+    segments = _Segments(plan, manifest, on_event)
+    before = manifest.num_frames
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
         return upscaler.stream(frames, size=plan.size, format=plan.spec.format, colour=plan.spec.colour)
 
     def advance(progress: pipeline.Progress) -> None:
-        on_event(Advanced(plan.source.path, progress, plan.num_frames))
-
-    with _work_folder(plan.output) as work:
-        path = work / f"000000{segment_suffix(plan)}"
-        segment = make_segment(plan, path, stream, upscaler.cancel, advance)
-        finished = work / f"joined{plan.output.suffix}"
-        joined = remux.join(
-            [path],
-            plan.source,
-            finished,
-            container=plan.choice.container,
-            spec=plan.spec,
-            start=plan.options.start,
-            end=plan.options.end,
-            metadata={KEY: fingerprint},
-            keep_going=plan.options.keep_going,
-        )
-        verify.quick(finished, plan.spec, segment.pts, shift=joined.shift, container=plan.choice.container)
-        size = finished.stat().st_size
-        finished.replace(plan.output)
-    seconds = time.perf_counter() - started
-    return Done(
-        source=plan.source.path,
-        output=plan.output,
-        num_frames=len(segment.pts),
-        seconds=seconds,
-        fps=len(segment.pts) / max(seconds, 1e-9),
-        busy=dict(segment.last.busy),
-        limit=segment.last.limit,
-        bytes=size,
-        kept=tuple(str(item) for item in joined.kept),
-        dropped=tuple(str(item) for item in joined.dropped),
-        notes=(*plan.notes, *segment.notes, *joined.notes),
-    )
-
-
-def segment_suffix(plan: Plan) -> str:
-    """Of a segment file: mp4 keeps all pts, mov does so for codecs that mp4 cannot hold."""
-    return f".{plan.choice.segment_container}"
-
-
-def make_segment(
-    plan: Plan,
-    path: Path,
-    stream: Callable[[Iterable[Frame]], Iterator[Frame]],
-    cancel: Callable[[], None],
-    on_progress: Callable[[pipeline.Progress], None] = lambda _: None,
-) -> Segment:
-    """Decode the plan's interval, send its frames through `stream`, encode what comes out into `path`.
-
-    Raises:
-        VidsrError: any stage failed; `path` is gone.
-    """
-    pts = array("q")
-    writer = Writer(path, plan.spec, container=plan.choice.segment_container)
-
-    def write(frame: Frame) -> None:
-        writer.write(frame)
-        pts.append(frame.pts)
+        total = replace(progress, num_frames=progress.num_frames + before)
+        on_event(Advanced(plan.source.path, total, plan.num_frames))
 
     try:
-        with _reader(plan) as reader:
-            last = pipeline.run(reader, stream, write, cancel=cancel, on_progress=on_progress)
-        if not pts:
-            raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
-        writer.close()
+        with open_reader(plan, Fraction(begin) if begin else None) as reader:
+            last = pipeline.run(reader, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
+        segments.close()
     except BaseException:
-        writer.abort()
+        segments.abort()
         raise
-    return Segment(pts, last, _source_notes(reader.report))
+    if not manifest.segments:
+        raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
+    return last, _source_notes(reader.report)
+
+
+class _Segments:
+    """Writes frames into one segment after the other; each is put under its name, then into the manifest."""
+
+    def __init__(self, plan: Plan, manifest: Manifest, on_event: Callable[[Event], None]) -> None:
+        self._plan, self._manifest, self._on_event = plan, manifest, on_event
+        self._writer: Writer | None = None
+        self._interval = 0
+        self._origin = Fraction(plan.source.video.start_pts or 0) * plan.spec.time_base + (plan.options.start or 0)
+
+    def write(self, frame: Frame) -> None:
+        """Write `frame` into the segment of its time."""
+        interval = int((frame.pts * frame.time_base - self._origin) // self._plan.options.segment_seconds)
+        if self._writer is not None and interval > self._interval:
+            self.close()
+        if self._writer is None:
+            self._interval = max(interval, self._manifest.next_interval)
+            self._writer = Writer(self._part, self._plan.spec, container=self._plan.choice.segment_container)
+        self._writer.write(frame)
+
+    def close(self) -> None:
+        """Finish the segment that is being written, if there is one."""
+        if self._writer is None:
+            return
+        info = self._writer.close()
+        self._writer = None
+        path = self._part.with_suffix("")
+        self._part.replace(path)
+        sync_folder(path.parent)
+        self._manifest.add(Entry(path.name, self._interval, info.num_frames, info.num_bytes))
+        number = len(self._manifest.segments)
+        self._on_event(SegmentDone(self._plan.source.path, number, info.num_frames, info.num_bytes))
+
+    def abort(self) -> None:
+        """Remove the segment that is being written."""
+        if self._writer is not None:
+            self._writer.abort()
+
+    @property
+    def _part(self) -> Path:
+        folder, kind = work_folder(self._plan.output), self._plan.choice.segment_container
+        return folder / f"{self._interval:06d}.{kind}.part"
+
+
+def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> remux.JoinReport:
+    """Join all segments, check the result, and give it its name."""
+    finished = work / f"joined{plan.output.suffix}"
+    joined = remux.join(
+        manifest.paths,
+        plan.source,
+        finished,
+        container=plan.choice.container,
+        spec=plan.spec,
+        start=plan.options.start,
+        end=plan.options.end,
+        metadata={KEY: mark},
+        keep_going=plan.options.keep_going,
+    )
+    pts = read_times(manifest.paths).pts.tolist()
+    verify.quick(finished, plan.spec, pts, shift=joined.shift, container=plan.choice.container)
+    finished.replace(plan.output)
+    sync_folder(plan.output.parent)
+    return joined
 
 
 def _source_notes(report: ReadReport) -> tuple[str, ...]:
@@ -132,48 +180,38 @@ def _source_notes(report: ReadReport) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _reader(plan: Plan) -> Reader:
-    options = plan.options
-    wanted = options.deinterlace == "bwdif" or (options.deinterlace == "auto" and plan.source.video.interlaced)
-    return Reader(plan.source, start=options.start, end=options.end, keep_going=options.keep_going, deinterlace=wanted)
+def work_folder(output: Path) -> Path:
+    """Where a job keeps what it has finished."""
+    return output.with_name(output.name + ".vidsr")
 
 
 @contextmanager
 def _work_folder(output: Path) -> Iterator[Path]:
-    """``<output>.vidsr/``, locked against a second process, and removed in the end."""
-    folder = output.with_name(output.name + ".vidsr")
-    created = _missing_parents(output)
+    """The work folder, locked against a second process; removed in the end unless it holds finished segments."""
+    folder = work_folder(output)
+    created = [parent for parent in output.parents if not parent.exists()]
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        if not output.parent.is_dir():
-            raise NotADirectoryError(f"{output.parent} is not a folder")
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"{output}: cannot be written ({error.strerror or error}); choose another folder with -o"
-        ) from error
+        reason = error.strerror or str(error)
+        raise OutputError(f"{output}: cannot be written ({reason}); choose another folder with -o") from error
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise OutputError(
-            f"{output}: another vidsr is writing this output; wait for it, or choose another name"
+            f"{output}: another vidsr is writing it; wait for that one, or choose another name"
         ) from error
     try:
-        for left_over in folder.iterdir():
-            if left_over.name != "lock":
-                left_over.unlink()
         yield folder
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
     finally:
         lock.release()
-        shutil.rmtree(folder, ignore_errors=True)
-        _remove_empty(created)
-
-
-def _missing_parents(output: Path) -> list[Path]:
-    return [folder for folder in output.parents if not folder.exists()]
+        if not any(path.suffix != ".part" for path in folder.glob("[0-9]*")):  # no finished segment
+            shutil.rmtree(folder, ignore_errors=True)
+            _remove_empty(created)
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

@@ -1,0 +1,238 @@
+"""Every backend against eager FP32, at a written tolerance."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from torch import Tensor
+
+from vidsr.backends import Backend, open_backend
+from vidsr.backends.base import activation_bytes, leaves
+from vidsr.backends.eager import EagerBackend
+from vidsr.backends.nearest import NearestBackend
+from vidsr.errors import BackendError, Cancelled, UsageError
+from vidsr.models import registry, srgan
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "sintel.mp4"
+SHAPES = [(1, 33, 29), (2, 8, 8), (1, 5, 41), (1, 2, 3), (3, 17, 16)]
+FP32_TOLERANCE = 1e-5  # largest difference, of values around 1
+BF16_PSNR = 50.0  # dB to FP32, on real frames
+
+
+def make_model(graph: str, scale: int, *, blocks: int = 2) -> registry.Model:
+    """A small generator with random weights, whose output fills [0, 1]."""
+    torch.manual_seed(0)
+    config = srgan.GeneratorConfig(graph, scale, channels=32, blocks=blocks)
+    module = srgan.build(config).eval().requires_grad_(False)
+    if graph == "srgan":
+        tail = module.tail
+        assert isinstance(tail, torch.nn.Conv2d)
+        tail.weight.mul_(12)
+        tail.bias.fill_(0.5)  # type: ignore[union-attr]
+    macs = srgan.macs_per_pixel(config)
+    return registry.Model(graph, scale, config, module, srgan.halo(config), 1, macs, "none", {}, None)
+
+
+def available() -> list[str]:
+    """The backends that can run here, nearest and the reference left out."""
+    return [
+        *(["openvino"] if find_spec("openvino") else []),
+        *(["cuda"] if torch.cuda.is_available() else []),
+    ]
+
+
+def frames() -> Tensor:
+    """(2, 3, 72, 96): crops of two real frames."""
+    with av.open(str(SAMPLE)) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    chosen = torch.stack([torch.from_numpy(pictures[index][30:102, 100:196].copy()) for index in (20, 60)])
+    return chosen.permute(0, 3, 1, 2).float() / 255
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    return float(-10 * torch.log10(((a.clamp(0, 1) - b.clamp(0, 1)) ** 2).mean()))
+
+
+@pytest.fixture(scope="module", params=[("srgan", 4), ("srgan", 2), ("fast", 4), ("fast", 2), ("bicubic", 4)])
+def model(request: pytest.FixtureRequest) -> registry.Model:
+    return make_model(*request.param)
+
+
+@pytest.fixture(params=available())
+def backend(request: pytest.FixtureRequest, model: registry.Model) -> Iterator[Backend]:
+    opened, _ = open_backend(request.param, model, precision="fp32")
+    yield opened
+    opened.close()
+
+
+def reference(model: registry.Model, batch: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model.module(batch)  # type: ignore[no-any-return]
+
+
+def test_random_inputs(model: registry.Model, backend: Backend) -> None:
+    for num, height, width in SHAPES:
+        batch = torch.rand(num, 3, height, width)
+        result = backend(batch.to(backend.device, backend.dtype)).cpu().float()
+        assert result.shape == (num, 3, height * model.scale, width * model.scale)
+        assert float((result - reference(model, batch)).abs().max()) < FP32_TOLERANCE
+
+
+def test_real_frames(model: registry.Model, backend: Backend) -> None:
+    batch = frames()
+    result = backend(batch.to(backend.device, backend.dtype)).cpu().float()
+    assert float((result - reference(model, batch)).abs().max()) < FP32_TOLERANCE
+
+
+def test_eager_is_the_module(model: registry.Model) -> None:
+    batch = frames()
+    eager, _ = open_backend("cpu", model, precision="fp32")
+    assert float((eager(batch) - reference(model, batch)).abs().max()) < FP32_TOLERANCE
+    assert torch.equal(eager(batch), eager(batch))
+
+
+def test_results_outlive_the_next_call(model: registry.Model, backend: Backend) -> None:
+    batch = torch.rand(1, 3, 12, 20).to(backend.device, backend.dtype)
+    first = backend(batch)
+    copy = first.clone()
+    backend(1 - batch)
+    assert torch.equal(first, copy)
+    assert torch.equal(backend(batch), copy)
+
+
+@pytest.mark.parametrize(("graph", "scale"), [("srgan", 4), ("fast", 4), ("fast", 2)])
+def test_bf16_stays_close(graph: str, scale: int) -> None:
+    model, batch = make_model(graph, scale), frames()
+    eager, _ = open_backend("cpu", model, precision="bf16")
+    result = eager(batch)
+    assert eager.dtype == result.dtype == torch.float32
+    assert psnr(result, reference(model, batch)) > BF16_PSNR
+    assert not torch.equal(result, reference(model, batch))
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_shipped_weights_in_bf16(scale: int) -> None:
+    if not any((info.name, info.scale) == ("fast", scale) for info in registry.available_models()):
+        pytest.skip(f"no fast x{scale} is shipped")
+    model, batch = registry.load("fast", scale), frames()
+    eager, _ = open_backend("cpu", model, precision="bf16")
+    assert psnr(eager(batch), reference(model, batch)) > BF16_PSNR
+
+
+@pytest.mark.parametrize("name", ["cpu", *available()])
+def test_cancel_stops_a_call_in_another_thread(name: str) -> None:
+    model = make_model("srgan", 4, blocks=16)
+    opened, _ = open_backend(name, model, precision="fp32")
+    seen: list[BaseException | float] = []
+
+    def work() -> None:
+        try:
+            while True:
+                opened(torch.rand(1, 3, 64, 64, dtype=opened.dtype, device=opened.device))
+        except BackendError as error:
+            seen.extend((error, time.monotonic()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.3)
+    opened.cancel()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert isinstance(seen[0], Cancelled)
+    with pytest.raises(Cancelled):
+        opened(torch.rand(1, 3, 8, 8, dtype=opened.dtype, device=opened.device))
+    opened.close()
+
+
+def test_eager_stops_between_layers() -> None:
+    opened, _ = open_backend("cpu", make_model("fast", 2))
+    assert isinstance(opened, EagerBackend)
+    assert opened._module is not None
+    leaves(opened._module)[0].register_forward_hook(lambda *_: opened.cancel())
+    with pytest.raises(Cancelled):
+        opened(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.skipif("openvino" not in available(), reason="openvino is not installed")
+def test_openvino_stops_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled right before the start of a call that takes a hundred GFLOP: a result would mean that nobody looked."""
+    opened, _ = open_backend("openvino", make_model("srgan", 4, blocks=16))
+    request = opened._request  # type: ignore[attr-defined]
+
+    def cancel_after(shape: tuple[int, ...]) -> object:
+        made = request(shape)
+        opened.cancel()
+        return made
+
+    monkeypatch.setattr(opened, "_request", cancel_after)
+    with pytest.raises(Cancelled):
+        opened(torch.rand(1, 3, 300, 300))
+    opened.close()
+
+
+@pytest.mark.parametrize("name", ["cpu", "nearest", *available()])
+def test_refuses_what_is_no_batch(name: str) -> None:
+    opened, _ = open_backend(name, make_model("fast", 2))
+    good = torch.rand(1, 3, 8, 8, dtype=opened.dtype, device=opened.device)
+    for bad in (good[0], good[:, :1], good[:, :, :0], good[:0], good.double()):
+        with pytest.raises(BackendError, match=r"takes"):
+            opened(bad)
+    assert opened(good).shape == (1, 3, 16, 16)
+    opened.close()
+    opened.close()
+    with pytest.raises(BackendError, match="closed"):
+        opened(good)
+
+
+def test_nearest_repeats_pixels_and_sleeps_until_cancelled() -> None:
+    batch = torch.arange(12.0).reshape(1, 3, 2, 2)
+    assert torch.equal(
+        NearestBackend(2)(batch)[0, 0], torch.tensor([[0.0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]])
+    )
+    slow = NearestBackend(2, delay=3600)
+    threading.Timer(0.05, slow.cancel).start()
+    with pytest.raises(Cancelled):
+        slow(batch)
+
+
+def test_auto_says_why() -> None:
+    opened, reason = open_backend("auto", make_model("fast", 2))
+    expected = "cuda" if torch.cuda.is_available() else "openvino" if find_spec("openvino") else "cpu"
+    assert opened.name == expected
+    assert reason.startswith(f"{expected}: ")
+    assert opened.precision.upper() in reason
+
+
+def test_nothing_falls_back_silently(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("fast", 2)
+    for name, precision, match in [
+        ("tensorrt", "auto", "TensorRT"),
+        ("cpu", "fp16", "fp16"),
+        *([] if torch.cuda.is_available() else [("cuda", "auto", "no NVIDIA GPU")]),
+        *([("openvino", "fp16", "fp16")] if find_spec("openvino") else []),
+    ]:
+        with pytest.raises(BackendError, match=match):
+            open_backend(name, model, precision=precision)
+    for name, precision in (("gpu", "auto"), ("cpu", "int8")):
+        with pytest.raises(UsageError, match="Unknown"):
+            open_backend(name, model, precision=precision)
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(BackendError, match="not installed"):
+        open_backend("openvino", model)
+
+
+def test_memory_bounds_the_call() -> None:
+    """SRGAN x4 holds 256 channels at twice the side, in and out of its last activation; `fast` is narrow."""
+    large = make_model("srgan", 4)
+    assert activation_bytes(large.module) == 1.5 * 4 * 2 * 32 * 16
+    opened, _ = open_backend("cpu", large)
+    assert opened.max_pixels is not None
+    assert opened.max_pixels * activation_bytes(large.module) <= 1 << 30
+    assert all(not parameter.is_meta for parameter in large.module.parameters())

@@ -1,0 +1,119 @@
+"""Which segments of a job are finished, and what job they belong to. A JSON file that is replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from vidsr.errors import OutputError
+from vidsr.media.segments import read_times
+
+NAME = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One finished segment. `interval` counts from the job's first picture, in steps of the segment's length."""
+
+    name: str
+    interval: int
+    num_frames: int
+    num_bytes: int
+
+
+class Manifest:
+    """The finished segments in `folder`, in order, of the job that `facts` describe."""
+
+    def __init__(self, folder: Path, facts: Mapping[str, str], segments: list[Entry]) -> None:
+        self._folder, self._facts = folder, dict(facts)
+        self.segments = segments
+
+    @classmethod
+    def open(cls, folder: Path, facts: Mapping[str, str], *, resume: bool = True) -> Manifest:
+        """Take up the job in `folder`, or begin it; whatever is not a finished segment of it is removed.
+
+        Raises:
+            OutputError: with `resume`, the folder holds segments of another job; it says what differs.
+        """
+        found = _read(folder / NAME) if resume else None
+        segments: list[Entry] = []
+        if found is not None:
+            if different := sorted(key for key in {*found[0], *facts} if found[0].get(key) != facts.get(key)):
+                raise OutputError(
+                    f"{folder} holds an unfinished job of another {', '.join(different)}; "
+                    "finish that one, or start over with --no-resume"
+                )
+            segments = _intact(folder, found[1])
+        for path in folder.iterdir():
+            if path.name not in {"lock", *(entry.name for entry in segments)}:
+                path.unlink()
+        manifest = cls(folder, facts, segments)
+        manifest._write()
+        return manifest
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of the finished segments, in order."""
+        return [self._folder / entry.name for entry in self.segments]
+
+    @property
+    def num_frames(self) -> int:
+        """In all finished segments."""
+        return sum(entry.num_frames for entry in self.segments)
+
+    @property
+    def next_interval(self) -> int:
+        """The first that is not finished."""
+        return self.segments[-1].interval + 1 if self.segments else 0
+
+    def add(self, entry: Entry) -> None:
+        """Note a segment whose file is complete and on the disk."""
+        self.segments.append(entry)
+        self._write()
+
+    def _write(self) -> None:
+        temporary = self._folder / f"{NAME}.part"
+        content = {"format": FORMAT, "job": self._facts, "segments": [asdict(entry) for entry in self.segments]}
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._folder / NAME)
+        sync_folder(self._folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in `folder` on the disk, where the system can do that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _read(path: Path) -> tuple[dict[str, str], list[Entry]] | None:
+    """None where there is no manifest, or one that a power cut left unreadable: then nothing is resumed."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            return None
+        return dict(content["job"]), [Entry(**entry) for entry in content["segments"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _intact(folder: Path, segments: list[Entry]) -> list[Entry]:
+    """The leading segments whose files are what the manifest says; those after a damaged one are made again."""
+    for number, entry in enumerate(segments):
+        path = folder / entry.name
+        try:
+            if path.stat().st_size != entry.num_bytes or len(read_times([path])) != entry.num_frames:
+                return segments[:number]
+        except (OSError, OutputError):
+            return segments[:number]
+    return segments
