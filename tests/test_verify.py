@@ -65,5 +65,5 @@ def test_a_picture_that_does_not_decode(clip: Path, tmp_path: Path) -> None:
     data[start : start + 400] = bytes(400)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(bytes(data))
-    with pytest.raises(VerifyError, match="does not decode"):
+    with pytest.raises(VerifyError, match="decode"):
         verify.quick(broken, SPEC, PTS, shift=Fraction(0), container="mp4")

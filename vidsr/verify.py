@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -31,12 +32,16 @@ def quick(output: Path, spec: VideoSpec, pts: Sequence[int], *, shift: Fraction,
                 f"{output}: the finished file holds no {spec.width}x{spec.height} picture stream; please report this"
             )
         index = stream.index  # of no meaning once the file is closed
-        packets = [p for p in container_.demux(stream) if p.pts is not None]
-        found = sorted(p.pts * p.time_base for p in packets if p.pts is not None)
+        found: list[Fraction] = []
+        keyframes: list[int] = []
+        for packet in container_.demux(stream):
+            if packet.pts is not None:
+                found.append(packet.pts * packet.time_base)
+                keyframes += [packet.pts] if packet.is_keyframe else []
     clock = CLOCKS.get(container, FINEST_CLOCK)
     tolerance = clock / 2 if spec.time_base < clock or container in CLOCKS else Fraction(0)
-    _compare_times(output, found, [p * spec.time_base + shift for p in pts], tolerance)
-    _decode_ends(output, index)
+    _compare_times(output, sorted(found), [p * spec.time_base + shift for p in pts], tolerance)
+    _decode_ends(output, index, keyframes)
 
 
 def _compare_times(output: Path, found: Sequence[Fraction], expected: Sequence[Fraction], tolerance: Fraction) -> None:
@@ -50,14 +55,26 @@ def _compare_times(output: Path, found: Sequence[Fraction], expected: Sequence[F
             raise VerifyError(f"{output}: frame {number} stands at {times}; please report this")
 
 
-def _decode_ends(output: Path, index: int) -> None:
-    """One picture from the start and one from the last keyframe on must decode."""
+def _decode_ends(output: Path, index: int, keyframes: Sequence[int]) -> None:
+    """One picture from the start and one from the end must decode."""
     try:
-        with open_input(output) as container:
-            stream = container.streams[index]
-            next(container.decode(stream))
-            if container.duration:
-                container.seek(container.duration + (container.start_time or 0), backward=True)
-                next(container.decode(stream))
-    except (av.FFmpegError, StopIteration) as error:
+        _decode_one(output, index, None)
+        for keyframe in (*reversed(keyframes[-3:]), None):  # in transport streams a seek may land behind its target
+            if _decode_one(output, index, keyframe):
+                return
+    except av.FFmpegError as error:
         raise VerifyError(f"{output}: the finished file does not decode ({error}); please report this") from error
+    raise VerifyError(f"{output}: no picture of the finished file decodes; please report this")
+
+
+def _decode_one(output: Path, index: int, pts: int | None) -> bool:
+    """Whether a picture comes out from the keyframe at `pts` on, or from the start."""
+    with open_input(output) as container:
+        stream = container.streams[index]
+        if pts is not None:
+            container.seek(pts, stream=stream, backward=True)
+        frames: Any = container.decode(stream)
+        try:
+            return next(frames, None) is not None
+        finally:
+            frames.close()  # before the container: touching it later would crash the process

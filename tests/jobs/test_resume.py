@@ -70,16 +70,19 @@ def test_segments_are_joined_without_a_trace(clip: Path, whole: bytes, tmp_path:
     assert list(frames(joined)) == [(k, Fraction(k, 24)) for k in range(48)]
 
 
-@pytest.mark.parametrize(("name", "at"), [("fsync", 4), ("fsync", 7), ("replace", 3), ("replace", 6), ("replace", 9)])
+@pytest.mark.parametrize(
+    ("name", "at", "parts"),
+    [("fsync", 4, 0), ("fsync", 8, 1), ("replace", 3, 0), ("replace", 6, 2), ("replace", 10, 4)],
+)
 def test_killed_at_a_write_the_second_run_ends_with_the_same_bytes(
-    vidsr: Cli, clip: Path, whole: bytes, tmp_path: Path, name: str, at: int
+    vidsr: Cli, clip: Path, whole: bytes, tmp_path: Path, name: str, at: int, parts: int
 ) -> None:
     output = tmp_path / "out.mp4"
     assert run_and_kill(at, name, "upscale", clip, "-o", output, *QUICK) == -signal.SIGKILL
     assert not output.exists()
     again = vidsr("upscale", clip, "-o", output, *QUICK)
     assert again.code == 0, again.err
-    assert "goes on after" in again.err
+    assert (f"goes on after {parts} finished" in again.err) == (parts > 0)
     assert output.read_bytes() == whole
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -100,7 +103,7 @@ def test_killed_at_every_write(vidsr: Cli, clip: Path, whole: bytes, tmp_path: P
 
 def kill_late(clip: Path, output: Path) -> Path:
     """Kill a run with two segments finished; returns its work folder."""
-    assert run_and_kill(5, "replace", "upscale", clip, "-o", output, *QUICK) == -signal.SIGKILL
+    assert run_and_kill(6, "replace", "upscale", clip, "-o", output, *QUICK) == -signal.SIGKILL
     work = output.with_name("out.mp4.vidsr")
     assert len(json.loads((work / "manifest.json").read_text())["segments"]) == 2
     return work
@@ -178,7 +181,7 @@ def test_every_kind_of_source_resumes_frame_for_frame(vidsr: Cli, tmp_path: Path
     source = make_clip(tmp_path / f"a{suffix}", **{"frames": 36, **options})
     plain, resumed = tmp_path / f"plain{suffix}", tmp_path / f"out{suffix}"
     assert vidsr("upscale", source, "-o", plain, *QUICK).code == 0
-    assert run_and_kill(5, "replace", "upscale", source, "-o", resumed, *QUICK) == -signal.SIGKILL
+    assert run_and_kill(6, "replace", "upscale", source, "-o", resumed, *QUICK) == -signal.SIGKILL
     again = vidsr("upscale", source, "-o", resumed, *QUICK)
     assert again.code == 0, again.err
     assert "goes on after" in again.err

@@ -159,7 +159,7 @@ class _Join:
 
     def _options(self) -> dict[str, str]:
         if self._container not in _MP4:
-            return {"avoid_negative_ts": "disabled"}
+            return {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}  # else Matroska draws random identifiers
         starts = [s.start for s in self._source.streams if s.start is not None and s.kind != "attachment"]
         finest = math.lcm(self._clock.denominator, *((start + self._shift).denominator for start in starts))
         scale = finest if finest < 2**31 else self._clock.denominator
