@@ -17,6 +17,7 @@ from vidsr.models import registry
 from vidsr.models.srgan import build, macs_per_pixel
 
 LICENCE = "MIT"
+PURPOSE = "clean pictures, by a pixel loss"  # of every recipe so far
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def write_weights(trained: Trained, target: Path, metrics: Mapping[str, Any] | N
         "name": recipe.name,
         "config": json.dumps(recipe.generator.to_dict()),
         "scale": str(recipe.generator.scale),
+        "macs_per_pixel": str(macs_per_pixel(recipe.generator)),
+        "purpose": PURPOSE,
         "training_data": json.dumps(trained.notes.get("data", {})),
         "metrics": json.dumps(metrics or {}),
         "recipe": recipe.digest(),

@@ -39,12 +39,13 @@ class OpenVINOBackend:
         self.max_pixels: int | None = max_pixels(model, halos=HALOS)
         self._state = State()
         self._graph = _convert(model.module)
-        self._options = {
+        self._options: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # decoder and encoder want the same cores
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
         }
         if threads:
-            self._options["INFERENCE_NUM_THREADS"] = str(threads)
+            self._options["INFERENCE_NUM_THREADS"] = threads
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._running: tuple[Any, ...] = ()  # an abandoned request and its memory
 

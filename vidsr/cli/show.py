@@ -294,8 +294,10 @@ def _size(size: tuple[int, int]) -> str:
 def _span(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _bytes(number: float) -> str:

@@ -67,7 +67,7 @@ def available_models() -> list[ModelInfo]:
         ModelError: a shipped weights file is damaged.
     """
     shipped = [read_info(path) for path in WEIGHTS.glob("*.safetensors")]
-    plain = [ModelInfo(BICUBIC, scale, None) for scale in BICUBIC_SCALES]
+    plain = [ModelInfo(BICUBIC, scale, None, {"purpose": "the baseline: no network"}) for scale in BICUBIC_SCALES]
     return sorted([*shipped, *plain], key=lambda info: (info.name, info.scale))
 
 
