@@ -306,3 +306,37 @@ def test_reason_and_identity() -> None:
     assert json.loads(json.dumps(upscaler.identity()))["backend"] == "cpu"
     assert upscaler.identity() != Upscaler("bicubic", scale=4, backend="cpu").identity()
     assert Upscaler("bicubic", scale=1.5).model.scale == 2
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_repeated_frames_are_not_computed_again(weights: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """Held drawings, slides, stopped video: the same bytes with fewer calls of the network."""
+    monkeypatch.setattr(Upscaler, "_batch_size", lambda *_: batch)
+    rng = np.random.default_rng(7)
+    drawn = [rng.integers(16, 236, (24, 32), dtype=np.uint8) for _ in range(3)]
+    held = [0, 0, 0, 1, 0, 2, 2, 1]
+    grey = PixelFormat("grey")
+    clip = [Frame((drawn[k].copy(),), grey, Colour(), pts, Fraction(1, 24), 1) for pts, k in enumerate(held)]
+    with (
+        Upscaler(weights, scale=2, backend="cpu") as quick,
+        Upscaler(weights, scale=2, backend="cpu", reuse=False) as slow,
+    ):
+        calls = count_calls(quick, monkeypatch)
+        fast, plain = list(quick.stream(clip)), list(slow.stream(clip))
+    assert [frame.pts for frame in fast] == list(range(8))
+    assert all(np.array_equal(a.planes[0], b.planes[0]) for a, b in zip(fast, plain, strict=True))
+    assert (quick.num_reused, slow.num_reused) == (3, 0)
+    assert sum(calls) == 5
+
+
+def count_calls(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of pictures in each call of the network from now on."""
+    calls: list[int] = []
+    real = upscaler._call
+
+    def counted(pictures: torch.Tensor) -> torch.Tensor:
+        calls.append(pictures.shape[0])
+        return real(pictures)
+
+    monkeypatch.setattr(upscaler, "_call", counted)
+    return calls

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -50,6 +51,7 @@ class Upscaler:
         tile: ``auto`` (as the backend's memory allows), ``off``, or a side: tiles of about that many pixels squared.
         device: index of the GPU.
         threads: of a CPU backend; None leaves it to the runtime.
+        reuse: whether a frame that repeats the one before it takes over its result.
 
     Raises:
         UsageError: an impossible value.
@@ -67,6 +69,7 @@ class Upscaler:
         tile: int | Literal["auto", "off"] = "auto",
         device: int = 0,
         threads: int | None = None,
+        reuse: bool = True,
     ) -> None:
         if not (math.isfinite(scale) and MIN_SCALE <= scale <= MAX_SCALE):
             raise UsageError(f"The scale must be a number from 1 to 4, not {scale:g}.")
@@ -82,6 +85,8 @@ class Upscaler:
         else:
             self.backend, why_backend = backend, f"{backend.name}: as given."
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
+        self.num_reused = 0  # frames that repeated the one before them, so far
+        self._reuse = reuse
         self._clamps = any(True for _ in self.model.module.parameters())
 
     def output_size(self, width: int, height: int, format: PixelFormat | None = None) -> tuple[int, int]:
@@ -138,7 +143,8 @@ class Upscaler:
         """Upscale frames: as many come out, in order, with their pts, time base and duration.
 
         All come out with one (width, height), layout and colour: what is asked for, else what follows from the first
-        frame. A later frame of another size or layout is converted.
+        frame. A later frame of another size or layout is converted. A frame whose samples equal those of the one
+        before it is not computed again (and counted in `num_reused`): the result is the same to the bit.
 
         Raises:
             OutOfMemoryError: a batch did not fit into the device's memory.
@@ -146,9 +152,16 @@ class Upscaler:
             BackendError: the runtime failed, or the network's output is not finite.
         """
         target: _Target | None = None
+        source: Frame | None = None
+        made: Frame | None = None
         for batch in self._batches(frames):
             target = target or self._target(batch[0], size, format, colour)
-            yield from self._upscale(batch, target)
+            known = [self._reuse and _same_picture(*pair) for pair in pairwise((source, *batch))]
+            fresh = iter(self._upscale([f for f, same in zip(batch, known, strict=True) if not same], target))
+            for source, same in zip(batch, known, strict=True):
+                made = made if same and made else next(fresh)
+                self.num_reused += same
+                yield replace(made, pts=source.pts, time_base=source.time_base, duration=source.duration)
 
     def _target(
         self, first: Frame, size: tuple[int, int] | None, format: PixelFormat | None, colour: Colour | None
@@ -179,6 +192,8 @@ class Upscaler:
         return 1 if self.backend.device.type == "cpu" else max(1, GPU_BATCH_PIXELS // pixels)
 
     def _upscale(self, frames: list[Frame], target: _Target) -> list[Frame]:
+        if not frames:
+            return []
         device = self.backend.device
         with _one_thread(device):
             rgb = torch.cat([colours.to_rgb(frame.planes, frame.format, frame.colour, device) for frame in frames])
@@ -285,6 +300,13 @@ def _one_thread(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(num)
+
+
+def _same_picture(before: Frame | None, frame: Frame | None) -> bool:
+    """Whether two frames hold the same samples with the same meaning."""
+    if before is None or frame is None or (before.format, before.colour) != (frame.format, frame.colour):
+        return False
+    return all(np.array_equal(a, b) for a, b in zip(before.planes, frame.planes, strict=True))
 
 
 def output_colour(colour: Colour, source: PixelFormat, target: PixelFormat) -> Colour:

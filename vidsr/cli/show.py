@@ -152,6 +152,8 @@ class LogShow(Show):
         text = f"{event.output}: {event.num_frames} frames in {_span(event.seconds)} ({event.fps:.2f} fps)"
         limit = f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if event.limit else ""
         self.console.print(f"{text}, {_bytes(event.bytes)}{limit}")
+        if event.num_reused:
+            self.console.print(f"  {event.num_reused} frames repeat the one before them and were not computed again")
         if self._verbose:
             for stream in event.kept:
                 self.console.print(f"  copied: {stream}")

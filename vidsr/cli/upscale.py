@@ -65,6 +65,9 @@ def upscale(
     square_pixels: Annotated[
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
     ] = False,
+    no_reuse: Annotated[
+        bool, typer.Option("--no-reuse", help="Compute frames that repeat the one before them, too.")
+    ] = False,
     segment_seconds: Annotated[float, typer.Option(help="Length of the parts that survive an interruption.")] = 10.0,
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="Start over instead of going on after the finished parts.")
@@ -89,7 +92,7 @@ def upscale(
         preset=preset, pix_fmt=pix_fmt, container=container.lstrip(".").lower() if container else None,
         start=parse_time(start) if start else None, end=parse_time(end) if end else None, tile=tile, threads=threads,
         segment_seconds=_seconds(segment_seconds), keep_going=keep_going, deinterlace=deinterlace,
-        square_pixels=square_pixels,
+        square_pixels=square_pixels, reuse=not no_reuse,
     )  # fmt: skip
     sources, missing = files.expand(inputs, recursive=recursive)
     target = files.target(output, inputs, sources)

@@ -50,6 +50,7 @@ class Networks:
                 tile=options.tile,
                 device=options.device,
                 threads=options.threads,
+                reuse=options.reuse,
             )
         return self._open[native]
 

@@ -90,6 +90,7 @@ class Done:
     output: Path
     num_frames: int
     num_resumed: int  # of these, made by an earlier run
+    num_reused: int  # of those of this run, equal to the frame before them, and not computed again
     seconds: float  # of this run: opening, upscaling, joining, verifying
     fps: float  # of this run
     busy: dict[str, float]

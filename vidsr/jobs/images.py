@@ -68,6 +68,7 @@ def run(
         output=output,
         num_frames=1,
         num_resumed=0,
+        num_reused=0,
         seconds=seconds,
         fps=1 / max(seconds, 1e-9),
         busy={

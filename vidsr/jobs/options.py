@@ -41,6 +41,7 @@ class Options:
     square_pixels: bool = False
     keep_going: bool = False
     threads: int | None = None
+    reuse: bool = True  # a frame that repeats the one before it is not computed again
     segment_seconds: Fraction = Fraction(10)  # a job that is interrupted loses less than one segment
 
     def __post_init__(self) -> None:

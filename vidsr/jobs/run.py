@@ -41,7 +41,7 @@ def run(
         VidsrError: whatever ended the job; nothing stands under the final name, finished segments are kept.
     """
     started = time.perf_counter()
-    facts = plan.facts(upscaler)
+    facts, reused = plan.facts(upscaler), upscaler.num_reused
     with _work_folder(plan.output) as work:
         manifest = Manifest.open(work, facts, resume=resume)
         if manifest.segments:
@@ -62,6 +62,7 @@ def run(
         output=plan.output,
         num_frames=joined.num_frames,
         num_resumed=before,
+        num_reused=upscaler.num_reused - reused,
         seconds=seconds,
         fps=(joined.num_frames - before) / max(seconds, 1e-9),
         busy=dict(last.busy),
