@@ -81,7 +81,7 @@ def max_pixels(model: Model, *, halos: int, memory: float = MEMORY) -> int:
 
 def activation_bytes(module: nn.Module) -> float:
     """Memory of an FP32 call per input pixel: the largest input plus output of a layer, and half as much again."""
-    module = copy.deepcopy(module).to("meta")
+    module = copy.deepcopy(module)
     largest = 0
 
     def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -91,7 +91,7 @@ def activation_bytes(module: nn.Module) -> float:
     for leaf in leaves(module):
         leaf.register_forward_hook(count)
     with torch.no_grad():
-        module(torch.empty(1, 3, PROBE, PROBE, device="meta"))
+        module(torch.zeros(1, 3, PROBE, PROBE))
     return 1.5 * 4 * largest / PROBE**2
 
 
