@@ -44,7 +44,7 @@ def test_the_wheel_holds_the_product_and_nothing_else(wheel: Path) -> None:
 def test_the_wheel_runs_alone_and_offline(wheel: Path, tmp_path: Path) -> None:
     python = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin") / "python"
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
-    install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", str(wheel)]
+    install = [str(python), "-m", "pip", "install", "-q", "--no-compile", "--disable-pip-version-check", str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
     source, output = ROOT / "samples" / "sintel.mp4", tmp_path / "out.mp4"
     command = [str(python), "-I", "-c", OFFLINE, "upscale", str(source), "-o", str(output), "--end", "0.2"]

@@ -103,6 +103,7 @@ class LogShow(Show):
         self._verbose = verbose
         self._shown = time.monotonic()
         self._warned = False
+        self._told: set[str] = set()  # notes of the job that runs
 
     def failed(self, event: Failed) -> None:
         """As everywhere, without tearing a live bar."""
@@ -154,6 +155,7 @@ class LogShow(Show):
         self.console.print(f"{text}, {_bytes(event.bytes)}{limit}")
         if event.num_reused:
             self.console.print(f"  {event.num_reused} frames repeat the one before them and were not computed again")
+        self._details(event)
         if self._verbose:
             for stream in event.kept:
                 self.console.print(f"  copied: {stream}")
@@ -171,11 +173,14 @@ class LogShow(Show):
         for event in report.failed:
             self.console.print(f"  failed: {_with_source(event)}")
 
-    def _details(self, event: Started | Planned) -> None:
-        for note in event.notes:
-            self.console.print(f"  note: {note}")
-        for stream in event.dropped:
-            self.console.print(f"  left out: {stream}")
+    def _details(self, event: Started | Planned | Done) -> None:
+        """Notes and losses, each once a job: some are known before it, others only after it."""
+        if not isinstance(event, Done):
+            self._told.clear()
+        for line in (*(f"note: {note}" for note in event.notes), *(f"left out: {lost}" for lost in event.dropped)):
+            if line not in self._told:
+                self._told.add(line)
+                self.console.print(f"  {line}")
 
     def _warn_if_slow(self, event: Advanced) -> None:
         left = _seconds_left(event)

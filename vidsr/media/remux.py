@@ -108,6 +108,7 @@ class _Join:
         self._source, self._spec, self._container, self._times = source, spec, container, times
         self._keep_going = keep_going
         self._notes: list[str] = []
+        self._filled: set[int] = set()  # streams of the source of which something was written
         self._left_out = 0  # packets of the source that are too damaged to be written
         self._begin = int(times.pts.min()) * spec.time_base
         finish = times.end * spec.time_base if end is not None else math.inf
@@ -129,6 +130,7 @@ class _Join:
             self._copy(out, segments, target, opened, tracks)
             title = opened.streams[self._source.video.index].metadata.get("title")
             wanted = dict(out.metadata)
+        kept, dropped = self._without_empty(kept, dropped)
         if self._left_out:
             self._notes.append(f"{self._left_out} damaged packets of sound or subtitles are left out")
         self._finish(output, wanted, metadata, title if placeholder else None, placeholder)
@@ -282,12 +284,25 @@ class _Join:
                 if (packet.size == 0 and packet.pts is None) or not self._inside(packet):
                     continue
                 for made in self._taken(tracks[packet.stream_index], packet):
+                    self._filled.add(packet.stream_index)
                     if made.dts is not None and made.time_base:
                         now = float(made.dts * made.time_base)
                     yield now, made
-        for track in tracks.values():
+        for index, track in tracks.items():
             for made in track.flush():
+                self._filled.add(index)
                 yield math.inf, made
+
+    def _without_empty(self, kept: list[Kept], dropped: list[Dropped]) -> tuple[list[Kept], list[Dropped]]:
+        """mp4 and mov hold no track without packets: those become dropped ones."""
+        if self._container not in _MP4:
+            return kept, dropped
+        empty = [
+            item for item in kept if item.how in ("copied", "converted", "encoded") and item.index not in self._filled
+        ]
+        reason = "it is empty" if self._window is None else "nothing of it falls into this part"
+        left = [item for item in kept if item not in empty]
+        return left, dropped + [Dropped(item.index, item.kind, item.codec, reason) for item in empty]
 
     def _taken(self, track: Track, packet: AnyPacket) -> Iterator[AnyPacket]:
         """What `track` makes of `packet`, which may have to be decoded."""
