@@ -134,7 +134,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         spec=_spec(info, choice, (width, height), aspect, options.threads),
         kept=tuple(kept),
         dropped=tuple(dropped),
-        notes=(*choice.notes, *notes),
+        notes=(*choice.notes, *notes, *(str(item) for item in kept if item.how in ("converted", "encoded"))),
     )
 
 

@@ -1,0 +1,107 @@
+"""What people and scripts are shown while jobs run."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from vidsr.cli import show
+from vidsr.jobs.events import Advanced, Done, Failed, Kept, Resumed, Skipped, Started
+from vidsr.pipeline import Progress
+
+CLIP, OUT = Path("in [bold]clip[/bold].mp4"), Path("out.mp4")
+STARTED = Started(CLIP, OUT, (320, 136), (1280, 544), 96, "h264", "fast on cpu", ("a note",), ("data 3: dropped",))
+DONE = Done(
+    source=CLIP,
+    output=OUT,
+    num_frames=96,
+    num_resumed=0,
+    num_reused=12,
+    seconds=130.0,
+    fps=0.74,
+    busy={"decode": 0.1, "upscale": 0.9, "encode": 0.2},
+    limit="upscale",
+    bytes=1_900_000,
+    kept=("audio 1 (aac): copied",),
+    dropped=("data 3: dropped", "subtitle 2: dropped"),
+    notes=("a note", "another note"),
+)
+
+
+def advanced(frames: int, fps: float = 2.0, seconds: float = 30.0) -> Advanced:
+    return Advanced(CLIP, Progress(frames, seconds, fps, {"decode": 0.1, "upscale": 0.9, "encode": 0.2}), 96)
+
+
+def shown(kind: type[show.LogShow], *events: object, verbose: bool = False, terminal: bool = False) -> str:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=100, highlight=False, markup=False, soft_wrap=True)
+    with kind(1, console, verbose=verbose) as screen:
+        for event in events:
+            screen(event)  # type: ignore[arg-type]
+    return text.getvalue()
+
+
+def test_a_job_in_lines() -> None:
+    text = shown(show.LogShow, STARTED, DONE, verbose=True)
+    assert "in [bold]clip[/bold].mp4 -> out.mp4" in text  # a file's name is never markup
+    assert "320x136 -> 1280x544, 96 frames, h264; fast on cpu" in text
+    assert "out.mp4: 96 frames in 2 min 10 s (0.74 fps), 1.9 MB; limited by upscale (90% busy)" in text
+    assert "12 frames repeat the one before them" in text
+    assert "copied: audio 1 (aac): copied" in text
+    for line in ("note: a note", "note: another note", "left out: data 3: dropped", "left out: subtitle 2: dropped"):
+        assert text.count(f"  {line}\n") == 1
+
+
+def test_sparse_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(show.time, "monotonic", lambda: clock[0])
+    text = io.StringIO()
+    screen = show.LogShow(1, Console(file=text, width=100, markup=False), verbose=False)
+    screen(STARTED)
+    for second in range(60):
+        clock[0] = float(second)
+        screen(advanced(second))
+    lines = [line for line in text.getvalue().splitlines() if "/96 frames" in line]
+    assert lines == [f"  {k}/96 frames, 2.00 fps, {(96 - k) / 2:.1f} s left, limited by upscale" for k in (15, 30, 45)]
+
+
+def test_a_slow_job_is_told_what_is_faster_once() -> None:
+    text = shown(show.LogShow, STARTED, *(advanced(k, fps=0.01, seconds=20) for k in range(5)))
+    assert text.count("faster: an NVIDIA GPU") == 1
+    assert "this takes about 2 h 40 min more at 0.01 fps" in text
+
+
+def test_a_live_bar_comes_and_goes() -> None:
+    text = shown(show.LiveShow, STARTED, advanced(48), DONE, terminal=True)
+    assert text.endswith("left out: subtitle 2: dropped\n")
+    assert "\x1b[?25l" in text  # the cursor is hidden,
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # and comes back
+
+
+def test_resume_and_its_offer() -> None:
+    text = shown(show.LogShow, Resumed(CLIP, OUT, 2, 480), Kept(CLIP, Path("out.mp4.vidsr"), 3, 720))
+    assert "goes on after 2 finished parts (480 frames)" in text
+    assert "3 finished parts are kept in out.mp4.vidsr; the same command goes on from there" in text
+
+
+def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = show.shower(json=True, quiet=False, verbose=False, num_inputs=1)
+    for event in (STARTED, advanced(1), advanced(2), DONE, Skipped(CLIP, OUT, "done"), Failed(CLIP, "no", 1)):
+        screen(event)
+    out, err = capsys.readouterr()
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events] == ["started", "advanced", "done", "skipped", "failed"]
+    assert events[0]["size"] == [1280, 544]
+    assert events[1]["progress"]["busy"]["upscale"] == 0.9
+    assert err == ""
+
+
+def test_quiet_shows_failures_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = show.shower(json=False, quiet=True, verbose=False, num_inputs=1)
+    for event in (STARTED, advanced(1), DONE, Failed(CLIP, "it broke", 1)):
+        screen(event)
+    assert capsys.readouterr() == ("", f"vidsr: {CLIP}: it broke\n")

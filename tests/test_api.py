@@ -1,0 +1,44 @@
+"""The public API: what it exports, and that it does what the command line does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+import vidsr
+from tests.clips import make_clip
+from vidsr.errors import MediaError, UsageError
+from vidsr.jobs.events import Advanced, Done, Started
+
+
+def test_exports() -> None:
+    assert vidsr.__all__ == ["Upscaler", "VidsrError", "available_models", "probe", "upscale_video"]
+    assert all(getattr(vidsr, name) is not None for name in vidsr.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'enlarge'"):
+        vidsr.enlarge  # noqa: B018
+
+
+def test_upscale_video(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=4)
+    events: list[object] = []
+    done = vidsr.upscale_video(source, model="bicubic", backend="cpu", scale=2, on_event=events.append)
+    assert isinstance(done, Done)
+    assert done.num_frames == 4
+    assert [type(event) for event in events][:2] == [Started, Advanced]
+    with av.open(str(done.output)) as container:
+        assert container.streams.video[0].width == 128
+
+
+def test_errors_are_the_projects_own(tmp_path: Path) -> None:
+    with pytest.raises(MediaError):
+        vidsr.upscale_video(tmp_path / "no.mp4", model="bicubic", backend="cpu")
+    with pytest.raises(UsageError):
+        vidsr.upscale_video(tmp_path / "no.mp4", scale=9)
+
+
+def test_the_snippet_of_the_readme() -> None:
+    with vidsr.Upscaler("bicubic", scale=4) as upscaler:
+        assert upscaler(np.zeros((90, 160, 3), np.uint8)).shape == (360, 640, 3)
