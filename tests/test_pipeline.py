@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from vidsr import pipeline
+from vidsr.backends.nearest import NearestBackend
 from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.upscaler import Upscaler
 
 GREY = PixelFormat("grey")
 
@@ -62,6 +64,23 @@ def test_the_stages_overlap() -> None:
     for number in range(4):
         assert log.index(("upscaling", number + 1)) < log.index(("encoded", number))
         assert log.index(("decoded", number + 1)) < log.index(("encoding", number))
+
+
+def test_a_real_upscaler_on_a_slow_backend_overlaps_with_both_sides() -> None:
+    """Frame n + 2 is decoded before frame n is encoded, since the network alone takes time."""
+    log: list[tuple[str, int]] = []
+
+    def decode() -> Iterator[Frame]:
+        for frame in frames(6, side=8):
+            log.append(("decoded", frame.pts))
+            yield frame
+
+    with Upscaler("bicubic", scale=2, backend=NearestBackend(2, delay=0.05)) as upscaler:
+        last = pipeline.run(decode(), upscaler.stream, lambda frame: log.append(("encoded", frame.pts)))
+    assert [number for stage, number in log if stage == "encoded"] == list(range(6))
+    for number in range(4):
+        assert log.index(("decoded", number + 2)) < log.index(("encoded", number))
+    assert last.limit == "upscale"
 
 
 def test_queues_are_bounded_in_bytes() -> None:

@@ -94,7 +94,7 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         screen(event)
     out, err = capsys.readouterr()
     events = [json.loads(line) for line in out.splitlines()]
-    assert [event["event"] for event in events] == ["started", "advanced", "done", "skipped", "failed"]
+    assert [event["event"] for event in events] == ["start", "progress", "done", "skipped", "failed"]
     assert events[0]["size"] == [1280, 544]
     assert events[1]["progress"]["busy"]["upscale"] == 0.9
     assert err == ""

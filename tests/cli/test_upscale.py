@@ -163,7 +163,10 @@ def test_two_sources_that_would_write_the_same_output(vidsr: Cli, tmp_path: Path
 def test_images(vidsr: Cli, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
+    planned = json.loads(vidsr("upscale", tmp_path / "photo.png", *QUICK, "--dry-run", "--json").out.splitlines()[0])
+    assert (planned["event"], planned["size"], listing(tmp_path)) == ("planned", [60, 40], ["photo.png"])
     assert vidsr("upscale", tmp_path / "photo.png", *QUICK).code == 0
+    assert (tmp_path / "photo_x2.png").stat().st_size == planned["bytes"]
     with Image.open(tmp_path / "photo_x2.png") as image:
         assert image.size == (60, 40)
     again = vidsr("upscale", tmp_path / "photo.png", *QUICK)
@@ -175,7 +178,12 @@ def test_json_events(vidsr: Cli, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=5)
     result = vidsr("upscale", source, *QUICK, "--json")
     events = [json.loads(line) for line in result.out.splitlines()]
-    assert [event["event"] for event in events if event["event"] != "advanced"] == ["started", "done", "summary"]
+    assert [event["event"] for event in events if event["event"] != "progress"] == [
+        "start",
+        "segment",
+        "done",
+        "summary",
+    ]
     done = next(event for event in events if event["event"] == "done")
     assert done["num_frames"] == 5
     assert done["output"] == str(tmp_path / "a_x2.mp4")
@@ -192,6 +200,8 @@ def test_a_dry_run_writes_nothing(vidsr: Cli, tmp_path: Path) -> None:
     assert (planned["event"], planned["size"], planned["num_frames"]) == ("planned", [128, 96], 48)
     assert planned["seconds"] > 0
     vidsr("upscale", source, *QUICK)
+    assert "done already" in vidsr("upscale", tmp_path, *QUICK, "--dry-run").err
+    assert "--overwrite" in vidsr("upscale", source, *QUICK, "--crf", "30", "--dry-run").err
     real = (tmp_path / "a_x2.mp4").stat().st_size
     assert real / 3 < planned["bytes"] < real * 3
 
@@ -328,7 +338,7 @@ def test_an_interrupted_job_leaves_nothing(tmp_path: Path, number: signal.Signal
     process = run_for_real("upscale", source, "--json", "--backend", "cpu")
     assert process.stdout is not None
     for line in process.stdout:
-        if json.loads(line)["event"] == "advanced":
+        if json.loads(line)["event"] == "progress":
             break
     asked = time.monotonic()
     process.send_signal(number)

@@ -25,6 +25,7 @@ LOG_SECONDS = 15.0  # between two lines of progress where there is no terminal
 JSON_SECONDS = 1.0
 SLOW_SECONDS = 600.0  # a job that takes longer than this is told what is faster
 JSON_VERSION = 1
+JSON_NAMES = {"Started": "start", "Advanced": "progress", "SegmentDone": "segment"}  # others: in lower case
 
 
 def shower(*, json: bool, quiet: bool, verbose: bool, num_inputs: int) -> Show:
@@ -252,7 +253,8 @@ class JsonShow(Show):
             if time.monotonic() - self._shown < JSON_SECONDS:
                 return
             self._shown = time.monotonic()
-        self._write(type(event).__name__.lower(), plain(event))
+        name = type(event).__name__
+        self._write(JSON_NAMES.get(name, name.lower()), plain(event))
 
     def failed(self, event: Failed) -> None:
         """As any other event."""

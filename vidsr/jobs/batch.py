@@ -127,15 +127,28 @@ def run_one(
     """
     if is_image(item.path):
         return images.run(item, target, options, networks.get, partial(claim, taken), overwrite, on_event)
+    prepared = prepare(item, target, options, networks, taken, overwrite=overwrite)
+    if prepared is None or isinstance(prepared, Skipped):
+        return prepared
+    job, upscaler = prepared
+    on_event(_started(job, upscaler))
+    return run(job, upscaler, resume=resume, on_event=on_event)
+
+
+def prepare(
+    item: Input, target: Target, options: Options, networks: Networks, taken: dict[Path, Path], *, overwrite: bool
+) -> tuple[Plan, Upscaler] | Skipped | None:
+    """The job of a video and what runs it; or why there is nothing to do: it is done, or (None) an output of ours.
+
+    Raises:
+        VidsrError: the job cannot be planned.
+    """
     if not item.named and read_fingerprint(item.path):
         return None
     job = plan(item, target, options)
     claim(taken, job.output, item.path)
     upscaler = networks.get(job.scale)
-    if skipped := already_done(job, fingerprint(job.facts(upscaler)), overwrite):
-        return skipped
-    on_event(_started(job, upscaler))
-    return run(job, upscaler, resume=resume, on_event=on_event)
+    return already_done(job, fingerprint(job.facts(upscaler)), overwrite) or (job, upscaler)
 
 
 def claim(taken: dict[Path, Path], output: Path, source: Path) -> None:

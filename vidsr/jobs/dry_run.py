@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from vidsr import pipeline
 from vidsr.errors import MediaError, VidsrError
 from vidsr.frame import Frame
-from vidsr.jobs.batch import Networks, Report, claim
-from vidsr.jobs.events import Event, Failed, Planned
+from vidsr.jobs import images
+from vidsr.jobs.batch import Networks, Report, claim, prepare
+from vidsr.jobs.events import Done, Event, Failed, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
-from vidsr.jobs.plan import Plan, plan
+from vidsr.jobs.plan import Plan
 from vidsr.jobs.run import open_reader
 from vidsr.media.open import open_input
 from vidsr.media.stills import is_image
@@ -32,26 +34,72 @@ def run_batch(
     target: Target,
     options: Options,
     *,
-    overwrite: bool = False,  # noqa: ARG001  (the signature of batch.run_batch; nothing is written here)
-    resume: bool = True,  # noqa: ARG001
+    overwrite: bool = False,
+    resume: bool = True,  # noqa: ARG001  (the signature of batch.run_batch)
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Report:
-    """Report a `Planned` for every video, and a `Failed` for each that could not be planned. Writes no output."""
+    """Report what each job would be, that it is done already, or why it cannot be planned. Writes no output."""
     report = Report()
     taken: dict[Path, Path] = {}
     with Networks(options) as networks:
         for item in inputs:
-            if is_image(item.path):
-                continue
+            event: Planned | Skipped | Failed | None
             try:
-                job = plan(item, target, options)
-                claim(taken, job.output, item.path)
-                on_event(_try(job, networks.get(job.scale)))
+                event = _plan_one(item, target, options, networks, taken, overwrite)
             except VidsrError as error:
-                failed = Failed(item.path, str(error), error.exit_code)
-                report.failed.append(failed)
-                on_event(failed)
+                event = Failed(item.path, str(error), error.exit_code)
+                networks.reset()
+            if isinstance(event, Skipped | Failed):
+                report.add(event)
+            if event is not None:
+                on_event(event)
     return report
+
+
+def _plan_one(
+    item: Input, target: Target, options: Options, networks: Networks, taken: dict[Path, Path], overwrite: bool
+) -> Planned | Skipped | None:
+    if is_image(item.path):
+        return _try_image(item, target, options, networks, taken, overwrite)
+    prepared = prepare(item, target, options, networks, taken, overwrite=overwrite)
+    return _try(*prepared) if isinstance(prepared, tuple) else prepared
+
+
+def _try_image(
+    item: Input, target: Target, options: Options, networks: Networks, taken: dict[Path, Path], overwrite: bool
+) -> Planned | Skipped | None:
+    """Really make the image, into a folder that goes away."""
+    started: list[Started] = []
+
+    def keep(event: Event) -> None:
+        started.extend([event] if isinstance(event, Started) else [])
+
+    def elsewhere(output: Path) -> Path:
+        return Path(folder) / output.name
+
+    with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
+        made = images.run(
+            item, target, options, networks.get, partial(claim, taken), overwrite, keep, write_to=elsewhere
+        )
+    if not isinstance(made, Done):
+        return made
+    (start,) = started
+    return Planned(
+        source=start.source,
+        output=start.output,
+        source_size=start.source_size,
+        size=start.size,
+        num_frames=1,
+        codec=start.codec,
+        container=start.codec,
+        network=start.network,
+        notes=start.notes,
+        dropped=made.dropped,
+        seconds=made.seconds,
+        fps=made.fps,
+        bytes=made.bytes,
+        num_tried=1,
+    )
 
 
 def _try(job: Plan, upscaler: Upscaler) -> Planned:

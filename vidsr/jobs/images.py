@@ -30,8 +30,12 @@ def run(
     claim: Callable[[Path, Path], None],
     overwrite: bool,
     on_event: Callable[[Event], None],
+    *,
+    write_to: Callable[[Path], Path] = lambda output: output,
 ) -> Done | Skipped | None:
     """Upscale one image; None for one of our own outputs that was met in a folder.
+
+    `write_to` may send the output elsewhere, to try what it would be.
 
     Raises:
         VidsrError: the image cannot be read, or the output cannot be written.
@@ -57,11 +61,12 @@ def run(
     upscaling = time.perf_counter()
     large = upscaler(pixels, size=size)
     upscaled = time.perf_counter()
+    written = write_to(output)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        written.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
-    lost = write_image(output, large, _marked(meta, mark))
+    lost = write_image(written, large, _marked(meta, mark))
     seconds = time.perf_counter() - started
     return Done(
         source=item.path,
@@ -77,7 +82,7 @@ def run(
             "encode": (seconds - (upscaled - started)) / seconds,
         },
         limit="upscale",
-        bytes=output.stat().st_size,
+        bytes=written.stat().st_size,
         kept=(),
         dropped=tuple(f"{what}: {output.suffix} cannot hold it" for what in lost),
         notes=(),
