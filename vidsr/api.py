@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from vidsr.jobs.batch import Networks, run_one
+from vidsr.jobs.batch import Claims, Networks, run_one
 from vidsr.jobs.events import Done, Event, Skipped
-from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.inputs import Input, target
 from vidsr.jobs.options import Options
 
 
@@ -18,6 +18,7 @@ def upscale_video(
     output: str | PathLike[str] | None = None,
     *,
     overwrite: bool = False,
+    resume: bool = True,
     on_event: Callable[[Event], None] = lambda _: None,
     **options: Any,
 ) -> Done | Skipped:
@@ -27,14 +28,15 @@ def upscale_video(
     of `vidsr.jobs.events`, in the calling thread. Returns `Skipped` where that very output exists already.
 
     Raises:
-        VidsrError: one sentence that says what failed; nothing is left behind.
+        VidsrError: one sentence that says what failed. Finished parts are kept, and the same call goes on after them
+            (`resume`); nothing else is left behind.
     """
     wanted = Options(**options)
-    path = Path(source)
-    target = Target(file=Path(output)) if output is not None else Target()
+    item = Input(Path(source), Path(source).parent, named=True)
+    place = target(None if output is None else fspath(output), (), [item])
     with Networks(wanted) as networks:
         event = run_one(
-            Input(path, path.parent, named=True), target, wanted, networks, {}, overwrite=overwrite, on_event=on_event
+            item, place, wanted, networks, Claims([item]), overwrite=overwrite, resume=resume, on_event=on_event
         )
     assert event is not None  # only folders hide outputs
     return event

@@ -25,23 +25,35 @@ def quick(output: Path, spec: VideoSpec, pts: Sequence[int], *, shift: Fraction,
     Raises:
         VerifyError: a frame is missing, doubled or elsewhere in time, or the file does not decode.
     """
-    with open_input(output) as container_:
-        stream = next((s for s in container_.streams.video if s.width == spec.width and s.height == spec.height), None)
-        if stream is None:
-            raise VerifyError(
-                f"{output}: the finished file holds no {spec.width}x{spec.height} picture stream; please report this"
-            )
-        index = stream.index  # of no meaning once the file is closed
-        found: list[Fraction] = []
-        keyframes: list[int] = []
-        for packet in container_.demux(stream):
+    clock = CLOCKS.get(container, FINEST_CLOCK)
+    tolerance = clock / 2 if spec.time_base < clock or container in CLOCKS else Fraction(0)
+    expected = sorted(p * spec.time_base + shift for p in pts)
+    with open_input(output) as opened:
+        candidates = [s.index for s in opened.streams.video if (s.width, s.height) == (spec.width, spec.height)]
+    if not candidates:
+        size = f"{spec.width}x{spec.height}"
+        raise VerifyError(f"{output}: the finished file holds no {size} picture stream; please report this")
+    for index in candidates:  # a copied picture stream may have the same size
+        found, keyframes = _times(output, index)
+        try:
+            _compare_times(output, found, expected, tolerance)
+            _decode_ends(output, index, keyframes)
+            return
+        except VerifyError:
+            if index == candidates[-1]:
+                raise
+
+
+def _times(output: Path, index: int) -> tuple[list[Fraction], list[int]]:
+    """The times in seconds of all pictures of a stream, sorted, and the pts of its keyframes."""
+    found: list[Fraction] = []
+    keyframes: list[int] = []
+    with open_input(output) as opened:
+        for packet in opened.demux(opened.streams[index]):
             if packet.pts is not None:
                 found.append(packet.pts * packet.time_base)
                 keyframes += [packet.pts] if packet.is_keyframe else []
-    clock = CLOCKS.get(container, FINEST_CLOCK)
-    tolerance = clock / 2 if spec.time_base < clock or container in CLOCKS else Fraction(0)
-    _compare_times(output, sorted(found), [p * spec.time_base + shift for p in pts], tolerance)
-    _decode_ends(output, index, keyframes)
+    return sorted(found), keyframes
 
 
 def _compare_times(output: Path, found: Sequence[Fraction], expected: Sequence[Fraction], tolerance: Fraction) -> None:
@@ -49,7 +61,7 @@ def _compare_times(output: Path, found: Sequence[Fraction], expected: Sequence[F
         raise VerifyError(
             f"{output}: {len(expected)} frames were written, {len(found)} are in the finished file; please report this"
         )
-    for number, (got, want) in enumerate(zip(found, sorted(expected), strict=True)):
+    for number, (got, want) in enumerate(zip(found, expected, strict=True)):
         if abs(got - want) > tolerance:
             times = f"{float(got):.6f} s instead of {float(want):.6f} s"
             raise VerifyError(f"{output}: frame {number} stands at {times}; please report this")

@@ -83,9 +83,9 @@ def test_a_live_bar_comes_and_goes() -> None:
 
 
 def test_resume_and_its_offer() -> None:
-    text = shown(show.LogShow, Resumed(CLIP, OUT, 2, 480), Kept(CLIP, Path("out.mp4.vidsr"), 3, 720))
+    text = shown(show.LogShow, Resumed(CLIP, OUT, 2, 480), Kept(CLIP, Path("o.vidsr"), 3, 720, "the same goes on"))
     assert "goes on after 2 finished parts (480 frames)" in text
-    assert "3 finished parts are kept in out.mp4.vidsr; the same command goes on from there" in text
+    assert "3 finished parts are kept in o.vidsr; the same goes on\n" in text
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:

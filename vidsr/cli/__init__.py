@@ -17,10 +17,10 @@ def main() -> NoReturn:
 
     An expected error is one sentence on stderr; with ``VIDSR_DEBUG=1`` it is a traceback, as a bug always is.
     """
-    from vidsr.cli.app import app
-
     signal.signal(signal.SIGTERM, _terminate)
     try:
+        from vidsr.cli.app import app
+
         app()
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
@@ -28,9 +28,24 @@ def main() -> NoReturn:
         print(f"vidsr: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("vidsr: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        interrupted()
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if os.environ.get("VIDSR_DEBUG"):
+            raise
+        print(f"vidsr: {error}", file=sys.stderr)
+        sys.exit(1)
     sys.exit(0)
+
+
+def interrupted() -> NoReturn:
+    """End after Ctrl-C, with everything closed and removed: at once, without tearing down the network libraries."""
+    print("vidsr: interrupted", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 def _terminate(number: int, _frame: object) -> NoReturn:

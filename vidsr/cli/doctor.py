@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from vidsr.errors import VidsrError
+
 PACKAGES = ("torch", "av", "openvino", "torch-tensorrt", "torch-tensorrt-rtx", "numpy", "pillow", "typer", "rich")
 ENCODERS = (
     "libx264",
@@ -51,18 +53,20 @@ def _facts() -> Iterator[tuple[str, str]]:
     )
     for package in PACKAGES:
         yield package, _version(package)
-    yield "gpu", _gpu()
+    yield "gpu", _tried(_gpu)
     yield "cpu units", _tried(_cpu_units)
     for encoder in ENCODERS:
         yield encoder, _tried(lambda name=encoder: _encoder(name))  # type: ignore[misc]
     yield "models", _tried(_models)
-    yield "advice", _advice()
+    yield "advice", _tried(_advice)
 
 
 def _tried(question: Callable[[], str]) -> str:
     """The answer, or the error in one line: a doctor examines what is broken."""
     try:
         return question()
+    except VidsrError as error:
+        return f"no: {error}"
     except Exception as error:
         return f"fails: {type(error).__name__}: {error}".splitlines()[0]
 

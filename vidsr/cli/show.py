@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from vidsr.cli.data import plain
-from vidsr.errors import VidsrError
 from vidsr.jobs.events import Advanced, Done, Event, Failed, Kept, Planned, Resumed, SegmentDone, Skipped, Started
 
 if TYPE_CHECKING:
@@ -57,10 +55,6 @@ class Show:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-
-    def missing(self, path: Path, error: VidsrError) -> None:
-        """An argument that meant no file."""
-        self.failed(Failed(path, str(error), error.exit_code))
 
     def failed(self, event: Failed) -> None:
         """A job ended without an output."""
@@ -106,18 +100,22 @@ class LogShow(Show):
         self._warned = False
         self._told: set[str] = set()  # notes of the job that runs
 
+    def _say(self, text: str) -> None:
+        """One line; control characters of a hostile name do not reach the terminal."""
+        self.console.print("".join(c if c.isprintable() else "?" for c in text))
+
     def failed(self, event: Failed) -> None:
         """As everywhere, without tearing a live bar."""
-        self.console.print(f"vidsr: {_with_source(event)}")
+        self._say(f"vidsr: {_with_source(event)}")
 
     def planned(self, event: Planned) -> None:
         """The plan, its size and its time."""
         width, height = event.size
-        self.console.print(f"{event.source} -> {event.output}")
-        self.console.print(f"  {_size(event.source_size)} -> {width}x{height}, {event.codec}, {event.container}")
-        self.console.print(f"  {event.network}")
+        self._say(f"{event.source} -> {event.output}")
+        self._say(f"  {_size(event.source_size)} -> {width}x{height}, {event.codec}, {event.container}")
+        self._say(f"  {event.network}")
         about = f"{event.num_frames} frames" if event.num_frames else "an unknown number of frames"
-        self.console.print(
+        self._say(
             f"  {about}: about {_span(event.seconds)} at {event.fps:.2f} fps, about {_bytes(event.bytes)} "
             f"(measured on {event.num_tried} frames)"
         )
@@ -127,10 +125,8 @@ class LogShow(Show):
         """Source, sizes, codec, network, and all that will be lost."""
         self._shown, self._warned = time.monotonic(), False
         frames = f", {event.num_frames} frames" if event.num_frames else ""
-        self.console.print(f"{event.source} -> {event.output}")
-        self.console.print(
-            f"  {_size(event.source_size)} -> {_size(event.size)}{frames}, {event.codec}; {event.network}"
-        )
+        self._say(f"{event.source} -> {event.output}")
+        self._say(f"  {_size(event.source_size)} -> {_size(event.size)}{frames}, {event.codec}; {event.network}")
         self._details(event)
 
     def advanced(self, event: Advanced) -> None:
@@ -138,41 +134,41 @@ class LogShow(Show):
         self._warn_if_slow(event)
         if time.monotonic() - self._shown >= LOG_SECONDS:
             self._shown = time.monotonic()
-            self.console.print(f"  {_state(event)}")
+            self._say(f"  {_state(event)}")
 
     def resumed(self, event: Resumed) -> None:
         """Where the job goes on."""
         parts = "part" if event.num_segments == 1 else "parts"
-        self.console.print(f"  goes on after {event.num_segments} finished {parts} ({event.num_frames} frames)")
+        self._say(f"  goes on after {event.num_segments} finished {parts} ({event.num_frames} frames)")
 
     def kept(self, event: Kept) -> None:
         """What is kept, and how to go on."""
-        self.console.print(f"  {_kept(event)}")
+        self._say(f"  {_kept(event)}")
 
     def done(self, event: Done) -> None:
         """Frames, time, size and the limiting stage."""
         text = f"{event.output}: {event.num_frames} frames in {_span(event.seconds)} ({event.fps:.2f} fps)"
         limit = f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if event.limit else ""
-        self.console.print(f"{text}, {_bytes(event.bytes)}{limit}")
+        self._say(f"{text}, {_bytes(event.bytes)}{limit}")
         if event.num_reused:
-            self.console.print(f"  {event.num_reused} frames repeat the one before them and were not computed again")
+            self._say(f"  {event.num_reused} frames repeat the one before them and were not computed again")
         self._details(event)
         if self._verbose:
             for stream in event.kept:
-                self.console.print(f"  copied: {stream}")
+                self._say(f"  copied: {stream}")
 
     def skipped(self, event: Skipped) -> None:
         """The output, and why."""
-        self.console.print(f"{event.output}: {event.reason}")
+        self._say(f"{event.output}: {event.reason}")
 
     def summary(self, report: Report) -> None:
         """Of a batch: how many ended how, and which failed."""
-        if self.num_inputs < 2:
+        if self.num_inputs < 2 and not report.num_own:
             return
-        counts = {"done": len(report.done), "skipped": len(report.skipped), "failed": len(report.failed)}
-        self.console.print(", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing to do")
+        counts = {word: count for word, count in report.counts.items() if count}
+        self._say(", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing to do")
         for event in report.failed:
-            self.console.print(f"  failed: {_with_source(event)}")
+            self._say(f"  failed: {_with_source(event)}")
 
     def _details(self, event: Started | Planned | Done) -> None:
         """Notes and losses, each once a job: some are known before it, others only after it."""
@@ -181,14 +177,14 @@ class LogShow(Show):
         for line in (*(f"note: {note}" for note in event.notes), *(f"left out: {lost}" for lost in event.dropped)):
             if line not in self._told:
                 self._told.add(line)
-                self.console.print(f"  {line}")
+                self._say(f"  {line}")
 
     def _warn_if_slow(self, event: Advanced) -> None:
         left = _seconds_left(event)
         if self._warned or event.progress.seconds < 5 or left is None or left < SLOW_SECONDS:
             return
         self._warned = True
-        self.console.print(
+        self._say(
             f"  this takes about {_span(left)} more at {event.progress.fps:.2f} fps; faster: an NVIDIA GPU, "
             "a smaller model (vidsr models), a smaller --scale or --size; --start and --end try a part"
         )
@@ -266,7 +262,7 @@ class JsonShow(Show):
 
     def summary(self, report: Report) -> None:
         """Counts, at the end."""
-        self._write("summary", {"done": len(report.done), "skipped": len(report.skipped), "failed": len(report.failed)})
+        self._write("summary", {word.replace(" ", "_"): count for word, count in report.counts.items()})
 
     def _write(self, event: str, fields: dict[str, Any]) -> None:
         print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), flush=True)
@@ -274,7 +270,7 @@ class JsonShow(Show):
 
 def _kept(event: Kept) -> str:
     parts = "part is" if event.num_segments == 1 else "parts are"
-    return f"{event.num_segments} finished {parts} kept in {event.folder}; the same command goes on from there"
+    return f"{event.num_segments} finished {parts} kept in {event.folder}; {event.advice}"
 
 
 def _with_source(event: Failed) -> str:

@@ -32,7 +32,7 @@ def upscale(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", help="Output file, or folder (ends in / or exists). Default: beside the source."
+            "-o", "--output", help="Output file, or folder (no suffix, or ends in /). Default: beside the source."
         ),
     ] = None,
     scale: Annotated[float, typer.Option(help="How many times as wide and high: any number from 1 to 4.")] = 4.0,
@@ -61,7 +61,7 @@ def upscale(
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Of a damaged file, upscale what decodes.")] = False,
     deinterlace: Annotated[
         str, typer.Option(help="auto (where the source is marked interlaced), off or bwdif.")
-    ] = "off",
+    ] = "auto",
     square_pixels: Annotated[
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
     ] = False,
@@ -81,6 +81,7 @@ def upscale(
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Upscale videos and images; sound, subtitles and everything else is copied."""
+    from vidsr.cli import interrupted
     from vidsr.cli.show import shower
     from vidsr.jobs import batch
     from vidsr.jobs import dry_run as dry
@@ -94,15 +95,16 @@ def upscale(
         segment_seconds=_seconds(segment_seconds), keep_going=keep_going, deinterlace=deinterlace,
         square_pixels=square_pixels, reuse=not no_reuse,
     )  # fmt: skip
-    sources, missing = files.expand(inputs, recursive=recursive)
-    target = files.target(output, inputs, sources)
-    with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources)) as show:
-        for path, error in missing:
-            show.missing(path, error)
-        run = dry.run_batch if dry_run else batch.run_batch
-        report = run(sources, target, options, overwrite=overwrite, resume=not no_resume, on_event=show)
-        show.summary(report)
-    sys.exit(report.exit_code or (1 if missing else 0))
+    try:
+        sources, missing = files.expand(inputs, recursive=recursive)
+        target = files.target(output, inputs, sources)
+        with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources) + len(missing)) as show:
+            run = dry.run_batch if dry_run else batch.run_batch
+            report = run(sources, target, options, missing, overwrite=overwrite, resume=not no_resume, on_event=show)
+            show.summary(report)
+    except KeyboardInterrupt:  # before typer turns it into a silent exit
+        interrupted()
+    sys.exit(report.exit_code)
 
 
 def _seconds(value: float) -> Fraction:
@@ -114,8 +116,6 @@ def _seconds(value: float) -> Fraction:
 def _options(*, tile: str, deinterlace: str, **values: object) -> Options:
     from vidsr.jobs.options import Options
 
-    if deinterlace not in ("auto", "off", "bwdif"):
-        raise UsageError(f"--deinterlace must be auto, off or bwdif, not {deinterlace!r}")
     if tile not in ("auto", "off") and not tile.isdigit():
         raise UsageError(f"--tile must be auto, off or a number of pixels, not {tile!r}")
     side = int(tile) if tile.isdigit() else tile

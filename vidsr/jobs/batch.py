@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-from vidsr.errors import OutputError, UsageError, VidsrError
+from vidsr.errors import DamagedError, MediaError, OutputError, UsageError, VidsrError
 from vidsr.jobs import images
-from vidsr.jobs.events import Done, Event, Failed, Skipped, Started
+from vidsr.jobs.events import Done, Event, Failed, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan, fingerprint, plan
-from vidsr.jobs.run import run
+from vidsr.jobs.run import discard, run
 from vidsr.media.fingerprint import read_fingerprint
 from vidsr.media.stills import is_image
 from vidsr.upscaler import Upscaler
@@ -59,13 +58,25 @@ class Networks:
 class Report:
     """How a batch ended."""
 
+    planned: list[Planned] = field(default_factory=list)
     done: list[Done] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     failed: list[Failed] = field(default_factory=list)
+    num_own: int = 0  # outputs of vidsr that were met among the sources, and left alone
 
-    def add(self, event: Done | Skipped | Failed) -> None:
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many ended how, in words."""
+        names = ("planned", "done", "skipped", "failed")
+        return {name: len(getattr(self, name)) for name in names} | {"own outputs left alone": self.num_own}
+
+    def add(self, event: Planned | Done | Skipped | Failed | None) -> None:
         """File the end of one job."""
         match event:
+            case None:
+                self.num_own += 1
+            case Planned():
+                self.planned.append(event)
             case Done():
                 self.done.append(event)
             case Skipped():
@@ -75,38 +86,98 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: all done; 2: every failure was a wrong option; 1: anything else failed."""
+        """0: nothing failed; 2: nothing else happened, and every failure was a wrong option; 1: anything else."""
         if not self.failed:
             return 0
-        return 2 if all(item.exit_code == UsageError.exit_code for item in self.failed) else 1
+        others = self.planned or self.done or self.skipped
+        return 2 if not others and all(item.exit_code == UsageError.exit_code for item in self.failed) else 1
 
 
 def run_batch(
-    inputs: Iterable[Input],
+    inputs: Sequence[Input],
     target: Target,
     options: Options,
+    missing: Iterable[tuple[Path, VidsrError]] = (),
     *,
     overwrite: bool = False,
     resume: bool = True,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Report:
-    """Run every input's job in turn; failures are reported and counted, never raised (KeyboardInterrupt is)."""
+    """Run every input's job in turn; failures are reported and counted, never raised (KeyboardInterrupt is).
+
+    `missing` are arguments that meant no file, which count as failures.
+    """
+
+    def one(item: Input, networks: Networks, claims: Claims) -> Done | Skipped | None:
+        return run_one(item, target, options, networks, claims, overwrite=overwrite, resume=resume, on_event=on_event)
+
+    return each(inputs, options, missing, one, on_event)
+
+
+def each(
+    inputs: Sequence[Input],
+    options: Options,
+    missing: Iterable[tuple[Path, VidsrError]],
+    one: Callable[[Input, Networks, Claims], Planned | Done | Skipped | None],
+    on_event: Callable[[Event], None],
+) -> Report:
+    """Do `one` for every input, whatever becomes of the others, and report how each ended."""
     report = Report()
-    taken: dict[Path, Path] = {}
+    claims = Claims(inputs)
+
+    def end(event: Planned | Done | Skipped | Failed | None) -> None:
+        report.add(event)
+        if event is not None:
+            on_event(event)
+
+    for path, error in missing:
+        end(Failed(path, str(error), error.exit_code))
     with Networks(options) as networks:
         for item in inputs:
-            event: Done | Skipped | Failed | None
             try:
-                event = run_one(
-                    item, target, options, networks, taken, overwrite=overwrite, resume=resume, on_event=on_event
-                )
-            except VidsrError as error:
-                event = Failed(item.path, str(error), error.exit_code)
-                networks.reset()
-            if event is not None:
-                report.add(event)
-                on_event(event)
+                end(one(item, networks, claims))
+            except BrokenPipeError:
+                raise  # whoever reads our own output has gone
+            except (VidsrError, OSError) as error:
+                if isinstance(error, DamagedError) or not isinstance(error, MediaError | UsageError):
+                    networks.reset()
+                end(Failed(item.path, _sentence(error), getattr(error, "exit_code", 1)))
     return report
+
+
+def _sentence(error: VidsrError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+class Claims:
+    """Which file of a batch is written for which source; no source is ever written."""
+
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        self._sources = {item.path.resolve(): item for item in inputs}
+        self._taken: dict[Path, Path] = {}
+
+    def is_own_output(self, item: Input) -> bool:
+        """Whether `item` is an output of vidsr that a folder or a glob, our own or the shell's, swept up."""
+        return (not item.named or len(self._sources) > 1) and _is_marked(item.path)
+
+    def take(self, output: Path, source: Path) -> None:
+        """Note that `source` writes `output`.
+
+        Raises:
+            OutputError: another source of this batch has claimed it, or is it.
+        """
+        place = output.resolve()
+        if (item := self._sources.get(place)) is not None and not self.is_own_output(item):
+            raise OutputError(f"{source}: its output {output} is itself a source; choose another place with -o")
+        other = self._taken.setdefault(place, source)
+        if other != source:
+            raise OutputError(f"{source}: its output {output} is that of {other}, too; rename one, or use two folders")
+
+
+def _is_marked(path: Path) -> bool:
+    return images.mark(path) is not None if is_image(path) else read_fingerprint(path) is not None
 
 
 def run_one(
@@ -114,7 +185,7 @@ def run_one(
     target: Target,
     options: Options,
     networks: Networks,
-    taken: dict[Path, Path],
+    claims: Claims,
     *,
     overwrite: bool = False,
     resume: bool = True,
@@ -125,41 +196,30 @@ def run_one(
     Raises:
         VidsrError: the job could not be planned, or failed.
     """
+    if claims.is_own_output(item):
+        return None
     if is_image(item.path):
-        return images.run(item, target, options, networks.get, partial(claim, taken), overwrite, on_event)
-    prepared = prepare(item, target, options, networks, taken, overwrite=overwrite)
-    if prepared is None or isinstance(prepared, Skipped):
+        return images.run(item, target, options, networks.get, claims.take, overwrite, on_event)
+    prepared = prepare(item, target, options, networks, claims, overwrite=overwrite)
+    if isinstance(prepared, Skipped):
         return prepared
     job, upscaler = prepared
     on_event(_started(job, upscaler))
-    return run(job, upscaler, resume=resume, on_event=on_event)
+    return run(job, upscaler, overwrite=overwrite, resume=resume, on_event=on_event)
 
 
 def prepare(
-    item: Input, target: Target, options: Options, networks: Networks, taken: dict[Path, Path], *, overwrite: bool
-) -> tuple[Plan, Upscaler] | Skipped | None:
-    """The job of a video and what runs it; or why there is nothing to do: it is done, or (None) an output of ours.
+    item: Input, target: Target, options: Options, networks: Networks, claims: Claims, *, overwrite: bool
+) -> tuple[Plan, Upscaler] | Skipped:
+    """The job of a video and what runs it; or that it is done already.
 
     Raises:
         VidsrError: the job cannot be planned.
     """
-    if not item.named and read_fingerprint(item.path):
-        return None
     job = plan(item, target, options)
-    claim(taken, job.output, item.path)
+    claims.take(job.output, item.path)
     upscaler = networks.get(job.scale)
     return already_done(job, fingerprint(job.facts(upscaler)), overwrite) or (job, upscaler)
-
-
-def claim(taken: dict[Path, Path], output: Path, source: Path) -> None:
-    """Note that `source` writes `output`.
-
-    Raises:
-        OutputError: another source of this batch has claimed it.
-    """
-    other = taken.setdefault(output.resolve(), source)
-    if other != source:
-        raise OutputError(f"{source}: its output {output} is that of {other}, too; rename one, or use two folders")
 
 
 def already_done(job: Plan, mark: str, overwrite: bool) -> Skipped | None:
@@ -175,6 +235,7 @@ def already_done(job: Plan, mark: str, overwrite: bool) -> Skipped | None:
     if overwrite:
         return None
     if read_fingerprint(job.output) == mark:
+        discard(job.output)
         return Skipped(job.source.path, job.output, "done already, with the same options")
     raise OutputError(f"{job.output}: exists, and is not what these options make; --overwrite replaces it")
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 from vidsr import pipeline
 from vidsr.errors import MediaError, VidsrError
 from vidsr.frame import Frame
 from vidsr.jobs import images
-from vidsr.jobs.batch import Networks, Report, claim, prepare
-from vidsr.jobs.events import Done, Event, Failed, Planned, Skipped, Started
+from vidsr.jobs.batch import Claims, Networks, Report, each, prepare
+from vidsr.jobs.events import Done, Event, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan
@@ -30,44 +29,31 @@ TRY_SECONDS = 6.0
 
 
 def run_batch(
-    inputs: Iterable[Input],
+    inputs: Sequence[Input],
     target: Target,
     options: Options,
+    missing: Iterable[tuple[Path, VidsrError]] = (),
     *,
     overwrite: bool = False,
     resume: bool = True,  # noqa: ARG001  (the signature of batch.run_batch)
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Report:
     """Report what each job would be, that it is done already, or why it cannot be planned. Writes no output."""
-    report = Report()
-    taken: dict[Path, Path] = {}
-    with Networks(options) as networks:
-        for item in inputs:
-            event: Planned | Skipped | Failed | None
-            try:
-                event = _plan_one(item, target, options, networks, taken, overwrite)
-            except VidsrError as error:
-                event = Failed(item.path, str(error), error.exit_code)
-                networks.reset()
-            if isinstance(event, Skipped | Failed):
-                report.add(event)
-            if event is not None:
-                on_event(event)
-    return report
 
+    def one(item: Input, networks: Networks, claims: Claims) -> Planned | Skipped | None:
+        if claims.is_own_output(item):
+            return None
+        if is_image(item.path):
+            return _try_image(item, target, options, networks, claims, overwrite)
+        prepared = prepare(item, target, options, networks, claims, overwrite=overwrite)
+        return prepared if isinstance(prepared, Skipped) else _try(*prepared)
 
-def _plan_one(
-    item: Input, target: Target, options: Options, networks: Networks, taken: dict[Path, Path], overwrite: bool
-) -> Planned | Skipped | None:
-    if is_image(item.path):
-        return _try_image(item, target, options, networks, taken, overwrite)
-    prepared = prepare(item, target, options, networks, taken, overwrite=overwrite)
-    return _try(*prepared) if isinstance(prepared, tuple) else prepared
+    return each(inputs, options, missing, one, on_event)
 
 
 def _try_image(
-    item: Input, target: Target, options: Options, networks: Networks, taken: dict[Path, Path], overwrite: bool
-) -> Planned | Skipped | None:
+    item: Input, target: Target, options: Options, networks: Networks, claims: Claims, overwrite: bool
+) -> Planned | Skipped:
     """Really make the image, into a folder that goes away."""
     started: list[Started] = []
 
@@ -78,9 +64,7 @@ def _try_image(
         return Path(folder) / output.name
 
     with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
-        made = images.run(
-            item, target, options, networks.get, partial(claim, taken), overwrite, keep, write_to=elsewhere
-        )
+        made = images.run(item, target, options, networks.get, claims.take, overwrite, keep, write_to=elsewhere)
     if not isinstance(made, Done):
         return made
     (start,) = started
@@ -121,7 +105,10 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
 
     with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
         segment = Path(folder) / "try"
-        last = _make(tried, segment, few, upscaler.cancel)
+        try:
+            last = _make(tried, segment, few, upscaler.cancel)
+        except MediaError:  # nothing decodes from there on: a clip of one frame, or a duration that is not true
+            last = _make(job, segment, few, upscaler.cancel)
         key, other = _packet_sizes(segment)
     num_frames = job.num_frames or last.num_frames
     fps = last.num_frames / max(last.seconds, 1e-9)

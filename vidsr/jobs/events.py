@@ -74,12 +74,13 @@ class SegmentDone:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A job ended early; its finished segments are kept in `folder`, and the same job goes on after them."""
+    """A job ended early; its finished segments are kept in `folder`. `advice` says what goes on from there."""
 
     source: Path
     folder: Path
     num_segments: int
     num_frames: int
+    advice: str
 
 
 @dataclass(frozen=True, slots=True)

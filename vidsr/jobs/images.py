@@ -16,7 +16,7 @@ from vidsr.jobs.events import Done, Event, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import network_identity, source_identity
-from vidsr.media.stills import ImageMeta, read_image, write_image
+from vidsr.media.stills import IMAGE_SUFFIXES, WITHOUT_METADATA, ImageMeta, read_image, write_image
 from vidsr.upscaler import Upscaler
 
 SOFTWARE = 0x0131  # the EXIF tag that carries the fingerprint: the program that made the image, and from what
@@ -32,8 +32,8 @@ def run(
     on_event: Callable[[Event], None],
     *,
     write_to: Callable[[Path], Path] = lambda output: output,
-) -> Done | Skipped | None:
-    """Upscale one image; None for one of our own outputs that was met in a folder.
+) -> Done | Skipped:
+    """Upscale one image.
 
     `write_to` may send the output elsewhere, to try what it would be.
 
@@ -41,20 +41,20 @@ def run(
         VidsrError: the image cannot be read, or the output cannot be written.
     """
     started = time.perf_counter()
-    if not item.named and _mark(item.path) is not None:
-        return None
     pixels, meta = read_image(item.path)
     height, width = pixels.shape[:2]
     wide, high = options.target(Fraction(width), Fraction(height))
     size = (max(round(wide), 1), max(round(high), 1))
     output = target.path(item, options.label, item.path.suffix)
+    if output.suffix.lower() not in IMAGE_SUFFIXES:
+        raise OutputError(f"{output}: an image cannot be written under this name; use .png, .jpg, .webp or .tif")
     if output.resolve() == item.path.resolve():
         raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
     claim(output, item.path)
     upscaler = network(max(size[0] / width, size[1] / height))
-    mark = f"vidsr {_fingerprint(item.path, size, upscaler)}"
+    stamp = f"vidsr {_fingerprint(item.path, size, upscaler)}"
     if output.exists() and not overwrite:
-        if _mark(output) == mark:
+        if mark(output) == stamp:
             return Skipped(item.path, output, "done already, with the same options")
         raise OutputError(f"{output}: exists, and is not what these options make; --overwrite replaces it")
     on_event(Started(item.path, output, (width, height), size, 1, output.suffix.lstrip("."), upscaler.reason, (), ()))
@@ -66,7 +66,7 @@ def run(
         written.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
-    lost = write_image(written, large, _marked(meta, mark))
+    lost = write_image(written, large, _stamped(meta, stamp, output.suffix))
     seconds = time.perf_counter() - started
     return Done(
         source=item.path,
@@ -81,7 +81,7 @@ def run(
             "upscale": (upscaled - upscaling) / seconds,
             "encode": (seconds - (upscaled - started)) / seconds,
         },
-        limit="upscale",
+        limit="",
         bytes=written.stat().st_size,
         kept=(),
         dropped=tuple(f"{what}: {output.suffix} cannot hold it" for what in lost),
@@ -94,7 +94,7 @@ def _fingerprint(path: Path, size: tuple[int, int], upscaler: Upscaler) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
-def _mark(path: Path) -> str | None:
+def mark(path: Path) -> str | None:
     """The mark in an image's EXIF; None where there is none, or no image."""
     try:
         with Image.open(path) as image:
@@ -104,9 +104,11 @@ def _mark(path: Path) -> str | None:
     return text if text.startswith("vidsr ") else None
 
 
-def _marked(meta: ImageMeta, mark: str) -> ImageMeta:
+def _stamped(meta: ImageMeta, stamp: str, suffix: str) -> ImageMeta:
+    if suffix.lower() in WITHOUT_METADATA:
+        return meta
     exif = Image.Exif()
     if meta.exif:
         exif.load(meta.exif)
-    exif[SOFTWARE] = mark
+    exif[SOFTWARE] = stamp
     return replace(meta, exif=exif.tobytes())

@@ -33,6 +33,12 @@ def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[I
                 found.setdefault(item.path.resolve(), item)
         except VidsrError as error:
             missing.append((Path(argument), error))
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # a closed folder, a loop of links, a long name
+            missing.append((Path(argument), MediaError(f"{argument[:200]}: cannot be read ({error})")))
     return list(found.values()), missing
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from vidsr.errors import OutputError
 from vidsr.media.segments import read_times
 
 NAME = "manifest.json"
+LOCK = "lock"
 FORMAT = 1
+_OURS = re.compile(r"manifest\.json(\.part)?|joined\.\w+|\d{6,}\.\w+(\.part)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,9 @@ class Manifest:
         """
         found = _read(folder / NAME) if resume else None
         segments: list[Entry] = []
-        if found is not None:
-            if different := sorted(key for key in {*found[0], *facts} if found[0].get(key) != facts.get(key)):
-                raise OutputError(
-                    f"{folder} holds an unfinished job of another {', '.join(different)}; "
-                    "finish that one, or start over with --no-resume"
-                )
-            segments = _intact(folder, found[1])
-        for path in folder.iterdir():
-            if path.name not in {"lock", *(entry.name for entry in segments)}:
-                path.unlink()
+        if found is not None and (segments := _intact(folder, found[1])):
+            _check_same(folder, found[0], facts)
+        clear(folder, keep={entry.name for entry in segments})
         manifest = cls(folder, facts, segments)
         manifest._write()
         return manifest
@@ -86,6 +82,18 @@ class Manifest:
         sync_folder(self._folder)
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether `folder` is a work folder, or may become one: it is empty, or holds a manifest or a lock."""
+    return any((folder / name).exists() for name in (NAME, LOCK)) or not any(folder.iterdir())
+
+
+def clear(folder: Path, *, keep: Collection[str] = ()) -> None:
+    """Remove what jobs write into their work folder, except the names in `keep` and the lock; nothing else."""
+    for path in folder.iterdir():
+        if path.name not in keep and _OURS.fullmatch(path.name) and path.is_file():
+            path.unlink()
+
+
 def sync_folder(folder: Path) -> None:
     """Put the names in `folder` on the disk, where the system can do that."""
     if os.name == "posix":
@@ -105,6 +113,15 @@ def _read(path: Path) -> tuple[dict[str, str], list[Entry]] | None:
         return dict(content["job"]), [Entry(**entry) for entry in content["segments"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _check_same(folder: Path, found: Mapping[str, str], facts: Mapping[str, str]) -> None:
+    different = sorted(key for key in {*found, *facts} if found.get(key) != facts.get(key))
+    if different:
+        raise OutputError(
+            f"{folder} holds an unfinished job of another {', '.join(different)}; "
+            "finish that one, or start over with --no-resume"
+        )
 
 
 def _intact(folder: Path, segments: list[Entry]) -> list[Entry]:

@@ -37,7 +37,7 @@ class Options:
     container: str | None = None
     start: Fraction | None = None
     end: Fraction | None = None
-    deinterlace: Literal["auto", "off", "bwdif"] = "off"
+    deinterlace: Literal["auto", "off", "bwdif"] = "auto"  # auto: where the source is marked interlaced
     square_pixels: bool = False
     keep_going: bool = False
     threads: int | None = None
@@ -45,6 +45,11 @@ class Options:
     segment_seconds: Fraction = Fraction(10)  # a job that is interrupted loses less than one segment
 
     def __post_init__(self) -> None:
+        for name in ("start", "end", "segment_seconds"):  # 1.5, as Python's callers write it, is the same as 3/2
+            if isinstance(value := getattr(self, name), int | float):
+                object.__setattr__(self, name, Fraction(value).limit_denominator(10**6))
+        if self.deinterlace not in ("auto", "off", "bwdif"):
+            raise UsageError(f"--deinterlace must be auto, off or bwdif, not {self.deinterlace!r}")
         if not math.isfinite(self.scale) or not 1.0 <= self.scale <= MAX_SCALE:
             raise UsageError(f"--scale must be from 1 to {MAX_SCALE:g}, not {self.scale:g}")
         if self.size is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 from vidsr import __version__
-from vidsr.errors import MediaError, OutputError
+from vidsr.errors import MediaError, OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
@@ -107,6 +107,8 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     """
     info = info or probe(source.path)
     _check_interval(info, options)
+    if target.file is not None and options.container not in (None, codecs.container_of(target.file.suffix)):
+        raise UsageError(f"-o {target.file} and --container {options.container} disagree; leave one of them out")
     wide, high, aspect, notes = _geometry(info, options)
     choice = codecs.choose(
         info,
@@ -134,7 +136,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         spec=_spec(info, choice, (width, height), aspect, options.threads),
         kept=tuple(kept),
         dropped=tuple(dropped),
-        notes=(*choice.notes, *notes, *(str(item) for item in kept if item.how in ("converted", "encoded"))),
+        notes=(*choice.notes, *notes, *_scan_notes(info, options), *_made_anew(kept)),
     )
 
 
@@ -163,6 +165,18 @@ def _geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fr
         aspect = (aspect / stretch).limit_denominator(255)
         notes = (f"the pixels become {aspect.numerator}:{aspect.denominator}, so that the picture keeps its shape",)
     return wide, high, aspect, notes
+
+
+def _made_anew(kept: Sequence[Kept]) -> tuple[str, ...]:
+    return tuple(str(item) for item in kept if item.how in ("converted", "encoded"))
+
+
+def _scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:
+    if not info.video.interlaced:
+        return ()
+    if options.deinterlace == "off":
+        return ("interlaced, and upscaled as it is: --deinterlace auto makes it progressive first",)
+    return ("interlaced: made progressive by bwdif, one picture for each (--deinterlace off leaves it)",)
 
 
 def _rounded(side: Fraction, step: int) -> int:

@@ -6,21 +6,21 @@ segments there, and the same job goes on after them; one that finishes, or has n
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 from filelock import FileLock, Timeout
 
 from vidsr import pipeline, verify
-from vidsr.errors import MediaError, OutputError
+from vidsr.errors import DamagedError, MediaError, OutputError
 from vidsr.frame import Frame
 from vidsr.jobs.events import Advanced, Done, Event, Kept, Resumed, SegmentDone
-from vidsr.jobs.manifest import Entry, Manifest, sync_folder
+from vidsr.jobs.manifest import LOCK, Entry, Manifest, clear, is_ours, sync_folder
 from vidsr.jobs.plan import Plan, fingerprint
 from vidsr.media import remux
 from vidsr.media.fingerprint import KEY
@@ -33,7 +33,12 @@ MAX_ERRORS = 10  # damaged places of a source that are listed; the others are co
 
 
 def run(
-    plan: Plan, upscaler: Upscaler, *, resume: bool = True, on_event: Callable[[Event], None] = lambda _: None
+    plan: Plan,
+    upscaler: Upscaler,
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+    on_event: Callable[[Event], None] = lambda _: None,
 ) -> Done:
     """Upscale one video; returns what was done, with the output under its final name.
 
@@ -50,12 +55,13 @@ def run(
         try:
             last, notes = _make_missing(plan, upscaler, manifest, on_event)
             joined = _join(plan, manifest, work, fingerprint(facts))
-        except BaseException:
+        except BaseException as error:
             if manifest.segments:
-                on_event(Kept(plan.source.path, work, len(manifest.segments), manifest.num_frames))
+                on_event(_kept(plan, work, manifest, error))
             raise
+        _put(work / f"joined{plan.output.suffix}", plan.output, overwrite)
+        clear(work)
         size = plan.output.stat().st_size
-        shutil.rmtree(work, ignore_errors=True)
     seconds = time.perf_counter() - started
     return Done(
         source=plan.source.path,
@@ -72,6 +78,27 @@ def run(
         dropped=tuple(str(item) for item in joined.dropped),
         notes=(*plan.notes, *notes, *joined.notes),
     )
+
+
+def discard(output: Path) -> None:
+    """Remove what an earlier run left beside a finished output."""
+    if work_folder(output).is_dir():
+        with _work_folder(output) as work:
+            clear(work)
+
+
+def _kept(plan: Plan, work: Path, manifest: Manifest, error: BaseException) -> Kept:
+    keep_going = isinstance(error, DamagedError) and not plan.options.keep_going
+    advice = "the same command with --keep-going" if keep_going else "the same command"
+    return Kept(plan.source.path, work, len(manifest.segments), manifest.num_frames, f"{advice} goes on from there")
+
+
+def _put(finished: Path, output: Path, overwrite: bool) -> None:
+    """Give the finished file its name, unless something else has taken it in the meantime."""
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output}: appeared while the job ran; the same command with --overwrite replaces it")
+    finished.replace(output)
+    sync_folder(output.parent)
 
 
 def open_reader(plan: Plan, start: Fraction | None) -> Reader:
@@ -152,7 +179,7 @@ class _Segments:
 
 
 def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> remux.JoinReport:
-    """Join all segments, check the result, and give it its name."""
+    """Join all segments and check the result."""
     finished = work / f"joined{plan.output.suffix}"
     joined = remux.join(
         manifest.paths,
@@ -167,8 +194,6 @@ def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> remux.JoinRe
     )
     pts = read_times(manifest.paths).pts.tolist()
     verify.quick(finished, plan.spec, pts, shift=joined.shift, container=plan.choice.container)
-    finished.replace(plan.output)
-    sync_folder(plan.output.parent)
     return joined
 
 
@@ -194,25 +219,29 @@ def _work_folder(output: Path) -> Iterator[Path]:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(f"{output}: cannot be written ({reason}); choose another folder with -o") from error
-    lock = FileLock(folder / "lock")
-    try:
+        if not is_ours(folder):
+            raise OutputError(f"{folder}: this folder is in the way and not vidsr's; rename it, or choose another name")
+        lock = FileLock(folder / LOCK)
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise OutputError(
-            f"{output}: another vidsr is writing it; wait for that one, or choose another name"
-        ) from error
+        raise OutputError(f"{output}: another vidsr is writing it; wait for it, or choose another name") from error
+    except OSError as error:
+        _remove_empty(created)
+        reason = error.strerror or str(error)
+        raise OutputError(f"{output}: cannot be written ({reason}); choose another folder with -o") from error
     try:
         yield folder
+    except av.FFmpegError:
+        raise  # a source that fails, not the folder
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
     finally:
-        lock.release()
         if not any(path.suffix != ".part" for path in folder.glob("[0-9]*")):  # no finished segment
-            shutil.rmtree(folder, ignore_errors=True)
-            _remove_empty(created)
+            with suppress(OSError):
+                clear(folder)
+                (folder / LOCK).unlink()  # still held: nobody else can be inside
+            _remove_empty([folder, *created])
+        lock.release()
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

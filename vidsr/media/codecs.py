@@ -146,6 +146,12 @@ def choose(
     return Choice(target, made, encoder, layout, quality, speed, tuple(notes))
 
 
+def container_of(suffix: str) -> str:
+    """The container that a file's suffix names, such as ``ts`` for ``.m2ts``; the suffix itself where it names none."""
+    name = suffix.lower().lstrip(".")
+    return _SAME.get(name, name)
+
+
 def codec_of(encoder: str) -> str:
     """The codec that `encoder` makes, by FFmpeg's name; UsageError where it is no video encoder."""
     if encoder in ENCODERS:
@@ -231,8 +237,7 @@ def _chroma(format: PixelFormat) -> tuple[int, int]:
 
 
 def _named_container(container: str | None, out_suffix: str | None) -> str | None:
-    name = (container or out_suffix or "").lower().lstrip(".")
-    name = _SAME.get(name, name)
+    name = container_of(container or out_suffix or "")
     if not name or name in MUXERS:
         return name or None
     if container is None and "." + name in VIDEO_SUFFIXES:

@@ -33,7 +33,7 @@ def open_input(path: Path, **options: str) -> InputContainer:
     _check_file(path)
     safe = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(MAX_PIXELS)}
     try:
-        return av.open(_local_name(path), "r", options=safe | options, metadata_errors="replace")
+        return av.open(local_name(path), "r", options=safe | options, metadata_errors="replace")
     except av.PermissionError as error:
         raise MediaError(f"{path} cannot be read: permission denied; check the rights of the file.") from error
     except (av.FFmpegError, ValueError) as error:
@@ -49,7 +49,7 @@ def limit_pixels(stream: Stream) -> None:
         stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MAX_PIXELS)}
 
 
-def _local_name(path: Path) -> str:
+def local_name(path: Path) -> str:
     """Absolute, so that a file called ``concat:a|b`` or ``http:x`` is never taken for a protocol."""
     return str(path.absolute())
 

@@ -24,7 +24,7 @@ from vidsr.media.codecs import MUXERS
 from vidsr.media.encoder import scaled_matrix
 from vidsr.media.fingerprint import KEY, append_null_packet
 from vidsr.media.mp4_boxes import add_metadata
-from vidsr.media.open import open_input
+from vidsr.media.open import local_name, open_input
 from vidsr.media.probe import MediaInfo
 from vidsr.media.segments import Ticks, Times, fitting_clock, read_times
 from vidsr.media.streams import NOT_COPIED, Dropped, Kept, decide, plan_streams
@@ -38,6 +38,7 @@ __all__ = ["Dropped", "JoinReport", "Kept", "join", "plan_streams"]
 
 _MP4 = ("mp4", "m4v", "mov")
 _CARRIED = ~(Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
+_LATE = 10  # seconds between packets of one time in a file
 _SHARED_GRID = 50  # steps a second: a common grid of all clocks that is coarser is not worth its delay
 
 Timed = tuple[float, AnyPacket]  # seconds, packet
@@ -121,9 +122,9 @@ class _Join:
         with ExitStack() as stack:
             opened = stack.enter_context(open_input(self._source.path))
             kept, dropped = decide(opened, self._source.video.index, self._container)
-            first = stack.enter_context(av.open(str(segments[0])))
+            first = stack.enter_context(av.open(local_name(segments[0])))
             out = stack.enter_context(
-                av.open(str(output), "w", format=MUXERS[self._container], container_options=self._options())
+                av.open(local_name(output), "w", format=MUXERS[self._container], container_options=self._options())
             )
             self._describe(out, opened, metadata)
             target, tracks = self._add_streams(out, opened, first, kept, placeholder)
@@ -282,6 +283,8 @@ class _Join:
         with closing(packets):  # before its container is: touching it later would crash the process
             for packet in self._readable(packets):
                 if (packet.size == 0 and packet.pts is None) or not self._inside(packet):
+                    if self._behind(packet):
+                        break
                     continue
                 for made in self._taken(tracks[packet.stream_index], packet):
                     self._filled.add(packet.stream_index)
@@ -321,6 +324,12 @@ class _Join:
                 raise DamagedError(f"{sentence}; --keep-going copies what comes before.") from error
             self._notes.append(f"{sentence}: sound and subtitles end there")
 
+    def _behind(self, packet: AnyPacket) -> bool:
+        """Whether the part that was asked for is over, with room for what is interleaved late."""
+        if self._window is None or packet.dts is None or not packet.time_base:
+            return False
+        return packet.dts * packet.time_base > self._window[1] + _LATE
+
     def _inside(self, packet: AnyPacket) -> bool:
         """Whether the packet begins in the part that was asked for; a subtitle on show at its start begins there."""
         if self._window is None or packet.pts is None or not packet.time_base:
@@ -339,7 +348,7 @@ class _Join:
         if placeholder:
             mkv_aspect.write_aspect(output, self._spec.width, self._spec.height, self._spec.sample_aspect, title)
         if self._container in _MP4:
-            with av.open(str(output), metadata_errors="replace") as written:
+            with av.open(local_name(output), metadata_errors="replace") as written:
                 there = dict(written.metadata)
             missing = {key: value for key, value in wanted.items() if key not in there}
             add_metadata(output, missing)
@@ -349,7 +358,7 @@ class _Join:
 
 def _segment_packets(path: Path) -> Iterator[Packet[VideoStream]]:
     try:
-        with av.open(str(path)) as segment:
+        with av.open(local_name(path)) as segment:
             yield from (packet for packet in segment.demux(segment.streams.video[0]) if packet.size)
     except (av.FFmpegError, IndexError) as error:
         raise OutputError(f"{path}: this segment cannot be read; run the job again.") from error

@@ -7,6 +7,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,8 @@ _SAVE: dict[str, dict[str, Any]] = {  # beyond Pillow's defaults: little of what
 _DEEP = {"PNG": ("png", "rgb48be", "rgba64be"), "TIFF": ("tiff", "rgb48le", "rgba64le")}
 _WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 _WITHOUT_METADATA = ("BMP", "PPM", "TGA", "JPEG2000")
+WITHOUT_METADATA = frozenset([".bmp", ".ppm", ".pgm", ".tga", ".jp2"])
+"""Suffixes of images that hold pixels and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,8 @@ def write_image(path: Path, array: NDArray[Any], meta: ImageMeta | None = None) 
         temporary.write_bytes(data)
         temporary.replace(path)
     except (OSError, ValueError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error}.") from error
     return tuple(lost)
 

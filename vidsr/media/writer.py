@@ -22,6 +22,7 @@ from vidsr.frame import Frame
 from vidsr.media.encoder import VideoSpec, configure, encoder_clock, to_video_frame
 from vidsr.media.hdr import container_boxes
 from vidsr.media.mp4_boxes import extend_sample_entry
+from vidsr.media.open import local_name
 from vidsr.media.segments import append_times
 
 __all__ = ["SegmentInfo", "VideoSpec", "Writer", "sync_file", "writing"]
@@ -68,7 +69,7 @@ class Writer:
         options = {} if container == "mkv" else {"movie_timescale": str(self._clock.denominator)}
         with writing(path):
             path.open("wb").close()  # PyAV opens it at the first packet, minutes later
-            self._container = av.open(str(path), "w", format=_MUXERS[container], container_options=options)
+            self._container = av.open(local_name(path), "w", format=_MUXERS[container], container_options=options)
             self._stream = self._add_stream()
 
     def write(self, frame: Frame) -> None:
