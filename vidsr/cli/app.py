@@ -34,7 +34,7 @@ def _common(
     pass
 
 
-app.command("upscale")(upscale.upscale)
+app.command("upscale", epilog=upscale.EXAMPLES)(upscale.upscale)
 app.command("models")(models.models)
 app.command("probe")(probe.probe)
 app.command("doctor")(doctor.doctor)

@@ -14,17 +14,13 @@ from vidsr.errors import UsageError
 if TYPE_CHECKING:
     from vidsr.jobs.options import Options
 
-EXAMPLES = """
+EXAMPLES = """\b
 Examples:
-
-  vidsr upscale clip.mp4                        clip_x4.mp4, four times as wide and high
-
-  vidsr upscale film.mkv --size 2160p           as large as fits 3840x2160
-
-  vidsr upscale holiday/ -o large/ --recursive  every video and photo of a folder
-
-  vidsr upscale clip.mp4 --dry-run              what would happen, how large, how long
-"""
+  vidsr upscale clip.mp4                        makes clip_x4.mp4
+  vidsr upscale film.mkv --size 2160p           as fits 3840x2160
+  vidsr upscale holiday/ -o large/ --recursive  videos and photos
+  vidsr upscale clip.mp4 --dry-run              what, how large, how long
+"""  # \b: lines as they are
 
 
 def upscale(
