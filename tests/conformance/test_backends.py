@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -236,3 +238,20 @@ def test_memory_bounds_the_call() -> None:
     assert opened.max_pixels is not None
     assert opened.max_pixels * activation_bytes(large.module) <= 1 << 30
     assert all(not parameter.is_meta for parameter in large.module.parameters())
+
+
+def test_a_signal_after_closed_openvino_backends_does_not_crash() -> None:
+    """Its CPU plugin swaps the signal stack of the thread that opens it; with two of them closed in turn it dangled."""
+    pytest.importorskip("openvino")
+    script = (
+        "import os, signal, numpy as np\n"
+        "from vidsr.upscaler import Upscaler\n"
+        "image = np.zeros((8, 8, 3), np.uint8)\n"
+        "first, second = (Upscaler('bicubic', scale=s, backend='openvino') for s in (2, 4))\n"
+        "first(image), second(image), first.close(), second.close()\n"
+        "del first, second\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('alive', flush=True))\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "alive\n"), result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ class OpenVINOBackend:
 
     def __init__(self, model: Model, *, precision: str, threads: int | None = None) -> None:
         openvino = _import()
-        self._openvino, self._core = openvino, openvino.Core()
+        self._openvino, self._core = openvino, _core()
         if precision not in _precisions(self._core):
             raise BackendError(f"openvino does not compute in {precision} on this CPU; use --precision auto.")
         self.precision, self.scale = precision, model.scale
@@ -108,7 +109,17 @@ def computes_bf16() -> bool:
     Raises:
         BackendError: openvino is missing.
     """
-    return "bf16" in _precisions(_import().Core())
+    return "bf16" in _precisions(_core())
+
+
+@cache
+def _core() -> Any:
+    """The one core of this process, which lives as long as it does.
+
+    The CPU plugin gives the thread that opens it a signal stack and frees that with its core: after a core that is
+    freed before another one the next signal, such as Ctrl-C, would crash the process.
+    """
+    return _import().Core()
 
 
 def _precisions(core: Any) -> list[str]:
