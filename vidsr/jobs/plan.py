@@ -77,13 +77,8 @@ def fingerprint(facts: Mapping[str, str]) -> str:
 
 
 def network_identity(upscaler: Upscaler) -> dict[str, str]:
-    """What decides the pixels besides source and options: program, weights, backend, precision."""
-    return {
-        "version": __version__,
-        "weights": upscaler.model.weights_hash,
-        "backend": upscaler.backend.name,
-        "precision": upscaler.backend.precision,
-    }
+    """What decides the pixels besides source and options: the program and its network."""
+    return {"version": __version__, **{name: str(value) for name, value in upscaler.identity().items()}}
 
 
 def source_identity(path: Path) -> str:
