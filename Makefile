@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test soak check format clean
+.PHONY: help demo test soak check docs format clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-demo: .venv/.runtime  ## upscale the bundled clip by 4 and say where the result is
+demo: .venv/.runtime  ## upscale the bundled clip by 4, compare it with bicubic, and say where both are
 	$(BIN)/vidsr upscale samples/sintel.mp4 --scale 4 -o demo/
+	$(BIN)/vidsr compare samples/sintel.mp4 --html -o demo/compare
 
 test: .venv/.dev  ## the whole test suite, under ten minutes on two cores
 	$(BIN)/python -m pytest
@@ -17,17 +18,20 @@ test: .venv/.dev  ## the whole test suite, under ten minutes on two cores
 soak: .venv/.dev  ## the long tests
 	$(BIN)/python -m pytest -m soak
 
-check: .venv/.dev  ## format, lint and types
+check: .venv/.dev docs  ## format, lint, types, and documents that build
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: .venv/.dev  ## the documents as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: .venv/.dev  ## put every file into the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove the environment and everything that was built
-	rm -rf .venv demo dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv demo site dist build .mypy_cache .ruff_cache .pytest_cache
 
 .venv/.pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vidsr needs Python 3.11 or later: make PYTHON=python3.12 ...")'
@@ -40,5 +44,6 @@ clean:  ## remove the environment and everything that was built
 	touch $@
 
 .venv/.dev: .venv/.runtime
-	$(PIP) install -q --group dev --group train
+	$(PIP) install -q --group dev --group train --group engines
+	$(PIP) install -q --no-deps 'spandrel>=0.4' 'einops>=0.8'  # it names torchvision, for networks that the tests do not use
 	touch $@

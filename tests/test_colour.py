@@ -8,8 +8,9 @@ import pytest
 import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from vidsr.colour import alpha_from_unit, alpha_to_unit, chroma_offset, from_rgb, to_rgb, ycc_matrix
+from vidsr.colour import chroma_offset, decode_alpha, encode_alpha, from_rgb, to_rgb, ycc_matrix
 from vidsr.frame import Colour, Matrix, PixelFormat
+from vidsr.staging import as_plane, as_tensor
 
 SITINGS = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 MATRICES = (Matrix.BT709, Matrix.FCC, Matrix.BT470BG, Matrix.SMPTE170M, Matrix.SMPTE240M, Matrix.BT2020_NCL)
@@ -137,8 +138,9 @@ def test_rgb_planes_are_exact_in_their_order() -> None:
 
 
 def test_alpha_comes_back_exactly() -> None:
-    plane = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert np.array_equal(alpha_from_unit(alpha_to_unit(plane, 8), 8), plane)
+    for bits, dtype in ((8, np.uint8), (10, np.uint16), (16, np.uint16)):
+        plane = np.arange(1 << bits, dtype=dtype).reshape(16, -1)
+        assert np.array_equal(as_plane(encode_alpha(decode_alpha(as_tensor(plane), bits), bits)), plane)
 
 
 def test_views_and_read_only_planes_are_taken() -> None:

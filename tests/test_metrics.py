@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from vidsr.metrics import crop_border, psnr, rgb_to_y, ssim
+from vidsr.metrics import (
+    checkerboard,
+    colour_drift,
+    crop_border,
+    psnr,
+    rgb_to_y,
+    shift_flicker,
+    ssim,
+    warp_error,
+)
 
 
 def test_psnr_of_a_known_error() -> None:
@@ -93,3 +102,91 @@ def test_pictures_that_cannot_be_compared_are_refused() -> None:
         psnr(torch.zeros(1, 3, 3), torch.zeros(1, 3, 4))
     with pytest.raises(ValueError, match="11x11"):
         ssim(torch.zeros(1, 10, 30), torch.zeros(1, 10, 30))
+
+
+def test_colour_drift_is_the_worst_channels_mean() -> None:
+    reference = torch.rand(3, 6, 6) * 200
+    tinted = reference + torch.tensor([0.5, -2.0, 1.0]).view(3, 1, 1)
+    assert colour_drift(tinted, reference) == pytest.approx(2, abs=1e-5)
+    noise = torch.tensor([9.0, -9.0]).repeat(18).view(6, 6)
+    assert colour_drift(reference + noise, reference) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(("down", "right"), [(1, 3), (-2, 0), (0, -5), (-3, 2)])
+def test_shift_flicker_lays_the_pictures_on_each_other(down: int, right: int) -> None:
+    scene = torch.rand(3, 40, 40) * 255
+    first, second = scene[:, 10:30, 10:30], scene[:, 10 - down : 30 - down, 10 - right : 30 - right]
+    assert shift_flicker(first, second, down, right) == 0
+    assert shift_flicker(first, second + 4, down, right) == pytest.approx(4, abs=1e-4)
+    assert shift_flicker(first, second, down, right + 1) > 20
+
+
+def test_shift_flicker_by_hand() -> None:
+    first = torch.tensor([[[0.0, 10.0, 20.0]]])
+    second = torch.tensor([[[99.0, 3.0, 10.0]]])  # one to the right: 0 against 3, 10 against 10
+    assert shift_flicker(first, second, 0, 1) == pytest.approx(1.5)
+
+
+def test_shift_flicker_leaves_out_the_border() -> None:
+    first, second = torch.zeros(1, 9, 9), torch.full((1, 9, 9), 7.0)
+    second[:, 2:-2, 2:-2] = 1
+    assert shift_flicker(first, second, 1, 0, border=2) == pytest.approx(1)
+    with pytest.raises(ValueError, match="leaves nothing"):
+        shift_flicker(first, second, 5, 0, border=2)
+
+
+def test_warp_error_of_a_shift_is_its_flicker() -> None:
+    scene = torch.rand(3, 40, 44) * 255
+    first, second = scene[:, 10:30, 10:34], scene[:, 9:29, 7:31] + torch.rand(3, 20, 24)
+    shift = torch.tensor([[1.0, 0, 3], [0, 1, 1]])
+    assert warp_error(first, second, shift) == pytest.approx(shift_flicker(first, second, 1, 3), abs=1e-4)
+    assert 0.3 < warp_error(first, second, shift) < 0.7
+    assert warp_error(first, second, shift, border=2) != warp_error(first, second, shift)
+
+
+def test_warp_error_follows_an_exact_zoom() -> None:
+    y, x = torch.meshgrid(torch.arange(20.0), torch.arange(24.0), indexing="ij")
+    first = (2 * x + 3 * y + 20)[None]  # a plane: bilinear sampling is exact
+    second = (2 * (x - 1) / 1.5 + 3 * (y - 2) / 1.5 + 20)[None]
+    zoom = torch.tensor([[1.5, 0, 1], [0, 1.5, 2]])
+    assert warp_error(first, second, zoom) == pytest.approx(0, abs=1e-4)
+    assert warp_error(first, second + 5, zoom) == pytest.approx(5, abs=1e-4)
+    assert warp_error(first, second, torch.tensor([[1.0, 0, 0], [0, 1, 0]])) > 5
+    with pytest.raises(ValueError, match="leaves nothing"):
+        warp_error(first, second, torch.tensor([[1.0, 0, 99], [0, 1, 0]]))
+
+
+def test_checkerboard_of_known_patterns() -> None:
+    flat = torch.full((3, 12, 12), 90.0)
+    assert checkerboard(flat, 2) == 0
+    board = flat + torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(6, 6)
+    assert checkerboard(board, 2) == pytest.approx(1)
+    assert checkerboard(board, 4) == pytest.approx(1)  # a period of 2 repeats every 4 pixels too
+    assert checkerboard(board, 3) == pytest.approx(0, abs=1e-9)
+    lines = flat + torch.tensor([3.0, -1.0, -1.0, -1.0]).repeat(3)
+    assert checkerboard(lines, 4) == pytest.approx(math.sqrt(3))
+    assert checkerboard(lines[..., 1:], 4) == pytest.approx(math.sqrt(3))  # what is left over is cut off
+    with pytest.raises(ValueError, match="does not hold"):
+        checkerboard(flat, 13)
+
+
+def test_checkerboard_averages_the_scene_away() -> None:
+    scene = torch.rand(1, 400, 400, generator=torch.Generator().manual_seed(2)) * 20 + 100
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(200, 200)
+    assert checkerboard(scene, 2) < 0.1
+    assert checkerboard(scene + board, 2) == pytest.approx(1, abs=0.1)
+
+
+def test_warp_error_leaves_out_the_border_of_either_picture() -> None:
+    still = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+    scene = torch.rand(1, 12, 14) * 255
+    for sides in ((..., slice(2), slice(None)), (..., slice(None), slice(-2, None))):
+        spoilt = scene.clone()
+        spoilt[sides] += 50
+        assert warp_error(scene, spoilt, still, border=2) == pytest.approx(0, abs=1e-4)
+        assert warp_error(spoilt, scene, still, border=2) == pytest.approx(0, abs=1e-4)
+        assert warp_error(scene, spoilt, still, border=1) > 1
+    moved = torch.tensor([[1.0, 0, 4], [0, 1, 0]])  # the first two columns of `first` stand well inside `second`
+    spoilt = scene.roll(4, -1)
+    spoilt[..., 4:6] += 50
+    assert warp_error(scene, spoilt, moved, border=2) == pytest.approx(0, abs=1e-4)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -166,6 +167,22 @@ def test_the_slow_stage_is_named() -> None:
     assert last.limit == "upscale"
     assert last.busy["upscale"] > 0.8
     assert max(last.busy["decode"], last.busy["encode"]) < 0.3
+
+
+def test_the_rate_is_that_of_the_last_seconds_not_of_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that slows down from ten frames a second to one says so within ten seconds, and so does its time left."""
+    now = 0.0
+    seen: list[float] = []
+
+    def write(frame: Frame) -> None:
+        nonlocal now
+        now += 0.1 if frame.pts < 300 else 1.0
+
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(perf_counter=lambda: now))
+    pipeline.run(frames(330), same, write, on_progress=lambda progress: seen.append(progress.fps))
+    assert seen[290] == pytest.approx(10, rel=0.05)
+    assert seen[312] == pytest.approx(1, rel=0.15)
+    assert seen[-1] == pytest.approx(1, rel=0.01)
 
 
 def test_the_source_generator_is_closed() -> None:

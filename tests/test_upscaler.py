@@ -20,7 +20,7 @@ from vidsr.colour import from_rgb, to_rgb
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.models import srgan
-from vidsr.upscaler import Upscaler, output_colour
+from vidsr.upscaler import SRGB, Upscaler, output_colour
 
 YUV420 = PixelFormat.parse("yuv420p")
 
@@ -107,10 +107,10 @@ def test_batches_keep_order_and_equal_single_frames(weights: Path, monkeypatch: 
     frames = [make_frame(24, 16, pts=n, seed=n) for n in range(5)] + [make_frame(20, 16, pts=5)]
     with Upscaler(weights, scale=2, backend="cpu") as upscaler:
         single = [upscaler.upscale(frame, size=(48, 32)) for frame in frames]
-        monkeypatch.setattr(Upscaler, "_batch_size", lambda *_: 3)
+        monkeypatch.setattr(Upscaler, "batch_size", lambda *_: 3)
         calls: list[int] = []
-        run = upscaler._call
-        monkeypatch.setattr(upscaler, "_call", lambda batch: calls.append(len(batch)) or run(batch))
+        run = upscaler.enlarger._tiled
+        monkeypatch.setattr(upscaler.enlarger, "_tiled", lambda batch: calls.append(len(batch)) or run(batch))
         batched = list(upscaler.stream(frames))
     assert calls == [3, 2, 1]
     assert [frame.pts for frame in batched] == [0, 1, 2, 3, 4, 5]
@@ -123,12 +123,12 @@ def test_batches_keep_order_and_equal_single_frames(weights: Path, monkeypatch: 
 def test_tiled_equals_whole(weights: Path, height: int, width: int, backend: str) -> None:
     rgb = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1))
     with Upscaler(weights, scale=2, backend=backend, precision="fp32", tile="off") as whole:
-        expected = whole._enlarge(rgb.clone())
+        expected = whole.enlarger(rgb.clone())
     with Upscaler(weights, scale=2, backend=backend, precision="fp32", tile=28) as tiled:
         calls = []
         run = tiled.backend
-        tiled.backend = _Spy(run, calls)  # type: ignore[assignment]
-        result = tiled._enlarge(rgb.clone())
+        tiled.enlarger.backend = _Spy(run, calls)  # type: ignore[assignment]
+        result = tiled.enlarger(rgb.clone())
     assert len(calls) > 1 or height * width <= 28**2
     assert len(set(calls)) == 1
     assert float((result - expected).abs().max()) < 1e-5
@@ -176,8 +176,8 @@ def test_super_whites_pass_where_there_is_no_network(weights: Path) -> None:
     assert np.abs(Upscaler("bicubic", scale=2).upscale(frame).planes[0].astype(int) - 250).max() <= 1
     seen: list[float] = []
     with Upscaler(weights, scale=2, backend="cpu") as upscaler:
-        run = upscaler._call
-        upscaler._call = lambda batch: seen.append(float(batch.max())) or run(batch)  # type: ignore[method-assign]
+        run = upscaler.enlarger._tiled
+        upscaler.enlarger._tiled = lambda batch: seen.append(float(batch.max())) or run(batch)  # type: ignore[method-assign]
         upscaler.upscale(frame)
     assert seen == [1.0]
 
@@ -230,6 +230,22 @@ def test_alpha_is_resized_or_made_opaque() -> None:
     assert len(upscaler.upscale(frame, format=PixelFormat("yuv")).planes) == 3
 
 
+def test_alpha_goes_through_the_network() -> None:
+    """As the grey picture that it is; one that is the same everywhere costs no call."""
+    rng = np.random.default_rng(1)
+    planes = tuple(rng.integers(0, 256, (12, 16), np.uint8) for _ in range(4))
+    frame = Frame(planes, PixelFormat("rgb", alpha=True), SRGB, 0, Fraction(1))
+    with Upscaler("fast", scale=2, backend="cpu") as upscaler:
+        alpha = upscaler.upscale(frame).planes[3]
+        grey = upscaler.upscale(Frame((planes[3],), PixelFormat("grey"), SRGB, 0, Fraction(1))).planes[0]
+        resized = Upscaler("bicubic", scale=2, backend="cpu").upscale(frame).planes[3]
+        far, near = (float(np.abs(alpha.astype(int) - other).mean()) for other in (resized, grey))
+        assert near < 2  # grey is the luma of the three channels, alpha their mean
+        assert far > 4 * near
+        steady = replace(frame, planes=(*planes[:3], np.full((12, 16), 77, np.uint8)))
+        assert (upscaler.upscale(steady).planes[3] == 77).all()
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 1), (9, 7, 3), (9, 7, 4), (1, 1, 3), (1, 6)])
 def test_images(shape: tuple[int, ...], dtype: type[np.generic]) -> None:
@@ -237,8 +253,7 @@ def test_images(shape: tuple[int, ...], dtype: type[np.generic]) -> None:
     result = Upscaler("bicubic", scale=2, backend="nearest")(image)
     assert result.dtype == image.dtype
     assert result.shape == (2 * shape[0], 2 * shape[1], *shape[2:])
-    colours = slice(0, 3)  # alpha is bicubic with every backend
-    assert np.array_equal(result[::2, ::2][..., colours], image[..., colours])
+    assert np.array_equal(result[::2, ::2], image)  # alpha, too
     assert Upscaler("bicubic", scale=1.3)(image).shape[:2] == (round(1.3 * shape[0]), round(1.3 * shape[1]))
 
 
@@ -308,10 +323,18 @@ def test_reason_and_identity() -> None:
     assert Upscaler("bicubic", scale=1.5).model.scale == 2
 
 
+def test_torch_on_the_cpu_is_known_by_its_threads() -> None:
+    """They change the last bits of a network; what has none is the same on any number."""
+    two, three = (Upscaler("fast", scale=2, backend="cpu", threads=n).identity() for n in (2, 3))
+    assert (two["network threads"], three["network threads"]) == (2, 3)
+    assert Upscaler("fast", scale=2, backend="cpu").identity()["network threads"] == torch.get_num_threads()
+    assert "network threads" not in Upscaler("bicubic", scale=2, backend="cpu", threads=2).identity()
+
+
 @pytest.mark.parametrize("batch", [1, 4])
 def test_repeated_frames_are_not_computed_again(weights: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     """Held drawings, slides, stopped video: the same bytes with fewer calls of the network."""
-    monkeypatch.setattr(Upscaler, "_batch_size", lambda *_: batch)
+    monkeypatch.setattr(Upscaler, "batch_size", lambda *_: batch)
     rng = np.random.default_rng(7)
     drawn = [rng.integers(16, 236, (24, 32), dtype=np.uint8) for _ in range(3)]
     held = [0, 0, 0, 1, 0, 2, 2, 1]
@@ -332,11 +355,11 @@ def test_repeated_frames_are_not_computed_again(weights: Path, monkeypatch: pyte
 def count_calls(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of pictures in each call of the network from now on."""
     calls: list[int] = []
-    real = upscaler._call
+    real = upscaler.enlarger._tiled
 
     def counted(pictures: torch.Tensor) -> torch.Tensor:
         calls.append(pictures.shape[0])
         return real(pictures)
 
-    monkeypatch.setattr(upscaler, "_call", counted)
+    monkeypatch.setattr(upscaler.enlarger, "_tiled", counted)
     return calls

@@ -43,9 +43,10 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path
             shutil.rmtree(target)
         part.rename(target)
         _sync(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise OutputError(f"Cannot write the checkpoint {target} ({error.strerror}); free some space.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"Cannot write the checkpoint {target} ({reason}); free some space.") from error
     for old in [*list_checkpoints(folder)[:-keep], *folder.glob(f"{PART}*")]:
         shutil.rmtree(old)
     return target

@@ -1,5 +1,6 @@
 """Shipped weights and their model card, out of a training run."""
 
+import argparse
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -11,13 +12,12 @@ import torch
 from safetensors.torch import save
 
 from train import checkpoint
+from train.card import LICENCE, card, perceptual_trunk, purpose
+from train.evaluate import add_measures, chosen_perceptual, measure, measure_video, read_benchmarks, rounded
 from train.recipe import Recipe
 from vidsr.errors import ModelError, OutputError
 from vidsr.models import registry
 from vidsr.models.srgan import build, macs_per_pixel
-
-LICENCE = "MIT"
-PURPOSE = "clean pictures, by a pixel loss"  # of every recipe so far
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def write_weights(trained: Trained, target: Path, metrics: Mapping[str, Any] | N
         "config": json.dumps(recipe.generator.to_dict()),
         "scale": str(recipe.generator.scale),
         "macs_per_pixel": str(macs_per_pixel(recipe.generator)),
-        "purpose": PURPOSE,
+        "purpose": purpose(recipe),
+        "loss": recipe.losses.in_words(),
+        "perceptual_loss": perceptual_trunk(recipe.losses),
         "training_data": json.dumps(trained.notes.get("data", {})),
         "metrics": json.dumps(metrics or {}),
         "recipe": recipe.digest(),
@@ -129,58 +131,31 @@ def _read_index(folder: Path) -> list[list[str]]:
     return [line.split("\t") for line in lines[1:]]
 
 
-def card(trained: Trained, weights: Path, metrics: Mapping[str, Any]) -> str:
-    """The model card, as Markdown: what it is, how it was made, on what, and what it measures."""
-    recipe, generator = trained.recipe, trained.recipe.generator
-    lines = [
-        f"# {recipe.name} x{generator.scale}",
-        "",
-        f"Upscales a picture by {generator.scale}. Licence of the weights: {LICENCE}. "
-        "This card is written by `python -m train export`.",
-        "",
-        f"- Graph: `{generator.graph}`, {generator.channels} channels, {generator.blocks} blocks, "
-        f"skip {generator.skip}; {macs_per_pixel(generator) / 1000:,.0f} k multiply-adds per input pixel.",
-        f"- File: {weights.stat().st_size:,} bytes, FP16, averaged weights.",
-        "- Loss: L1 against the original, LR made by antialiased bicubic reduction and rounded to 8 bit.",
-        f"- Recipe: {recipe.optimiser}, rate {recipe.rate:g}, batches of {recipe.batch} patches of "
-        f"{recipe.patch}x{recipe.patch} LR pixels, averaged with {recipe.ema:g}; hash `{recipe.digest()[:16]}`.",
-        f"- Length: {trained.phase}; {trained.saved.state['seconds'] / 3600:.1f} hours.",
-        f"- Machine: {trained.notes.get('machine', 'not noted')}.",
-        "",
-        "It knows clean pictures only: noise and compression blocks of its input are enlarged with everything else.",
-        "",
-        "## Measured",
-        "",
-        *_metrics_table(metrics),
-        "",
-        "## Trained on",
-        "",
-        *_data_list(trained.notes.get("data", {})),
-    ]
-    return "\n".join(lines) + "\n"
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``export`` to the commands of ``python -m train``."""
+    parser = commands.add_parser("export", help="write FP16 weights and their model card")
+    parser.add_argument("source", type=Path, help="a run's folder, or one of its checkpoints")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="the .safetensors file; its card is put beside"
+    )
+    parser.add_argument("--benchmarks", type=Path, help="folder with Set5 and Set14, for the figures in the header")
+    add_measures(parser)
+    parser.set_defaults(run=_run)
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> list[str]:
-    if not metrics:
-        return ["Nothing: it was exported without `--benchmarks`."]
-    head = [
-        "| benchmark | PSNR Y (dB) | SSIM Y | PSNR RGB (dB) | SSIM RGB | border cropped (pixels) |",
-        "|---|---|---|---|---|---|",
-    ]
-    rows = [
-        f"| {name} | {row['psnr_y']:.2f} | {row['ssim_y']:.4f} | {row['psnr_rgb']:.2f} | {row['ssim_rgb']:.4f} "
-        f"| {row['border']} |"
-        for name, row in metrics.items()
-    ]
-    return [*head, *rows, "", "The FP16 weights as shipped, run in FP32; outputs rounded to 8 bit."]
-
-
-def _data_list(data: Mapping[str, Any]) -> list[str]:
-    if not data:
-        return ["Not noted."]
-    rows = [f"- {count}: {licence}" for licence, count in data["licences"].items()]
-    return [
-        f"{data['photos']:,} photos; none of them is part of the package. Licences as their sources state them:",
-        "",
-        *rows,
-    ]
+def _run(args: argparse.Namespace) -> int:
+    trained = read_run(args.source)
+    scale, trunk = trained.recipe.generator.scale, perceptual_trunk(trained.recipe.losses)
+    perceptual = chosen_perceptual(args, trunk) if args.benchmarks or args.videobench else []
+    write_weights(trained, args.output)
+    model = registry.load(str(args.output.resolve()), scale)
+    metrics: dict[str, Any] = {
+        name: rounded(measure(model, pairs, perceptual)["mean"]) | {"border": scale}
+        for name, pairs in read_benchmarks(args.benchmarks, scale).items()
+    }
+    if args.videobench:
+        metrics["video"] = {k: v for k, v in measure_video(args, model, perceptual).to_dict().items() if k != "clips"}
+    write_weights(trained, args.output, metrics)
+    args.output.with_suffix(".md").write_text(card(trained, args.output, metrics), encoding="utf-8")
+    print(args.output)
+    return 0

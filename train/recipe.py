@@ -4,9 +4,9 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from vidsr.errors import UsageError
 from vidsr.models.srgan import GeneratorConfig
@@ -14,11 +14,83 @@ from vidsr.models.srgan import GeneratorConfig
 RECIPES = Path(__file__).parent / "recipes"
 OPTIMISERS = ("adam", "muon")
 PRECISIONS = ("auto", "fp32", "bf16")
+SOURCES = ("photos", "baked")
+
+# The keys of the first shipped weights. A later key counts in the digest only where it is not at its default,
+# so that the hash in the header of those weights still names their recipe.
+FIRST_KEYS = {"name", "generator", "steps", "batch", "patch", "rate", "warmup", "betas", "optimiser", "ema", "seed"}
+FIRST_KEYS |= {"precision", "log_every", "evaluate_every", "checkpoint_minutes"}
+FIRST_KEYS |= {"graph", "scale", "channels", "blocks", "skip"}
+PLACES = {"trunk_file"}  # where something lies on one machine decides nothing
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What the generator is trained for: the weights of a sum.
+
+    `trunk` names the network and layer of the perceptual loss, `trunk_file` its weights where no package brings
+    them. `ramp` is the number of steps over which the adversarial weight rises from zero.
+
+    Raises:
+        UsageError: a value is impossible.
+    """
+
+    pixel: float = 1.0
+    perceptual: float = 0.0
+    adversarial: float = 0.0
+    artefact: float = 0.0
+    shift: float = 0.0
+    trunk: str = ""
+    trunk_file: str = ""
+    ramp: int = 5000
+
+    def __post_init__(self) -> None:
+        _check_types(self, "losses.")
+        for name in ("pixel", "perceptual", "adversarial", "artefact", "shift", "ramp"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"The recipe's losses.{name} must not be negative, not {getattr(self, name)}.")
+        if self.perceptual and not self.trunk:
+            raise UsageError(
+                'A perceptual loss needs losses.trunk in the recipe: "vgg19:conv5_4", or "stlpips-vgg16:relu3_3".'
+            )
+        if not self.pixel + self.perceptual:
+            raise UsageError("The recipe needs losses.pixel or losses.perceptual above 0.")
+
+    def in_words(self) -> str:
+        """The weighted sum, for a model card."""
+        names = {
+            "pixel": "L1",
+            "perceptual": f"L1 of the features {self.trunk}",
+            "adversarial": f"adversarial (risen over {self.ramp:,} steps)",
+            "artefact": "artefacts (LDL)",
+            "shift": "difference of shifted outputs",
+        }
+        parts = [(getattr(self, name), words) for name, words in names.items()]
+        return " + ".join(words if weight == 1 else f"{weight:g} {words}" for weight, words in parts if weight)
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The network that tells originals from upscaled pictures: `channels` of its first layer, and its own rate.
+
+    Raises:
+        UsageError: a value is impossible.
+    """
+
+    channels: int = 64
+    rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        _check_types(self, "discriminator.")
+        if self.channels < 1 or self.rate <= 0:
+            raise UsageError("The recipe needs discriminator.channels >= 1 and discriminator.rate > 0.")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One run. `patch` is the LR side of a training crop in pixels, `steps` the length of the constant-rate phase.
+
+    `data` says what --data holds: photos, or a cache of degraded clips as ``bake`` writes it.
 
     Raises:
         UsageError: a value is impossible.
@@ -39,31 +111,38 @@ class Recipe:
     log_every: int = 100
     evaluate_every: int = 2000
     checkpoint_minutes: float = 3.0
+    data: str = "photos"
+    losses: Losses = field(default_factory=Losses)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
     def __post_init__(self) -> None:
+        _check_types(self, "")
         for name in ("steps", "batch", "patch", "log_every", "evaluate_every"):
-            if type(getattr(self, name)) is not int:
-                raise UsageError(f"The recipe's {name} must be a whole number, not {getattr(self, name)!r}.")
             if getattr(self, name) < 1:
                 raise UsageError(f"The recipe's {name} must be at least 1, not {getattr(self, name)}.")
-        if self.optimiser not in OPTIMISERS:
-            raise UsageError(f"The recipe's optimiser must be one of {', '.join(OPTIMISERS)}, not {self.optimiser!r}.")
-        if self.precision not in PRECISIONS:
-            raise UsageError(f"The recipe's precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}.")
+        for name, allowed in (("optimiser", OPTIMISERS), ("precision", PRECISIONS), ("data", SOURCES)):
+            if getattr(self, name) not in allowed:
+                raise UsageError(
+                    f"The recipe's {name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}."
+                )
         if self.rate <= 0 or self.warmup < 0 or not 0 <= self.ema < 1:
             raise UsageError("The recipe needs rate > 0, warmup >= 0 and 0 <= ema < 1.")
+        if self.losses.shift and self.data != "baked":
+            raise UsageError('losses.shift needs shifted pairs, which only data = "baked" has; set one or the other.')
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Rebuild a recipe from `to_dict`'s result; unknown and missing keys are refused by name (`UsageError`)."""
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise UsageError(f"Unknown recipe key {unknown[0]!r}; the keys are {', '.join(known)}.")
+        _check_keys(cls, values, "")
         if missing := [key for key in ("name", "generator", "steps") if key not in values]:
             raise UsageError(f"The recipe key {missing[0]!r} is missing.")
         settings = dict(values)
-        settings["generator"] = GeneratorConfig.from_dict(settings["generator"])
-        if "betas" in settings:
+        for name, table in (("losses", Losses), ("discriminator", DiscriminatorConfig)):
+            inner = _table(settings.get(name, {}), name)
+            _check_keys(table, inner, f"{name}.")
+            settings[name] = table(**inner)
+        settings["generator"] = GeneratorConfig.from_dict(_table(settings["generator"], "generator"))
+        if isinstance(settings.get("betas"), list):
             settings["betas"] = tuple(settings["betas"])
         return cls(**settings)
 
@@ -72,8 +151,52 @@ class Recipe:
         return asdict(self)
 
     def digest(self) -> str:
-        """SHA-256 of all settings: names a recipe in the header of the weights that it made."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of all settings that decide something: names a recipe in the header of the weights it made."""
+        return hashlib.sha256(json.dumps(_deciding(self), sort_keys=True).encode()).hexdigest()
+
+
+def _deciding(settings: Any) -> dict[str, Any]:
+    """The first keys, and the later ones that are not at their default; tables of settings likewise."""
+    said: dict[str, Any] = {}
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if one.name in PLACES or (one.name not in FIRST_KEYS and value == _default(one)):
+            continue
+        said[one.name] = _deciding(value) if hasattr(value, "__dataclass_fields__") else value
+    return said
+
+
+def _default(one: Field[Any]) -> Any:
+    return one.default if one.default_factory is MISSING else one.default_factory()
+
+
+def _table(value: object, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"The recipe's {name} must be a table: write [{name}] above its keys.")
+    return dict(value)
+
+
+def _check_keys(cls: type, values: Mapping[str, Any], table: str) -> None:
+    known = [one.name for one in fields(cls)]
+    if unknown := sorted(set(values) - set(known)):
+        raise UsageError(f"Unknown recipe key '{table}{unknown[0]}'; the keys are {', '.join(known)}.")
+
+
+def _check_types(settings: Any, table: str) -> None:
+    for name, kind in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        if kind is int and type(value) is not int:
+            raise UsageError(f"The recipe's {table}{name} must be a whole number, not {value!r}.")
+        if kind is float and type(value) not in (int, float):
+            raise UsageError(f"The recipe's {table}{name} must be a number, not {value!r}.")
+        if kind is str and type(value) is not str:
+            raise UsageError(f"The recipe's {table}{name} must be text in quotes, not {value!r}.")
+        if kind == tuple[float, float] and not _is_pair(value):
+            raise UsageError(f"The recipe's {table}{name} must be two numbers in brackets, not {value!r}.")
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(type(one) in (int, float) for one in value)
 
 
 def read_recipe(name_or_path: str) -> Recipe:

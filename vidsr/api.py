@@ -7,9 +7,10 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from vidsr.jobs.batch import Claims, Networks, run_one
+from vidsr.jobs.batch import Claims, run_one
 from vidsr.jobs.events import Done, Event, Skipped
 from vidsr.jobs.inputs import Input, target
+from vidsr.jobs.networks import Networks
 from vidsr.jobs.options import Options
 
 

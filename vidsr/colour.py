@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidsr.frame import Colour, Matrix, PixelFormat, Plane, Siting
+from vidsr.staging import as_plane, as_tensor
 
 # (K_R, K_B) of H.273, table 4.
 LUMA = {
@@ -38,31 +40,43 @@ def to_rgb(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Planes of a frame -> (1, 3, H, W) RGB, nominally in [0, 1], on `device` as `dtype`.
-
-    Codes outside the nominal range (super-whites, colours that RGB cannot hold) come out below 0 or above 1: whoever
-    needs [0, 1] clamps. Alpha is ignored. A grey picture becomes three equal channels.
-    """
-    height, width = planes[0].shape
-    matrix, offset = _decoding(format, colour)
-    if format.model == "grey":
-        grey = _upload(planes[0], device).mul_(float(matrix[0, 0])).add_(float(offset[0]))
-        return grey.to(dtype).expand(3, height, width)[None].contiguous()
-    codes = torch.empty((3, height, width), device=device)
-    codes[0] = _upload(planes[0], device)
-    chroma = torch.stack([_upload(plane, device) for plane in planes[1:3]])
-    (sx, sy), (x, y) = format.chroma_shift, chroma_offset(format, colour.siting)
-    chroma = _interpolate(chroma, 1, 1 << sy, y, height)
-    codes[1:] = _interpolate(chroma, 2, 1 << sx, x, width)
-    bias = torch.tensor(offset[:, None], dtype=torch.float32, device=device)
-    rgb = torch.addmm(bias, torch.tensor(matrix, dtype=torch.float32, device=device), codes.view(3, -1))
-    return rgb.view(1, 3, height, width).to(dtype)
+    """Planes of a frame -> (1, 3, H, W) RGB, nominally in [0, 1], on `device` as `dtype`; see `decode`."""
+    return decode([as_tensor(plane).to(device) for plane in planes], format, colour).to(dtype)
 
 
 def from_rgb(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Plane, ...]:
-    """(1, 3, H, W) RGB of any float type -> planes of `format`, without alpha.
+    """(1, 3, H, W) RGB of any float type -> planes of `format`, without alpha; see `encode`."""
+    return tuple(as_plane(codes.cpu()) for codes in encode(rgb, format, colour))
 
-    Values outside [0, 1] are kept as far as the codes 0 .. 2**bits - 1 reach. Grey is the luma of `colour`'s matrix.
+
+def decode(planes: Sequence[Tensor], format: PixelFormat, colour: Colour) -> Tensor:
+    """Codes of a frame's planes, (H, W) each on one device -> (1, 3, H, W) RGB float32 there, nominally in [0, 1].
+
+    Codes are uint8, or uint16 in the bits of int16. Those outside the nominal range (super-whites, colours that RGB
+    cannot hold) come out below 0 or above 1: whoever needs [0, 1] clamps. Alpha is ignored. A grey picture becomes
+    three equal channels.
+    """
+    height, width = planes[0].shape
+    device, bits = planes[0].device, format.bits
+    if format.model == "grey":
+        matrix, offset = _decoding(format, colour)
+        grey = _as_float(planes[0], bits).mul_(float(matrix[0, 0])).add_(float(offset[0]))
+        return grey.expand(3, height, width)[None].contiguous()
+    codes = torch.empty((3, height, width), device=device)
+    codes[0] = _as_float(planes[0], bits)
+    chroma = torch.stack([_as_float(plane, bits) for plane in planes[1:3]])
+    (sx, sy), (x, y) = format.chroma_shift, chroma_offset(format, colour.siting)
+    chroma = _interpolate(chroma, 1, 1 << sy, y, height)
+    codes[1:] = _interpolate(chroma, 2, 1 << sx, x, width)
+    gain, bias = _decoding_on(format, colour, device)
+    return torch.addmm(bias, gain, codes.view(3, -1)).view(1, 3, height, width)
+
+
+def encode(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ...]:
+    """(1, 3, H, W) RGB of any float type -> codes of the planes of `format`, without alpha, on the same device.
+
+    Codes are uint8, or uint16 in the bits of int16. Values outside [0, 1] are kept as far as the codes
+    0 .. 2**bits - 1 reach. Grey is the luma of `colour`'s matrix.
     """
     rgb = rgb[0].float()
     matrix, offset = _encoding(format, colour)
@@ -76,13 +90,13 @@ def from_rgb(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Plane, .
     return tuple(planes)
 
 
-def alpha_to_unit(plane: Plane, bits: int, device: torch.device | str = "cpu") -> Tensor:
-    """An alpha plane (full range in every format) -> (1, 1, H, W) float32 in [0, 1]."""
-    return _upload(plane, device).div_(float((1 << bits) - 1))[None, None]
+def decode_alpha(codes: Tensor, bits: int) -> Tensor:
+    """(H, W) codes of an alpha plane (full range in every format) -> (1, 1, H, W) float32 in [0, 1]."""
+    return _as_float(codes, bits).div_(float((1 << bits) - 1))[None, None]
 
 
-def alpha_from_unit(alpha: Tensor, bits: int) -> Plane:
-    """(1, 1, H, W) in [0, 1] -> an alpha plane of `bits` bits."""
+def encode_alpha(alpha: Tensor, bits: int) -> Tensor:
+    """(1, 1, H, W) in [0, 1] -> (H, W) codes of `bits` bits, uint8 or uint16 in the bits of int16."""
     return _quantise(alpha[0, 0].float() * float((1 << bits) - 1), 0.0, bits)
 
 
@@ -130,11 +144,19 @@ def _decoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64],
     return inverse, -inverse @ offset
 
 
-def _upload(plane: Plane, device: torch.device | str) -> Tensor:
-    """(H, W) codes -> float32 on `device`; narrow integers cross the bus."""
-    if not plane.flags.writeable or any(stride < 0 for stride in plane.strides):
-        plane = plane.copy()  # what torch cannot wrap
-    return torch.from_numpy(plane).to(device).float()
+@lru_cache(maxsize=64)
+def _decoding_on(format: PixelFormat, colour: Colour, device: torch.device) -> tuple[Tensor, Tensor]:
+    """`_decoding` on the device, once: a small copy in every frame would make the host wait for the GPU."""
+    matrix, offset = _decoding(format, colour)
+    return (
+        torch.tensor(matrix, dtype=torch.float32, device=device),
+        torch.tensor(offset[:, None], dtype=torch.float32, device=device),
+    )
+
+
+def _as_float(codes: Tensor, bits: int) -> Tensor:
+    """Codes as float32; only those of 16 bits reach the sign of int16."""
+    return (codes.int() & 0xFFFF).float() if bits == 16 else codes.float()
 
 
 def _mix(rgb: Tensor, row: NDArray[np.float64]) -> Tensor:
@@ -146,11 +168,12 @@ def _mix(rgb: Tensor, row: NDArray[np.float64]) -> Tensor:
     return mixed
 
 
-def _quantise(values: Tensor, bias: float, bits: int) -> Plane:
-    """Codes as floats (overwritten), plus `bias`, rounded to nearest, clamped to the code range -> a plane."""
+def _quantise(values: Tensor, bias: float, bits: int) -> Tensor:
+    """Codes as floats (overwritten), plus `bias`, rounded to nearest, clamped to the code range -> uint8 or int16."""
     values.add_(bias + 0.5).clamp_(0, (1 << bits) - 1)
-    plane: Plane = values.to(torch.uint8 if bits <= 8 else torch.uint16).cpu().numpy()
-    return plane
+    if bits <= 8:
+        return values.to(torch.uint8)
+    return values.to(torch.int32).to(torch.int16) if bits == 16 else values.to(torch.int16)
 
 
 def _interpolate(x: Tensor, dim: int, factor: int, offset: float, size: int) -> Tensor:

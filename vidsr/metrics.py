@@ -1,7 +1,7 @@
-"""Quality of an upscaled picture against its original, by the conventions of published super-resolution tables.
+"""Quality of upscaled pictures: against their originals, against each other in a moving scene, and on flat grey.
 
 All functions take float tensors of code values 0 to 255, (..., H, W), and return Python floats. The published
-figures are measured on Y, `scale` pixels cropped on every side, both pictures rounded to 8 bit first.
+figures of PSNR and SSIM are measured on Y, `scale` pixels cropped on every side, both pictures rounded to 8 bit first.
 """
 
 import math
@@ -62,6 +62,85 @@ def ssim(image: Tensor, reference: Tensor) -> float:
     top = (2 * mean_a * mean_b + SSIM_C1) * (2 * covariance + SSIM_C2)
     bottom = (mean_a**2 + mean_b**2 + SSIM_C1) * (var_a + var_b + SSIM_C2)
     return float((top / bottom).mean().item())
+
+
+def colour_drift(image: Tensor, reference: Tensor) -> float:
+    """The mean difference of the channel that drifted most, in code values, always positive: (..., C, H, W).
+
+    Details cancel out in it, a tint of the whole picture does not.
+    """
+    _check(image, reference)
+    return float((image.double() - reference.double()).mean((-2, -1)).abs().max().item())
+
+
+def shift_flicker(first: Tensor, second: Tensor, down: int, right: int, border: int = 0) -> float:
+    """Mean absolute difference in code values of two outputs for a scene that moved by whole output pixels.
+
+    What stands at (y, x) in `first` stands at (y + down, x + right) in `second`; the two are laid on each other, and
+    the places that both show are compared, `border` pixels off each side of either picture left out. An upscaler
+    that commutes with the shift scores 0, and so does one that blurs everything away: read it beside a perceptual
+    distance.
+
+    Raises:
+        ValueError: the shapes differ, or nothing is seen in both.
+    """
+    _check(first, second)
+    first, second = crop_border(first, border), crop_border(second, border)
+    height, width = first.shape[-2:]
+    if abs(down) >= height or abs(right) >= width:
+        raise ValueError(f"A shift of {right}x{down} leaves nothing that two pictures of {width}x{height} share.")
+    top, left = max(-down, 0), max(-right, 0)
+    rows, columns = height - abs(down), width - abs(right)
+    before = first[..., top : top + rows, left : left + columns]
+    after = second[..., top + down : top + down + rows, left + right : left + right + columns]
+    return float((before.double() - after.double()).abs().mean().item())
+
+
+def warp_error(first: Tensor, second: Tensor, affine: Tensor, border: int = 0) -> float:
+    """Mean absolute difference in code values of `first` and of `second` brought back by a known motion.
+
+    As E_warp (Lai et al. 2018) with an exact flow and absolute values, so that it compares with `shift_flicker`;
+    it includes what the bilinear sampling of `second` smooths away.
+
+    Args:
+        first: (C, H, W).
+        second: (C, H, W), the same scene later.
+        affine: (2, 3); what stands at pixel (x, y) in `first` stands at affine @ (x, y, 1) in `second`.
+        border: pixels at each side of either picture that do not count.
+
+    Raises:
+        ValueError: the shapes differ, or nothing is seen in both.
+    """
+    _check(first, second)
+    height, width = first.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
+    place = torch.stack([x, y, torch.ones_like(x)], -1) @ affine.double().T
+    sides = torch.tensor([width - 1.0, height - 1.0], dtype=torch.float64)
+    inside = ((place >= border) & (place <= sides - border)).all(-1)
+    inside &= (x >= border) & (x <= width - 1 - border) & (y >= border) & (y <= height - 1 - border)
+    if not inside.any():
+        raise ValueError("The motion leaves nothing that both pictures show.")
+    grid = (place / sides.clamp(min=1) * 2 - 1)[None]
+    warped = F.grid_sample(second.double()[None], grid, mode="bilinear", padding_mode="border", align_corners=True)[0]
+    return float((warped - first.double()).abs()[..., inside].mean().item())
+
+
+def checkerboard(image: Tensor, period: int) -> float:
+    """Strength of the pattern that repeats every `period` pixels, as a root mean square in code values.
+
+    An upscaler repeats its own pattern with the period of its scale, wherever the picture is flat. The mean over all
+    places of equal phase keeps it and averages everything else away; a flat picture without a pattern scores 0.
+
+    Raises:
+        ValueError: a side is below `period`.
+    """
+    height, width = image.shape[-2:]
+    rows, columns = height // period, width // period
+    if not rows or not columns:
+        raise ValueError(f"A picture of {width}x{height} does not hold a pattern of {period} pixels.")
+    whole = image.double()[..., : rows * period, : columns * period]
+    pattern = whole.reshape(*image.shape[:-2], rows, period, columns, period).mean((-4, -2))
+    return float((pattern - pattern.mean((-2, -1), keepdim=True)).square().mean().sqrt().item())
 
 
 def _blur(x: Tensor) -> Tensor:

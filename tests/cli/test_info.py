@@ -57,3 +57,8 @@ def test_doctor(vidsr: Cli) -> None:
     assert facts["libx264"] == "works"
     assert facts["torch"][0].isdigit()
     assert "fast x4" in facts["models"]
+    assert facts["h264 decoder"] == "works"
+    assert {"driver", "gpu", "cuda", "tensorrt", "engines", "compiler", "nvdec", "advice"} <= facts.keys()
+    assert not [value for value in facts.values() if value.startswith("fails")]
+    if facts["gpu"] == "none that torch can use":
+        assert all(facts[name].startswith("no: ") for name in ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "nvdec"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from vidsr.cli import show
-from vidsr.jobs.events import Advanced, Done, Failed, Kept, Resumed, Skipped, Started
+from vidsr.jobs.events import Advanced, Done, Failed, Kept, Resumed, Retried, Skipped, Started
 from vidsr.pipeline import Progress
 
 CLIP, OUT = Path("in [bold]clip[/bold].mp4"), Path("out.mp4")
@@ -36,7 +37,7 @@ def advanced(frames: int, fps: float = 2.0, seconds: float = 30.0) -> Advanced:
     return Advanced(CLIP, Progress(frames, seconds, fps, {"decode": 0.1, "upscale": 0.9, "encode": 0.2}), 96)
 
 
-def shown(kind: type[show.LogShow], *events: object, verbose: bool = False, terminal: bool = False) -> str:
+def shown(kind: type[show.LogShow], *events: object, verbose: int = 0, terminal: bool = False) -> str:
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, width=100, highlight=False, markup=False, soft_wrap=True)
     with kind(1, console, verbose=verbose) as screen:
@@ -45,8 +46,21 @@ def shown(kind: type[show.LogShow], *events: object, verbose: bool = False, term
     return text.getvalue()
 
 
+def test_how_much_is_said_grows_with_every_v() -> None:
+    plain, once, twice = (shown(show.LogShow, STARTED, DONE, verbose=count) for count in range(3))
+    assert "copied: audio 1" not in plain
+    assert "copied: audio 1" in once
+    assert "busy:" not in once
+    assert "busy: decode 10%, upscale 90%, encode 20%" in twice
+
+
+def test_the_time_left_follows_the_rate() -> None:
+    assert "40/96 frames, 2.00 fps, 28.0 s left, limited by upscale" in show._state(advanced(40))
+    assert "40/96 frames, 0.50 fps, 1 min 52 s left" in show._state(advanced(40, fps=0.5))
+
+
 def test_a_job_in_lines() -> None:
-    text = shown(show.LogShow, STARTED, DONE, verbose=True)
+    text = shown(show.LogShow, STARTED, DONE, verbose=1)
     assert "in [bold]clip[/bold].mp4 -> out.mp4" in text  # a file's name is never markup
     assert "320x136 -> 1280x544, 96 frames, h264; fast on cpu" in text
     assert "out.mp4: 96 frames in 2 min 10 s (0.74 fps), 1.9 MB; limited by upscale (90% busy)" in text
@@ -80,6 +94,25 @@ def test_a_live_bar_comes_and_goes() -> None:
     assert text.endswith("left out: subtitle 2: dropped\n")
     assert "\x1b[?25l" in text  # the cursor is hidden,
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # and comes back
+
+
+def test_the_end_of_one_job_does_not_disturb_the_next_one() -> None:
+    other = replace(STARTED, source=Path("next.mp4"), notes=("its own note",))
+    screen = show.LiveShow(2, Console(file=io.StringIO(), force_terminal=True, width=100), verbose=False)
+    with screen:
+        for event in (STARTED, other):
+            screen(event)
+        assert len(screen._bar.tasks) == 2
+        screen(DONE)
+        screen(replace(advanced(48), source=other.source))
+        (bar,) = screen._bar.tasks
+        assert bar.completed == 48
+    text = shown(show.LogShow, STARTED, other, DONE, replace(DONE, source=other.source, notes=("its own note",)))
+    assert text.count("note: a note") == text.count("note: its own note") == 1
+
+
+def test_a_lost_worker_is_told() -> None:
+    assert "part 5 runs again: node 3 was lost" in shown(show.LogShow, Retried(CLIP, 5, 1, "node 3 was lost"))
 
 
 def test_resume_and_its_offer() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,28 @@ def test_frame_2000_takes_no_more_memory_than_frame_100(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     early, late = map(int, result.stdout.split())
     assert late < early * 1.05
+
+
+WATCH = """
+import sys
+from vidsr import upscale_video
+from vidsr.jobs.events import Advanced
+def watch(event):
+    if isinstance(event, Advanced) and event.progress.num_frames % 4500 == 500:
+        pages = int(open("/proc/self/statm").read().split()[1])
+        print(event.progress.num_frames, pages * 4096, flush=True)
+upscale_video(sys.argv[1], sys.argv[2], model="bicubic", backend="cpu", scale=2, preset="ultrafast", on_event=watch)
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's own figure of resident memory")
+def test_memory_is_flat_over_half_an_hour_of_film(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "long.mp4", frames=30 * 60 * 25, rate=Fraction(25), gop=250)
+    command = [sys.executable, "-c", WATCH, str(source), str(tmp_path / "out.mp4")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    resident = {int(frame): int(size) for frame, size in map(str.split, result.stdout.splitlines())}
+    print(f"\nresident MB by frame: { ({frame: round(size / 1e6, 1) for frame, size in resident.items()}) }")
+    _, early, *later = resident.values()  # the queues, bounded in bytes, may still fill after the first figure
+    assert len(later) == 8
+    assert max(later) < early * 1.02

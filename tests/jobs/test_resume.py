@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -72,7 +73,7 @@ def test_segments_are_joined_without_a_trace(clip: Path, whole: bytes, tmp_path:
 
 @pytest.mark.parametrize(
     ("name", "at", "parts"),
-    [("fsync", 4, 0), ("fsync", 8, 1), ("replace", 3, 0), ("replace", 6, 2), ("replace", 10, 4)],
+    [("fsync", 2, 0), ("fsync", 6, 1), ("replace", 2, 0), ("replace", 5, 2), ("replace", 9, 4)],
 )
 def test_killed_at_a_write_the_second_run_ends_with_the_same_bytes(
     vidsr: Cli, clip: Path, whole: bytes, tmp_path: Path, name: str, at: int, parts: int
@@ -103,7 +104,7 @@ def test_killed_at_every_write(vidsr: Cli, clip: Path, whole: bytes, tmp_path: P
 
 def kill_late(clip: Path, output: Path) -> Path:
     """Kill a run with two segments finished; returns its work folder."""
-    assert run_and_kill(6, "replace", "upscale", clip, "-o", output, *QUICK) == -signal.SIGKILL
+    assert run_and_kill(5, "replace", "upscale", clip, "-o", output, *QUICK) == -signal.SIGKILL
     work = output.with_name("out.mp4.vidsr")
     assert len(json.loads((work / "manifest.json").read_text())["segments"]) == 2
     return work
@@ -117,6 +118,22 @@ def test_a_segment_cut_short_by_a_power_failure_is_made_again(
     newest.write_bytes(newest.read_bytes()[:-100])
     again = vidsr("upscale", clip, "-o", tmp_path / "out.mp4", *QUICK)
     assert "goes on after 1 finished part (12 frames)" in again.err
+    assert (tmp_path / "out.mp4").read_bytes() == whole
+
+
+def test_a_part_that_is_missing_between_others_is_made_alone(
+    vidsr: Cli, clip: Path, whole: bytes, tmp_path: Path
+) -> None:
+    """Parts that come from a cluster are finished in any order."""
+    assert run_and_kill(9, "replace", "upscale", clip, "-o", tmp_path / "out.mp4", *QUICK) == -signal.SIGKILL
+    work = tmp_path / "out.mp4.vidsr"
+    (work / "000001.mp4").unlink()
+    others = {path: path.stat().st_mtime_ns for path in work.glob("0*.mp4")}
+    assert len(others) == 3
+    again = vidsr("upscale", clip, "-o", tmp_path / "out.mp4", *QUICK, "--json")
+    events = [json.loads(line) for line in again.out.splitlines()]
+    assert [event["num_segments"] for event in events if event["event"] == "resumed"] == [3]
+    assert [event["num_frames"] for event in events if event["event"] == "segment"] == [12]
     assert (tmp_path / "out.mp4").read_bytes() == whole
 
 
@@ -136,6 +153,57 @@ def test_another_job_is_refused_and_named_and_no_resume_starts_over(vidsr: Cli, 
     assert "another crf;" in refused.err
     assert len(list(work.glob("*.mp4"))) == 2
     assert vidsr(*other, "--no-resume").code == 0
+
+
+def test_a_skipped_job_keeps_the_parts_of_another_one_that_was_to_replace_it(
+    vidsr: Cli, clip: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    work, other = kill_late(clip, output), (*QUICK, "--crf", "30")
+    finished = tmp_path / "finished.mp4"
+    assert vidsr("upscale", clip, "-o", finished, *other).code == 0
+    finished.rename(output)
+    skipped = vidsr("upscale", clip, "-o", output, *other)
+    assert (skipped.code, "1 skipped" in skipped.err or "done already" in skipped.err) == (0, True)
+    assert len(list(work.glob("0*.mp4"))) == 2
+    again = vidsr("upscale", clip, "-o", output, *QUICK, "-y")
+    assert "goes on after 2 finished" in again.err
+
+
+def test_a_pipe_does_not_remove_the_parts_of_another_job(clip: Path, tmp_path: Path) -> None:
+    work = kill_late(clip, tmp_path / "out.mp4")
+    command = [sys.executable, "-m", "vidsr", "upscale", "-", "-o", str(tmp_path / "out.mp4"), *QUICK]
+    stream = b"YUV4MPEG2 W64 H48 F24:1\nFRAME\n" + bytes(64 * 48 * 3 // 2)
+    result = subprocess.run(command, input=stream, cwd=ROOT, capture_output=True, check=False)
+    assert result.returncode == 1
+    assert b"source" in result.stderr
+    assert len(list(work.glob("0*.mp4"))) == 2
+
+
+def test_what_a_killed_job_made_of_a_pipe_is_in_nobodys_way(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
+    work = kill_late(clip, tmp_path / "out.mp4")
+    manifest = json.loads((work / "manifest.json").read_text())
+    manifest["job"]["source"] = "pipe 0123"
+    (work / "manifest.json").write_text(json.dumps(manifest))
+    assert vidsr("upscale", clip, "-o", tmp_path / "out.mp4", *QUICK).code == 0
+
+
+def test_a_manifest_that_cannot_be_read_now_costs_no_part(
+    vidsr: Cli, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk or a share that fails for a moment, or a file of somebody else."""
+    work, real = kill_late(clip, tmp_path / "out.mp4"), Path.read_text
+
+    def failing(path: Path, *arguments: Any, **options: Any) -> str:
+        if path.name == "manifest.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", failing)
+    refused = vidsr("upscale", clip, "-o", tmp_path / "out.mp4", *QUICK)
+    assert refused.code == 1
+    assert "Permission denied" in refused.err
+    assert len(list(work.glob("0*.mp4"))) == 2
 
 
 def test_a_failing_job_keeps_its_segments_and_says_so(vidsr: Cli, tmp_path: Path) -> None:
@@ -173,15 +241,16 @@ def test_a_second_process_on_the_same_output_is_refused(vidsr: Cli, clip: Path, 
         {"suffix": ".ts", "bframes": 2},
         {"suffix": ".mkv", "pts": [0, 1, 2, 9, 10, 14, 30, 31, 32, 33, 50, 51], "time_base": Fraction(1, 24)},
         {"bframes": 2, "gop": 12, "options": {"x264-params": "open-gop=1"}},
+        {"options": {"x264-params": "intra-refresh=1:keyint=12"}, "frames": 80},
     ],
-    ids=["hevc-10-bit", "ts", "vfr-with-gaps", "open-gop"],
+    ids=["hevc-10-bit", "ts", "vfr-with-gaps", "open-gop", "intra-refresh"],
 )
 def test_every_kind_of_source_resumes_frame_for_frame(vidsr: Cli, tmp_path: Path, options: dict[str, object]) -> None:
     suffix = options.pop("suffix", ".mp4")
     source = make_clip(tmp_path / f"a{suffix}", **{"frames": 36, **options})
     plain, resumed = tmp_path / f"plain{suffix}", tmp_path / f"out{suffix}"
     assert vidsr("upscale", source, "-o", plain, *QUICK).code == 0
-    assert run_and_kill(6, "replace", "upscale", source, "-o", resumed, *QUICK) == -signal.SIGKILL
+    assert run_and_kill(5, "replace", "upscale", source, "-o", resumed, *QUICK) == -signal.SIGKILL
     again = vidsr("upscale", source, "-o", resumed, *QUICK)
     assert again.code == 0, again.err
     assert "goes on after" in again.err

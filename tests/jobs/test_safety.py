@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from tests.clips import make_clip
@@ -15,6 +16,7 @@ from tests.conftest import Result
 from vidsr import upscale_video
 from vidsr.errors import OutputError
 from vidsr.jobs.events import Advanced
+from vidsr.media.stills import write_image
 
 Cli = Callable[..., Result]
 QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2")
@@ -35,6 +37,22 @@ def test_overwrite_never_replaces_another_source(
     assert result.code == 1
     assert "is itself a source" in result.err
     assert digest(tmp_path / "clip_x2.mp4") == foreign
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.png"])
+def test_another_name_of_the_source_is_not_replaced(vidsr: Cli, tmp_path: Path, name: str) -> None:
+    """As on a disk where names of another case are the same."""
+    source = tmp_path / name
+    if name == "a.mp4":
+        make_clip(source, frames=2)
+    else:
+        write_image(source, np.zeros((8, 8, 3), np.uint8))
+    other = tmp_path / f"other{source.suffix}"
+    other.hardlink_to(source)
+    result = vidsr("upscale", source, "-o", other, *QUICK, "-y")
+    assert result.code == 1
+    assert "its own source" in result.err
+    assert other.samefile(source)
 
 
 def test_own_outputs_in_a_shells_glob_are_left_alone(vidsr: Cli, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from vidsr.frame import Frame, PixelFormat
 from vidsr.media.probe import probe
 from vidsr.media.reader import Reader
 from vidsr.media.timeline import Timeline
-from vidsr.media.truncation import is_cut_matroska
+from vidsr.media.truncation import hole_in_matroska, is_cut_matroska
 
 X265 = {"x265-params": "log-level=none:bframes=3:open-gop=1"}
 
@@ -356,3 +356,57 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     finally:
         gc.enable()
     assert at[1999] - at[200] < 6_000_000
+
+
+def test_a_gpu_that_is_not_there_leaves_the_work_to_software(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.mp4", frames=6)
+    with Reader(clip) as plain, Reader(clip, gpu=99) as hardware:
+        for a, b in zip(plain, hardware, strict=True):
+            assert a.pts == b.pts
+            assert all(np.array_equal(x, y) for x, y in zip(a.planes, b.planes, strict=True))
+        assert hardware.report.notes == [
+            "decoded in software: NVDEC does not open on GPU 99: it needs an NVIDIA GPU and its driver"
+        ]
+
+
+def test_a_hole_in_a_matroska_file_is_never_passed_over(tmp_path: Path) -> None:
+    """FFmpeg goes on at the next cluster, or takes the hole for the end, and reports neither."""
+    whole = make_clip(tmp_path / "a.mkv", frames=60, gop=6, container_options={"cluster_time_limit": "500"})
+    assert hole_in_matroska(whole) is None
+    data = bytearray(whole.read_bytes())
+    at = data.index(b"\xa3", len(data) // 2)  # of a SimpleBlock, or of a picture
+    data[at : at + 40] = bytes(40)
+    (tmp_path / "b.mkv").write_bytes(bytes(data))
+    before, message = until_damage(tmp_path / "b.mkv")
+    assert len(before) < 60
+    assert "structure is broken at byte" in message
+    with Reader(tmp_path / "b.mkv", keep_going=True) as reader:
+        assert len(list(reader)) == len(before)
+    assert reader.report.num_errors == 1
+
+
+def test_pictures_out_of_order_after_a_loss_move_no_others(tmp_path: Path) -> None:
+    """Packets that a transport stream lost make the decoder mix two groups; the sound must stay in step."""
+    whole, lossy = tmp_path / "whole.ts", tmp_path / "lossy.ts"
+    noise = np.random.default_rng(0).integers(0, 255, (144, 160), np.uint8)
+    with av.open(str(whole), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "2", "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.codec_context.thread_count = 1
+        for number in range(48):
+            picture = av.VideoFrame.from_ndarray(np.roll(noise, 3 * number, 1), format="yuv420p")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode())
+    data = whole.read_bytes()
+    num = len(data) // 188
+    with Reader(whole) as reader:
+        last = max(frame.pts for frame in reader)
+    moved = []
+    for first in range(num // 4, num // 2, num // 24):
+        lossy.write_bytes(data[: first * 188] + data[(first + num // 8) * 188 :])
+        with Reader(lossy, keep_going=True) as reader:
+            times = [frame.pts for frame in reader]
+        assert times == sorted(set(times))
+        moved.append(times[-1] - last)
+    assert moved == [0] * len(moved)

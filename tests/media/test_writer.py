@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -57,6 +58,25 @@ def test_every_frame_comes_back_in_order(tmp_path: Path, encoder: str, layout: s
     assert (info.num_frames, info.first_pts, info.last_pts) == (len(pts), 0, pts[-1])
     assert info.end_pts == pts[-1] + STEPS[-1]
     assert info.num_bytes == path.stat().st_size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="scheduling policies are Linux's")
+@pytest.mark.parametrize("encoder", [encoder for encoder, _, _ in ENCODERS])
+def test_no_encoder_makes_the_process_real_time(tmp_path: Path, encoder: str) -> None:
+    """SVT-AV1 does, when run by root: every program started afterwards would starve the machine."""
+    _, layout, suffix = next(row for row in ENCODERS if row[0] == encoder)
+    policies: set[int] = set()
+
+    def look() -> None:
+        for thread in Path("/proc/self/task").iterdir():
+            policies.add(os.sched_getscheduler(int(thread.name)))
+
+    writer = Writer(tmp_path / f"a{suffix}", spec_of(encoder, layout), container=suffix[1:])
+    try:
+        look()
+    finally:
+        writer.abort()
+    assert policies == {os.SCHED_OTHER}
 
 
 @pytest.mark.parametrize(("time_base", "step", "first"), CLOCKS)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from train.data import Bank, find_photos, open_bank
 from train.recipe import Recipe
 
 
@@ -50,3 +51,8 @@ def recipe() -> Recipe:
             "evaluate_every": 8,
         }
     )
+
+
+@pytest.fixture
+def bank(photos: Path, tmp_path: Path) -> Bank:
+    return open_bank(find_photos([photos]), tmp_path / "cache", 24)

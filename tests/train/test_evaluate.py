@@ -1,18 +1,46 @@
 """Evaluation: conventions, and the published figures of bicubic."""
 
+import json
 import math
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from tests.conftest import Result
 from tests.train.conftest import photo, save
-from train.evaluate import Pair, Score, evaluate, mean, psnr_y, read_benchmark, score, upscale
+from train import evaluate as module_under_test
+from train import videobench, videoscore
+from train.__main__ import main
+from train.evaluate import (
+    PAN_DOWN,
+    PAN_RIGHT,
+    Figures,
+    Pair,
+    checkerboard,
+    evaluate,
+    flicker,
+    mean,
+    open_perceptual,
+    pan,
+    psnr_y,
+    read_benchmark,
+    score,
+    upscale,
+)
 from train.resample import downscale
-from vidsr.errors import MediaError
+from vidsr import metrics, perceptual
+from vidsr.errors import BackendError, MediaError, UsageError
+from vidsr.media.stills import read_image, write_image
+from vidsr.metrics import crop_border, shift_flicker
+from vidsr.models import registry
 from vidsr.models.srgan import GeneratorConfig, build
+from vidsr.perceptual import Distance, Perceptual
 
 BENCHMARKS = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 
@@ -29,27 +57,33 @@ class Nearest(nn.Module):
 
 
 def pair(channels: int = 3) -> Pair:
-    lr = torch.randint(20, 200, (channels, 12, 13), generator=torch.Generator().manual_seed(0)).float()
+    lr = torch.randint(20, 200, (channels, 22, 23), generator=torch.Generator().manual_seed(0)).float()
     return Pair("one", lr, Nearest(2)(lr[None])[0])
 
 
-def test_an_offset_of_two_is_known_in_rgb_and_y() -> None:
-    ((name, one),) = evaluate(Nearest(2, 2.0), [pair()], 2)
+def figures_of(module: nn.Module, one: Pair) -> Figures:
+    ((name, figures),) = evaluate(module, [one], 2)
     assert name == "one"
-    assert one.psnr_rgb == pytest.approx(20 * math.log10(255 / 2))
-    assert one.psnr_y == pytest.approx(20 * math.log10(255 / (2 * 219 / 255)), abs=1e-4)
-    assert psnr_y(Nearest(2, 2.0), [pair()], 2) == pytest.approx(one.psnr_y)
+    return figures
+
+
+def test_an_offset_of_two_is_known_in_rgb_and_y() -> None:
+    figures = figures_of(Nearest(2, 2.0), pair())
+    assert figures["psnr_rgb"] == pytest.approx(20 * math.log10(255 / 2))
+    assert figures["psnr_y"] == pytest.approx(20 * math.log10(255 / (2 * 219 / 255)), abs=1e-4)
+    assert psnr_y(Nearest(2, 2.0), [pair()], 2) == pytest.approx(figures["psnr_y"])
+    assert figures["colour_drift"] == pytest.approx(2)
 
 
 def test_outputs_are_rounded_to_8_bit_and_clamped() -> None:
-    assert next(evaluate(Nearest(2, 0.4), [pair()], 2))[1].psnr_rgb == math.inf
+    assert figures_of(Nearest(2, 0.4), pair())["psnr_rgb"] == math.inf
     assert upscale(Nearest(2, 300), pair().lr).max() == 255
     assert upscale(Nearest(2, -300), pair().lr).min() == 0
 
 
 def test_grey_values_are_compared_as_they_are() -> None:
-    one = next(evaluate(Nearest(2, 2.0), [pair(1)], 2))[1]
-    assert one.psnr_y == one.psnr_rgb == pytest.approx(20 * math.log10(255 / 2))
+    figures = figures_of(Nearest(2, 2.0), pair(1))
+    assert figures["psnr_y"] == figures["psnr_rgb"] == pytest.approx(20 * math.log10(255 / 2))
 
 
 def test_border_is_left_out() -> None:
@@ -57,12 +91,57 @@ def test_border_is_left_out() -> None:
     spoilt = one.hr.clone()
     spoilt[:, :2] = 0
     spoilt[:, :, -2:] = 0
-    assert score(one.hr, spoilt, 2).psnr_rgb == math.inf
-    assert score(one.hr, spoilt, 1).psnr_rgb < 40
+    assert score(one.hr, spoilt, 2)["psnr_rgb"] == math.inf
+    assert score(one.hr, spoilt, 2)["colour_drift"] == 0
+    assert score(one.hr, spoilt, 1)["psnr_rgb"] < 40
 
 
-def test_mean_is_taken_value_by_value() -> None:
-    assert mean([Score(30, 0.5, 28, 0.75), Score(32, 1, 29, 0.25)]) == Score(31, 0.75, 28.5, 0.5)
+def test_mean_is_taken_figure_by_figure() -> None:
+    assert mean([{"a": 30, "b": 0.5}, {"a": 32, "b": 1}]) == {"a": 31, "b": 0.75}
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_pan_moves_by_whole_pixels_and_never_by_whole_lr_pixels(scale: int) -> None:
+    hr = torch.rand(3, 61, 70)
+    frames = pan(hr, scale)
+    assert all(side % scale == 0 for frame in frames for side in frame.shape[1:])
+    assert PAN_DOWN % scale
+    assert PAN_RIGHT % scale
+    for first, second in pairwise(frames):
+        assert torch.equal(first[:, PAN_DOWN:, PAN_RIGHT:], second[:, :-PAN_DOWN, :-PAN_RIGHT])
+
+
+def test_flicker_is_zero_only_where_outputs_move_with_the_scene() -> None:
+    class Flat(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.full((1, 3, x.shape[2] * 4, x.shape[3] * 4), 0.5)
+
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(100.0), indexing="ij")
+    soft = (128 + 40 * torch.sin(x / 9) * torch.cos(y / 7)).round().expand(3, -1, -1)
+    bicubic = build(GeneratorConfig("bicubic", 4))
+    assert flicker(Flat(), soft, 4) == 0
+    assert flicker(bicubic, soft, 4) < 1
+    assert flicker(Nearest(4), soft, 4) > 3 * flicker(bicubic, soft, 4)
+
+
+class Stairs(Nearest):
+    """Repeats every pixel, the first of each cell being `extra` code values brighter."""
+
+    def __init__(self, scale: int, extra: float) -> None:
+        super().__init__(scale)
+        self.extra = extra
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sr = super().forward(x)
+        sr[..., :: self.scale, :: self.scale] += self.extra / 255
+        return sr
+
+
+def test_a_checkerboard_shows_before_it_is_rounded_away() -> None:
+    assert checkerboard(Nearest(4), 4, 2) == pytest.approx(0, abs=1e-4)
+    expected = 0.4 * math.sqrt(1 / 16 - 1 / 256)  # one pixel in 16 is 0.4 brighter
+    assert checkerboard(Stairs(4, 0.4), 4, 2) == pytest.approx(expected, rel=1e-3)
+    assert checkerboard(Stairs(2, 0.4), 2, 0) == pytest.approx(0.4 * math.sqrt(1 / 4 - 1 / 16), rel=1e-3)
 
 
 def benchmark(folder: Path, scale: int) -> None:
@@ -85,7 +164,7 @@ def test_a_benchmark_is_read_with_its_grey_pictures_grey(tmp_path: Path) -> None
     ]
     assert read_benchmark(tmp_path / "x4", 4)[0].name == "000"
     better = mean([one for _, one in evaluate(build(GeneratorConfig("bicubic", 4)), pairs, 4)])
-    assert better.psnr_y > mean([one for _, one in evaluate(Nearest(4), pairs, 4)]).psnr_y
+    assert better["psnr_y"] > mean([one for _, one in evaluate(Nearest(4), pairs, 4)])["psnr_y"]
 
 
 def test_broken_benchmarks_are_named(tmp_path: Path) -> None:
@@ -94,6 +173,10 @@ def test_broken_benchmarks_are_named(tmp_path: Path) -> None:
     benchmark(tmp_path, 2)
     with pytest.raises(MediaError, match="is not x4 the size"):
         read_benchmark(tmp_path, 4)
+    save(tmp_path / "small" / "1_HR.png", photo(1, 38, 48))
+    save(tmp_path / "small" / "1_LR.png", photo(1, 19, 24))
+    with pytest.raises(MediaError, match="smaller than 40 pixels"):
+        read_benchmark(tmp_path / "small", 2)
     (tmp_path / "001_LR.png").unlink()
     with pytest.raises(MediaError, match=r"001_LR\.png cannot be read"):
         read_benchmark(tmp_path, 2)
@@ -104,3 +187,172 @@ def test_broken_benchmarks_are_named(tmp_path: Path) -> None:
 def test_bicubic_has_its_published_figure(name: str, published: float) -> None:
     module = build(GeneratorConfig("bicubic", 4))
     assert psnr_y(module, read_benchmark(BENCHMARKS / name, 4), 4) == pytest.approx(published, abs=0.05)
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Perceptual networks without their packages: of the same shape, with random weights."""
+
+    def load(name: str) -> Distance:
+        torch.manual_seed(0)
+        return Distance(name).eval().requires_grad_(False)
+
+    monkeypatch.setattr(perceptual, "load", load)
+
+
+def test_perceptual_distances_are_chosen_and_never_only_the_one_trained_on(
+    untrained: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def names(chosen: list[str] | None, trained_on: str = "") -> list[str]:
+        return [distance.name for distance in open_perceptual(chosen, trained_on)]
+
+    assert names(None) == names(None, "stlpips-vgg16:relu3_3") == ["stlpips-alex", "squeezenet"]
+    assert names([]) == []
+    assert names(["squeezenet", "squeezenet"]) == ["squeezenet"]
+    assert names(["stlpips-vgg", "squeezenet"], "stlpips-vgg16:relu3_3") == ["stlpips-vgg", "squeezenet"]
+    with pytest.raises(UsageError, match="was trained on stlpips-vgg16:relu3_3; name another"):
+        names(["stlpips-vgg"], "stlpips-vgg16:relu3_3")
+
+    def missing(name: str) -> Distance:
+        raise BackendError("Not there; pip install it.")
+
+    monkeypatch.setattr(perceptual, "load", missing)
+    assert names(None) == []
+    assert "squeezenet is not measured. Not there; pip install it." in caplog.text
+    with pytest.raises(BackendError, match="pip install"):
+        names(["squeezenet"])
+
+
+def to_pixels(planes: torch.Tensor) -> np.ndarray:
+    """(C, H, W) code values -> what Pillow saves."""
+    return planes.round().byte().permute(1, 2, 0).numpy().squeeze()
+
+
+def write_deep(path: Path, side: int, grey: int) -> None:
+    """A grey square as an RGB PNG of 16 bits."""
+    write_image(path, np.full((side, side, 3), grey * 257, np.uint16))
+
+
+def read_deep(path: Path) -> torch.Tensor:
+    """An RGB PNG of 16 bits -> (3, H, W) code values, 0 to 255."""
+    values, _ = read_image(path)
+    assert values.dtype == np.uint16
+    return torch.from_numpy(values.astype(np.float32)).permute(2, 0, 1) / 257
+
+
+def read_png(path: Path) -> torch.Tensor:
+    values = np.asarray(Image.open(path)).astype(np.float32)
+    return torch.from_numpy(values)[None] if values.ndim == 2 else torch.from_numpy(values).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_figures_are_those_of_the_pngs_that_vidsr_writes(
+    vidsr: Callable[..., Result],
+    untrained: None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    scale: int,
+) -> None:
+    """Pictures, the frames of a pan and flat greys go through the command line, and are measured as it wrote them."""
+    monkeypatch.setattr(module_under_test, "GREYS", (80, 170))
+    sources, outputs = tmp_path / "in", tmp_path / "out"
+    benchmark(tmp_path / "bench", scale)
+    pairs = read_benchmark(tmp_path / "bench", scale)
+    for one in pairs:
+        save(sources / f"{one.name}.png", to_pixels(one.lr))
+        for number, frame in enumerate(pan(one.hr, scale)):
+            save(sources / f"{one.name}-{number}.png", to_pixels(downscale(frame / 255, scale) * 255))
+    model = registry.load("fast", scale)
+    side = module_under_test.FLAT + 2 * model.halo
+    for grey in module_under_test.GREYS:  # 16 bits, so that what they hide of a pattern is 1/257 of a code value
+        write_deep(sources / f"grey{grey}.png", side, grey)
+    arguments = ("--model", "fast", "--backend", "cpu", "--precision", "fp32", "--scale", str(scale), "-o", outputs)
+    result = vidsr("upscale", sources, *arguments)
+    assert result.code == 0, result.err
+    written = {path.name.split("_x")[0].removesuffix(".png"): path for path in outputs.rglob("*.png")}
+
+    expected: dict[str, Figures] = {}
+    distance = Perceptual("squeezenet")
+    for one in pairs:
+        sr = read_png(written[one.name])
+        frames = [read_png(written[f"{one.name}-{number}"]) for number in range(4)]
+        border = 3 * scale
+        moves = [shift_flicker(a, b, -PAN_DOWN, -PAN_RIGHT, border) for a, b in pairwise(frames)]
+        expected[one.name] = score(sr, one.hr, scale, [distance]) | {"shift_flicker": sum(moves) / 3}
+    boards = [
+        metrics.checkerboard(crop_border(read_deep(written[f"grey{grey}"]), model.halo * scale), scale)
+        for grey in module_under_test.GREYS
+    ]
+
+    command = ["evaluate", "--benchmark", str(tmp_path / "bench"), "--model", "fast", "--scale", str(scale), "--json"]
+    assert main([*command, "--perceptual", "squeezenet"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["border"] == scale
+    assert report["pictures"].keys() == expected.keys()
+    for name, figures in expected.items():
+        assert report["pictures"][name] == pytest.approx(figures, abs=2e-3), name
+    total = mean(list(expected.values())) | {"checkerboard": sum(boards) / 2}
+    assert report["mean"] == pytest.approx(total, abs=2e-3)
+    assert total["checkerboard"] > 0
+
+
+def test_the_table_names_what_it_shows(untrained: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark(tmp_path / "x4", 4)
+    assert main(["evaluate", "--benchmark", str(tmp_path), "--perceptual", "stlpips-alex"]) == 0
+    out = capsys.readouterr().out
+    title, heading, first, *_, last, legend = out.splitlines()
+    assert title.startswith("bicubic x4 on")
+    assert "4 pixels cropped" in title
+    for word in ("PSNR Y (dB)", "SSIM RGB", "ST-LPIPS AlexNet", "shift-flicker", "colour drift", "checkerboard"):
+        assert word in heading
+    assert "SqueezeNet" not in heading
+    assert first.startswith("000 ")
+    assert last.startswith("mean ")
+    assert last.endswith(" 0.000")
+    assert "code values" in legend
+    assert main(["evaluate", "--benchmark", str(tmp_path), "--perceptual", "none"]) == 0
+    assert "ST-LPIPS AlexNet" not in capsys.readouterr().out.splitlines()[1]
+
+
+def test_evaluate_without_a_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--model", "fast"]) == 2
+    assert "Say what to measure on" in capsys.readouterr().err
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not BENCHMARKS.is_dir(), reason="the benchmarks are not part of the project")
+@pytest.mark.parametrize(("name", "published"), [("stlpips-alex", 0.403), ("stlpips-vgg", 0.494)])
+def test_bicubic_has_its_known_perceptual_distance(name: str, published: float) -> None:
+    (distance,) = open_perceptual([name])
+    module = build(GeneratorConfig("bicubic", 4))
+    values = [distance(upscale(module, one.lr), one.hr) for one in read_benchmark(BENCHMARKS / "Set14", 4)]
+    assert sum(values) / len(values) == pytest.approx(published, abs=1e-3)
+
+
+def test_the_video_benchmark_is_measured_beside(
+    untrained: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "photos" / "1.png", photo(1, 320, 320))
+    videos = tmp_path / "videos"
+    videobench.make(videobench.BenchPlan(4, 256, 1, 3, (28,)), tmp_path / "photos", videos)
+    command = ["evaluate", "--videobench", str(videos), "--perceptual", "squeezenet", "--model", "bicubic"]
+    assert main([*command, "--frames", "2", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    expected = videoscore.measure(
+        lambda lr: upscale(build(GeneratorConfig("bicubic", 4)), lr),
+        videos,
+        frames=2,
+        distances={"squeezenet": Perceptual("squeezenet")},
+    )
+    assert report["video"]["rows"] == expected.to_dict()["rows"]
+    assert report["video"]["frames"] == 2
+    assert "psnr_y" in report["video"]["rows"]["crf28"]
+    assert "benchmark" not in report
+    benchmark(tmp_path / "x4", 4)
+    assert main([*command, "--benchmark", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "4 pixels cropped" in out
+    assert "crf28" in out
+    assert main(["evaluate", "--videobench", str(videos), "--scale", "2"]) == 2
+    assert "is for x4, not for x2" in capsys.readouterr().err

@@ -6,17 +6,23 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.train.conftest import photo, save
 from tests.train.test_evaluate import benchmark
-from train import checkpoint, export
+from train import checkpoint, degrade, export
 from train.__main__ import main
+from train.card import card, purpose
+from train.evaluate import COLUMNS
+from train.recipe import Recipe
+from vidsr import perceptual
 from vidsr.errors import ModelError, OutputError
 from vidsr.models import registry
 from vidsr.models.srgan import GeneratorConfig, build
+from vidsr.perceptual import Distance
 
 RECIPE = """
 name = "mine"
@@ -44,6 +50,12 @@ def folder(photos: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def random_distance(name: str) -> Distance:
+    """A perceptual network without its package."""
+    torch.manual_seed(0)
+    return Distance(name).eval().requires_grad_(False)
+
+
 def fit_arguments(folder: Path, *more: str) -> list[str]:
     places = ["--data", str(folder / "photos"), "--out", str(folder / "run"), "--cache", str(folder / "cache")]
     return ["fit", str(folder / "mine.toml"), *places, "--benchmarks", str(folder / "benchmarks"), *more]
@@ -53,11 +65,15 @@ def export_arguments(folder: Path) -> list[str]:
     return ["export", str(folder / "run"), "-o", str(folder / "mine-x2.safetensors")]
 
 
-def test_fit_anneal_export_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_anneal_export_evaluate(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(perceptual, "load", random_distance)
     assert main(fit_arguments(folder)) == 0
     assert main(fit_arguments(folder, "--resume", "--steps", "9")) == 0
     assert main(fit_arguments(folder, "--anneal", "4")) == 0
     weights = folder / "mine-x2.safetensors"
+    capsys.readouterr()
     assert main([*export_arguments(folder), "--benchmarks", str(folder / "benchmarks")]) == 0
     assert capsys.readouterr().out.strip() == str(weights)
 
@@ -77,11 +93,18 @@ def test_fit_anneal_export_evaluate(folder: Path, capsys: pytest.CaptureFixture[
     assert measured["mean"] | {"border": 2} == model.metadata["metrics"]["Set5"]
     assert measured["border"] == 2
     assert list(measured["pictures"]) == ["000", "001"]
+    assert measured["mean"].keys() == COLUMNS.keys() - {"stlpips-vgg"}
+    assert measured["weights"] == model.weights_hash
     assert main([*pictures, "--model", str(weights)]) == 0
     assert f"{measured['mean']['psnr_y']:.2f}" in capsys.readouterr().out
 
     card = weights.with_suffix(".md").read_text()
     assert f"| Set5 | {measured['mean']['psnr_y']:.2f} |" in card
+    assert f"| {measured['mean']['stlpips-alex']:.3f} | {measured['mean']['squeezenet']:.3f} |" in card
+    assert "Made for clean pictures, by a pixel loss." in card
+    assert model.metadata["purpose"] == "clean pictures, by a pixel loss"
+    assert model.metadata["loss"] == "L1"
+    assert model.metadata["perceptual_loss"] == ""
     assert "- 2: CC0" in card
     assert "5 photos" in card
     assert str(folder) not in card
@@ -107,6 +130,90 @@ def test_two_exports_are_the_same_bytes(folder: Path) -> None:
     first = (folder / "mine-x2.safetensors").read_bytes()
     main(export_arguments(folder))
     assert (folder / "mine-x2.safetensors").read_bytes() == first
+
+
+SMALL = {"name": "tiny", "steps": 9, "generator": {"graph": "fast", "scale": 4, "channels": 8, "blocks": 2}}
+LOSSES = {"perceptual": 0.5, "adversarial": 0.005, "artefact": 1.0, "shift": 1.0, "ramp": 700}
+
+
+def card_of(
+    folder: Path, metrics: dict[str, Any] | None = None, notes: dict[str, Any] | None = None, **more: Any
+) -> str:
+    """The card of a run that never was; `more` goes into its recipe."""
+    state = {"anneal": None, "step": 7, "origin": None, "seconds": 5400}
+    saved = checkpoint.Checkpoint({}, state)
+    weights = folder / "w.safetensors"
+    weights.write_bytes(bytes(1234))
+    return card(export.Trained(Recipe.from_dict(SMALL | more), saved, notes or {}), weights, metrics or {})
+
+
+@pytest.mark.parametrize(
+    ("trunk", "words"),
+    [
+        ("vgg19:conv5_4", "on VGG19 trained on ImageNet, as in the paper, layer conv5_4 (before its activation)"),
+        (
+            "stlpips-vgg16:relu3_3",
+            "on the VGG16 trunk of ST-LPIPS, in place of the paper's VGG19, layer relu3_3 (after",
+        ),
+    ],
+)
+def test_a_card_names_the_network_that_the_weights_were_trained_on(tmp_path: Path, trunk: str, words: str) -> None:
+    text = card_of(
+        tmp_path, losses={"perceptual": 0.5, "adversarial": 0.005, "trunk": trunk}, discriminator={"channels": 32}
+    )
+    assert words in text
+    assert "Made for clean pictures, by an adversarial loss." in text
+    assert "8 convolutions of 32 to 256 channels" in text
+    assert "0.005 adversarial" in text
+    assert "1.5 hours" in text
+    assert "1,234 bytes" in text
+    assert "Nothing on pictures" in text
+
+
+def test_a_card_of_a_video_model_says_what_its_input_went_through(tmp_path: Path) -> None:
+    data = {
+        "photos": 3,
+        "licences": {"CC0": 3},
+        "pairs": 4000,
+        "degraded_by": f"av 1, degradations {degrade.version()}",
+    }
+    notes = {"data": data, "machine": "a GPU", "processes": 2}
+    text = card_of(tmp_path, None, notes, data="baked", losses=LOSSES | {"trunk": "vgg19:conv5_4"})
+    assert "Made for real video, by an adversarial loss." in text
+    assert "4,000 pairs" in text
+    assert f"H.264 {degrade.CODECS['libx264']:.0%}" in text
+    assert f"{degrade.CLEAN:.0%} only reduced" in text
+    assert "clean pictures only" not in text
+    assert "2 x a GPU" in text
+    assert "difference of shifted outputs" in text
+    older = card_of(tmp_path, None, {"data": data | {"degraded_by": "av 1, degradations 0"}}, data="baked")
+    assert "H.264" not in older  # made by another version than this one can speak of
+
+
+def test_a_card_shows_the_video_benchmark(tmp_path: Path) -> None:
+    rows = {"original": {"warp_error": 1.25}, "crf28": {"psnr_y": 27.5, "warp_error": 2.5, "flicker": 3.0}}
+    video = {"benchmark": "abc", "scale": 4, "frames": 24, "rows": rows}
+    text = card_of(tmp_path, {"Set5": {"psnr_y": 30.123, "checkerboard": 0.01, "border": 4}, "video": video})
+    assert "| benchmark | PSNR Y (dB) | checkerboard | border cropped (pixels) |" in text
+    assert "| Set5 | 30.12 | 0.010 | 4 |" in text
+    assert "| video | warp_error | psnr_y | flicker |" in text
+    assert "| original | 1.250 |  |  |" in text
+    assert "| crf28 | 2.500 | 27.500 | 3.000 |" in text
+    assert "24 frames" in text
+
+
+def test_purpose_is_that_of_the_recipe() -> None:
+    found = {
+        (data, gan): purpose(Recipe.from_dict(SMALL | {"data": data, "losses": {"adversarial": gan}}))
+        for data in ("photos", "baked")
+        for gan in (0.0, 0.1)
+    }
+    assert list(found.values()) == [
+        "clean pictures, by a pixel loss",
+        "clean pictures, by an adversarial loss",
+        "real video, by a pixel loss",
+        "real video, by an adversarial loss",
+    ]
 
 
 def test_export_finds_nothing(tmp_path: Path) -> None:

@@ -1,27 +1,27 @@
 """Training: resumed equals uninterrupted, annealed from any checkpoint, stopped by a signal."""
 
 import csv
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from train import checkpoint, fit
+from train.__main__ import main
 from train.checkpoint import Checkpoint
-from train.data import Bank, find_photos, open_bank
+from train.data import Bank
 from train.evaluate import Pair
-from train.fit import Anneal, Run, Trainer
+from train.fit import Trainer
 from train.recipe import Recipe
+from train.run import Anneal, Run, start
 from vidsr.errors import ModelError, OutputError
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def bank(photos: Path, tmp_path: Path) -> Bank:
-    return open_bank(find_photos([photos]), tmp_path / "cache", 24)
 
 
 def changed(recipe: Recipe, **values: object) -> Recipe:
@@ -40,11 +40,11 @@ def newest(folder: Path) -> Checkpoint:
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])
 def test_resumed_equals_uninterrupted_to_the_bit(recipe: Recipe, bank: Bank, tmp_path: Path, optimiser: str) -> None:
     recipe = changed(recipe, optimiser=optimiser)
-    assert Trainer(fit.start(recipe, tmp_path / "whole", CPU), bank, tmp_path / "whole").train()
+    assert Trainer(start(recipe, tmp_path / "whole", CPU), bank, tmp_path / "whole").train()
     out = tmp_path / "parts"
-    Trainer(fit.start(changed(recipe, steps=5), out, CPU), bank, out).train()
+    Trainer(start(changed(recipe, steps=5), out, CPU), bank, out).train()
     torch.manual_seed(99)  # a later process has another global state
-    resumed = fit.start(recipe, out, CPU, resume=True)
+    resumed = start(recipe, out, CPU, resume=True)
     assert resumed.step == 5
     Trainer(resumed, bank, out).train()
     whole, parts = newest(tmp_path / "whole" / "stable"), newest(out / "stable")
@@ -61,15 +61,15 @@ def test_an_anneal_resumes_to_the_bit_and_leaves_the_stable_run_alone(
     recipe: Recipe, bank: Bank, tmp_path: Path
 ) -> None:
     for out in (tmp_path / "whole", tmp_path / "parts"):
-        Trainer(fit.start(recipe, out, CPU), bank, out).train()
+        Trainer(start(recipe, out, CPU), bank, out).train()
         before = newest(out / "stable")
-        Trainer(fit.start(recipe, out, CPU, anneal=6), bank, out, stop=out.name == "parts").train()
+        Trainer(start(recipe, out, CPU, anneal=6), bank, out, stop=out.name == "parts").train()
         assert same(before, newest(out / "stable"))
-    resumed = fit.start(recipe, tmp_path / "parts", CPU, resume=True, anneal=6)
+    resumed = start(recipe, tmp_path / "parts", CPU, resume=True, anneal=6)
     assert resumed.anneal == Anneal(12, 6)
     Trainer(resumed, bank, tmp_path / "parts").train()
     assert same(newest(tmp_path / "whole" / "anneal"), newest(tmp_path / "parts" / "anneal"))
-    longer = fit.start(changed(recipe, steps=14), tmp_path / "whole", CPU, resume=True)
+    longer = start(changed(recipe, steps=14), tmp_path / "whole", CPU, resume=True)
     assert longer.step == 12
     assert longer.rate() == recipe.rate
 
@@ -90,7 +90,7 @@ def test_rate_warms_up_stays_and_falls_to_zero(recipe: Recipe) -> None:
 def test_training_lowers_the_loss_and_writes_the_log(recipe: Recipe, bank: Bank, tmp_path: Path) -> None:
     recipe = changed(recipe, steps=80, log_every=8, rate=4e-3)
     pair = Pair("one", torch.rand(3, 12, 12) * 255, torch.rand(3, 24, 24) * 255)
-    Trainer(fit.start(recipe, tmp_path, CPU), bank, tmp_path, {"Set5": [pair]}).train()
+    Trainer(start(recipe, tmp_path, CPU), bank, tmp_path, {"Set5": [pair]}).train()
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(8, 81, 8))
@@ -111,7 +111,7 @@ def test_averaged_weights_follow_the_formula() -> None:
 def test_a_signal_ends_after_the_step_with_a_checkpoint(
     recipe: Recipe, bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    run, real = fit.start(recipe, tmp_path, CPU), fit.average
+    run, real = start(recipe, tmp_path, CPU), fit.average
 
     def interrupted(ema: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
         real(ema, model, decay)
@@ -126,45 +126,29 @@ def test_a_signal_ends_after_the_step_with_a_checkpoint(
 
 
 def test_a_run_is_not_overwritten(recipe: Recipe, bank: Bank, tmp_path: Path) -> None:
-    Trainer(fit.start(recipe, tmp_path, CPU), bank, tmp_path).train()
+    Trainer(start(recipe, tmp_path, CPU), bank, tmp_path).train()
     with pytest.raises(OutputError, match="holds a run already; go on with --resume"):
-        fit.start(recipe, tmp_path, CPU)
+        start(recipe, tmp_path, CPU)
 
 
 def test_nothing_to_resume_or_anneal(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no checkpoint to resume"):
-        fit.start(recipe, tmp_path, CPU, resume=True)
+        start(recipe, tmp_path, CPU, resume=True)
     with pytest.raises(ModelError, match="no stable checkpoint to anneal"):
-        fit.start(recipe, tmp_path, CPU, anneal=5)
+        start(recipe, tmp_path, CPU, anneal=5)
 
 
 def test_checkpoint_of_another_model(recipe: Recipe, bank: Bank, tmp_path: Path) -> None:
-    Trainer(fit.start(recipe, tmp_path, CPU), bank, tmp_path).train()
+    Trainer(start(recipe, tmp_path, CPU), bank, tmp_path).train()
     other = changed(recipe, generator=recipe.generator.to_dict() | {"channels": 12})
     with pytest.raises(ModelError, match="another generator than the recipe tiny"):
-        fit.start(other, tmp_path, CPU, resume=True)
+        start(other, tmp_path, CPU, resume=True)
     with pytest.raises(ModelError, match="another optimiser"):
-        fit.start(changed(recipe, optimiser="adam"), tmp_path, CPU, resume=True)
-
-
-def test_weights_of_another_run_are_taken_where_they_fit(recipe: Recipe, bank: Bank, tmp_path: Path) -> None:
-    Trainer(fit.start(recipe, tmp_path, CPU), bank, tmp_path).train()
-    saved = newest(tmp_path / "stable")
-    run = Run(changed(recipe, generator=recipe.generator.to_dict() | {"scale": 4}), CPU)
-    tail = run.model.state_dict()["tail.weight"].clone()
-    fit.initialise(run, saved)
-    assert run.freeze().state["origin"] == "tiny x2 at step 12"
-    for module in (run.model, run.ema):
-        state = module.state_dict()
-        assert torch.equal(state["body.1.weight"], saved.tensors["ema.body.1.weight"])
-        assert torch.equal(state["tail.weight"], tail)
-    misfit = Run(changed(recipe, generator={"graph": "srgan", "scale": 2, "channels": 4, "blocks": 1}), CPU)
-    with pytest.raises(ModelError, match="No weight of tiny fits"):
-        fit.initialise(misfit, saved)
+        start(changed(recipe, optimiser="adam"), tmp_path, CPU, resume=True)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(recipe: Recipe, bank: Bank, tmp_path: Path) -> None:
-    run = fit.start(recipe, tmp_path, CPU)
+    run = start(recipe, tmp_path, CPU)
     with torch.no_grad():
         next(run.model.parameters()).fill_(float("nan"))
     with pytest.raises(ModelError, match="became NaN before step 4"):
@@ -182,3 +166,70 @@ def test_precision_is_measured_once_and_kept(recipe: Recipe, monkeypatch: pytest
     again.thaw(run.freeze())
     assert fit.choose_bf16(again)
     assert not fit.choose_bf16(Run(recipe, CPU))
+
+
+def test_minutes_end_the_run_with_a_checkpoint(recipe: Recipe, bank: Bank, tmp_path: Path) -> None:
+    run = start(changed(recipe, steps=10**6), tmp_path, CPU)
+    assert Trainer(run, bank, tmp_path, minutes=0.02).train()  # what was asked for: no interruption
+    assert 0 < run.step < 10**6
+    assert newest(tmp_path / "stable").state["step"] == run.step
+
+
+FULL_DISK = """
+import resource, sys
+from train import fit, checkpoint
+from train.__main__ import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_loses_no_checkpoint(
+    recipe: Recipe, photos: Path, bank: Bank, tmp_path: Path
+) -> None:
+    """No file may grow beyond 4 kB: the next checkpoint does not fit."""
+    text = 'name = "tiny"\nsteps = 20\nbatch = 2\npatch = 8\noptimiser = "muon"\nprecision = "fp32"\n'
+    (tmp_path / "tiny.toml").write_text(
+        text + '[generator]\ngraph = "fast"\nscale = 2\nchannels = 8\nblocks = 2\nskip = 0\n'
+    )
+    out = tmp_path / "run"
+    Trainer(start(recipe, out, CPU), bank, out).train()
+    places = ["--data", str(photos), "--cache", str(tmp_path / "cache"), "--out", str(out)]
+    command = [sys.executable, "-c", FULL_DISK, "4096", "fit", str(tmp_path / "tiny.toml"), *places, "--resume"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, timeout=120, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "error: Cannot write the checkpoint" in done.stderr
+    assert "free some space" in done.stderr
+    assert [path.name for path in checkpoint.list_checkpoints(out / "stable")] == ["step-00000012"]
+    assert newest(out / "stable").state["step"] == 12
+    assert not list((out / "stable").glob(".part-*"))
+
+
+def test_a_run_notes_what_it_began_with(recipe: Recipe, photos: Path, tmp_path: Path) -> None:
+    text = 'name = "mine"\nsteps = 2\nbatch = 1\npatch = 8\nprecision = "fp32"\n'
+    (tmp_path / "mine.toml").write_text(text + '[generator]\ngraph = "fast"\nscale = 4\nblocks = 8\nskip = 2\n')
+    places = ["--data", str(photos), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]
+    assert main(["fit", str(tmp_path / "mine.toml"), *places, "--init", "fast"]) == 0
+    notes = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert notes["origin"].startswith("shipped fast x4 (")
+    assert notes["losses"] == "L1"
+    assert newest(tmp_path / "run" / "stable").state["origin"] == notes["origin"]
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "sentence"),
+    [
+        ("gan", [], "is one for `python -m train fit`"),
+        ("fit", ["--minutes", "0"], "--minutes must be above 0"),
+        ("fit", ["--init", "nobody"], "Unknown model 'nobody'"),
+    ],
+)
+def test_wrong_arguments(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, more: list[str], sentence: str
+) -> None:
+    (tmp_path / "mine.toml").write_text('name = "m"\nsteps = 2\npatch = 8\n[generator]\ngraph = "fast"\nscale = 2\n')
+    places = ["--data", str(photos), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]
+    assert main([command, str(tmp_path / "mine.toml"), *places, *more]) in (1, 2)
+    assert sentence in capsys.readouterr().err

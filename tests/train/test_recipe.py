@@ -43,6 +43,17 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ("rate = 0\n" + TEXT, UsageError, "rate > 0"),
         ("ema = 1.0\n" + TEXT, UsageError, "0 <= ema < 1"),
         ("name = [\n", UsageError, "not valid TOML"),
+        ('rate = "fast"\n' + TEXT, UsageError, "rate must be a number, not 'fast'"),
+        ("data = 3\n" + TEXT, UsageError, "data must be text in quotes, not 3"),
+        ('data = "air"\n' + TEXT, UsageError, "data must be one of photos, baked"),
+        ("betas = 0.9\n" + TEXT, UsageError, "betas must be two numbers in brackets"),
+        ("losses = 1\n" + TEXT, UsageError, r"losses must be a table: write \[losses\]"),
+        (TEXT + "[losses]\nstyle = 1.0\n", UsageError, "Unknown recipe key 'losses.style'"),
+        (TEXT + "[losses]\npixel = -1.0\n", UsageError, r"losses\.pixel must not be negative"),
+        (TEXT + "[losses]\nperceptual = 1.0\n", UsageError, r"needs losses\.trunk"),
+        (TEXT + "[losses]\npixel = 0.0\n", UsageError, "above 0"),
+        (TEXT + "[losses]\nshift = 1.0\n", UsageError, 'only data = "baked" has'),
+        (TEXT + "[discriminator]\nrate = 0.0\n", UsageError, r"discriminator\.rate > 0"),
     ],
 )
 def test_wrong_recipes(tmp_path: Path, text: str, error: type[Exception], sentence: str) -> None:
@@ -62,3 +73,22 @@ def test_digest_names_the_settings(recipe: Recipe) -> None:
     assert again.digest() == recipe.digest()
     other = Recipe.from_dict(recipe.to_dict() | {"rate": recipe.rate * 2})
     assert other.digest() != recipe.digest()
+
+
+def test_digests_in_shipped_headers_still_name_their_recipes() -> None:
+    digests = {name: read_recipe(name).digest()[:16] for name in ("fast-x4", "fast-x2")}
+    assert digests == {"fast-x4": "5bdbf25f59cfcf3d", "fast-x2": "c4d65fc1169dacde"}
+
+
+def test_a_later_key_counts_only_where_it_decides(recipe: Recipe) -> None:
+    values = recipe.to_dict()
+    judged = Recipe.from_dict(values | {"losses": {"adversarial": 0.1}})
+    assert judged.digest() != recipe.digest()
+    assert Recipe.from_dict(values | {"losses": {"adversarial": 0.1, "trunk_file": "x"}}).digest() == judged.digest()
+    first = {name: value for name, value in values.items() if name not in ("losses", "discriminator", "data")}
+    assert Recipe.from_dict(first).digest() == recipe.digest()
+
+
+def test_losses_in_words() -> None:
+    text = "0.1 L1 + 5 L1 of the features stlpips-vgg16:relu3_3 + 0.02 adversarial (risen over 5,000 steps)"
+    assert read_recipe("srgan-x4").losses.in_words() == f"{text} + artefacts (LDL)"

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import torch
 
 from vidsr.backends.base import Backend
-from vidsr.errors import BackendError, UsageError
+from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models.registry import Model
 
 BACKENDS = ("auto", "tensorrt", "cuda", "openvino", "cpu", "nearest")
@@ -21,7 +21,8 @@ def open_backend(
 ) -> tuple[Backend, str]:
     """Make `model` ready to run on the backend of that name; returns it with the reason for this choice.
 
-    ``auto`` takes the first of cuda, openvino and cpu that is there; a backend that is named is used or refused.
+    ``auto`` takes the first of tensorrt, cuda, openvino and cpu that is there, and cuda where no engine can be had;
+    a backend that is named is used or refused.
     `threads` limits the CPU backends (None: the runtime's choice), `device` is the index of the GPU.
 
     Raises:
@@ -33,28 +34,44 @@ def open_backend(
         raise UsageError(
             f"Unknown {'backend' if known is BACKENDS else 'precision'} {wrong!r}; use {', '.join(known)}."
         )
-    chosen, why = _choose(name)
+    chosen, why = _choose(name, device)
     _require(chosen, device)
-    precision, why_precision = _choose_precision(chosen, precision, model)
-    return _open(chosen, model, precision, threads, device), f"{chosen}: {why}; {precision.upper()}: {why_precision}"
+    if name == "auto" and chosen == "cuda":
+        try:
+            return _open_named("tensorrt", why, model, precision, threads, device)
+        except Cancelled:
+            raise
+        except (BackendError, RuntimeError, AttributeError) as error:  # whatever another version of TensorRT raises
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            why = f"{why}, without TensorRT ({reason.rstrip('.')})"
+    return _open_named(chosen, why, model, precision, threads, device)
 
 
-def _choose(name: str) -> tuple[str, str]:
+def _open_named(
+    name: str, why: str, model: Model, precision: str, threads: int | None, device: int
+) -> tuple[Backend, str]:
+    precision, why_precision = _choose_precision(name, precision, model)
+    backend = _open(name, model, precision, threads, device)
+    engine = f"; {backend.reason}" if name == "tensorrt" else ""  # type: ignore[attr-defined]
+    return backend, f"{name}: {why}; {precision.upper()}: {why_precision}{engine}"
+
+
+def _choose(name: str, device: int) -> tuple[str, str]:
     if name != "auto":
         return name, "as asked"
     if torch.cuda.is_available():
-        return "cuda", torch.cuda.get_device_name()
+        return "cuda", torch.cuda.get_device_name(device if device < torch.cuda.device_count() else 0)
     if find_spec("openvino") is not None:
         return "openvino", "no NVIDIA GPU"
     return "cpu", "no NVIDIA GPU, and openvino is not installed"
 
 
 def _require(name: str, device: int) -> None:
-    if name == "tensorrt":
-        raise BackendError("TensorRT is not supported by this version of vidsr; use --backend auto.")
+    if name == "tensorrt" and not torch.cuda.is_available():
+        raise BackendError("TensorRT needs an NVIDIA GPU, and this torch finds none; use --backend auto.")
     if name == "cuda" and not torch.cuda.is_available():
         raise BackendError("This torch finds no NVIDIA GPU; use --backend auto, or install a CUDA build of torch.")
-    if name == "cuda" and not 0 <= device < torch.cuda.device_count():
+    if name in ("tensorrt", "cuda") and not 0 <= device < torch.cuda.device_count():
         raise BackendError(f"There is no GPU {device}; this machine has {torch.cuda.device_count()}, counted from 0.")
 
 
@@ -63,7 +80,7 @@ def _choose_precision(name: str, precision: str, model: Model) -> tuple[str, str
         return precision, "as asked"
     if name == "nearest" or not any(True for _ in model.module.parameters()):
         return "fp32", "there is nothing to speed up"
-    if name == "cuda":
+    if name in ("tensorrt", "cuda"):
         return "fp16", "twice as fast on a GPU"
     if _has_bf16(name):
         return "bf16", "this CPU has bf16 units"
@@ -88,6 +105,10 @@ def _open(name: str, model: Model, precision: str, threads: int | None, device: 
         from vidsr.backends.openvino import OpenVINOBackend
 
         return OpenVINOBackend(model, precision=precision, threads=threads)
+    if name == "tensorrt":
+        from vidsr.backends.tensorrt import open_tensorrt
+
+        return open_tensorrt(model, precision=precision, device=device)
     from vidsr.backends.eager import EagerBackend
 
     place = torch.device("cuda", device) if name == "cuda" else torch.device("cpu")

@@ -1,23 +1,48 @@
-"""torch as it is, on the CPU (the reference in FP32) or on an NVIDIA GPU."""
+"""torch itself, on the CPU (the reference in FP32) or on an NVIDIA GPU."""
 
 from __future__ import annotations
 
 import copy
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vidsr.backends.base import State, check_batch, leaves, max_pixels
+from vidsr.backends.base import State, activation_bytes, check_batch, leaves, max_pixels
+from vidsr.backends.graphs import Graphs
 from vidsr.errors import BackendError, OutOfMemoryError
+from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
 
 HALOS = 6  # width of the smallest tile in halos: a layer of such a tile lasts well under a second on two cores
-GPU_SHARE = 0.5  # of the GPU's free memory that one call may take
+GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copies and other programs need the rest
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # torch, driver, libraries
+MAX_ELEMENTS = 2**31 - 1  # of one tensor: cuDNN counts in 32 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """What makes torch faster on a GPU: the fused graph, `torch.compile`, one CUDA graph for each shape."""
+
+    fused: bool = True
+    compiled: bool = True
+    captured: bool = True
+
+
+PLAIN = Path(fused=False, compiled=False, captured=False)
 
 
 class EagerBackend:
-    """Runs the module layer by layer, channels last. Name ``cpu`` or ``cuda``.
+    """Runs the module channels last. Name ``cpu`` or ``cuda``.
+
+    On the CPU it goes layer by layer. `path` says what is done to be faster; where torch cannot compile or capture
+    after all, it goes on without, and `notes` says why.
 
     bf16 keeps the input, the last convolution and the sum that makes the output in FP32: near 1.0 a bf16 step is a
     whole 8-bit code value.
@@ -26,44 +51,140 @@ class EagerBackend:
         BackendError: a precision that the device cannot do.
     """
 
-    def __init__(self, model: Model, *, precision: str, device: torch.device, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        precision: str,
+        device: torch.device,
+        threads: int | None = None,
+        path: Path | None = None,
+    ) -> None:
         if (device.type, precision) not in (("cpu", "fp32"), ("cpu", "bf16"), ("cuda", "fp32"), ("cuda", "fp16")):
             raise BackendError(f"torch on {device.type} does not run {precision} here; use --precision auto.")
         self.name, self.precision, self.device, self.scale = device.type, precision, device, model.scale
         self.dtype = torch.float16 if precision == "fp16" else torch.float32
-        memory = {} if device.type == "cpu" else {"memory": GPU_SHARE * torch.cuda.mem_get_info(device)[0]}
-        self.max_pixels: int | None = max_pixels(model, halos=HALOS, **memory)
-        self._threads = threads
+        self.notes: list[str] = []
+        self.threads = (threads or torch.get_num_threads()) if device.type == "cpu" else None  # results depend on it
         self._state = State()
-        module: Any = copy.deepcopy(model.module).to(device, self.dtype)
-        self._module: nn.Module | None = module.to(memory_format=torch.channels_last)
-        if precision == "bf16":
-            _lower(module)
-        for leaf in leaves(module):
-            leaf.register_forward_pre_hook(lambda *_: self._state.check())
+        self._graphs: Graphs | None = None
+        self._run: Callable[[Tensor], Tensor] | None
+        if device.type == "cuda":
+            self.max_pixels: int | None = _gpu_pixels(model, device, self.dtype)
+            self.path = path or _best_path(model, device)
+            self._module = _prepare(fuse(model.module) if self.path.fused else model.module, device, self.dtype)
+            self._run = self._assemble()
+        else:
+            self.max_pixels = max_pixels(model, halos=HALOS)
+            self.path = path or Path(compiled=False, captured=False)
+            self._module = _prepare(fuse(model.module) if self.path.fused else model.module, device, self.dtype)
+            self._run = self._plain
+            if precision == "bf16":
+                _lower(self._module)
+            for leaf in leaves(self._module):
+                leaf.register_forward_pre_hook(lambda *_: self._state.check())
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3, H*scale, W*scale), both `dtype` on `device`."""
         self._state.check()
         check_batch(batch, self.device, self.dtype)
-        assert self._module is not None
-        if self._threads and torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)  # counts for the calling thread
         try:
-            with torch.no_grad():
-                result: Tensor = self._module(batch.contiguous(memory_format=torch.channels_last))
-                return result.contiguous()
+            return self._on_gpu(batch) if self.device.type == "cuda" else self._plain(batch)
         except RuntimeError as error:
             raise _translate(error, batch) from error
 
+    def _plain(self, batch: Tensor) -> Tensor:
+        if self.threads and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)  # counts for the calling thread
+        with torch.no_grad():
+            result: Tensor = self._module(batch.contiguous(memory_format=torch.channels_last))
+            return result.contiguous()
+
+    def _on_gpu(self, batch: Tensor) -> Tensor:
+        """By the fastest path that works here; one that fails is left for good."""
+        while True:
+            assert self._run is not None
+            try:
+                with torch.cuda.device(self.device):
+                    return self._run(batch.contiguous(memory_format=torch.channels_last)).contiguous()
+            except torch.OutOfMemoryError:
+                if self._graphs is not None:
+                    self._graphs.clear()
+                raise
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                if not (self.path.compiled or self.path.captured):
+                    raise
+                self._simplify(error)
+
+    def _simplify(self, error: Exception) -> None:
+        """Without `torch.compile`, then without CUDA graphs: both change the speed alone."""
+        what = "torch.compile" if self.path.compiled else "a CUDA graph"
+        self.path = replace(self.path, captured=self.path.compiled and self.path.captured, compiled=False)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        self.notes.append(f"{what} failed on {self.device}, the network runs without: {reason}")
+        self._run = self._assemble()
+
+    def _assemble(self) -> Callable[[Tensor], Tensor]:
+        """The function that runs the module by `path`."""
+        module: Any = torch.compile(self._module, dynamic=False) if self.path.compiled else self._module
+
+        def forward(batch: Tensor) -> Tensor:
+            # benchmark: cuDNN tries its algorithms once for each shape. TF32 has 10 bits, which is no FP32
+            with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+                result: Tensor = module(batch)
+                return result
+
+        if self._graphs is not None:
+            self._graphs.clear()
+        self._graphs = Graphs(forward, self.device) if self.path.captured else None
+        return self._graphs or forward
+
     def cancel(self) -> None:
-        """Stop before the next layer."""
+        """Stop before the next layer; on a GPU before the next call, which is a matter of milliseconds."""
         self._state.cancelled.set()
 
     def close(self) -> None:
         """Drop the weights."""
         self._state.closed = True
-        self._module = None
+        if self._graphs is not None:
+            self._graphs.clear()
+        self._graphs = self._run = None
+        self._module = nn.Identity()
+
+
+def _prepare(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A copy of its own, channels last."""
+    copied: Any = copy.deepcopy(module).to(device, dtype)
+    prepared: nn.Module = copied.to(memory_format=torch.channels_last)
+    return prepared
+
+
+def _best_path(model: Model, device: torch.device) -> Path:
+    """All that is at hand; a model without weights is done before anything could be compiled."""
+    trained = any(True for _ in model.module.parameters())
+    return Path(fused=trained, compiled=trained and why_not_compiled(device) is None, captured=True)
+
+
+def why_not_compiled(device: torch.device) -> str | None:
+    """Why `torch.compile` cannot make kernels for `device`, in a few words; None where it can.
+
+    Triton writes the kernels, and needs a C compiler for the small program that launches them.
+    """
+    if device.type != "cuda":
+        return "only a GPU gains from it"
+    if find_spec("triton") is None:
+        return "triton is not installed"
+    if torch.cuda.get_device_capability(device) < (7, 0):
+        return "triton needs compute capability 7.0"
+    names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
+    return None if any(map(shutil.which, names)) else "there is no C compiler"
+
+
+def _gpu_pixels(model: Model, device: torch.device, dtype: torch.dtype) -> int:
+    """The largest N*H*W of one call, by the memory that is free now and by cuDNN's way of counting."""
+    full = activation_bytes(model.module)  # of FP32: half as much again as the elements that a layer reads and writes
+    by_memory = GPU_SHARE * torch.cuda.mem_get_info(device)[0] / (full * dtype.itemsize / 4)
+    return max(1, int(min(by_memory, MAX_ELEMENTS / (full / 6))))
 
 
 def _lower(module: nn.Module) -> None:
@@ -78,7 +199,7 @@ def _lower(module: nn.Module) -> None:
 
 def _translate(error: RuntimeError, batch: Tensor) -> BackendError:
     size = "x".join(map(str, batch.shape))
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY):
         return OutOfMemoryError(
             f"A batch of {size} does not fit into the memory of {batch.device}; use a smaller --tile."
         )

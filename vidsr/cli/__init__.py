@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from vidsr.errors import VidsrError
 
+_NO_ROOM = ("failed to map segment", "annot allocate memory")  # what the loader says of a library
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
@@ -21,7 +22,7 @@ def main() -> NoReturn:
     try:
         from vidsr.cli.app import app
 
-        app()
+        app(prog_name="vidsr")
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise
@@ -36,6 +37,12 @@ def main() -> NoReturn:
         if os.environ.get("VIDSR_DEBUG"):
             raise
         print(f"vidsr: {error}", file=sys.stderr)
+        sys.exit(1)
+    except (MemoryError, ImportError) as error:
+        no_room = isinstance(error, MemoryError) or any(words in str(error) for words in _NO_ROOM)
+        if os.environ.get("VIDSR_DEBUG") or not no_room:
+            raise
+        print("vidsr: the memory does not even suffice to load the libraries; allow 1 GB or more", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
 

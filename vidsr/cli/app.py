@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from vidsr import __version__
-from vidsr.cli import doctor, models, probe, upscale
+from vidsr.cli import bench, compare, doctor, engine, export, models, probe, upscale, verify
 
 app = typer.Typer(
     name="vidsr",
     help="Upscale video with the SRGAN generator: every frame and every stream of it.",
+    epilog="vidsr COMMAND --help shows the options of a command, with examples.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -34,7 +35,24 @@ def _common(
     pass
 
 
-app.command("upscale", epilog=upscale.EXAMPLES)(upscale.upscale)
-app.command("models")(models.models)
-app.command("probe")(probe.probe)
-app.command("doctor")(doctor.doctor)
+app.command("upscale", epilog=upscale.EXAMPLES, short_help="Upscale videos and images; everything else is copied.")(
+    upscale.upscale
+)
+app.command("models", epilog=models.EXAMPLES, short_help="List the models, with their measured quality.")(models.models)
+app.command("probe", epilog=probe.EXAMPLES, short_help="Show the streams, times, colour and extras of a video.")(
+    probe.probe
+)
+app.command("verify", epilog=verify.EXAMPLES, short_help="Compare an output with its source, frame by frame.")(
+    verify.verify
+)
+app.command("compare", epilog=compare.EXAMPLES, short_help="Look: models beside bicubic, or two films side by side.")(
+    compare.compare
+)
+app.command("bench", epilog=bench.EXAMPLES, short_help="Measure how fast this machine is, and which line to take.")(
+    bench.bench
+)
+app.command("export", epilog=export.EXAMPLES, short_help="Write a model as ONNX.")(export.export)
+app.add_typer(engine.app, name="engine")
+app.command("doctor", epilog=doctor.EXAMPLES, short_help="Show what this machine offers, and what it lacks.")(
+    doctor.doctor
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +17,7 @@ def print_json(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` in JSON's types: dataclasses become objects, fractions "n/d", bytes hexadecimal, paths text."""
+    """`value` in JSON's types: dataclasses become objects, fractions "n/d", bytes hex, paths text, infinity null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -29,4 +30,6 @@ def plain(value: Any) -> Any:
         return f"{value.numerator}/{value.denominator}"
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return str(value) if isinstance(value, Path) else value

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from typing import Annotated
 
 import typer
 
 from vidsr.errors import VidsrError
+from vidsr.machine import cpu_name, gpus, num_cores, version
 
-PACKAGES = ("torch", "av", "openvino", "torch-tensorrt", "torch-tensorrt-rtx", "numpy", "pillow", "typer", "rich")
+PACKAGES = ("torch", "triton", "av", "openvino", "numpy", "pillow", "typer", "rich")
 ENCODERS = (
     "libx264",
     "libx265",
@@ -25,6 +23,14 @@ ENCODERS = (
     "hevc_nvenc",
     "av1_nvenc",
 )
+DECODERS = ("h264", "hevc", "libdav1d", "vp9", "mpeg2video", "prores")
+NVDEC = ("h264", "hevc", "av1", "vp9")
+CUDA_TORCH = "pip install --force-reinstall 'torch>=2.11,<2.14'"
+EXAMPLES = """\b
+Examples:
+  vidsr doctor         ready to paste into a bug report
+  vidsr doctor --json
+"""  # \b: lines as they are
 
 
 def doctor(
@@ -47,16 +53,21 @@ def _facts() -> Iterator[tuple[str, str]]:
 
     yield "vidsr", __version__
     yield "python", f"{platform.python_version()} on {platform.platform()}"
-    yield (
-        "cpu",
-        f"{_cpu_name()}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores",
-    )
-    for package in PACKAGES:
-        yield package, _version(package)
-    yield "gpu", _tried(_gpu)
+    yield "cpu", f"{cpu_name()}, {num_cores()} cores"
     yield "cpu units", _tried(_cpu_units)
+    yield "driver", _tried(_driver)
+    yield "gpu", _tried(_gpu)
+    yield "cuda", _tried(_cuda)
+    yield "tensorrt", _tried(_tensorrt)
+    yield "engines", _tried(_engines)
+    for package in PACKAGES:
+        yield package, version(package) or "not installed"
+    yield "compiler", _tried(_compiler)
     for encoder in ENCODERS:
         yield encoder, _tried(lambda name=encoder: _encoder(name))  # type: ignore[misc]
+    for decoder in DECODERS:
+        yield f"{decoder} decoder", _tried(lambda name=decoder: _decoder(name))  # type: ignore[misc]
+    yield "nvdec", _tried(_nvdec)
     yield "models", _tried(_models)
     yield "advice", _tried(_advice)
 
@@ -71,28 +82,60 @@ def _tried(question: Callable[[], str]) -> str:
         return f"fails: {type(error).__name__}: {error}".splitlines()[0]
 
 
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+def _driver() -> str:
+    from vidsr.engines.target import driver_version
 
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+    return driver_version() or "no NVIDIA driver"
 
 
 def _gpu() -> str:
+    cards = (
+        f"{gpu['index']}: {gpu['name']}, compute capability {gpu['compute_capability']}, "
+        f"{gpu['memory_mib']} MiB, {gpu['free_mib']} MiB free"
+        for gpu in gpus()
+    )
+    return "; ".join(cards) or "none that torch can use"
+
+
+def _cuda() -> str:
     import torch
 
-    if not torch.cuda.is_available():
-        return "none that torch can use"
-    properties = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-    return ", ".join(f"{k}: {gpu.name} ({gpu.total_memory >> 20} MiB)" for k, gpu in enumerate(properties))
+    built: str | None = torch.version.cuda
+    if built is None:
+        return "this torch is built without CUDA"
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return f"{built} in torch, cuDNN {cudnn}"
+
+
+def _tensorrt() -> str:
+    from vidsr.engines.flavour import installed
+
+    flavour = installed()
+    if flavour is None:
+        return "not installed"
+    flavour.load()
+    kind = "TensorRT-RTX" if flavour.name == "rtx" else "TensorRT"
+    return f"{kind} {flavour.tensorrt}, torch-tensorrt {flavour.torch_tensorrt}"
+
+
+def _engines() -> str:
+    from vidsr.engines.cache import EngineCache, engine_folder
+
+    folder = engine_folder()
+    entries = EngineCache(folder).entries() if folder.is_dir() else []
+    size = sum(entry.engine.num_bytes for entry in entries if entry.engine is not None)
+    damaged = sum(entry.engine is None for entry in entries)
+    wrong = f", {damaged} damaged (vidsr engine prune)" if damaged else ""
+    return f"{len(entries)} in {folder}, {size / 1e6:.1f} MB{wrong}"
+
+
+def _compiler() -> str:
+    import torch
+
+    from vidsr.backends.eager import why_not_compiled
+
+    why = why_not_compiled(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return f"torch.compile is not used: {why}" if why else "torch.compile is used where TensorRT is not"
 
 
 def _cpu_units() -> str:
@@ -108,6 +151,21 @@ def _encoder(name: str) -> str:
     return "works"
 
 
+def _decoder(name: str) -> str:
+    from vidsr.media.hardware import check_decoder
+
+    check_decoder(name)
+    return "works"
+
+
+def _nvdec() -> str:
+    from vidsr.media.hardware import check_nvdec
+
+    for codec in NVDEC:
+        check_nvdec(codec)
+    return f"opens for {', '.join(NVDEC)} (--decoder nvdec)"
+
+
 def _models() -> str:
     from vidsr.models.registry import available_models
 
@@ -115,10 +173,25 @@ def _models() -> str:
 
 
 def _advice() -> str:
+    """The next step to a faster path, with the line that takes it."""
     import torch
 
+    from vidsr.engines.flavour import installed
+
     if torch.cuda.is_available():
-        return "the GPU is used"
-    if sys.modules.get("openvino") is None and _version("openvino") == "not installed":
-        return "install OpenVINO for a faster CPU path: pip install openvino"
-    return "this is the CPU path; an NVIDIA GPU with a CUDA build of torch is many times faster"
+        if installed() is not None:
+            return "nothing: TensorRT and the GPU are used"
+        names = " ".join(str(gpu["name"]) for gpu in gpus())
+        extra = "rtx" if "RTX" in names else "tensorrt"
+        return f"install TensorRT for the fastest path: pip install 'vidsr-upscaler[{extra}]'"
+    if _driver() != "no NVIDIA driver":
+        if torch.version.cuda is None:
+            return (
+                f"this GPU needs a CUDA build of torch: {CUDA_TORCH} (on Windows from the index that pytorch.org names)"
+            )
+        return (
+            f"torch is built for CUDA {torch.version.cuda} and finds no GPU: update its driver (CUDA_VISIBLE_DEVICES?)"
+        )
+    if version("openvino") is None:
+        return "install OpenVINO for a faster CPU path: pip install 'vidsr-upscaler[cpu]'"
+    return "nothing for the CPU; an NVIDIA GPU with a CUDA build of torch is many times faster"

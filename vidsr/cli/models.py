@@ -6,6 +6,12 @@ from typing import Annotated
 
 import typer
 
+EXAMPLES = """\b
+Examples:
+  vidsr models         a table
+  vidsr models --json  with training data, licences and figures
+"""  # \b: lines as they are
+
 
 def models(
     json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from vidsr.media.probe import MediaInfo
 
 
+EXAMPLES = """\b
+Examples:
+  vidsr probe clip.mp4
+  vidsr probe clip.mp4 --json
+"""  # \b: lines as they are
+
+
 def probe(
     file: Annotated[Path, typer.Argument(help="A video file.")],
     json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,

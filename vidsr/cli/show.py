@@ -8,13 +8,29 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from vidsr.cli.data import plain
-from vidsr.jobs.events import Advanced, Done, Event, Failed, Kept, Planned, Resumed, SegmentDone, Skipped, Started
+from vidsr.jobs.events import (
+    Advanced,
+    Done,
+    Event,
+    Failed,
+    Kept,
+    Planned,
+    Resumed,
+    Retried,
+    SegmentDone,
+    Skipped,
+    Started,
+)
 
 if TYPE_CHECKING:
     from vidsr.jobs.batch import Report
@@ -26,7 +42,7 @@ JSON_VERSION = 1
 JSON_NAMES = {"Started": "start", "Advanced": "progress", "SegmentDone": "segment"}  # others: in lower case
 
 
-def shower(*, json: bool, quiet: bool, verbose: bool, num_inputs: int) -> Show:
+def shower(*, json: bool, quiet: bool, verbose: int, num_inputs: int) -> Show:
     """The way of showing that fits the options and the terminal."""
     if json:
         return JsonShow(num_inputs)
@@ -35,6 +51,22 @@ def shower(*, json: bool, quiet: bool, verbose: bool, num_inputs: int) -> Show:
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     kind = LiveShow if console.is_terminal and not console.is_dumb_terminal else LogShow
     return kind(num_inputs, console, verbose=verbose)
+
+
+@contextmanager
+def steps(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Tell what is being done, for commands that take a while: on a terminal, in one line that goes away at the end."""
+    console = Console(stderr=True, highlight=False, markup=False, quiet=quiet)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(escape(printable(text)))
+
+
+def printable(text: str) -> str:
+    """`text` without the control characters of a hostile name."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class Show:
@@ -75,6 +107,9 @@ class Show:
     def segmentdone(self, event: SegmentDone) -> None:
         """A part of a job is safe."""
 
+    def retried(self, event: Retried) -> None:
+        """A worker of a cluster was lost."""
+
     def kept(self, event: Kept) -> None:
         """A job ended early, and can go on."""
         print(f"vidsr: {_kept(event)}", file=sys.stderr)
@@ -92,17 +127,17 @@ class Show:
 class LogShow(Show):
     """Lines for people: one for a job's start, its end, and every fifteen seconds between."""
 
-    def __init__(self, num_inputs: int, console: Console, *, verbose: bool) -> None:
+    def __init__(self, num_inputs: int, console: Console, *, verbose: int) -> None:
         super().__init__(num_inputs)
         self.console = console
         self._verbose = verbose
         self._shown = time.monotonic()
         self._warned = False
-        self._told: set[str] = set()  # notes of the job that runs
+        self._told: dict[Path, set[str]] = {}  # notes of each job that runs
 
     def _say(self, text: str) -> None:
         """One line; control characters of a hostile name do not reach the terminal."""
-        self.console.print("".join(c if c.isprintable() else "?" for c in text))
+        self.console.print(printable(text))
 
     def failed(self, event: Failed) -> None:
         """As everywhere, without tearing a live bar."""
@@ -135,11 +170,17 @@ class LogShow(Show):
         if time.monotonic() - self._shown >= LOG_SECONDS:
             self._shown = time.monotonic()
             self._say(f"  {_state(event)}")
+            if self._verbose > 1:
+                self._say(f"  {_shares(event.progress.busy)}")
 
     def resumed(self, event: Resumed) -> None:
         """Where the job goes on."""
         parts = "part" if event.num_segments == 1 else "parts"
         self._say(f"  goes on after {event.num_segments} finished {parts} ({event.num_frames} frames)")
+
+    def retried(self, event: Retried) -> None:
+        """Which part runs again."""
+        self._say(f"  part {event.number} runs again: {event.reason}")
 
     def kept(self, event: Kept) -> None:
         """What is kept, and how to go on."""
@@ -156,6 +197,8 @@ class LogShow(Show):
         if self._verbose:
             for stream in event.kept:
                 self._say(f"  copied: {stream}")
+        if self._verbose > 1:
+            self._say(f"  {_shares(event.busy)}")
 
     def skipped(self, event: Skipped) -> None:
         """The output, and why."""
@@ -172,12 +215,13 @@ class LogShow(Show):
 
     def _details(self, event: Started | Planned | Done) -> None:
         """Notes and losses, each once a job: some are known before it, others only after it."""
-        if not isinstance(event, Done):
-            self._told.clear()
+        told = self._told.pop(event.source, set()) if isinstance(event, Done) else set()
         for line in (*(f"note: {note}" for note in event.notes), *(f"left out: {lost}" for lost in event.dropped)):
-            if line not in self._told:
-                self._told.add(line)
+            if line not in told:
+                told.add(line)
                 self._say(f"  {line}")
+        if isinstance(event, Started):
+            self._told[event.source] = told
 
     def _warn_if_slow(self, event: Advanced) -> None:
         left = _seconds_left(event)
@@ -193,7 +237,7 @@ class LogShow(Show):
 class LiveShow(LogShow):
     """A live bar on a terminal, and lines above it."""
 
-    def __init__(self, num_inputs: int, console: Console, *, verbose: bool) -> None:
+    def __init__(self, num_inputs: int, console: Console, *, verbose: int) -> None:
         super().__init__(num_inputs, console, verbose=verbose)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -203,37 +247,41 @@ class LiveShow(LogShow):
             transient=True,
             refresh_per_second=4,
         )
-        self._task: TaskID | None = None
+        self._tasks: dict[Path, TaskID] = {}  # one job is joined while the next one begins
 
     def started(self, event: Started) -> None:
         """A fresh bar."""
         super().started(event)
         self._bar.start()
-        self._task = self._bar.add_task("", total=event.num_frames, state="starting")
+        self._tasks[event.source] = self._bar.add_task("", total=event.num_frames, state="starting")
 
     def advanced(self, event: Advanced) -> None:
         """The bar moves."""
         self._warn_if_slow(event)
-        if self._task is not None:
+        if (task := self._tasks.get(event.source)) is not None:
             total = max(event.num_frames, event.progress.num_frames) if event.num_frames else None
-            self._bar.update(self._task, completed=event.progress.num_frames, total=total, state=_state(event))
+            self._bar.update(task, completed=event.progress.num_frames, total=total, state=_state(event))
 
     def done(self, event: Done) -> None:
         """The bar goes, the line stays."""
-        self.close()
+        self._remove(event.source)
         super().done(event)
 
     def failed(self, event: Failed) -> None:
         """The bar goes, the line stays."""
-        self.close()
+        self._remove(event.source)
         super().failed(event)
 
     def close(self) -> None:
-        """Take the bar away."""
-        if self._task is not None:
-            self._bar.remove_task(self._task)
-            self._task = None
-        self._bar.stop()
+        """Take all bars away."""
+        for source in list(self._tasks):
+            self._remove(source)
+
+    def _remove(self, source: Path) -> None:
+        if (task := self._tasks.pop(source, None)) is not None:
+            self._bar.remove_task(task)
+        if not self._tasks:
+            self._bar.stop()
 
 
 class JsonShow(Show):
@@ -283,7 +331,20 @@ def _state(event: Advanced) -> str:
     left = _seconds_left(event)
     frames = f"{progress.num_frames}/{event.num_frames}" if event.num_frames else f"{progress.num_frames}"
     time_left = f", {_span(left)} left" if left is not None else ""
-    return f"{frames} frames, {progress.fps:.2f} fps{time_left}, limited by {progress.limit}"
+    return f"{frames} frames, {progress.fps:.2f} fps{time_left}, limited by {progress.limit}{_gpu_memory()}"
+
+
+def _shares(busy: Mapping[str, float]) -> str:
+    return "busy: " + ", ".join(f"{stage} {share:.0%}" for stage, share in busy.items())
+
+
+def _gpu_memory() -> str:
+    """Memory in use on the GPU, where this process uses one; nothing is loaded to find out."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return ""
+    free, total = torch.cuda.mem_get_info()
+    return f", GPU memory {_bytes(total - free)} of {_bytes(total)}"
 
 
 def _seconds_left(event: Advanced) -> float | None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vidsr.cli import complete
 from vidsr.errors import UsageError
 
 if TYPE_CHECKING:
     from vidsr.jobs.options import Options
 
+_NTSC = {text: Fraction(round(float(text)) * 1000, 1001) for text in ("23.976", "29.97", "59.94")}
 EXAMPLES = """\b
 Examples:
   vidsr upscale clip.mp4                        makes clip_x4.mp4
@@ -24,7 +27,7 @@ Examples:
 
 
 def upscale(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Videos, images, folders or globs.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Videos, images, folders or globs.")],
     output: Annotated[
         str | None,
         typer.Option(
@@ -34,19 +37,37 @@ def upscale(
     scale: Annotated[float, typer.Option(help="How many times as wide and high: any number from 1 to 4.")] = 4.0,
     size: Annotated[
         str | None,
-        typer.Option(help="1080p, 2160p: as large as fits that frame. 1920x800: exactly that. Replaces --scale."),
+        typer.Option(
+            autocompletion=complete.size,
+            help="1080p, 2160p: as large as fits that frame. 1920x800: exactly that. Replaces --scale.",
+        ),
     ] = None,
-    model: Annotated[str, typer.Option(help="A name from `vidsr models`, or a .safetensors file.")] = "auto",
-    backend: Annotated[str, typer.Option(help="auto, cpu, openvino or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp16, bf16 or fp32.")] = "auto",
+    model: Annotated[
+        str, typer.Option(autocompletion=complete.model, help="A name from `vidsr models`, or a .safetensors file.")
+    ] = "auto",
+    backend: Annotated[
+        str, typer.Option(autocompletion=complete.backend, help="auto, tensorrt, cuda, openvino or cpu.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(autocompletion=complete.precision, help="auto, fp16, bf16 or fp32.")
+    ] = "auto",
     device: Annotated[int, typer.Option(help="Which GPU, counted from 0.")] = 0,
     codec: Annotated[
-        str, typer.Option(help="auto, h264, hevc, av1, vp9, ffv1, prores, or an FFmpeg encoder.")
+        str,
+        typer.Option(
+            autocompletion=complete.codec, help="auto, h264, hevc, av1, vp9, ffv1, prores, or an FFmpeg encoder."
+        ),
     ] = "auto",
     crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger. Default: 17 for H.264.")] = None,
     preset: Annotated[str | None, typer.Option(help="The encoder's own speed preset.")] = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format of the output. Default: the source's.")] = None,
-    container: Annotated[str | None, typer.Option(help="mp4, mov, mkv, webm, ts. Default: the source's.")] = None,
+    container: Annotated[
+        str | None,
+        typer.Option(autocompletion=complete.container, help="mp4, mov, mkv, webm, ts. Default: the source's."),
+    ] = None,
+    fps: Annotated[
+        str | None, typer.Option(help="Frames per second of numbered images: 24, 29.97 or 30000/1001. Default: 24.")
+    ] = None,
     start: Annotated[str | None, typer.Option(help="Begin at this time: 90, 1:30 or 0:01:30.5.")] = None,
     end: Annotated[str | None, typer.Option(help="End before this time.")] = None,
     recursive: Annotated[
@@ -54,6 +75,7 @@ def upscale(
     ] = False,
     tile: Annotated[str, typer.Option(help="auto, off, or the side of a tile in source pixels.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="Of the software encoder and of a CPU backend.")] = None,
+    decoder: Annotated[str, typer.Option(help="software, or nvdec: on an NVIDIA GPU.")] = "software",
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Of a damaged file, upscale what decodes.")] = False,
     deinterlace: Annotated[
         str, typer.Option(help="auto (where the source is marked interlaced), off or bwdif.")
@@ -68,12 +90,19 @@ def upscale(
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="Start over instead of going on after the finished parts.")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="local|ADDRESS", help="Use all GPUs (or cores) of this machine, or of a Ray cluster."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try a few frames; say what it would be, and how long.")
     ] = False,
+    log_dir: Annotated[str | None, typer.Option(help="Write a log of each job into this folder.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Events as JSON, one a line, on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Every stream that is copied, too.")] = False,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Streams that are copied, too; -vv: all stages' shares.")
+    ] = 0,
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Upscale videos and images; sound, subtitles and everything else is copied."""
@@ -82,21 +111,28 @@ def upscale(
     from vidsr.jobs import batch
     from vidsr.jobs import dry_run as dry
     from vidsr.jobs import inputs as files
+    from vidsr.jobs.log import Logs
     from vidsr.jobs.options import parse_time
 
     options = _options(
         scale=scale, size=size, model=model, backend=backend, precision=precision, device=device, codec=codec, crf=crf,
         preset=preset, pix_fmt=pix_fmt, container=container.lstrip(".").lower() if container else None,
         start=parse_time(start) if start else None, end=parse_time(end) if end else None, tile=tile, threads=threads,
-        segment_seconds=_seconds(segment_seconds), keep_going=keep_going, deinterlace=deinterlace,
-        square_pixels=square_pixels, reuse=not no_reuse,
+        segment_seconds=_seconds(segment_seconds), keep_going=keep_going, deinterlace=deinterlace, decoder=decoder,
+        square_pixels=square_pixels, reuse=not no_reuse, fps=_rate(fps) if fps else None,
     )  # fmt: skip
     try:
         sources, missing = files.expand(inputs, recursive=recursive)
         target = files.target(output, inputs, sources)
+        sources = files.settle(sources, target)
+        if target.pipe and json:
+            raise UsageError("-o - writes the video to standard output, where --json would write, too; leave one out")
         with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources) + len(missing)) as show:
             run = dry.run_batch if dry_run else batch.run_batch
-            report = run(sources, target, options, missing, overwrite=overwrite, resume=not no_resume, on_event=show)
+            told = Logs(Path(log_dir), show) if log_dir else show
+            report = run(
+                sources, target, options, missing, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told
+            )
             show.summary(report)
     except KeyboardInterrupt:  # before typer turns it into a silent exit
         interrupted()
@@ -107,6 +143,13 @@ def _seconds(value: float) -> Fraction:
     if not math.isfinite(value):
         raise UsageError(f"--segment-seconds must be a number of seconds, not {value}")
     return Fraction(value).limit_denominator(1000)
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        return _NTSC.get(text, Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"--fps must look like 24, 29.97 or 30000/1001, not {text!r}") from error
 
 
 def _options(*, tile: str, deinterlace: str, **values: object) -> Options:

@@ -7,51 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidsr.errors import DamagedError, MediaError, OutputError, UsageError, VidsrError
-from vidsr.jobs import images
+from vidsr.jobs import images, streams
 from vidsr.jobs.events import Done, Event, Failed, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.memory import memory_for
+from vidsr.jobs.networks import Networks
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan, fingerprint, plan
-from vidsr.jobs.run import discard, run
+from vidsr.jobs.run import Unjoined, discard, finish, make
+from vidsr.jobs.runner import Runner
+from vidsr.jobs.tails import Tails, failed
 from vidsr.media.fingerprint import read_fingerprint
 from vidsr.media.stills import is_image
-from vidsr.upscaler import Upscaler
-
-
-class Networks:
-    """The upscalers of a batch, each opened once and kept. Use as a context manager: leaving closes them."""
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
-        self._open: dict[int, Upscaler] = {}
-
-    def __enter__(self) -> Networks:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Close all: after a failed job, whose upscaler was cancelled; the next job opens its own."""
-        while self._open:
-            self._open.popitem()[1].close()
-
-    def get(self, scale: float) -> Upscaler:
-        """The upscaler that serves `scale` (above 0, up to 4): the smallest native scale that reaches it."""
-        native = 2 if scale <= 2 else 4
-        if native not in self._open:
-            options = self._options
-            self._open[native] = Upscaler(
-                options.model,
-                scale=native,
-                backend=options.backend,
-                precision=options.precision,
-                tile=options.tile,
-                device=options.device,
-                threads=options.threads,
-                reuse=options.reuse,
-            )
-        return self._open[native]
 
 
 @dataclass(slots=True)
@@ -101,29 +68,38 @@ def run_batch(
     *,
     overwrite: bool = False,
     resume: bool = True,
+    ray: str | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Report:
-    """Run every input's job in turn; failures are reported and counted, never raised (KeyboardInterrupt is).
+    """Run every input's job; failures are reported and counted, never raised (KeyboardInterrupt is).
 
-    `missing` are arguments that meant no file, which count as failures.
+    While a job is joined and checked the next one begins. `missing` are arguments that meant no file, which count as
+    failures; `ray` is the address of a cluster. `on_event` is called in the calling thread alone.
     """
+    tails = Tails(on_event)
 
-    def one(item: Input, networks: Networks, claims: Claims) -> Done | Skipped | None:
-        return run_one(item, target, options, networks, claims, overwrite=overwrite, resume=resume, on_event=on_event)
+    def watched(event: Event) -> None:
+        on_event(event)
+        tails.poll()
 
-    return each(inputs, options, missing, one, on_event)
+    def one(item: Input, networks: Networks, claims: Claims) -> Done | Skipped | Unjoined | None:
+        return make_one(item, target, options, networks, claims, overwrite=overwrite, resume=resume, on_event=watched)
+
+    return each(inputs, Networks(options, ray), missing, one, on_event, tails)
 
 
 def each(
     inputs: Sequence[Input],
-    options: Options,
+    networks: Networks,
     missing: Iterable[tuple[Path, VidsrError]],
-    one: Callable[[Input, Networks, Claims], Planned | Done | Skipped | None],
+    one: Callable[[Input, Networks, Claims], Planned | Done | Skipped | Unjoined | None],
     on_event: Callable[[Event], None],
+    tails: Tails | None = None,
 ) -> Report:
     """Do `one` for every input, whatever becomes of the others, and report how each ended."""
     report = Report()
     claims = Claims(inputs)
+    tails = tails or Tails(on_event)
 
     def end(event: Planned | Done | Skipped | Failed | None) -> None:
         report.add(event)
@@ -132,23 +108,25 @@ def each(
 
     for path, error in missing:
         end(Failed(path, str(error), error.exit_code))
-    with Networks(options) as networks:
+    with networks, tails.reporting(end):
         for item in inputs:
             try:
-                end(one(item, networks, claims))
+                with memory_for(item.path):
+                    outcome = one(item, networks, claims)
             except BrokenPipeError:
                 raise  # whoever reads our own output has gone
             except (VidsrError, OSError) as error:
                 if isinstance(error, DamagedError) or not isinstance(error, MediaError | UsageError):
                     networks.reset()
-                end(Failed(item.path, _sentence(error), getattr(error, "exit_code", 1)))
+                tails.collect()  # those that came before are reported before
+                end(failed(item.path, error))
+                continue
+            tails.collect()
+            if isinstance(outcome, Unjoined):
+                tails.add(outcome)
+            else:
+                end(outcome)
     return report
-
-
-def _sentence(error: VidsrError | OSError) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 class Claims:
@@ -191,26 +169,51 @@ def run_one(
     resume: bool = True,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Done | Skipped | None:
-    """Plan and run the job of `item`; None for one of our own outputs that was met in a folder, which is not a source.
+    """`make_one`, and the join.
+
+    Raises:
+        VidsrError: the job could not be planned, or failed.
+    """
+    with memory_for(item.path):
+        made = make_one(item, target, options, networks, claims, overwrite=overwrite, resume=resume, on_event=on_event)
+        return finish(made, on_event) if isinstance(made, Unjoined) else made
+
+
+def make_one(
+    item: Input,
+    target: Target,
+    options: Options,
+    networks: Networks,
+    claims: Claims,
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Done | Skipped | Unjoined | None:
+    """Plan the job of `item` and make all of it but for the join.
+
+    None for one of our own outputs that was met in a folder, which is not a source.
 
     Raises:
         VidsrError: the job could not be planned, or failed.
     """
     if claims.is_own_output(item):
         return None
-    if is_image(item.path):
+    if streams.is_stream(target) and item.number is None:
+        return streams.run(item, target, options, networks.get, overwrite, on_event)
+    if item.kind == "file" and is_image(item.path):
         return images.run(item, target, options, networks.get, claims.take, overwrite, on_event)
     prepared = prepare(item, target, options, networks, claims, overwrite=overwrite)
     if isinstance(prepared, Skipped):
         return prepared
-    job, upscaler = prepared
-    on_event(_started(job, upscaler))
-    return run(job, upscaler, overwrite=overwrite, resume=resume, on_event=on_event)
+    job, runner = prepared
+    on_event(_started(job, runner))
+    return make(job, runner, overwrite=overwrite, resume=resume, on_event=on_event)
 
 
 def prepare(
     item: Input, target: Target, options: Options, networks: Networks, claims: Claims, *, overwrite: bool
-) -> tuple[Plan, Upscaler] | Skipped:
+) -> tuple[Plan, Runner] | Skipped:
     """The job of a video and what runs it; or that it is done already.
 
     Raises:
@@ -218,8 +221,8 @@ def prepare(
     """
     job = plan(item, target, options)
     claims.take(job.output, item.path)
-    upscaler = networks.get(job.scale)
-    return already_done(job, fingerprint(job.facts(upscaler)), overwrite) or (job, upscaler)
+    runner = networks.get(job.scale)
+    return already_done(job, fingerprint(job.facts(runner)), overwrite) or (job, runner)
 
 
 def already_done(job: Plan, mark: str, overwrite: bool) -> Skipped | None:
@@ -235,12 +238,12 @@ def already_done(job: Plan, mark: str, overwrite: bool) -> Skipped | None:
     if overwrite:
         return None
     if read_fingerprint(job.output) == mark:
-        discard(job.output)
+        discard(job.output, mark)
         return Skipped(job.source.path, job.output, "done already, with the same options")
     raise OutputError(f"{job.output}: exists, and is not what these options make; --overwrite replaces it")
 
 
-def _started(job: Plan, upscaler: Upscaler) -> Started:
+def _started(job: Plan, runner: Runner) -> Started:
     return Started(
         source=job.source.path,
         output=job.output,
@@ -248,7 +251,7 @@ def _started(job: Plan, upscaler: Upscaler) -> Started:
         size=job.size,
         num_frames=job.num_frames,
         codec=job.choice.codec,
-        network=upscaler.reason,
+        network=runner.reason,
         notes=job.notes,
         dropped=tuple(str(stream) for stream in job.dropped),
     )

@@ -10,16 +10,18 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidsr import pipeline
-from vidsr.errors import MediaError, VidsrError
+from vidsr.errors import MediaError, UsageError, VidsrError
 from vidsr.frame import Frame
-from vidsr.jobs import images
-from vidsr.jobs.batch import Claims, Networks, Report, each, prepare
+from vidsr.jobs import images, streams
+from vidsr.jobs.batch import Claims, Report, each, prepare
 from vidsr.jobs.events import Done, Event, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.networks import Networks
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.run import open_reader
-from vidsr.media.open import open_input
+from vidsr.jobs.runner import Runner
+from vidsr.media.open import demux, open_input
 from vidsr.media.stills import is_image
 from vidsr.media.writer import Writer
 from vidsr.upscaler import Upscaler
@@ -36,19 +38,33 @@ def run_batch(
     *,
     overwrite: bool = False,
     resume: bool = True,  # noqa: ARG001  (the signature of batch.run_batch)
+    ray: str | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Report:
-    """Report what each job would be, that it is done already, or why it cannot be planned. Writes no output."""
+    """Report what each job would be, that it is done already, or why it cannot be planned. Writes no output.
+
+    Raises:
+        UsageError: with a cluster; frames are tried on this machine alone.
+    """
+    if ray is not None:
+        raise UsageError("--dry-run tries a few frames on this machine: leave --ray out")
 
     def one(item: Input, networks: Networks, claims: Claims) -> Planned | Skipped | None:
         if claims.is_own_output(item):
             return None
-        if is_image(item.path):
+        if item.kind == "pipe" or (streams.is_stream(target) and item.number is None):
+            raise UsageError("--dry-run tries files that become files; there is none to try here")
+        if item.kind == "file" and is_image(item.path):
             return _try_image(item, target, options, networks, claims, overwrite)
         prepared = prepare(item, target, options, networks, claims, overwrite=overwrite)
-        return prepared if isinstance(prepared, Skipped) else _try(*prepared)
+        return prepared if isinstance(prepared, Skipped) else _try(prepared[0], _local(prepared[1]))
 
-    return each(inputs, options, missing, one, on_event)
+    return each(inputs, Networks(options), missing, one, on_event)
+
+
+def _local(runner: Runner) -> Upscaler:
+    assert isinstance(runner, Upscaler), "a dry run has no cluster"
+    return runner
 
 
 def _try_image(
@@ -154,7 +170,7 @@ def _packet_sizes(segment: Path) -> tuple[float, float]:
     key: list[int] = []
     other: list[int] = []
     with open_input(segment) as container:
-        for packet in container.demux(video=0):
+        for packet in demux(container, container.streams.video[0]):
             if packet.size:
                 (key if packet.is_keyframe else other).append(packet.size)
     return sum(key) / max(len(key), 1), sum(other) / max(len(other), 1)

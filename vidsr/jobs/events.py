@@ -73,6 +73,16 @@ class SegmentDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Retried:
+    """A worker of a cluster was lost while it made the segment `number`, which runs again on another one."""
+
+    source: Path
+    number: int  # counts from 1, by the segment's time
+    attempt: int  # how often it was lost so far
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """A job ended early; its finished segments are kept in `folder`. `advice` says what goes on from there."""
 
@@ -120,4 +130,4 @@ class Failed:
     exit_code: int
 
 
-Event = Planned | Started | Resumed | Advanced | SegmentDone | Kept | Done | Skipped | Failed
+Event = Planned | Started | Resumed | Advanced | SegmentDone | Retried | Kept | Done | Skipped | Failed

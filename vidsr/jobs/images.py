@@ -13,11 +13,12 @@ from PIL import Image
 
 from vidsr.errors import OutputError
 from vidsr.jobs.events import Done, Event, Skipped, Started
-from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
-from vidsr.jobs.plan import network_identity, source_identity
-from vidsr.media.stills import IMAGE_SUFFIXES, WITHOUT_METADATA, ImageMeta, read_image, write_image
-from vidsr.upscaler import Upscaler
+from vidsr.jobs.plan import Identified, network_identity
+from vidsr.jobs.runner import Runner
+from vidsr.jobs.sources import source_identity
+from vidsr.media.stills import IMAGE_SUFFIXES, WITHOUT_METADATA, ImageMeta, open_image, read_image, write_image
 
 SOFTWARE = 0x0131  # the EXIF tag that carries the fingerprint: the program that made the image, and from what
 
@@ -26,7 +27,7 @@ def run(
     item: Input,
     target: Target,
     options: Options,
-    network: Callable[[float], Upscaler],
+    network: Callable[[float], Runner],
     claim: Callable[[Path, Path], None],
     overwrite: bool,
     on_event: Callable[[Event], None],
@@ -48,7 +49,7 @@ def run(
     output = target.path(item, options.label, item.path.suffix)
     if output.suffix.lower() not in IMAGE_SUFFIXES:
         raise OutputError(f"{output}: an image cannot be written under this name; use .png, .jpg, .webp or .tif")
-    if output.resolve() == item.path.resolve():
+    if is_same(output, item.path):
         raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
     claim(output, item.path)
     upscaler = network(max(size[0] / width, size[1] / height))
@@ -58,7 +59,7 @@ def run(
             return Skipped(item.path, output, "done already, with the same options")
         raise OutputError(f"{output}: exists, and is not what these options make; --overwrite replaces it")
     on_event(Started(item.path, output, (width, height), size, 1, output.suffix.lstrip("."), upscaler.reason, (), ()))
-    upscaling = time.perf_counter()
+    upscaling, told = time.perf_counter(), len(upscaler.notes)
     large = upscaler(pixels, size=size)
     upscaled = time.perf_counter()
     written = write_to(output)
@@ -85,11 +86,11 @@ def run(
         bytes=written.stat().st_size,
         kept=(),
         dropped=tuple(f"{what}: {output.suffix} cannot hold it" for what in lost),
-        notes=(),
+        notes=tuple(upscaler.notes[told:]),
     )
 
 
-def _fingerprint(path: Path, size: tuple[int, int], upscaler: Upscaler) -> str:
+def _fingerprint(path: Path, size: tuple[int, int], upscaler: Identified) -> str:
     facts = f"{source_identity(path)} {size} {sorted(network_identity(upscaler).items())}"
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
@@ -97,7 +98,7 @@ def _fingerprint(path: Path, size: tuple[int, int], upscaler: Upscaler) -> str:
 def mark(path: Path) -> str | None:
     """The mark in an image's EXIF; None where there is none, or no image."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             text = str(image.getexif().get(SOFTWARE, ""))
     except (OSError, ValueError, SyntaxError):
         return None

@@ -6,11 +6,14 @@ import glob
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from vidsr.errors import MediaError, UsageError, VidsrError
+from vidsr.media import sequence
 from vidsr.media.codecs import VIDEO_SUFFIXES
 from vidsr.media.stills import IMAGE_SUFFIXES
 
+PIPE = "-"  # as a source, standard input; as an output, standard output
 MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES) | frozenset(IMAGE_SUFFIXES)
 
 
@@ -21,6 +24,8 @@ class Input:
     path: Path
     root: Path
     named: bool
+    kind: Literal["file", "pipe", "sequence"] = "file"
+    number: int | None = None  # of an image of a sequence
 
 
 def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[Input], list[tuple[Path, VidsrError]]]:
@@ -42,8 +47,30 @@ def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[I
     return list(found.values()), missing
 
 
+def settle(sources: Sequence[Input], target: Target) -> list[Input]:
+    """Image sequences whose output is no video become their images, each with its number.
+
+    Raises:
+        MediaError: a sequence has no images.
+    """
+    if target.file is not None or target.pipe:
+        return list(sources)
+    settled: list[Input] = []
+    for item in sources:
+        if item.kind == "sequence":
+            found = sequence.find(item.path).items()
+            settled += [Input(path, item.root, named=False, number=number) for number, path in found]
+        else:
+            settled.append(item)
+    return settled
+
+
 def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
     path = Path(argument)
+    if argument == PIPE:
+        return [Input(path, Path(), named=True, kind="pipe")]
+    if sequence.is_pattern(argument) and not path.exists():
+        return [Input(path, path.parent, named=True, kind="sequence")]
     if path.is_dir():
         items = [Input(file, path, named=False) for file in _media_below(path, recursive)]
         if not items:
@@ -59,6 +86,14 @@ def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
     return items
 
 
+def is_same(output: Path, source: Path) -> bool:
+    """Whether both names mean one file, by a link or in another case, too."""
+    try:
+        return output.samefile(source)
+    except OSError:  # one of them does not exist
+        return output.resolve() == source.resolve()
+
+
 def _media_below(folder: Path, recursive: bool) -> Iterator[Path]:
     for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
         inside = path.relative_to(folder).parts
@@ -69,15 +104,19 @@ def _media_below(folder: Path, recursive: bool) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where outputs go: a file, a folder, or (neither) beside each source."""
+    """Where outputs go: a file, a folder, standard output, numbered images, or (none of them) beside each source."""
 
     file: Path | None = None
     folder: Path | None = None
+    pipe: bool = False
+    pattern: Path | None = None
 
     def path(self, source: Input, label: str, suffix: str) -> Path:
         """Of the output of `source`; `label` is that of its options, `suffix` that of its container."""
         if self.file is not None:
             return self.file
+        if self.pattern is not None and source.number is not None:
+            return sequence.numbered(self.pattern, source.number)
         name = f"{source.path.stem}_{label}{suffix}"
         if self.folder is None:
             return source.path.with_name(name)
@@ -87,13 +126,25 @@ class Target:
 def target(output: str | None, arguments: Sequence[str], inputs: Sequence[Input]) -> Target:
     """What `-o` means: a folder if it is one, ends in a slash or has no suffix; else the one output file.
 
+    ``-`` is standard output, and a name such as ``big_%04d.png`` stands for numbered images.
+
     Raises:
-        UsageError: one output file for several sources, or for a folder.
+        UsageError: one output for several sources, or for a folder; or none at all for standard input.
     """
     if output is None:
+        if any(item.kind == "pipe" for item in inputs):
+            raise UsageError("standard input has no name: say where its output goes, with -o FILE or -o -")
         return Target()
     path = Path(output)
+    if output == PIPE or sequence.is_pattern(output):
+        if len(inputs) > 1:
+            raise UsageError(
+                f"-o {output} is for one source, but there are {len(inputs)}: use a folder, such as -o out/"
+            )
+        return Target(pipe=True) if output == PIPE else Target(pattern=path)
     if path.is_dir() or output.endswith(("/", "\\")) or not path.suffix:
+        if any(item.kind == "pipe" for item in inputs):
+            raise UsageError(f"-o {output} is a folder, and standard input has no name: name a file, or - for a pipe")
         return Target(folder=path)
     if len(inputs) > 1 or any(Path(argument).is_dir() for argument in arguments):
         raise UsageError(f"-o {output} is one file, but there may be several sources: name a folder, such as -o out/")

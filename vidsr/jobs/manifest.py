@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+from bisect import insort
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 from vidsr.errors import OutputError
 from vidsr.media.segments import read_times
 
 NAME = "manifest.json"
+ONCE = "pipe "  # begins the "source" of a job that nothing can go on with
 LOCK = "lock"
 FORMAT = 1
 _OURS = re.compile(r"manifest\.json(\.part)?|joined\.\w+|\d{6,}\.\w+(\.part)?")
@@ -29,7 +32,7 @@ class Entry:
 
 
 class Manifest:
-    """The finished segments in `folder`, in order, of the job that `facts` describe."""
+    """The finished segments in `folder`, sorted by time, of the job that `facts` describe. Any may be missing."""
 
     def __init__(self, folder: Path, facts: Mapping[str, str], segments: list[Entry]) -> None:
         self._folder, self._facts = folder, dict(facts)
@@ -44,11 +47,14 @@ class Manifest:
         """
         found = _read(folder / NAME) if resume else None
         segments: list[Entry] = []
+        if found is not None and found[0].get("source", "").startswith(ONCE):
+            found = None  # what a killed job read from a pipe does not come again
         if found is not None and (segments := _intact(folder, found[1])):
             _check_same(folder, found[0], facts)
-        clear(folder, keep={entry.name for entry in segments})
         manifest = cls(folder, facts, segments)
-        manifest._write()
+        if segments:
+            manifest._write()
+        clear(folder, keep={entry.name for entry in segments} | ({NAME} if segments else set()))
         return manifest
 
     @property
@@ -62,13 +68,19 @@ class Manifest:
         return sum(entry.num_frames for entry in self.segments)
 
     @property
-    def next_interval(self) -> int:
-        """The first that is not finished."""
-        return self.segments[-1].interval + 1 if self.segments else 0
+    def intervals(self) -> frozenset[int]:
+        """Those of the finished segments."""
+        return frozenset(entry.interval for entry in self.segments)
+
+    @property
+    def first_missing(self) -> int:
+        """The first interval that is not finished; it may hold no picture."""
+        done = self.intervals
+        return next(number for number in count() if number not in done)
 
     def add(self, entry: Entry) -> None:
         """Note a segment whose file is complete and on the disk."""
-        self.segments.append(entry)
+        insort(self.segments, entry, key=lambda known: known.interval)
         self._write()
 
     def _write(self) -> None:
@@ -80,6 +92,12 @@ class Manifest:
             os.fsync(file.fileno())
         temporary.replace(self._folder / NAME)
         sync_folder(self._folder)
+
+
+def read_facts(folder: Path) -> dict[str, str] | None:
+    """What the manifest in `folder` says of its job; None where there is none."""
+    found = _read(folder / NAME)
+    return None if found is None else found[0]
 
 
 def is_ours(folder: Path) -> bool:
@@ -111,7 +129,7 @@ def _read(path: Path) -> tuple[dict[str, str], list[Entry]] | None:
         if content["format"] != FORMAT:
             return None
         return dict(content["job"]), [Entry(**entry) for entry in content["segments"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # any other OSError: the segments may be sound
         return None
 
 
@@ -125,12 +143,13 @@ def _check_same(folder: Path, found: Mapping[str, str], facts: Mapping[str, str]
 
 
 def _intact(folder: Path, segments: list[Entry]) -> list[Entry]:
-    """The leading segments whose files are what the manifest says; those after a damaged one are made again."""
-    for number, entry in enumerate(segments):
-        path = folder / entry.name
-        try:
-            if path.stat().st_size != entry.num_bytes or len(read_times([path])) != entry.num_frames:
-                return segments[:number]
-        except (OSError, OutputError):
-            return segments[:number]
-    return segments
+    """The segments whose files are what the manifest says; the others are made again."""
+    return sorted((entry for entry in segments if _is_intact(folder, entry)), key=lambda entry: entry.interval)
+
+
+def _is_intact(folder: Path, entry: Entry) -> bool:
+    path = folder / entry.name
+    try:
+        return path.stat().st_size == entry.num_bytes and len(read_times([path])) == entry.num_frames
+    except (OSError, OutputError):
+        return False

@@ -12,6 +12,9 @@ from vidsr.errors import UsageError
 
 MAX_SCALE = 4.0
 _NAMED_SIZE = re.compile(r"(\d{3,4})p")
+_SIZE_NAMES = {"hd": "720p", "fullhd": "1080p", "fhd": "1080p", "2k": "1440p", "qhd": "1440p"} | dict.fromkeys(
+    ("4k", "uhd", "4kuhd"), "2160p"
+)
 _EXACT_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 
@@ -41,19 +44,27 @@ class Options:
     square_pixels: bool = False
     keep_going: bool = False
     threads: int | None = None
+    decoder: Literal["software", "nvdec"] = "software"  # nvdec: on the GPU, where it can
     reuse: bool = True  # a frame that repeats the one before it is not computed again
+    fps: Fraction | None = None  # of numbered images
     segment_seconds: Fraction = Fraction(10)  # a job that is interrupted loses less than one segment
 
     def __post_init__(self) -> None:
-        for name in ("start", "end", "segment_seconds"):  # 1.5, as Python's callers write it, is the same as 3/2
+        for name in ("start", "end", "segment_seconds", "fps"):  # 1.5, as Python's callers write it, is the same as 3/2
             if isinstance(value := getattr(self, name), int | float):
                 object.__setattr__(self, name, Fraction(value).limit_denominator(10**6))
         if self.deinterlace not in ("auto", "off", "bwdif"):
             raise UsageError(f"--deinterlace must be auto, off or bwdif, not {self.deinterlace!r}")
+        if self.decoder not in ("software", "nvdec"):
+            raise UsageError(f"--decoder must be software or nvdec, not {self.decoder!r}")
         if not math.isfinite(self.scale) or not 1.0 <= self.scale <= MAX_SCALE:
             raise UsageError(f"--scale must be from 1 to {MAX_SCALE:g}, not {self.scale:g}")
         if self.size is not None:
+            name = self.size.strip().lower()
+            object.__setattr__(self, "size", _SIZE_NAMES.get(name, name))
             _check_size(self.size)
+        if self.fps is not None and not Fraction(1, 100) <= self.fps <= 1000:
+            raise UsageError(f"--fps must be from 0.01 to 1000, got {float(self.fps):g}")
         if self.start is not None and self.start < 0:
             raise UsageError(f"--start must not be negative, got {float(self.start):g}")
         if self.end is not None and self.end <= (self.start or 0):
@@ -103,7 +114,7 @@ class Options:
 def _check_size(size: str) -> None:
     exact = _EXACT_SIZE.fullmatch(size)
     if not _NAMED_SIZE.fullmatch(size) and not exact:
-        raise UsageError(f"--size must look like 1080p or 1920x800, not {size!r}")
+        raise UsageError(f"--size must look like 1080p, 4k or 1920x800, not {size!r}")
     if exact and min(int(exact[1]), int(exact[2])) < 2:
         raise UsageError(f"--size must be at least 2x2, not {size}")
 

@@ -8,17 +8,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, Protocol
 
 from vidsr import __version__
 from vidsr.errors import MediaError, OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat
-from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs import sources
+from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media import codecs
-from vidsr.media.probe import MediaInfo, Video, probe
+from vidsr.media.probe import MediaInfo, Video
 from vidsr.media.remux import Dropped, Kept, plan_streams
 from vidsr.media.writer import VideoSpec
-from vidsr.upscaler import Upscaler, output_colour
+from vidsr.media.y4m import Y4MReader
+from vidsr.upscaler import output_colour
+
+
+class Identified(Protocol):
+    """A network that knows what its results depend on, as `Upscaler` does."""
+
+    def identity(self) -> dict[str, Any]:
+        """The model and how it runs, as JSON can hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,7 @@ class Plan:
     kept: tuple[Kept, ...]
     dropped: tuple[Dropped, ...]
     notes: tuple[str, ...]
+    pipe: Y4MReader | None = None  # standard input, of which nothing can be read twice
 
     @property
     def size(self) -> tuple[int, int]:
@@ -56,11 +67,11 @@ class Plan:
         share = max(end - start, Fraction(0)) / video.duration
         return round(video.num_frames * share) if share < 1 else video.num_frames
 
-    def facts(self, upscaler: Upscaler) -> dict[str, str]:
+    def facts(self, upscaler: Identified) -> dict[str, str]:
         """All that decides the output, in words: source, options, network and program. Equal facts, equal output."""
         options = self.options
         return {
-            "source": source_identity(self.source.path),
+            "source": sources.identity(self.source),
             **{name.replace("_", " "): str(getattr(self.spec, name)) for name in VideoSpec.__slots__},
             "container": self.choice.container,
             "start": str(options.start),
@@ -76,20 +87,9 @@ def fingerprint(facts: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:32]
 
 
-def network_identity(upscaler: Upscaler) -> dict[str, str]:
+def network_identity(upscaler: Identified) -> dict[str, str]:
     """What decides the pixels besides source and options: the program and its network."""
     return {"version": __version__, **{name: str(value) for name, value in upscaler.identity().items()}}
-
-
-def source_identity(path: Path) -> str:
-    """A hash of a file's size and of its first, middle and last mebibyte: tells files apart without reading films."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        for position in sorted({0, max(size // 2 - 2**19, 0), max(size - 2**20, 0)}):
-            file.seek(position)
-            digest.update(file.read(2**20))
-    return digest.hexdigest()
 
 
 def plan(source: Input, target: Target, options: Options, info: MediaInfo | None = None) -> Plan:
@@ -100,15 +100,16 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         UsageError: the options cannot be met for this source.
         OutputError: the container cannot hold what was asked, or the target is the source.
     """
-    info = info or probe(source.path)
+    pipe = sources.standard_input(options) if source.kind == "pipe" else None
+    info = info or sources.examine(source, options, pipe)
     _check_interval(info, options)
     if target.file is not None and options.container not in (None, codecs.container_of(target.file.suffix)):
         raise UsageError(f"-o {target.file} and --container {options.container} disagree; leave one of them out")
-    wide, high, aspect, notes = _geometry(info, options)
+    wide, high, aspect, notes = geometry(info, options)
     choice = codecs.choose(
         info,
-        width=_rounded(wide, 2),
-        height=_rounded(high, 2),
+        width=rounded(wide, 2),
+        height=rounded(high, 2),
         bits=info.video.format.bits,
         container=options.container,
         codec=options.codec,
@@ -118,11 +119,11 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         preset=options.preset,
     )
     shift = choice.pix_fmt.chroma_shift
-    width, height = _rounded(wide, 1 << shift[0]), _rounded(high, 1 << shift[1])
+    width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     output = target.path(source, options.label, f".{choice.container}")
-    if output.resolve() == info.path.resolve():
+    if is_same(output, info.path):
         raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
-    kept, dropped = plan_streams(info, choice.container)
+    kept, dropped = plan_streams(info, choice.container) if sources.is_file(info) else ([], [])
     return Plan(
         source=info,
         output=output,
@@ -131,7 +132,8 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         spec=_spec(info, choice, (width, height), aspect, options.threads),
         kept=tuple(kept),
         dropped=tuple(dropped),
-        notes=(*choice.notes, *notes, *_scan_notes(info, options), *_made_anew(kept)),
+        notes=(*choice.notes, *notes, *scan_notes(info, options), *_made_anew(kept)),
+        pipe=pipe,
     )
 
 
@@ -143,7 +145,7 @@ def _check_interval(info: MediaInfo, options: Options) -> None:
         )
 
 
-def _geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fraction, tuple[str, ...]]:
+def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fraction, tuple[str, ...]]:
     """(width, height, sample aspect, notes) of the output, not yet rounded.
 
     An exact size that changes the shape keeps the displayed shape by its sample aspect; rounding to whole pixels does
@@ -166,7 +168,10 @@ def _made_anew(kept: Sequence[Kept]) -> tuple[str, ...]:
     return tuple(str(item) for item in kept if item.how in ("converted", "encoded"))
 
 
-def _scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:
+def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:
+    """What is said of an interlaced source."""
+    if info.video.combed and options.deinterlace == "auto":
+        return ("not marked as interlaced, but it is: made progressive by bwdif (--deinterlace off leaves it)",)
     if not info.video.interlaced:
         return ()
     if options.deinterlace == "off":
@@ -174,7 +179,8 @@ def _scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:
     return ("interlaced: made progressive by bwdif, one picture for each (--deinterlace off leaves it)",)
 
 
-def _rounded(side: Fraction, step: int) -> int:
+def rounded(side: Fraction, step: int) -> int:
+    """`side` to the nearest multiple of `step`, but not to none."""
     return max(round(side / step) * step, step)
 
 

@@ -6,10 +6,11 @@ segments there, and the same job goes on after them; one that finishes, or has n
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,16 +18,18 @@ import av
 from filelock import FileLock, Timeout
 
 from vidsr import pipeline, verify
-from vidsr.errors import DamagedError, MediaError, OutputError
+from vidsr.errors import DamagedError, MediaError, OutputError, VidsrError
 from vidsr.frame import Frame
-from vidsr.jobs.events import Advanced, Done, Event, Kept, Resumed, SegmentDone
-from vidsr.jobs.manifest import LOCK, Entry, Manifest, clear, is_ours, sync_folder
+from vidsr.jobs import sources
+from vidsr.jobs.events import Advanced, Done, Event, Kept, Resumed
+from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts, sync_folder
 from vidsr.jobs.plan import Plan, fingerprint
+from vidsr.jobs.runner import Made, RemoteRunner, Runner
+from vidsr.jobs.segments import Segments
 from vidsr.media import remux
 from vidsr.media.fingerprint import KEY
-from vidsr.media.reader import Reader, ReadReport
+from vidsr.media.reader import ReadReport
 from vidsr.media.segments import read_times
-from vidsr.media.writer import Writer
 from vidsr.upscaler import Upscaler
 
 MAX_ERRORS = 10  # damaged places of a source that are listed; the others are counted
@@ -34,7 +37,7 @@ MAX_ERRORS = 10  # damaged places of a source that are listed; the others are co
 
 def run(
     plan: Plan,
-    upscaler: Upscaler,
+    runner: Runner,
     *,
     overwrite: bool = False,
     resume: bool = True,
@@ -45,46 +48,105 @@ def run(
     Raises:
         VidsrError: whatever ended the job; nothing stands under the final name, finished segments are kept.
     """
+    return finish(make(plan, runner, overwrite=overwrite, resume=resume, on_event=on_event), on_event)
+
+
+def finish(job: Unjoined, on_event: Callable[[Event], None]) -> Done:
+    """The second part of `run`: the join, the check and the name."""
+    try:
+        return job.finish()
+    except BaseException as error:
+        on_event(job.kept(error))
+        raise
+
+
+def make(
+    plan: Plan,
+    runner: Runner,
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Unjoined:
+    """The first part of `run`, all that needs the network: makes the segments, and holds the work folder's lock.
+
+    Raises:
+        VidsrError: whatever ended the job; finished segments are kept.
+    """
     started = time.perf_counter()
-    facts, reused = plan.facts(upscaler), upscaler.num_reused
-    with _work_folder(plan.output) as work:
+    facts, reused = plan.facts(runner), runner.num_reused
+    with ExitStack() as held:
+        work = held.enter_context(_work_folder(plan.output))
         manifest = Manifest.open(work, facts, resume=resume)
         if manifest.segments:
             on_event(Resumed(plan.source.path, plan.output, len(manifest.segments), manifest.num_frames))
         before = manifest.num_frames
         try:
-            last, notes = _make_missing(plan, upscaler, manifest, on_event)
-            joined = _join(plan, manifest, work, fingerprint(facts))
+            made = _make_missing(plan, runner, Segments(plan, work, manifest, on_event), on_event)
         except BaseException as error:
-            if manifest.segments:
+            if plan.pipe is not None:
+                clear(work)  # what came through a pipe does not come again
+            elif manifest.segments:
                 on_event(_kept(plan, work, manifest, error))
             raise
-        _put(work / f"joined{plan.output.suffix}", plan.output, overwrite)
-        clear(work)
-        size = plan.output.stat().st_size
-    seconds = time.perf_counter() - started
-    return Done(
-        source=plan.source.path,
-        output=plan.output,
-        num_frames=joined.num_frames,
-        num_resumed=before,
-        num_reused=upscaler.num_reused - reused,
-        seconds=seconds,
-        fps=(joined.num_frames - before) / max(seconds, 1e-9),
-        busy=dict(last.busy),
-        limit=last.limit,
-        bytes=size,
-        kept=tuple(str(item) for item in joined.kept),
-        dropped=tuple(str(item) for item in joined.dropped),
-        notes=(*plan.notes, *notes, *joined.notes),
-    )
+        num_reused = runner.num_reused - reused
+        return Unjoined(
+            plan, manifest, work, fingerprint(facts), made, before, num_reused, started, overwrite, held.pop_all()
+        )
 
 
-def discard(output: Path) -> None:
-    """Remove what an earlier run left beside a finished output."""
+@dataclass(frozen=True, slots=True)
+class Unjoined:
+    """A job whose segments are all made."""
+
+    plan: Plan
+    manifest: Manifest
+    work: Path
+    mark: str
+    made: Made
+    num_resumed: int
+    num_reused: int
+    started: float
+    overwrite: bool
+    held: ExitStack  # the work folder and its lock
+
+    def finish(self) -> Done:
+        """Join, check and name the output. To be called once, in whatever thread; it raises what `run` does."""
+        plan = self.plan
+        with self.held:
+            joined = _join(plan, self.manifest, self.work, self.mark)
+            _put(self.work / f"joined{plan.output.suffix}", plan.output, self.overwrite)
+            clear(self.work)
+            size = plan.output.stat().st_size
+        seconds = time.perf_counter() - self.started
+        return Done(
+            source=plan.source.path,
+            output=plan.output,
+            num_frames=joined.num_frames,
+            num_resumed=self.num_resumed,
+            num_reused=self.num_reused,
+            seconds=seconds,
+            fps=(joined.num_frames - self.num_resumed) / max(seconds, 1e-9),
+            busy=dict(self.made.progress.busy),
+            limit=self.made.progress.limit,
+            bytes=size,
+            kept=tuple(str(item) for item in joined.kept),
+            dropped=tuple(str(item) for item in joined.dropped),
+            notes=(*plan.notes, *self.made.notes, *joined.notes),
+        )
+
+    def kept(self, error: BaseException) -> Kept:
+        """What is left of the job after `finish` raised `error`."""
+        return _kept(self.plan, self.work, self.manifest, error)
+
+
+def discard(output: Path, mark: str) -> None:
+    """Remove what the run that finished `output` left beside it; segments of another job than `mark` stay."""
     if work_folder(output).is_dir():
         with _work_folder(output) as work:
-            clear(work)
+            facts = read_facts(work)
+            if facts is None or fingerprint(facts) == mark:
+                clear(work)
 
 
 def _kept(plan: Plan, work: Path, manifest: Manifest, error: BaseException) -> Kept:
@@ -101,20 +163,26 @@ def _put(finished: Path, output: Path, overwrite: bool) -> None:
     sync_folder(output.parent)
 
 
-def open_reader(plan: Plan, start: Fraction | None) -> Reader:
+def open_reader(plan: Plan, start: Fraction | None) -> sources.FrameSource:
     """The source's frames from `start` seconds on, to the end that the options set."""
-    options = plan.options
-    wanted = options.deinterlace == "bwdif" or (options.deinterlace == "auto" and plan.source.video.interlaced)
-    return Reader(plan.source, start=start, end=options.end, keep_going=options.keep_going, deinterlace=wanted)
+    return sources.open_source(plan.source, plan.options, start, plan.pipe)
 
 
-def _make_missing(
-    plan: Plan, upscaler: Upscaler, manifest: Manifest, on_event: Callable[[Event], None]
-) -> tuple[pipeline.Progress, tuple[str, ...]]:
-    """Make the segments that `manifest` lacks; returns the pipeline's figures, and what to say of the source."""
-    begin = (plan.options.start or 0) + manifest.next_interval * plan.options.segment_seconds
-    segments = _Segments(plan, manifest, on_event)
-    before = manifest.num_frames
+def _make_missing(plan: Plan, runner: Runner, segments: Segments, on_event: Callable[[Event], None]) -> Made:
+    """Make the segments that are not there yet, here or on a cluster."""
+    if isinstance(runner, Upscaler):
+        made = _make_here(plan, runner, segments, on_event)
+    else:
+        assert isinstance(runner, RemoteRunner)
+        made = runner.make_missing(plan, segments, on_event)
+    if not segments.manifest.segments:
+        raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
+    return made
+
+
+def _make_here(plan: Plan, upscaler: Upscaler, segments: Segments, on_event: Callable[[Event], None]) -> Made:
+    done, before, told = segments.manifest.intervals, segments.manifest.num_frames, len(upscaler.notes)
+    begin = segments.grid.begin(segments.manifest.first_missing)
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
         return upscaler.stream(frames, size=plan.size, format=plan.spec.format, colour=plan.spec.colour)
@@ -123,59 +191,17 @@ def _make_missing(
         total = replace(progress, num_frames=progress.num_frames + before)
         on_event(Advanced(plan.source.path, total, plan.num_frames))
 
+    left = None if plan.num_frames is None else max(plan.num_frames - before, 0)
+    upscaler.prepare(plan.source.video.width, plan.source.video.height, left)
     try:
-        with open_reader(plan, Fraction(begin) if begin else None) as reader:
-            last = pipeline.run(reader, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
+        with open_reader(plan, begin or None) as reader:
+            missing = (frame for frame in reader if segments.grid.of(frame) not in done)
+            last = pipeline.run(missing, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
         segments.close()
     except BaseException:
         segments.abort()
         raise
-    if not manifest.segments:
-        raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
-    return last, _source_notes(reader.report)
-
-
-class _Segments:
-    """Writes frames into one segment after the other; each is put under its name, then into the manifest."""
-
-    def __init__(self, plan: Plan, manifest: Manifest, on_event: Callable[[Event], None]) -> None:
-        self._plan, self._manifest, self._on_event = plan, manifest, on_event
-        self._writer: Writer | None = None
-        self._interval = 0
-        self._origin = Fraction(plan.source.video.start_pts or 0) * plan.spec.time_base + (plan.options.start or 0)
-
-    def write(self, frame: Frame) -> None:
-        """Write `frame` into the segment of its time."""
-        interval = int((frame.pts * frame.time_base - self._origin) // self._plan.options.segment_seconds)
-        if self._writer is not None and interval > self._interval:
-            self.close()
-        if self._writer is None:
-            self._interval = max(interval, self._manifest.next_interval)
-            self._writer = Writer(self._part, self._plan.spec, container=self._plan.choice.segment_container)
-        self._writer.write(frame)
-
-    def close(self) -> None:
-        """Finish the segment that is being written, if there is one."""
-        if self._writer is None:
-            return
-        info = self._writer.close()
-        self._writer = None
-        path = self._part.with_suffix("")
-        self._part.replace(path)
-        sync_folder(path.parent)
-        self._manifest.add(Entry(path.name, self._interval, info.num_frames, info.num_bytes))
-        number = len(self._manifest.segments)
-        self._on_event(SegmentDone(self._plan.source.path, number, info.num_frames, info.num_bytes))
-
-    def abort(self) -> None:
-        """Remove the segment that is being written."""
-        if self._writer is not None:
-            self._writer.abort()
-
-    @property
-    def _part(self) -> Path:
-        folder, kind = work_folder(self._plan.output), self._plan.choice.segment_container
-        return folder / f"{self._interval:06d}.{kind}.part"
+    return Made(last, (*source_notes(reader.report), *upscaler.notes[told:]))
 
 
 def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> remux.JoinReport:
@@ -183,7 +209,7 @@ def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> remux.JoinRe
     finished = work / f"joined{plan.output.suffix}"
     joined = remux.join(
         manifest.paths,
-        plan.source,
+        plan.source if sources.is_file(plan.source) else replace(plan.source, path=manifest.paths[0]),
         finished,
         container=plan.choice.container,
         spec=plan.spec,
@@ -197,7 +223,8 @@ def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> remux.JoinRe
     return joined
 
 
-def _source_notes(report: ReadReport) -> tuple[str, ...]:
+def source_notes(report: ReadReport) -> tuple[str, ...]:
+    """What to say of a source that was read."""
     notes = [*report.notes, *report.errors[:MAX_ERRORS]]
     if report.num_errors > MAX_ERRORS:
         notes.append(f"{report.num_errors} damaged places in all")
@@ -221,7 +248,7 @@ def _work_folder(output: Path) -> Iterator[Path]:
         folder.mkdir(exist_ok=True)
         if not is_ours(folder):
             raise OutputError(f"{folder}: this folder is in the way and not vidsr's; rename it, or choose another name")
-        lock = FileLock(folder / LOCK)
+        lock = FileLock(folder / LOCK, thread_local=False)  # the end of a job runs in another thread
         lock.acquire(timeout=0)
     except Timeout as error:
         raise OutputError(f"{output}: another vidsr is writing it; wait for it, or choose another name") from error
@@ -233,6 +260,9 @@ def _work_folder(output: Path) -> Iterator[Path]:
         yield folder
     except av.FFmpegError:
         raise  # a source that fails, not the folder
+    except VidsrError as error:
+        error.args = (_outside(str(error), folder, output),)
+        raise
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -242,6 +272,13 @@ def _work_folder(output: Path) -> Iterator[Path]:
                 (folder / LOCK).unlink()  # still held: nobody else can be inside
             _remove_empty([folder, *created])
         lock.release()
+
+
+def _outside(sentence: str, folder: Path, output: Path) -> str:
+    """`sentence` for people: what it says of a file in the work folder is true of the output."""
+    inside = re.escape(str(folder))
+    outside = re.sub(rf"{inside}[/\\][\w.]*\w", lambda _: str(output), sentence)
+    return sentence if outside == sentence else re.sub(rf"{inside}\b", lambda _: str(output.parent), outside)
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

@@ -24,11 +24,12 @@ _HOLDS = {  # codecs that each container holds in a way that players read
     "mp4": ("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
     "m4v": ("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
     "mov": ("h264", "hevc", "prores", "mpeg4", "mpeg2video", "mjpeg", "dnxhd", "qtrle", "png"),
-    "mkv": ("h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mpeg2video", "mjpeg", "vp8", "png", "dnxhd"),
+    "mkv": ("h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mpeg2video", "mjpeg", "vp8"),
     "webm": ("vp9", "av1", "vp8"),
     "ts": ("h264", "hevc", "mpeg2video", "mpeg4"),
 }
 _WIDEST_H264 = 4096  # pixels: beyond, few decoders take H.264
+_NARROWEST_X265 = 64  # pixels: below, x265 4.1 writes past its buffers, and the process dies sooner or later
 
 _VIDEO = (
     "mp4 m4v mov qt mkv webm avi ts m2ts mts mpg mpeg vob m2v wmv asf flv f4v 3gp 3g2 ogv mxf dv gif"
@@ -75,13 +76,16 @@ _BY_CODEC = {
     "ffv1": "ffv1",
     "prores": "prores_ks",
 }
-_ALPHA = ("ffv1", "prores_ks")  # others store alpha in ways that players ignore
+_ALPHA = {"ffv1": ("mkv",), "prores_ks": ("mov", "mkv"), "libvpx-vp9": ("webm", "mkv")}
+"""Encoders that keep alpha in a way that players see, and the containers that they keep it in."""
+_ALPHA_OF = {"webm": "libvpx-vp9", "mov": "prores_ks", "mkv": "ffv1"}  # the encoder of a source with alpha
 _LOST = {  # side data of the source's pictures, by FFmpeg's name, that no encoder here takes
     "ALPHA": "transparency is dropped: it is a picture stream of its own in this source",
     "DOVI_METADATA": "Dolby Vision metadata is dropped: the output is its base layer",
     "DYNAMIC_HDR_PLUS": "HDR10+ metadata is dropped: HDR10 stays",
     "A53_CC": "captions inside the pictures (CEA-608/708) are dropped",
 }
+_SAID = ("h264", "hevc", "av1", "vp9", "ffv1", "prores")  # codecs by the names that users know
 _HARDWARE = ("_nvenc", "_qsv", "_vaapi", "_amf", "_videotoolbox", "_mf", "_v4l2m2m")
 
 
@@ -100,6 +104,8 @@ class Choice:
     @property
     def segment_container(self) -> Literal["mp4", "mov", "mkv"]:
         """The container that one segment is written into: mp4, or what holds the codec."""
+        if self.codec == "vp9" and self.pix_fmt.alpha:
+            return "mkv"
         if self.codec in _HOLDS["mp4"]:
             return "mp4"
         return "mov" if self.codec in _HOLDS["mov"] else "mkv"
@@ -129,15 +135,22 @@ def choose(
     named = _named_container(container, out_suffix)
     notes: list[str] = []
     target, reason = (named, None) if named else _source_container(source)
-    encoder = _encoder(codec, target or "mkv", max(width, height), bits, notes)
+    if target is None and codec == "auto" and source.video.format.alpha and source.video.codec == "gif":
+        target, reason = "webm", None
+        notes.append("webm: it keeps the transparency")
+    encoder = _alpha_encoder(source, codec, target or "mkv", notes) or _encoder(
+        codec, target or "mkv", width, height, bits, notes
+    )
     made = codec_of(encoder)
     if target is None or not (named or made in _HOLDS[target]):
         notes.append(f"mkv: {reason or f'{target} cannot hold {made}'}")
         target = "mkv"
     if made not in _HOLDS[target]:
         fitting = ", ".join(name for name, codecs in _HOLDS.items() if made in codecs and name != "m4v")
-        raise OutputError(f"{target} cannot hold {made}: choose another --codec, or --container {fitting or 'mkv'}.")
-    layout = _layout(source.video.format, bits, encoder, pix_fmt, notes)
+        if not fitting:
+            raise UsageError(f"vidsr does not write {made}: use --codec {', '.join(_SAID)}.")
+        raise OutputError(f"{target} cannot hold {made}: choose another --codec, or --container {fitting}.")
+    layout = _layout(source.video.format, bits, encoder, target, pix_fmt, notes)
     notes += [note for name, note in _LOST.items() if name in source.video.extras]
     if encoder == "ffv1" and source.video.mastering_display:
         notes.append("HDR10 mastering metadata is dropped: ffv1 does not carry it")
@@ -161,7 +174,7 @@ def codec_of(encoder: str) -> str:
     try:
         found = av.Codec(encoder, "w")
     except (av.FFmpegError, ValueError) as error:
-        raise UsageError(f"There is no codec {encoder!r}: {', '.join(_BY_CODEC)}, or an FFmpeg encoder.") from error
+        raise UsageError(f"There is no codec {encoder!r}: use {', '.join(_SAID)}, or an FFmpeg encoder.") from error
     if found.type != "video":
         raise UsageError(f"{encoder} encodes {found.type}, not video.")
     return found.canonical_name
@@ -184,6 +197,8 @@ def check_encoder(
 
     from vidsr.media.encoder import open_alone
 
+    if encoder == "libx265" and width < _NARROWEST_X265:
+        raise OutputError(f"{encoder} cannot encode pictures {width} pixels wide: choose another --codec or --size.")
     if encoder == "libsvtav1":  # takes seconds and gigabytes to open at 4K
         width, height = min(width, 256), min(height, 256)
     try:
@@ -191,7 +206,7 @@ def check_encoder(
         open_alone(encoder, layout, width, height, crf, preset)
     except (av.FFmpegError, ValueError, IndexError) as error:
         if encoder.endswith(_HARDWARE):
-            hint = "it needs a GPU with a video encoder and its driver; choose a software --codec"
+            hint = "it needs a GPU with a video encoder (an H100 has none) and its driver; choose a software --codec"
         else:
             hint = "choose another --codec, --pix-fmt or --size"
         size = f"{width}x{height} {layout.name if layout else 'pictures'}"
@@ -222,7 +237,10 @@ def encoder_layouts(encoder: str) -> list[PixelFormat]:
         names = ["yuv420p"] + (["yuv420p10le"] if "h264" not in encoder else [])
         return [PixelFormat.parse(name) for name in names + (["yuv444p"] if "av1" not in encoder else [])]
     formats = av.Codec(encoder, "w").video_formats or []
-    return [layout for layout in map(_planar, (f.name for f in formats)) if layout is not None]
+    layouts = [layout for layout in map(_planar, (f.name for f in formats)) if layout is not None]
+    if encoder == "libvpx-vp9":  # players know its alpha beside 4:2:0 alone
+        return [layout for layout in layouts if not layout.alpha or layout.name == "yuva420p"]
+    return layouts
 
 
 def _planar(name: str) -> PixelFormat | None:
@@ -260,7 +278,8 @@ def _source_container(source: MediaInfo) -> tuple[str | None, str | None]:
     return None, f"{suffix or names[0]} cannot keep the times of all frames or all streams"
 
 
-def _encoder(codec: str, container: str, longest: int, bits: int, notes: list[str]) -> str:
+def _encoder(codec: str, container: str, width: int, height: int, bits: int, notes: list[str]) -> str:
+    longest = max(width, height)
     if codec != "auto":
         return _BY_CODEC.get(codec.lower(), codec.lower())
     if container == "webm":
@@ -268,6 +287,9 @@ def _encoder(codec: str, container: str, longest: int, bits: int, notes: list[st
             return "libvpx-vp9"
         notes.append("AV1: this build of VP9 encodes 8 bits only")
         return "libsvtav1"
+    if bits > 8 and width < _NARROWEST_X265:
+        notes.append(f"H.264: its encoder takes pictures of {width} pixels, that of HEVC does not")
+        return "libx264"
     if bits > 8:
         notes.append(f"HEVC: {bits} bits a sample")
         return "libx265"
@@ -277,20 +299,33 @@ def _encoder(codec: str, container: str, longest: int, bits: int, notes: list[st
     return "libx264"
 
 
-def _layout(source: PixelFormat, bits: int, encoder: str, pix_fmt: str | None, notes: list[str]) -> PixelFormat:
+def _alpha_encoder(source: MediaInfo, codec: str, container: str, notes: list[str]) -> str | None:
+    """The encoder that keeps the alpha of `source` in `container`; None: there is no alpha, or no such encoder."""
+    if codec != "auto" or not source.video.format.alpha or container not in _ALPHA_OF:
+        return None
+    encoder = _ALPHA_OF[container]
+    if container == "mkv" and source.video.codec in ("vp8", "vp9"):
+        encoder = "libvpx-vp9"
+    notes.append(f"{codec_of(encoder)}: it keeps the transparency")
+    return encoder
+
+
+def _layout(
+    source: PixelFormat, bits: int, encoder: str, container: str, pix_fmt: str | None, notes: list[str]
+) -> PixelFormat:
     layouts = encoder_layouts(encoder)
     if not layouts:
-        raise OutputError(f"The encoder {encoder} takes no planar sample layout: choose another --codec.")
+        raise OutputError(f"vidsr cannot feed the encoder {encoder}: use --codec {', '.join(_SAID)}.")
     if pix_fmt is not None:
         return _named_layout(pix_fmt, encoder, layouts)
     model = "yuv" if source.model == "rgb" else source.model
-    wanted = PixelFormat(model, bits, source.chroma_shift, source.alpha and encoder in _ALPHA)
+    wanted = PixelFormat(model, bits, source.chroma_shift, source.alpha and container in _ALPHA.get(encoder, ()))
     usable = [layout for layout in layouts if layout.model != "rgb"] or layouts
     chosen = nearest_layout(wanted, usable)
     if source.model == "rgb" and chosen.model == "yuv":
         notes.append(f"{chosen.name}: RGB is stored as YUV with its own primaries")
     if source.alpha and not chosen.alpha:
-        notes.append(f"transparency is dropped: {encoder} does not keep it (prores and ffv1 do)")
+        notes.append(f"transparency is dropped: {encoder} in {container} does not keep it (webm, mov and mkv can)")
     if chosen.bits < bits:
         notes.append(f"{bits} bits a sample become {chosen.bits}: {encoder} takes no more")
     if any(have > want for have, want in zip(_chroma(chosen), _chroma(wanted), strict=True)):

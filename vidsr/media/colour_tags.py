@@ -93,6 +93,13 @@ def resolve(frame: av.VideoFrame, stream: VideoStream, siting: Siting, name: str
     return colour, known
 
 
+def assumed_colour(format: PixelFormat, height: int) -> Colour:
+    """The colour of samples that come without any tag: as `resolve` has it for an untagged stream."""
+    matrix = Matrix.RGB if format.model == "rgb" else _by_height(height)
+    full_range = format.model != "yuv"
+    return Colour(matrix, _PRIMARIES.get(matrix, 1), _TRANSFER.get(matrix, 1), full_range, "left")
+
+
 def _first(*tags: int) -> int:
     """The first tag that says something; 0 and 3 are reserved (a matrix of 0, RGB, on YUV is a writer's slip)."""
     return next((int(t) for t in tags if int(t) not in (0, UNSPECIFIED, 3)), UNSPECIFIED)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -82,12 +85,32 @@ def open_alone(encoder: str, format: PixelFormat, width: int, height: int, crf: 
     if not isinstance(context, VideoCodecContext):
         raise ValueError(f"{encoder} is not a video encoder")
     configure(context, spec)
+    open_politely(context)
+
+
+def open_politely(context: VideoCodecContext) -> None:
+    """Open an encoder that is set up, and leave the process as it was.
+
+    Run by root, SVT-AV1 gives all threads of the process, and so every program that it starts, real-time priority:
+    one busy thread then takes its core from everything else on the machine.
+    """
+    before = _scheduling()
     context.open()
+    if before is not None and _scheduling() != before:
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(OSError):  # ended meanwhile
+                os.sched_setscheduler(int(thread.name), before, os.sched_param(0))
+
+
+def _scheduling() -> int | None:
+    """The scheduling policy of this process, where the system has such a thing (Linux)."""
+    return os.sched_getscheduler(0) if sys.platform == "linux" else None
 
 
 def to_video_frame(frame: Frame, spec: VideoSpec) -> av.VideoFrame:
     """`frame` in memory that an encoder may keep: one copy, row by row where FFmpeg pads its lines."""
     picture = av.VideoFrame(frame.width, frame.height, _stored_name(spec))
+    _tag(picture, spec.colour)
     if picture.format.name == "p010le":
         _fill_p010(picture, frame)
         return picture
@@ -95,6 +118,12 @@ def to_video_frame(frame: Frame, spec: VideoSpec) -> av.VideoFrame:
         height, width = samples.shape
         _rows(plane, frame.format.dtype, height)[:, :width] = samples
     return picture
+
+
+def _tag(picture: av.VideoFrame, colour: Colour) -> None:
+    """ProRes takes the tags of its frame headers from its pictures, not from its context."""
+    picture.colorspace, picture.color_range = int(colour.matrix), 2 if colour.full_range else 1
+    picture.color_primaries, picture.color_trc = colour.primaries, colour.transfer
 
 
 def _fill_p010(picture: av.VideoFrame, frame: Frame) -> None:
@@ -143,7 +172,8 @@ def _own_options(spec: VideoSpec, hdr: list[str]) -> dict[str, str]:
         case "libsvtav1":
             return {"svtav1-params": ":".join([f"lp={spec.threads}", *hdr])}
         case "libvpx-vp9":
-            return {"b": "0", "deadline": "good", "cpu-used": spec.preset or "2", "row-mt": "1"}
+            alpha = {"auto-alt-ref": "0"} if spec.format.alpha else {}  # its pictures have no place for the alpha
+            return {"b": "0", "deadline": "good", "cpu-used": spec.preset or "2", "row-mt": "1", **alpha}
         case "ffv1":
             return {"level": "3", "g": "1", "slicecrc": "1", "slices": "4"}
         case "prores_ks":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
 
@@ -19,6 +23,7 @@ _FORMATS = (
     "dv,ogg,rm,nut,ivf,gif,apng,h261,h263,h264,hevc,m4v,vc1,vc1test,av1,obu,dirac,vvc,yuv4mpegpipe,mjpeg,"
     "wav,mp3,flac,aac,ac3,eac3,aiff"
 )
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp")
 
 
@@ -40,6 +45,20 @@ def open_input(path: Path, **options: str) -> InputContainer:
         raise MediaError(_why_refused(path, error)) from error
 
 
+def demux(container: InputContainer, *streams: Stream) -> Generator[Packet[Stream], None, None]:
+    """The packets of `streams`, as PyAV gives them; close it before its container.
+
+    Where a stream appears half-way, as in a transport stream whose programs change or are damaged, PyAV fails with an
+    IndexError: it is asked again, and passes over the new stream.
+    """
+    while True:
+        try:
+            yield from container.demux(list(streams))
+        except IndexError:
+            continue
+        return
+
+
 def limit_pixels(stream: Stream) -> None:
     """Let the decoder of `stream` refuse pictures above `MAX_PIXELS`; call it before the first packet is decoded.
 
@@ -47,6 +66,24 @@ def limit_pixels(stream: Stream) -> None:
     """
     if stream.codec_context is not None and not stream.codec_context.is_open:
         stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MAX_PIXELS)}
+
+
+def decoder_of(stream: VideoStream) -> VideoCodecContext:
+    """The decoder for `stream`: its own, but of VP8 and VP9 with alpha the one that sees it; FFmpeg's default does not.
+
+    The alpha of these is a picture stream beside the packets, of which Matroska's header tells.
+    """
+    own = stream.codec_context
+    tag = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE"))
+    if tag != "1" or own.codec.canonical_name not in _ALPHA_DECODERS:
+        return own
+    try:
+        context = av.CodecContext.create(_ALPHA_DECODERS[own.codec.canonical_name], "r")
+    except (av.FFmpegError, ValueError):
+        return own  # a build of FFmpeg without it; `probe` says that the alpha is lost
+    assert isinstance(context, VideoCodecContext)
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    return context
 
 
 def local_name(path: Path) -> str:

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 from av.container import InputContainer
@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.media.colour_tags import chroma_siting, resolve
-from vidsr.media.open import MAX_PIXELS, limit_pixels, open_input
+from vidsr.media.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
 from vidsr.media.pixels import planar_format, planes_of
 
 
@@ -54,11 +54,12 @@ class Video:
     num_frames: int | None  # as the container claims or the rate implies: an estimate
     sample_aspect: Fraction  # 1 where unknown
     display_matrix: tuple[int, ...] | None  # 9 int32 as FFmpeg's DISPLAYMATRIX side data
-    interlaced: bool
+    interlaced: bool  # as the stream says
     bits_per_second: int | None
     extras: tuple[str, ...] = ()  # side data by FFmpeg's name: MASTERING_DISPLAY_METADATA, DOVI_METADATA, A53_CC, ...
     mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
     light_level: bytes | None = None  # raw AVContentLightMetadata
+    combed: bool = False  # interlaced without saying so: see `vidsr.media.interlace`, which alone finds out
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,11 @@ _INTERLACED_ORDERS = (2, 3, 4, 5)  # AVFieldOrder: tt, bb, tb, bt
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
-def probe(path: Path) -> MediaInfo:
+def probe(path: Path, index: int | None = None) -> MediaInfo:
     """Open `path`, decode its first picture, and say what the file holds.
 
-    The picture stream is the default one, else the largest, never a cover picture nor a stream without packets.
+    The picture stream is the default one, else the largest, never a cover picture nor a stream without packets; or
+    the stream `index`.
 
     Raises:
         MediaError: the file is missing, empty, not media, has no picture stream, or none that can be decoded.
@@ -94,7 +96,7 @@ def probe(path: Path) -> MediaInfo:
     path = Path(path)
     with open_input(path) as container:
         streams = tuple(_stream(s) for s in container.streams)
-        candidates = _picture_streams(container)
+        candidates = _picture_streams(container) if index is None else [index]
     if not candidates:
         raise MediaError(f"{path} holds no picture stream, so there is nothing to upscale.")
     for index in candidates:
@@ -201,7 +203,8 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         display_matrix=_display_matrix(side_data),
         interlaced=frame.interlaced_frame or stream.codec_context.field_order in _INTERLACED_ORDERS,
         bits_per_second=stream.codec_context.bit_rate or None,
-        extras=tuple(n for n in side_data if n not in _UNNAMED) + (("ALPHA",) if alpha_beside else ()),
+        extras=tuple(n for n in side_data if n not in _UNNAMED)
+        + (("ALPHA",) if alpha_beside and not fmt.alpha else ()),
         mastering_display=side_data.get("MASTERING_DISPLAY_METADATA"),
         light_level=side_data.get("CONTENT_LIGHT_LEVEL"),
     )
@@ -219,13 +222,15 @@ def _first_frame(
     container: InputContainer, stream: VideoStream, packets: list[av.Packet[VideoStream]], path: Path
 ) -> av.VideoFrame | None:
     """The first picture that decodes; `packets` collects what it took. None if there are no packets at all."""
-    stream.codec_context.thread_count = 1
+    decoder = decoder_of(stream)
+    decoder.thread_count = 1
     reason = ""
     try:
-        for packet in container.demux(stream):
-            packets.extend([packet] if packet.size else [])
+        for packet in demux(container, stream):
+            picture = cast("av.Packet[VideoStream]", packet)
+            packets.extend([picture] if packet.size else [])
             try:
-                frames = packet.decode()
+                frames = decoder.decode(picture)
             except av.ArgumentError:  # what decoders say of a size above the limit
                 reason, frames = f" (a picture claims an impossible size, or one above {MAX_PIXELS} pixels)", []
             except av.FFmpegError as error:

@@ -9,24 +9,28 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import av
 from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vidsr.errors import DamagedError, UsageError
+from vidsr.errors import DamagedError, MediaError, UsageError
 from vidsr.frame import Frame
 from vidsr.media.filters import Deinterlacer
-from vidsr.media.open import limit_pixels, open_input
+from vidsr.media.hardware import nvdec
+from vidsr.media.open import decoder_of, demux, limit_pixels, open_input
 from vidsr.media.pixels import Unpacker, planes_of
 from vidsr.media.probe import MediaInfo, probe
+from vidsr.media.refresh import decodes_alone
 from vidsr.media.timeline import Timeline
 from vidsr.media.truncation import missing_end
 
 Packet: TypeAlias = "av.Packet[VideoStream]"
 
 MAX_LISTED_ERRORS = 100
+GAP = Fraction(19, 10)  # pictures' lengths between two of them: at least one is missing
 MAX_DEMUX_ERRORS = 20  # in a row, without a packet between them: then the rest cannot be read
 _SCANNED = ("mpegts", "mpeg", "h264", "hevc", "m4v", "obu", "gif")  # demuxers in which no seek can be relied on
 
@@ -56,6 +60,9 @@ class Reader:
     A damaged place ends the iteration with `DamagedError`, after everything before it was yielded. With
     `keep_going` reading goes on at the next packet and `report` lists what was wrong.
 
+    `gpu` is the index of an NVIDIA GPU that decodes (NVDEC), or None. Where it cannot, software does, which the report
+    says. A GPU conceals damage without a word, and its pictures are checked for nothing but their number.
+
     One iteration per reader. `close` may be called at any time, but not while another thread is iterating.
 
     Raises:
@@ -72,6 +79,7 @@ class Reader:
         keep_going: bool = False,
         deinterlace: bool = False,
         threads: int = 1,
+        gpu: int | None = None,
     ) -> None:
         if threads < 1:
             raise UsageError(f"expected at least one decoder thread, got {threads}")
@@ -90,6 +98,7 @@ class Reader:
         self._deinterlace = Deinterlacer(*size, base, every=not video.interlaced) if deinterlace else None
         self._damage: str | None = None  # what ended the reading
         self._threads = threads
+        self._gpu = gpu
         self._open()
         self._frames: Generator[Frame, None, None] = self._iterate()
 
@@ -100,19 +109,32 @@ class Reader:
             if other.index != self._stream.index:
                 other.discard = Discard.all
         limit_pixels(self._stream)
-        context = self._stream.codec_context
+        self._decoder = context = self._choose_decoder()
         context.thread_count = self._threads
         context.thread_type = "SLICE"  # never FRAME: it loses pictures and errors of damaged files in silence
         if context.name == "libdav1d":
             context.options = {**context.options, "max_frame_delay": "1"}  # its way of saying the same
-        self._demux: Any = self._container.demux(self._stream)
+        self._demux: Any = demux(self._container, self._stream)
         self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
         self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
         self._started = False  # a keyframe has been seen
+        self._gaps: list[str] = []  # where
         self._num_early = 0  # packets before it that cannot be decoded
         self._last_dts: int | None = None
+        self._joined = False  # packets' times ran backwards, or are not all there
         self._end_pts: int | None = None  # of the packets so far
         self._at_end = False  # the whole file was read
+
+    def _choose_decoder(self) -> VideoCodecContext:
+        """The GPU's where it was asked for and opens, else the one in software, with a note."""
+        stream = cast(VideoStream, self._stream)
+        if self._gpu is not None:
+            try:
+                return nvdec(stream, self._gpu)
+            except MediaError as error:
+                note = f"decoded in software: {error}"
+                self.report.notes += [] if note in self.report.notes else [note]
+        return decoder_of(stream)
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -142,6 +164,8 @@ class Reader:
             yield self._frame(pts, picture)
             self.report.num_frames += 1
         self.report.notes += self._timeline.notes
+        if self._gaps:
+            self.report.notes.append(f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing")
         if self._num_early:
             self.report.notes.append(f"{self._num_early} packets before the first keyframe cannot be decoded")
         if self._damage and not self._keep_going:
@@ -155,7 +179,7 @@ class Reader:
     def _timed(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Pictures of the one size and format with their final pts, deinterlaced where asked."""
         for picture in self._decoded():
-            pts = self._timeline.place(picture.pts)
+            pts = self._timeline.place(picture.pts, joined=self._joined)
             self._note_changes(picture, pts)
             converted = self._unpack(picture)
             if self._deinterlace is None:
@@ -176,7 +200,7 @@ class Reader:
         before: Fraction | float = float("inf")
         for packet in self._packets():
             try:
-                pictures = self._retimed(packet, self._stream.codec_context.decode(packet))
+                pictures = self._retimed(packet, self._decoder.decode(packet))
             except av.FFmpegError as error:
                 self._bad_packet(packet, error)
                 pictures = []
@@ -202,7 +226,7 @@ class Reader:
 
     def _flushed(self) -> list[av.VideoFrame]:
         try:
-            return list(self._stream.codec_context.decode(None))
+            return list(self._decoder.decode(None))
         except av.FFmpegError as error:
             self._damaged(self._end_pts, f"the decoder failed at the end ({error.strerror})")
             return []
@@ -226,7 +250,7 @@ class Reader:
                 errors += 1
             if self._damage:
                 return
-            self._demux = self._container.demux(self._stream)
+            self._demux = demux(self._container, self._stream)
 
     def _demuxed(self) -> Iterator[Packet]:
         pending, self._pending = self._pending, []
@@ -238,9 +262,20 @@ class Reader:
         self.report.num_discarded += packet.is_discard
         self.report.num_corrupt_packets += packet.is_corrupt
         self._started = self._started or packet.is_keyframe
+        self._note_gap(packet)
+        fell = self._last_dts is not None and packet.dts is not None and packet.dts < self._last_dts
+        self._joined = self._joined or fell or packet.dts is None
         self._last_dts = packet.dts if packet.dts is not None else self._last_dts
         if packet.pts is not None:
             self._end_pts = max(self._end_pts or packet.pts, packet.pts + (packet.duration or 0))
+
+    def _note_gap(self, packet: Packet) -> None:
+        """In transport and program streams, which lose packets without a trace, a gap in time is worth saying."""
+        video = self.info.video
+        if self.info.container not in ("mpegts", "mpeg") or packet.dts is None or self._last_dts is None:
+            return
+        if video.rate and (packet.dts - self._last_dts) * video.time_base * video.rate > GAP:
+            self._gaps.append(self._at(packet.dts))
 
     def _sound(self, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """`pictures` up to the first one that the decoder had to conceal; all of them with `keep_going`."""
@@ -291,15 +326,18 @@ class Reader:
     def _seek(self, target: Fraction) -> None:
         """Go where decoding gives every picture from `target` on: one keyframe earlier than seems needed.
 
-        Streams with intra refresh or open groups need the earlier one. Transport and program streams are scanned
-        instead: a seek in them lands after its aim, and where their times run backwards it lands anywhere.
+        Streams with open groups need the earlier one; those with intra refresh are decoded from the start. Transport
+        and program streams are scanned: a seek in them lands after its aim, and where their times run backwards it
+        lands anywhere.
         """
         if self._decoding_times is not None:
             return  # AVI: its times are counted from the first picture
         key = None if self.info.container in _SCANNED else self._keyframe(math.floor(target), target)
         if key is not None and key.pts is not None:
             key = self._keyframe(key.pts - 1, target) or self._keyframe(math.floor(target), target)
-        if key is not None:
+        if key is not None and not decodes_alone(self._stream.codec_context, key):
+            self._reopen()
+        elif key is not None:
             self._pending = [key]
         else:
             self._scan(target)
@@ -309,7 +347,7 @@ class Reader:
         try:
             self._demux.close()
             self._container.seek(aim, stream=self._stream)
-            self._demux = self._container.demux(self._stream)
+            self._demux = demux(self._container, self._stream)
             packet: Packet | None = next((p for p in self._demux if p.size), None)
         except av.FFmpegError:
             return None
@@ -338,6 +376,9 @@ class Reader:
         except av.FFmpegError:
             return self._reopen()
         self._pending = [packet for group in groups for packet in group]
+        first = next((packet for packet in self._pending if packet.is_keyframe), None)
+        if first is not None and not decodes_alone(self._stream.codec_context, first):
+            self._reopen()
         return None
 
     def _reopen(self) -> None:

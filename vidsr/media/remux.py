@@ -24,7 +24,7 @@ from vidsr.media.codecs import MUXERS
 from vidsr.media.encoder import scaled_matrix
 from vidsr.media.fingerprint import KEY, append_null_packet
 from vidsr.media.mp4_boxes import add_metadata
-from vidsr.media.open import local_name, open_input
+from vidsr.media.open import demux, local_name, open_input
 from vidsr.media.probe import MediaInfo
 from vidsr.media.segments import Ticks, Times, fitting_clock, read_times
 from vidsr.media.streams import NOT_COPIED, Dropped, Kept, decide, plan_streams
@@ -124,7 +124,9 @@ class _Join:
             kept, dropped = decide(opened, self._source.video.index, self._container)
             first = stack.enter_context(av.open(local_name(segments[0])))
             out = stack.enter_context(
-                av.open(local_name(output), "w", format=MUXERS[self._container], container_options=self._options())
+                av.open(
+                    local_name(output), "w", format=MUXERS[self._container], container_options=self._options(opened)
+                )
             )
             self._describe(out, opened, metadata)
             target, tracks = self._add_streams(out, opened, first, kept, placeholder)
@@ -160,11 +162,13 @@ class _Join:
         self._notes.append(f"all streams begin {float(shift):.3f} s later: {self._container} {why}")
         return shift
 
-    def _options(self) -> dict[str, str]:
+    def _options(self, opened: InputContainer) -> dict[str, str]:
         if self._container not in _MP4:
             return {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}  # else Matroska draws random identifiers
         starts = [s.start for s in self._source.streams if s.start is not None and s.kind != "attachment"]
         finest = math.lcm(self._clock.denominator, *((start + self._shift).denominator for start in starts))
+        if self._window is not None:  # a part's streams begin at any of their ticks
+            finest = math.lcm(finest, *(s.time_base.denominator for s in opened.streams if s.time_base))
         scale = finest if finest < 2**31 else self._clock.denominator
         return {"movie_timescale": str(scale)}  # edit lists, which hold the start of each stream, count in it
 
@@ -223,6 +227,8 @@ class _Join:
         grown = Fraction(self._spec.width, video.width), Fraction(self._spec.height, video.height)
         target.set_display_matrix(scaled_matrix(self._spec.display_matrix, *grown))
         target.metadata.update(own_metadata(source))
+        if self._spec.format.alpha and self._spec.encoder == "libvpx-vp9":
+            target.metadata["alpha_mode"] = "1"  # Matroska's muxer makes an element of it, without which nobody looks
         if placeholder:
             target.metadata["title"] = mkv_aspect.PLACEHOLDER
         target.disposition = source.disposition & _CARRIED
@@ -279,7 +285,7 @@ class _Join:
         streams = [opened.streams[index] for index in tracks]
         if not streams:
             return
-        packets = cast(Generator[AnyPacket, None, None], opened.demux(streams))
+        packets = demux(opened, *streams)
         with closing(packets):  # before its container is: touching it later would crash the process
             for packet in self._readable(packets):
                 if (packet.size == 0 and packet.pts is None) or not self._inside(packet):

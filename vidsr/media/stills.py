@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import secrets
 import struct
 import warnings
 import zlib
@@ -57,6 +59,7 @@ _SAVE: dict[str, dict[str, Any]] = {  # beyond Pillow's defaults: little of what
     "AVIF": {"quality": 90, "subsampling": "4:4:4"},
 }
 _DEEP = {"PNG": ("png", "rgb48be", "rgba64be"), "TIFF": ("tiff", "rgb48le", "rgba64le")}
+_READ = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "TGA")
 _WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 _WITHOUT_METADATA = ("BMP", "PPM", "TGA", "JPEG2000")
 WITHOUT_METADATA = frozenset([".bmp", ".ppm", ".pgm", ".tga", ".jp2"])
@@ -87,6 +90,15 @@ def is_image(path: Path) -> bool:
     return b"acTL" not in head[: max(head.find(b"IDAT"), 0)]
 
 
+def open_image(path: Path) -> Image.Image:
+    """Open `path` as one of the formats that vidsr reads, whatever its name says. Raises what Pillow raises.
+
+    Pillow alone would take more, and for some of it (EPS) start other programs.
+    """
+    Image.init()
+    return Image.open(path, formats=[name for name in _READ if name in Image.OPEN])
+
+
 def read_image(path: Path) -> tuple[NDArray[Any], ImageMeta]:
     """The samples of `path`, upright, and what to keep of its metadata.
 
@@ -100,7 +112,7 @@ def read_image(path: Path) -> tuple[NDArray[Any], ImageMeta]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_check_size` refuses instead
-            with Image.open(path) as image:
+            with open_image(path) as image:
                 _check_size(image, path)
                 samples = _deep_samples(path) if _is_deep_rgb(image, path) else _samples(image)
                 orientation = image.getexif().get(_ORIENTATION, 1)
@@ -192,16 +204,19 @@ def write_image(path: Path, array: NDArray[Any], meta: ImageMeta | None = None) 
     samples, lost = _fitted(array, kind)
     if kind in _WITHOUT_METADATA and (meta.exif or meta.icc_profile):
         lost.append("metadata and colour profile")
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")  # nobody else's
     try:
         deep = samples.dtype == np.uint16 and samples.ndim == 3
         data = _encoded_deep(samples, kind, meta, lost) if deep else _encoded(samples, kind, meta)
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut may leave the name without the bytes
         temporary.replace(path)
     except (OSError, ValueError) as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error}.") from error
+        raise OutputError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
     return tuple(lost)
 
 

@@ -25,9 +25,13 @@ class Timeline:
         self._shift = 0
         self.notes: list[str] = []
 
-    def place(self, pts: int | None) -> int:
-        """The pts to use for the next picture."""
-        placed = self._predicted() if pts is None else self._checked(pts)
+    def place(self, pts: int | None, *, joined: bool = True) -> int:
+        """The pts to use for the next picture.
+
+        Without `joined`, packets never ran backwards: then pictures that do come out of order after a loss, and move
+        no others.
+        """
+        placed = self._predicted() if pts is None else self._checked(pts, joined)
         if pts is not None:
             self._anchor, self._without = Fraction(placed), 0
         if self._last is not None and placed <= self._last:
@@ -39,9 +43,9 @@ class Timeline:
     def _predicted(self) -> int:
         return round(self._anchor + self._without * self._step)
 
-    def _checked(self, pts: int) -> int:
+    def _checked(self, pts: int, joined: bool) -> int:
         placed = pts + self._shift
-        if self._last is None or placed > self._last - self._step:
+        if not joined or self._last is None or placed > self._last - self._step:
             return placed
         back = self._last - placed
         self._shift += round(back + self._step)

@@ -16,13 +16,24 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 
-from vidsr.media.open import open_input
+from vidsr.media.open import demux, open_input
 from vidsr.media.streams import Kept, codec_name, is_cover
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _AAC_BITS, _OPUS_BITS = 96_000, 80_000  # a second and a channel
 _JUMP = Fraction(1)  # seconds
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+_ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, \
+StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""  # of subtitles that come without one: an encoder without any writes a track that makes the file unreadable
 _RATES = {
     "libopus": (8000, 12000, 16000, 24000, 48000),
     "aac": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
@@ -97,7 +108,7 @@ class TextTrack:
         self._decoder.open(strict=False)
         self._target = out.add_stream(encoder)
         self._encoder = cast(SubtitleCodecContext, self._target.codec_context)
-        self._encoder.subtitle_header = self._decoder.subtitle_header
+        self._encoder.subtitle_header = self._decoder.subtitle_header or _ASS_HEADER
         self._target.time_base = Fraction(1, 1000)
         describe(self._target, stream)
 
@@ -162,7 +173,7 @@ def attach_cover(out: OutputContainer, path: Path, index: int) -> None:
     """Add stream `index` of the file `path`, a still, to `out` as an attachment: cover art as Matroska has it."""
     with open_input(path) as source:
         stream = source.streams[index]
-        packet = next((p for p in source.demux(stream) if p.size), None)
+        packet = next((p for p in demux(source, stream) if p.size), None)
         if packet is not None:
             kind = "png" if codec_name(stream) == "png" else "jpeg"
             name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
@@ -176,6 +187,10 @@ def describe(target: Stream, source: Stream) -> None:
 
 
 def own_metadata(stream: Stream) -> dict[str, str]:
-    """Metadata of a stream without what the muxers write themselves or a copy makes untrue."""
-    untrue = ("encoder", "duration", "bps", "number_of_", "_statistics_", "vendor_id")
-    return {key: value for key, value in stream.metadata.items() if not key.lower().startswith(untrue)}
+    """Metadata of a stream without what the muxers write themselves or a copy makes untrue.
+
+    FFmpeg reads the title of a track in mp4 and mov as its "name", but writes only a "title".
+    """
+    untrue = ("encoder", "duration", "bps", "number_of_", "_statistics_", "vendor_id", "alpha_mode")
+    found = {key: value for key, value in stream.metadata.items() if not key.lower().startswith(untrue)}
+    return {"title" if key == "name" and "title" not in found else key: value for key, value in found.items()}

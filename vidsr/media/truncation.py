@@ -1,4 +1,4 @@
-"""Whether a file ends before its film does: FFmpeg takes the one for the other."""
+"""Whether a file ends before its film does, or has a hole: FFmpeg takes the one for the end, and skips the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import BinaryIO
 
 from av.video.stream import VideoStream
 
-_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
+_EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+_TOP = (_CLUSTER, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0xEC, 0xBF)
+_IN_CLUSTER = (0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0xEC, 0xBF)  # RFC 9559, 5.1.3; void and checksum
 
 
 def missing_end(path: Path, container: str, stream: VideoStream, last_dts: int | None) -> str | None:
@@ -16,7 +18,10 @@ def missing_end(path: Path, container: str, stream: VideoStream, last_dts: int |
     In mp4 and mov the index is known from the start; a Matroska file says how long it is.
     """
     if container.startswith("matroska"):
-        return "the file breaks off, it is shorter than its header says" if is_cut_matroska(path) else None
+        if is_cut_matroska(path):
+            return "the file breaks off, it is shorter than its header says"
+        hole = hole_in_matroska(path)
+        return None if hole is None else f"the file's structure is broken at byte {hole}, and what stood there is lost"
     if "mov" not in container.split(",") or last_dts is None or not len(stream.index_entries):
         return None
     number = len(stream.index_entries)
@@ -41,6 +46,41 @@ def is_cut_matroska(path: Path) -> bool:
             end = file.tell() + size
             file.seek(min(end, path.stat().st_size))
         return end > path.stat().st_size
+
+
+def hole_in_matroska(path: Path) -> int | None:
+    """The first byte of `path` where no element stands that RFC 9559 allows there; None: the file is whole.
+
+    Only identifiers and sizes are read. FFmpeg goes on at the next cluster that it finds, or takes the place for the
+    end, and says so to nobody.
+    """
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        _number(file, keep_marker=True)
+        size, _ = _number(file)
+        file.seek(size or 0, 1)
+        _number(file, keep_marker=True)
+        size, unknown = _number(file)
+        end = end if unknown or size is None else min(end, file.tell() + size)
+        return _first_hole(file, end)
+
+
+def _first_hole(file: BinaryIO, end: int) -> int | None:
+    inside = 0  # where the cluster that is being read ends
+    while (here := file.tell()) < end:
+        identifier, _ = _number(file, keep_marker=True)
+        size, unknown = _number(file)
+        allowed = _IN_CLUSTER if here < inside else _TOP
+        open_end = here < inside and inside == end  # a cluster of unknown size ends where the next one begins
+        if size is None or (identifier not in allowed and not (open_end and identifier in _TOP)):
+            return here
+        if identifier == _CLUSTER:
+            inside = end if unknown else file.tell() + size
+        elif unknown or file.tell() + size > (inside if here < inside else end):
+            return here
+        else:
+            file.seek(size, 1)
+    return None
 
 
 def _number(file: BinaryIO, *, keep_marker: bool = False) -> tuple[int | None, bool]:

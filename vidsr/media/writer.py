@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
 from vidsr.frame import Frame
-from vidsr.media.encoder import VideoSpec, configure, encoder_clock, to_video_frame
+from vidsr.media.encoder import VideoSpec, configure, encoder_clock, open_politely, to_video_frame
 from vidsr.media.hdr import container_boxes
 from vidsr.media.mp4_boxes import extend_sample_entry
 from vidsr.media.open import local_name
@@ -114,6 +114,7 @@ class Writer:
         if not isinstance(stream, VideoStream):
             raise OutputError(f"{self._spec.encoder} is not a video encoder: choose another --codec.")
         configure(stream.codec_context, self._spec)
+        open_politely(stream.codec_context)
         stream.time_base = self._clock
         return stream
 

@@ -12,6 +12,7 @@ from vidsr.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from vidsr.models.foreign import ForeignConfig
     from vidsr.models.srgan import GeneratorConfig
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -19,6 +20,8 @@ FORMAT = "1"  # of the header; a string, as all safetensors metadata is
 MAX_HEADER = 1 << 20  # bytes; ours are a few thousand
 STRUCTURED = ("config", "metrics", "training_data")  # header values that are JSON
 REQUIRED = ("format", "name", "config", "scale")
+
+PICKLED = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
 
 BICUBIC = "bicubic"
 BICUBIC_SCALES = (2, 4)
@@ -50,7 +53,7 @@ class Model:
 
     name: str
     scale: int
-    config: "GeneratorConfig"
+    config: "GeneratorConfig | ForeignConfig"
     module: "nn.Module"
     halo: int
     multiple: int
@@ -78,6 +81,8 @@ def read_info(path: Path) -> ModelInfo:
         ModelError: not a safetensors file, or one that vidsr did not write.
     """
     metadata = _read_header(path)
+    if not metadata.keys() & {"name", "config", "scale"}:
+        return _foreign_info(path)
     if missing := [key for key in REQUIRED if key not in metadata]:
         raise ModelError(f"{path} has no {missing[0]!r} in its header; make weights with `python -m train export`.")
     if metadata["format"] != FORMAT:
@@ -87,6 +92,15 @@ def read_info(path: Path) -> ModelInfo:
         return ModelInfo(metadata["name"], int(metadata["scale"]), path, values)
     except ValueError as error:
         raise ModelError(f"The header of {path} is damaged; export the weights again.") from error
+
+
+def _foreign_info(path: Path) -> ModelInfo:
+    """A file that vidsr did not write: what spandrel recognises in it."""
+    from vidsr.models import foreign
+
+    _, config = foreign.load(path)
+    values = {"config": config.to_dict(), "purpose": f"a {config.graph} network of another project"}
+    return ModelInfo(path.stem, config.scale, path, values)
 
 
 def _read_header(path: Path) -> dict[str, str]:
@@ -107,7 +121,16 @@ def _read_header(path: Path) -> dict[str, str]:
 
 
 def is_path(name_or_path: str) -> bool:
-    """Whether a model argument means a file, by its suffix or a folder separator in it."""
+    """Whether a model argument means a file, by its suffix or a folder separator in it.
+
+    Raises:
+        ModelError: a pickled checkpoint, which could run code.
+    """
+    if name_or_path.lower().endswith(PICKLED):
+        raise ModelError(
+            f"{name_or_path} is a pickled checkpoint, which could run code; turn it into .safetensors first, with "
+            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), ...)."
+        )
     return name_or_path.endswith(".safetensors") or "/" in name_or_path or "\\" in name_or_path
 
 
@@ -178,6 +201,8 @@ def load(name_or_path: str, scale: int) -> Model:
     if info.path is None:
         config, weights_hash = srgan.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
         module = srgan.build(config)
+    elif "format" not in info.metadata:
+        return _load_foreign(info)
     else:
         config = srgan.GeneratorConfig.from_dict(_config_values(info))
         if config.scale != info.scale:
@@ -194,6 +219,25 @@ def load(name_or_path: str, scale: int) -> Model:
         multiple=config.multiple,
         macs_per_pixel=srgan.macs_per_pixel(config),
         weights_hash=weights_hash,
+        metadata=info.metadata,
+        path=info.path,
+    )
+
+
+def _load_foreign(info: ModelInfo) -> Model:
+    from vidsr.models import foreign
+
+    assert info.path is not None
+    module, config = foreign.load(info.path)
+    return Model(
+        name=info.name,
+        scale=info.scale,
+        config=config,
+        module=module,
+        halo=foreign.halo(module, config.multiple),
+        multiple=config.multiple,
+        macs_per_pixel=foreign.macs_per_pixel(module, config.multiple),
+        weights_hash=hashlib.sha256(info.path.read_bytes()).hexdigest(),
         metadata=info.metadata,
         path=info.path,
     )

@@ -176,6 +176,14 @@ class Fast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 3, H*scale, W*scale), not clamped."""
+        return self.base(x) + self.residual(x)
+
+    def base(self, x: Tensor) -> Tensor:
+        """The bilinear upsampling that the network corrects; it holds the whole brightness, so keep it in FP32."""
+        return F.interpolate(x, scale_factor=float(self.scale), mode="bilinear", align_corners=False)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What the network adds to `base`: values near zero, of which half precision keeps enough."""
         y = bridge = self.acts[0](self.head(x))
         for count, (conv, act) in enumerate(zip(self.body, self.acts[1:], strict=True), 1):
             y = conv(y)
@@ -183,8 +191,7 @@ class Fast(nn.Module):
                 y = bridge = act(y + bridge)
             else:
                 y = act(y)
-        base = F.interpolate(x, scale_factor=float(self.scale), mode="bilinear", align_corners=False)
-        return base + F.pixel_shuffle(self.tail(y), self.scale)
+        return F.pixel_shuffle(self.tail(y), self.scale)
 
 
 class Bicubic(nn.Module):

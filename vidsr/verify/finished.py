@@ -10,7 +10,7 @@ from typing import Any
 import av
 
 from vidsr.errors import VerifyError
-from vidsr.media.open import open_input
+from vidsr.media.open import demux, open_input
 from vidsr.media.writer import VideoSpec
 
 CLOCKS = {"mkv": Fraction(1, 1000), "webm": Fraction(1, 1000), "ts": Fraction(1, 90000)}  # seconds; mp4 takes any
@@ -49,7 +49,7 @@ def _times(output: Path, index: int) -> tuple[list[Fraction], list[int]]:
     found: list[Fraction] = []
     keyframes: list[int] = []
     with open_input(output) as opened:
-        for packet in opened.demux(opened.streams[index]):
+        for packet in demux(opened, opened.streams[index]):
             if packet.pts is not None:
                 found.append(packet.pts * packet.time_base)
                 keyframes += [packet.pts] if packet.is_keyframe else []

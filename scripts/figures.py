@@ -1,0 +1,158 @@
+"""Figures for the documents: measured into docs/figures/*.json, rendered from there between markers.
+
+    python scripts/figures.py                      # write the tables into README.md and docs/
+    python scripts/figures.py measure BENCHMARKS   # first measure the models that changed: minutes each on a CPU
+
+A table stands between ``<!-- figures: NAME -->`` and ``<!-- /figures -->``; NAME is one of `TABLES`. BENCHMARKS is a
+folder with Set5 and Set14.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vidsr.models.registry import ModelInfo, available_models, default_model, load
+
+ROOT = Path(__file__).parent.parent
+FIGURES = ROOT / "docs" / "figures"
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
+BENCHMARKS = ("Set5", "Set14")
+QUALITY = {  # figure of `python -m train evaluate` -> heading, decimals
+    "psnr_y": ("PSNR Y", ".2f"),
+    "ssim_y": ("SSIM Y", ".4f"),
+    "stlpips-alex": ("ST-LPIPS", ".3f"),
+    "squeezenet": ("SqueezeNet", ".3f"),
+    "shift_flicker": ("shift-flicker", ".2f"),
+    "colour_drift": ("colour drift", ".2f"),
+    "checkerboard": ("checkerboard", ".3f"),
+}
+
+
+def measure(benchmarks: Path) -> None:
+    """Run ``python -m train evaluate --json`` for every shipped model on every benchmark, into models.json.
+
+    What was measured of the very same weights is kept.
+    """
+    path = FIGURES / "models.json"
+    old = {_key(one): one for one in json.loads(path.read_text())} if path.exists() else {}
+    reports = []
+    for info in available_models():
+        weights = load(info.name, info.scale).weights_hash
+        for name in BENCHMARKS:
+            if known := old.get((info.name, info.scale, name, weights)):
+                reports.append(known)
+                continue
+            arguments = ["evaluate", "--benchmark", name, "--model", info.name, "--scale", str(info.scale), "--json"]
+            command = [sys.executable, "-m", "train", *arguments, "--benchmarks", str(benchmarks)]
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+            reports.append({"command": " ".join(["python -m train", *arguments]), **json.loads(done.stdout)})
+    lines = ",\n".join(json.dumps(report) for report in reports)
+    path.write_text(f"[\n{lines}\n]\n")
+
+
+def _key(report: Mapping[str, Any]) -> tuple[str, int, str, str]:
+    return report["model"], report["scale"], report["benchmark"], report["weights"]
+
+
+def models() -> list[str]:
+    """The table of the README: what each model costs, and its PSNR."""
+    means = _means()
+    rows = []
+    for info in available_models():
+        macs = info.metadata.get("macs_per_pixel")
+        cost = f"{int(macs) / 1000:.0f} k" if macs else "none"
+        psnrs = [f"{means[info.name, info.scale, name]['psnr_y']:.2f} dB" for name in BENCHMARKS]
+        rows.append([f"`{info.name}`", str(info.scale), cost, *psnrs, _purpose(info)])
+    heading = ["model", "scale", "multiply-adds per input pixel", "Set5 PSNR-Y", "Set14 PSNR-Y", "trained for"]
+    return table(heading, rows)
+
+
+def quality() -> list[str]:
+    """All figures of every model on both benchmarks."""
+    rows = []
+    for (name, scale, benchmark), mean in _means().items():
+        figures = [format(mean[key], decimals) if key in mean else "" for key, (_, decimals) in QUALITY.items()]
+        rows.append([f"`{name}`", str(scale), benchmark, *figures])
+    return table(["model", "scale", "on", *(heading for heading, _ in QUALITY.values())], rows)
+
+
+def bench() -> list[str]:
+    """What `vidsr bench --json` measured: the command, the machine, the network alone and whole jobs."""
+    data = json.loads((FIGURES / "bench.json").read_text())
+    machine = ", ".join(f"{key} {value}" for key, value in data["machine"].items())
+    networks = [
+        [_line(row), _size(row), f"{row['milliseconds']:.4g}", f"{row['flops'] / 1e9:.0f}", _decibels(row["psnr"])]
+        for row in data["networks"]
+    ]
+    jobs = [
+        [_line(row), _size(row), row["codec"], f"{row['fps']:.4g}", row["limit"], f"{row['busy'][row['limit']]:.0%}"]
+        for row in data["jobs"]
+    ]
+    lines = [f"`{data['bench']}` on {machine}:", ""]
+    if networks:
+        lines += table(["network alone", "input", "ms a frame", "GFLOP/s", "PSNR to FP32"], networks)
+    if jobs:
+        lines += ["", *table(["whole job", "input", "codec", "fps", "limited by", "busy"], jobs)]
+    return lines
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {"models": models, "quality": quality, "bench": bench}
+
+
+def rendered(text: str) -> str:
+    """`text` with what stands between its markers replaced by the tables of now."""
+
+    def table_of(match: re.Match[str]) -> str:
+        return f"{match[1]}\n" + "\n".join(TABLES[match[2]]()) + f"\n\n{match[3]}"
+
+    return MARKED.sub(table_of, text)
+
+
+def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)]
+
+
+def _means() -> dict[tuple[str, int, str], Mapping[str, float]]:
+    reports: list[dict[str, Any]] = json.loads((FIGURES / "models.json").read_text())
+    return {(one["model"], one["scale"], one["benchmark"]): one["mean"] for one in reports}
+
+
+def _purpose(info: ModelInfo) -> str:
+    places = {gpu for gpu in (False, True) if default_model(info.scale, gpu=gpu)[0] == info.name}
+    default = {0: "", 1: f" (the default with{'' if True in places else 'out'} a GPU)", 2: " (the default)"}
+    return str(info.metadata.get("purpose", "")) + default[len(places)]
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    line = row["line"]
+    return f"{line['backend']}, {line['precision']}"
+
+
+def _decibels(value: float | None) -> str:
+    return "equal" if value is None else f"{value:.1f} dB"
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    return f"{row['width']}x{row['height']}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure if asked to, and write the tables."""
+    if arguments:
+        if arguments[0] != "measure" or len(arguments) != 2:
+            sys.exit(__doc__)
+        measure(Path(arguments[1]).resolve())
+    for path in DOCUMENTS:
+        path.write_text(rendered(path.read_text()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,89 @@
+"""`vidsr compare`, as people and scripts run it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.clips import make_clip
+from tests.conftest import Result
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("compare") / "clip.mp4", frames=12)
+
+
+def test_a_preview_shows_each_model_beside_bicubic(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
+    result = vidsr("compare", clip, "--model", "fast", "--backend", "cpu", "--scale", "2", "--at", "0.25",
+                   "--html", "--json", "-o", tmp_path)  # fmt: skip
+    assert result.code == 0
+    made = json.loads(result.out)
+    assert made["moments"] == [
+        {"title": "0:00:00.2 (as asked)", "seconds": 0.25, "pictures": ["bicubic x2", "fast x2"]}
+    ]
+    sheet, page = map(Path, made["files"])
+    assert Image.open(sheet).width > 440
+    html = page.read_text()
+    assert html.count("data:image/webp;base64,") == 2
+    assert "fast x2" in html
+
+
+def test_moments_are_chosen_without_at(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
+    result = vidsr("compare", clip, "--model", "bicubic", "--scale", "2", "-o", tmp_path)
+    assert result.code == 0
+    names = [Path(line).name for line in result.out.splitlines()]
+    assert len(names) == 3
+    assert {name.rsplit("-", 1)[1] for name in names} == {"sharpest.png", "busiest.png", "darkest.png"}
+
+
+def test_an_image_is_previewed(vidsr: Cli, tmp_path: Path) -> None:
+    picture = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(picture)
+    result = vidsr("compare", picture, "--model", "bicubic", "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["files"] == [str(tmp_path / "photo_compare" / "01-photo.png.png")]
+
+
+def test_two_films_are_measured(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
+    worse = make_clip(tmp_path / "worse.mp4", frames=12, options={"crf": "51"})
+    result = vidsr("compare", clip, worse, "--reference", clip, "--html", "--json", "-o", tmp_path / "out")
+    assert result.code == 0
+    made = json.loads(result.out)
+    assert made["mean"]["worse.mp4"]["psnr"] < 60
+    assert len(made["frames"]) == 12
+    assert made["reference"] == str(clip)
+    assert {Path(name).suffix for name in made["files"]} == {".png", ".html"}
+    assert (tmp_path / "out" / "plot.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("a", "b", "c"), "compare takes one or two files, not 3"),
+        (("{clip}", "--reference", "{clip}"), "--reference needs two films"),
+        (("{clip}", "--at", "99"), "has no picture at 99 s"),
+        (("{clip}", "--model", "nonsense"), "nonsense"),
+        (("missing.mp4",), "missing.mp4"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    result = vidsr("compare", *(argument.format(clip=clip) for argument in arguments))
+    assert result.code in (1, 2)
+    assert sentence in result.err
+    assert len(result.err.strip().splitlines()) == 1
+
+
+def test_an_output_folder_that_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    result = vidsr("compare", clip, "--model", "bicubic", "-o", taken)
+    assert result.code == 1
+    assert "cannot be written" in result.err

@@ -1,0 +1,199 @@
+"""`vidsr engine`: what it builds, shows and removes. The compiler is a stand-in; tests/engines/test_build.py has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Result
+from tests.engines.making import ADA, CPU, FULL, RTX, Emulated, write_weights
+from vidsr.cli import engine as command
+from vidsr.engines import flavour, maker, status, target
+from vidsr.engines.build import Plan
+from vidsr.engines.cache import EngineCache
+from vidsr.engines.flavour import Flavour
+from vidsr.engines.key import Profile
+from vidsr.engines.target import Target
+from vidsr.errors import BackendError
+from vidsr.models import registry
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty engine folder, a compiler that gives the profile's name, TensorRT-RTX, and no GPU."""
+    monkeypatch.setenv("VIDSR_ENGINE_DIR", str(tmp_path / "engines"))
+    compile: Callable[..., Plan] = lambda _module, profile, **_: Plan(str(profile).encode(), {"convolution": 1})  # noqa: E731
+    monkeypatch.setattr(maker.compiler, "build", compile)
+    use(monkeypatch, RTX, None)
+    return tmp_path / "engines"
+
+
+def use(monkeypatch: pytest.MonkeyPatch, installed: Flavour | None, gpu: Target | None) -> None:
+    """Say which TensorRT is installed, and which GPU this machine has."""
+
+    def of_device(index: int) -> Target:
+        if gpu is None:
+            raise BackendError("This torch finds no NVIDIA GPU.")
+        return gpu
+
+    monkeypatch.setattr(flavour, "installed", lambda: installed)
+    monkeypatch.setattr(status, "installed", lambda: installed)
+    monkeypatch.setattr(target, "of_device", of_device)
+    monkeypatch.setattr(status, "of_device", of_device)
+
+
+def emulate(monkeypatch: pytest.MonkeyPatch, loader: Emulated) -> None:
+    """Let engines run on the CPU, emulated."""
+    make = command._maker
+
+    def on_cpu(*arguments: object) -> maker.Maker:
+        made = make(*arguments)  # type: ignore[arg-type]
+        made.device, made.loader = (CPU if made.device else None), loader
+        return made
+
+    monkeypatch.setattr(command, "_maker", on_cpu)
+
+
+def test_a_named_recipe_builds_all_its_shapes(vidsr: Cli, folder: Path) -> None:
+    result = vidsr("engine", "build", "rtx4090")
+    assert result.code == 0
+    name = f"{registry.default_model(4, gpu=True)[0]} x4 fp16"
+    shapes = [engine.key.shapes for engine in EngineCache(folder).engines()]
+    assert sorted(shapes) == sorted(
+        ["854x480", "960x540", "1280x720", "1920x1080", "2x2 to 1920x1088, best at 960x540"]
+    )
+    for shape in shapes:
+        assert f"{name} {shape} for NVIDIA GeForce RTX 4090: built in" in result.err
+    assert "there was none" in result.err
+    assert result.out == ""
+    again = vidsr("engine", "build", "rtx4090", "--json")
+    rows = json.loads(again.out)
+    assert [row["built"] for row in rows] == [False] * 5
+    assert again.err.count("in the cache") == 5
+    forced = vidsr("engine", "build", "rtx4090", "--force", "--size", "960x540")
+    assert "asked for" in forced.err
+
+
+def test_sizes_models_and_precision_as_asked(vidsr: Cli, folder: Path, tmp_path: Path) -> None:
+    mine = write_weights(tmp_path / "mine.safetensors", "fast", 2)
+    arguments = ("--model", mine, "--scale", 2, "--size", "100x50", "--size", "64x64", "--precision", "fp32")
+    assert vidsr("engine", "build", "t4", *arguments).code == 0
+    engines = EngineCache(folder).engines()
+    assert {(engine.key.model, engine.key.scale, engine.key.shapes, engine.key.precision) for engine in engines} == {
+        ("mine", 2, "100x50", "fp32"), ("mine", 2, "64x64", "fp32"),
+    }  # fmt: skip
+    assert {engine.source for engine in engines} == {str(mine)}
+    assert {engine.key.capability for engine in engines} == {"7.5"}
+
+
+def test_what_cannot_be_built_is_said(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments, code, words in (
+        (["rtx1"], 2, "no recipe for 'rtx1'"),
+        ([], 1, "no NVIDIA GPU"),
+        (["h100"], 1, "compute capability 9.0"),
+        (["t4", "--size", "big"], 2, "like 960x540"),
+        (["t4", "--precision", "int8"], 1, "not int8"),
+        (["t4", "--model", "none"], 1, "none"),
+    ):
+        result = vidsr("engine", "build", *arguments)
+        assert result.code == code, arguments
+        assert words in result.err
+        assert result.err.count("\n") == 1
+    use(monkeypatch, FULL, ADA)
+    result = vidsr("engine", "build", "h100")
+    assert (result.code, "another GPU" in result.err) == (2, True)
+    use(monkeypatch, None, ADA)
+    assert "not installed" in vidsr("engine", "build").err
+
+
+def test_on_its_own_gpu_an_engine_is_checked(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, FULL, ADA)
+    loader = Emulated(registry.load("fast", 4))
+    emulate(monkeypatch, loader)
+    result = vidsr("engine", "build", "--model", "fast", "--size", "64x48", "--json")
+    assert result.code == 0, result.err
+    (row,) = json.loads(result.out)
+    assert row["usable"]
+    assert row["engine"]["check"]["psnr"] > 55
+    assert (row["engine"]["key"]["gpu"], row["engine"]["key"]["driver"]) == (ADA.name, ADA.driver)
+    (listed,) = json.loads(vidsr("engine", "list", "--json").out)
+    assert (listed["status"], listed["engine"]["check"]) == ("fits", row["engine"]["check"])
+    loader.spoil = 0.02
+    checked = vidsr("engine", "list", "--check")
+    assert "REFUSED" in checked.out
+    assert vidsr("engine", "build", "--model", "fast", "--size", "64x48").code == 1
+    assert json.loads(vidsr("engine", "list", "--json").out)[0]["status"] == "refused"
+
+
+def test_list_says_what_still_fits(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vidsr("engine", "list").out == "no engines\n"
+    vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48")
+    table = vidsr("engine", "list").out
+    for word in ("fast x4", "64x48", "fp16", "8.9", "MB"):
+        assert word in table
+
+    def kind_and_why() -> tuple[str, str]:
+        (row,) = json.loads(vidsr("engine", "list", "--json").out)
+        return row["status"], row["why"]
+
+    assert kind_and_why() == ("another GPU", "there is none here")
+    use(monkeypatch, RTX, ADA)
+    assert kind_and_why() == ("fits", "")
+    use(monkeypatch, RTX, replace(ADA, capability=(8, 6)))
+    assert kind_and_why() == ("another GPU", "capability is 8.9, not 8.6")
+    use(monkeypatch, replace(RTX, tensorrt="1.6"), ADA)
+    assert kind_and_why() == ("stale", "tensorrt was 1.5, is 1.6")
+    use(monkeypatch, None, ADA)
+    assert kind_and_why()[0] == "unknown"
+
+
+def test_the_driver_counts_for_the_full_flavour(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, FULL, ADA)
+    emulate(monkeypatch, Emulated(registry.load("fast", 4)))
+    vidsr("engine", "build", "--model", "fast", "--size", "64x48")
+    use(monkeypatch, FULL, replace(ADA, driver="590.0"))
+    (row,) = json.loads(vidsr("engine", "list", "--json").out)
+    assert (row["status"], row["why"]) == ("stale", "driver was 580.1, is 590.0")
+
+
+def test_prune_removes_what_fits_no_longer_alone(
+    vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mine = write_weights(tmp_path / "mine.safetensors", "fast", 4)
+    vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48", "--size", "32x32")
+    vidsr("engine", "build", "rtx4090", "--model", mine, "--size", "64x48")
+    assert vidsr("engine", "prune").err == "nothing to remove\n"
+    cache = EngineCache(folder)
+    cache.path(cache.engines()[0].key.slot, ".engine").write_bytes(b"x")
+    write_weights(mine, "fast", 2)
+    removed = json.loads(vidsr("engine", "prune", "--json").out)
+    assert len(removed) == 2
+    assert "its file holds 1 bytes" in removed[0]["why"]
+    assert "x2 model" in removed[1]["why"]
+    assert [engine.key.shapes for engine in cache.engines()] == ["64x48"]
+    assert "removed fast-x4" in vidsr("engine", "prune", "--other-gpus").err
+    assert cache.entries() == []
+    assert not list(folder.glob("*.engine"))
+
+
+def test_weights_that_changed_make_an_engine_stale(vidsr: Cli, folder: Path, tmp_path: Path) -> None:
+    mine = write_weights(tmp_path / "mine.safetensors", "fast", 4)
+    vidsr("engine", "build", "rtx4090", "--model", mine, "--size", "64x48")
+    torch.manual_seed(1)
+    data = bytearray(mine.read_bytes())
+    data[-1] ^= 1
+    mine.write_bytes(data)
+    (row,) = json.loads(vidsr("engine", "list", "--json").out)
+    assert (row["status"], row["why"]) == ("stale", "weights changed")
+    assert "weights changed" in vidsr("engine", "build", "rtx4090", "--model", mine, "--size", "64x48").err
+
+
+def test_profiles_of_the_table_are_readable() -> None:
+    assert str(Profile((1, 2, 2), (1, 540, 960), (1, 1088, 1920))) == "2x2 to 1920x1088, best at 960x540"

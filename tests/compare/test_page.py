@@ -1,0 +1,212 @@
+"""The comparison page, in a real browser: dragging, switching, zoom, keyboard, and nothing leaves it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidsr import pages
+from vidsr.compare.picture import Picture, View
+
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-device-scale-factor=1",
+)
+RED, GREEN, BLUE, WHITE = (200, 0, 0), (0, 160, 0), (0, 0, 210), (255, 255, 255)
+HOSTILE = "</script><script>alert(1)</script><b>film</b>"
+
+
+def flat(colour: tuple[int, int, int], size: tuple[int, int] = (320, 180)) -> np.ndarray:
+    return np.full((size[1], size[0], 3), colour, np.uint8)
+
+
+def example() -> str:
+    figures = {"red": {"psnr": 30.0, "ssim": 0.9}, "green": {"psnr": float("inf"), "ssim": 1.0}}
+    first = [Picture("red", flat(RED)), Picture("green", flat(GREEN)), Picture("blue", flat(BLUE), "a note")]
+    second = [Picture("white", flat(WHITE)), Picture("red", flat(RED)), Picture("blue", flat(BLUE))]
+    views = [View("0:00:01.0", 1.0, tuple(first), figures), View("0:00:02.0", 2.0, tuple(second))]
+    return pages.build(HOSTILE, views, table=figures)
+
+
+def test_the_page_holds_everything_and_names_no_other_place() -> None:
+    html = example()
+    assert html.count("data:image/webp;base64,") == 6
+    assert HOSTILE not in html
+    assert all(f"{scheme}://" not in html for scheme in ("http", "https", "file"))
+    assert "default-src 'none'" in html
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not (BROWSER and DRIVER):
+        pytest.skip("needs Chromium and its driver (Debian: apt install chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    options = Options()
+    options.binary_location = BROWSER
+    with tempfile.TemporaryDirectory() as profile:
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        yield driver
+        driver.quit()
+
+
+@pytest.fixture
+def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    path = pages.write(tmp_path / "page.html", example())
+    browser.set_window_size(1000, 800)
+    browser.get_log("performance")
+    browser.get(path.as_uri())
+    yield browser
+    assert [line["message"] for line in browser.get_log("browser")] == []  # no error, no blocked request
+    assert requests(browser) <= {path.as_uri()}
+
+
+def requests(browser: Any) -> set[str]:
+    """Addresses that the page asked for, besides data inside it."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return {url for url in sent if not url.startswith(("data:", "chrome"))}
+
+
+def colour_at(browser: Any, x: float, y: float = 0.5) -> tuple[int, ...]:
+    """The colour shown at a share of the frame's width and height."""
+    box = browser.execute_script("return document.getElementById('scroll').getBoundingClientRect().toJSON()")
+    image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+    return tuple(image.getpixel((box["left"] + x * box["width"], box["top"] + y * box["height"])))
+
+
+def near(colour: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return all(abs(a - b) <= 6 for a, b in zip(colour, expected, strict=True))
+
+
+def press(browser: Any, keys: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(browser).send_keys(keys).perform()
+
+
+def choose(browser: Any, select: str, label: str) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    Select(browser.find_element("id", select)).select_by_visible_text(label)
+
+
+def test_left_and_right_of_the_divider_differ(page: Any) -> None:
+    assert near(colour_at(page, 0.3), RED)
+    assert near(colour_at(page, 0.7), GREEN)
+
+
+def test_dragging_the_divider_changes_what_is_shown(page: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    width = page.execute_script("return document.getElementById('scroll').clientWidth")
+    divider = page.find_element("id", "divider")
+    ActionChains(page).drag_and_drop_by_offset(divider, round(0.2 * width), 0).perform()
+    assert near(colour_at(page, 0.65), RED)
+    assert near(colour_at(page, 0.8), GREEN)
+    assert divider.get_attribute("aria-valuenow") == "70"
+
+
+def test_the_switches_switch_pictures_and_moments(page: Any) -> None:
+    choose(page, "right", "blue")
+    assert near(colour_at(page, 0.7), BLUE)
+    assert "a note" in page.find_element("id", "tag-right").text
+    page.find_elements("css selector", "#moments button")[1].click()
+    assert near(colour_at(page, 0.3), WHITE)
+    assert near(colour_at(page, 0.7), BLUE)
+    choose(page, "left", "red")
+    assert near(colour_at(page, 0.3), RED)
+
+
+def test_every_key_does_what_the_page_says(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    press(page, "3")
+    assert near(colour_at(page, 0.7), BLUE)
+    press(page, "x")
+    assert near(colour_at(page, 0.3), BLUE)
+    assert near(colour_at(page, 0.7), RED)
+    press(page, ".")
+    assert near(colour_at(page, 0.7), WHITE)
+    press(page, ",")
+    press(page, Keys.HOME)
+    assert near(colour_at(page, 0.3), RED)
+    press(page, Keys.ARROW_RIGHT * 10)
+    assert page.find_element("id", "divider").get_attribute("aria-valuenow") == "20"
+    press(page, Keys.END)
+    assert near(colour_at(page, 0.7), BLUE)
+
+
+def test_zoom_shows_source_pixels_and_the_divider_stays_in_sight(page: Any) -> None:
+    press(page, "+++")
+    width = page.execute_script("return document.getElementById('stage').getBoundingClientRect().width")
+    assert width == 4 * 320
+    page.execute_script("document.getElementById('scroll').scrollLeft = 200")
+    page.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert near(colour_at(page, 0.3), RED)
+    assert near(colour_at(page, 0.7), GREEN)
+    press(page, "---")
+    assert page.find_element("css selector", "#zooms button").get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+def test_it_fits_narrow_and_wide_windows(page: Any, width: int) -> None:
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
+    try:
+        assert page.execute_script("return window.innerWidth") == width
+        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        for element in page.find_elements("css selector", "button, select, .divider"):
+            assert element.rect["height"] >= 30
+            assert element.rect["x"] >= 0
+        assert near(colour_at(page, 0.7), GREEN)
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_everything_can_be_named_and_reached_without_a_mouse(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    named = page.execute_script(
+        "return [...document.querySelectorAll('button, select, [role=slider]')].map("
+        "e => e.textContent.trim() || e.getAttribute('aria-label') || (e.labels && e.labels[0].textContent))"
+    )
+    assert all(named)
+    assert all(image.get_attribute("alt") for image in page.find_elements("css selector", "img"))
+    seen = set()
+    for _ in range(14):
+        press(page, Keys.TAB)
+        seen.add(page.execute_script("return document.activeElement.id || document.activeElement.textContent"))
+    assert {"left", "right", "divider", "0:00:02.0", "4:1"} <= seen
+
+
+def test_the_means_stand_below_and_infinity_is_said_as_equal(page: Any) -> None:
+    rows = [row.text for row in page.find_elements("css selector", "#table tr")]
+    assert rows == ["mean of all frames psnr ssim", "red 30.0000 0.9000", "green equal 1.0000"]
+
+
+def test_a_hostile_title_is_only_text(page: Any) -> None:
+    assert page.find_element("id", "title").text == HOSTILE

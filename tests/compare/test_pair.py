@@ -1,0 +1,109 @@
+"""Two films side by side, and their distances to a reference."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.clips import make_clip
+from tests.numbered import Planes, draw_number
+from vidsr.compare.measure import Meter
+from vidsr.compare.pair import HEAT_PEAK, compare, heat_map
+from vidsr.errors import UsageError
+from vidsr.frame import PixelFormat
+from vidsr.metrics import psnr
+
+BAD = 5
+
+
+def spoilt(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+    """The numbered picture, with a grey square in one frame."""
+    planes = draw_number(number, fmt, width, height)
+    if number == BAD:
+        planes[0][8:24, 8:24] = 128
+    return planes
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("films")
+    make = {"original": {}, "same": {}, "spoilt": {"draw": spoilt}, "small": {"width": 32, "height": 24}}
+    common = {"codec": "ffv1", "frames": 8}
+    return {name: make_clip(folder / f"{name}.mkv", **(common | options)) for name, options in make.items()}
+
+
+def test_equal_films_are_infinitely_close(films: dict[str, Path]) -> None:
+    result = compare(films["original"], films["same"])
+    assert len(result.rows) == 8
+    (means,) = result.means().values()
+    assert means["psnr"] == math.inf
+    assert means["ssim"] == 1
+
+
+def test_the_spoilt_frame_is_the_worst_and_comes_first(films: dict[str, Path]) -> None:
+    result = compare(films["same"], films["spoilt"], films["original"])
+    worst = result.views[0]
+    assert worst.seconds == pytest.approx(BAD / 24, abs=1e-3)
+    assert [picture.label for picture in worst.pictures] == ["same.mkv", "spoilt.mkv", "original.mkv", "difference"]
+    assert worst.figures["same.mkv"]["psnr"] == math.inf
+    assert worst.figures["spoilt.mkv"]["psnr"] < 30
+    others = [row.figures["spoilt.mkv"]["psnr"] for number, row in enumerate(result.rows) if number != BAD]
+    assert all(value == math.inf for value in others)
+
+
+def test_frames_are_paired_by_time_where_one_film_lacks_some(films: dict[str, Path], tmp_path: Path) -> None:
+    kept = [0, 1, 4, 5, 7]
+    gaps = make_clip(tmp_path / "gaps.mkv", codec="ffv1", frames=5, numbers=kept, pts=kept, time_base=Fraction(1, 24))
+    result = compare(films["original"], gaps)
+    assert [round((row.seconds or 0) * 24) for row in result.rows] == kept
+    assert all(values["psnr"] == math.inf for row in result.rows for values in row.figures.values())
+
+
+def test_another_size_is_resized_and_said(films: dict[str, Path]) -> None:
+    result = compare(films["small"], films["same"], films["original"])
+    assert result.notes == ("small.mkv is 32x24 and was resized to 64x48",)
+    assert result.views[0].size == (64, 48)
+
+
+def test_every_nth_frame(films: dict[str, Path]) -> None:
+    result = compare(films["original"], films["same"], every=3)
+    assert [round((row.seconds or 0) * 24) for row in result.rows] == [0, 3, 6]
+
+
+def test_images_compare_with_images_only(films: dict[str, Path], tmp_path: Path) -> None:
+    still = tmp_path / "a.png"
+    Image.new("RGB", (16, 16)).save(still)
+    with pytest.raises(UsageError, match="Images compare with images"):
+        compare(still, films["same"])
+    assert compare(still, still).rows[0].seconds is None
+
+
+def test_psnr_is_that_of_the_formula() -> None:
+    random = np.random.default_rng(0)
+    grey = random.integers(16, 235, (48, 64, 1), dtype=np.uint8).repeat(3, 2)
+    other = np.clip(grey.astype(int) + random.integers(-9, 10, (48, 64, 1)), 0, 255).astype(np.uint8)
+    with Meter() as meter:
+        figures = meter("a", other, grey)
+    limited = [np.round(16 + x[..., 0].astype(float) * 219 / 255) for x in (other, grey)]  # luma as the filter sees it
+    expected = psnr(*(torch.from_numpy(x) for x in limited))
+    assert figures["psnr"] == pytest.approx(expected, abs=0.05)
+    assert 0 < figures["ssim"] < 1
+    assert figures["xpsnr"] > figures["psnr"] - 10
+
+
+def test_the_heat_map_is_black_where_equal_and_white_at_its_peak() -> None:
+    first = np.zeros((2, 3, 3), np.uint8)
+    second = first.copy()
+    second[0, 1] = (0, HEAT_PEAK // 3, 0)
+    second[1, 2] = (HEAT_PEAK, 0, 0)
+    heat = heat_map(first, second)
+    assert heat[0, 0].tolist() == [0, 0, 0]
+    assert heat[0, 1, 0] > 200
+    assert heat[0, 1, 2] == 0
+    assert heat[1, 2].tolist() == [255, 255, 255]

@@ -1,0 +1,125 @@
+"""What only an NVIDIA GPU can show. ``VIDSR_REQUIRE_GPU=1`` makes its absence a failure."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conformance.test_backends import frames, make_model, psnr
+from tests.test_upscaler import make_frame
+from vidsr.backends import open_backend
+from vidsr.backends.eager import EagerBackend, Path
+from vidsr.backends.graphs import MAX_GRAPHS
+from vidsr.bench.network import GPU_PATHS
+from vidsr.errors import OutOfMemoryError
+from vidsr.frame import PixelFormat
+from vidsr.models import registry
+from vidsr.upscaler import Upscaler
+
+REQUIRED = os.environ.get("VIDSR_REQUIRE_GPU") == "1"
+FP16_PSNR, FP16_CODES = 55.0, 1.0  # dB, and 8-bit codes at the 99.9th percentile
+GPU = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def gpu() -> torch.device:
+    """The first GPU; without one the test is skipped, or fails where a GPU is required."""
+    if not torch.cuda.is_available():
+        (pytest.fail if REQUIRED else pytest.skip)("torch finds no NVIDIA GPU")
+    return GPU
+
+
+def shipped() -> list[tuple[str, int]]:
+    return [(info.name, info.scale) for info in registry.available_models()]
+
+
+def test_a_gpu_is_there_where_one_is_required(gpu: torch.device) -> None:
+    assert torch.ones(2, device=gpu).sum().item() == 2
+
+
+@pytest.mark.parametrize(("name", "scale"), shipped())
+def test_fp16_is_within_a_code_of_fp32(gpu: torch.device, name: str, scale: int) -> None:
+    model, batch = registry.load(name, scale), frames()
+    with torch.no_grad():
+        expected = model.module(batch).clamp(0, 1)
+    opened, reason = open_backend("cuda", model)
+    result = opened(batch.to(opened.device, opened.dtype)).float().cpu().clamp(0, 1)
+    assert reason.startswith("cuda: ")
+    assert psnr(result, expected) >= FP16_PSNR
+    assert float((result - expected).abs().flatten().quantile(0.999)) * 255 <= FP16_CODES
+    opened.close()
+
+
+@pytest.mark.parametrize("path", GPU_PATHS.values(), ids=list(GPU_PATHS))
+@pytest.mark.parametrize("graph", ["srgan", "fast"])
+def test_every_path_is_the_module(gpu: torch.device, path: Path, graph: str) -> None:
+    model = make_model(graph, 4)
+    opened = EagerBackend(model, precision="fp32", device=gpu, path=path)
+    for shape in [(1, 3, 40, 56), (2, 3, 24, 32), (1, 3, 40, 56)]:
+        batch = torch.rand(shape)
+        with torch.no_grad():
+            expected = model.module(batch)
+        result = opened(batch.to(gpu))
+        assert result.is_contiguous()
+        assert float((result.cpu() - expected).abs().max()) < 1e-4
+    assert (opened.path, opened.notes) == (path, [])
+    opened.close()
+
+
+def test_more_shapes_than_graphs(gpu: torch.device) -> None:
+    model = make_model("fast", 2)
+    opened = EagerBackend(model, precision="fp32", device=gpu, path=Path(True, False, True))
+    results = {}
+    for turn in range(2):
+        for side in range(8, 8 + MAX_GRAPHS + 2):
+            batch = torch.full((1, 3, side, side), side / 20, device=gpu)
+            result = opened(batch).cpu()
+            assert turn == 0 or torch.equal(result, results[side])
+            results[side] = result
+    opened.close()
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv420p10le", "yuv444p12le", "gbrp16le", "gray", "yuva420p"])
+def test_frames_on_the_gpu_are_those_of_the_cpu(gpu: torch.device, name: str) -> None:
+    """Pinned copies, colour on the device, batches in flight; 50 frames, so that memory is used again and again."""
+    format = PixelFormat.parse(name)
+    clip = [make_frame(64, 48, format, pts=index, seed=index % 7) for index in range(50)]
+    with (
+        Upscaler("bicubic", scale=2, backend="cuda", precision="fp32") as fast,
+        Upscaler("bicubic", scale=2, backend="cpu") as slow,
+    ):
+        results, expected = list(fast.stream(clip)), list(slow.stream(clip))
+    assert [frame.pts for frame in results] == list(range(50))
+    for a, b in zip(results, expected, strict=True):
+        for x, y in zip(a.planes, b.planes, strict=True):
+            assert x.dtype == y.dtype
+            assert np.abs(x.astype(int) - y).max() <= 1
+
+
+def test_a_call_that_does_not_fit_is_a_step(gpu: torch.device) -> None:
+    """Real memory: the backend claims that a call of half a terabyte fits."""
+    model = make_model("srgan", 4, blocks=1)
+    opened = EagerBackend(model, precision="fp16", device=gpu, path=Path(True, False, True))
+    with pytest.raises(OutOfMemoryError):
+        opened(torch.empty((64, 3, 2048, 2048), dtype=torch.float16, device=gpu))
+    batch = torch.rand((1, 3, 32, 32), device=gpu).half()
+    assert torch.isfinite(opened(batch)).all()  # and the backend lives on
+    opened.close()
+
+
+def test_super_resolution_of_a_stream_in_fp16(gpu: torch.device) -> None:
+    name, scale = next(pair for pair in shipped() if pair[0] != "bicubic")
+    clip = [replace(make_frame(96, 72, seed=3), pts=index) for index in range(6)]
+    with (
+        Upscaler(name, scale=scale, backend="cuda", reuse=False) as fast,
+        Upscaler(name, scale=scale, backend="cpu", precision="fp32") as slow,
+    ):
+        results, expected = list(fast.stream(clip)), slow.upscale(clip[0])
+        assert fast.notes == []
+    for frame in results:
+        error = np.abs(frame.planes[0].astype(int) - expected.planes[0])
+        assert np.quantile(error, 0.999) <= 1

@@ -1,0 +1,83 @@
+"""What training minimises: small pure functions of (N, 3, H, W) RGB in [0, 1], or of logits (N, 1), to a scalar."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ARTEFACT_WINDOW = 7  # pixels: side of the square in which the residual's variance is taken (arXiv:2203.09195)
+ARTEFACT_POWER = 0.2  # of the whole patch's variance, by which its map is scaled (same)
+
+
+def pixel_loss(sr: Tensor, hr: Tensor) -> Tensor:
+    """Mean absolute difference."""
+    return F.l1_loss(sr, hr)
+
+
+def perceptual_loss(sr_features: Tensor, hr_features: Tensor) -> Tensor:
+    """Mean absolute difference of two feature maps (N, C, h, w) of the same network and layer."""
+    return F.l1_loss(sr_features, hr_features)
+
+
+def generator_loss(fake: Tensor) -> Tensor:
+    """The adversarial loss -log D(G(lr)) (Ledig et al., equation 6), from logits; the mean over the batch."""
+    return F.softplus(-fake).mean()
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-log D(hr) - log(1 - D(G(lr))) (Goodfellow et al. 2014), from logits; the mean over the batch."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def accuracy(real: Tensor, fake: Tensor) -> Tensor:
+    """Share of the logits that tell originals (above 0) from upscaled pictures (below 0): 0.5 is guessing."""
+    return ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
+
+
+def artefact_map(sr: Tensor, averaged: Tensor, hr: Tensor) -> Tensor:
+    """(N, 1, H, W): where `sr` has artefacts rather than texture (Liang et al., arXiv:2203.09195, section 3.3).
+
+    The residual's local variance, scaled by the whole patch's, and zero wherever `sr` is nearer to the original
+    than `averaged`, the output of the averaged weights. No gradient passes through it.
+    """
+    residual = (hr - sr).detach().abs().sum(1, keepdim=True)
+    steadier = (hr - averaged).detach().abs().sum(1, keepdim=True)
+    whole = residual.var((1, 2, 3), keepdim=True) ** ARTEFACT_POWER
+    return torch.where(residual < steadier, 0.0, whole * local_variance(residual))
+
+
+def local_variance(x: Tensor) -> Tensor:
+    """(N, 1, H, W) -> the unbiased variance in the window around each pixel, the border mirrored."""
+    window = F.pad(x, [ARTEFACT_WINDOW // 2] * 4, mode="reflect")
+    count = ARTEFACT_WINDOW**2
+    mean = F.avg_pool2d(window, ARTEFACT_WINDOW, 1)
+    return (F.avg_pool2d(window**2, ARTEFACT_WINDOW, 1) - mean**2).clamp_min(0) * count / (count - 1)
+
+
+def artefact_loss(sr: Tensor, averaged: Tensor, hr: Tensor) -> Tensor:
+    """Mean absolute difference, weighted by `artefact_map`."""
+    return (artefact_map(sr, averaged, hr) * (sr - hr).abs()).mean()
+
+
+def shift_loss(first: Tensor, second: Tensor, shifts: Tensor) -> Tensor:
+    """Mean absolute difference of two outputs where they show the same place: how badly a network follows a shift.
+
+    Args:
+        first, second: (N, C, H, W).
+        shifts: (N, 2) whole numbers (down, right): `second` at (y, x) shows `first` at (y + down, x + right).
+    """
+    parts = [
+        _overlap(one, down, right) - _overlap(other, -down, -right)
+        for one, other, (down, right) in zip(first, second, shifts.tolist(), strict=True)
+    ]
+    return torch.stack([part.abs().mean() for part in parts]).mean()
+
+
+def _overlap(image: Tensor, down: int, right: int) -> Tensor:
+    """The part of (C, H, W) that another crop, shifted by (down, right), shows as well."""
+    height, width = image.shape[-2:]
+    return image[:, max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
+
+
+def colour_drift(sr: Tensor, hr: Tensor) -> Tensor:
+    """(3,): mean difference of each colour channel; far from zero, a network shifts colours."""
+    return (sr - hr).detach().float().mean((0, 2, 3))

@@ -1,0 +1,97 @@
+"""One training step of the generator: the weighted sum of its losses, down the gradient."""
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from train import losses
+from train.run import Run
+from train.sample import Sample
+from train.trunk import Trunk, open_trunk
+from train.world import World
+
+log = logging.getLogger("train")
+
+Terms = dict[str, Tensor]  # by name: scalars, and the drift of three colours
+
+
+class Stage:
+    """Moves the generator of `run` by its pixel, perceptual and shift losses, as the recipe weighs them.
+
+    Raises:
+        UsageError, ModelError: the perceptual loss's feature network cannot be had.
+    """
+
+    def __init__(self, run: Run, world: World | None = None) -> None:
+        self.run, self.world, self.weights = run, world or World(), run.recipe.losses
+        self.trunk: Trunk | None = None
+        if self.weights.perceptual:
+            self.trunk = open_trunk(self.weights.trunk, self.weights.trunk_file, run.device)
+            self.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.upscale = quicken(run.model, run)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the networks' layers; the losses themselves are in FP32."""
+        return torch.autocast(self.run.device.type, torch.bfloat16, enabled=bool(self.run.bf16))
+
+    def step(self, sample: Sample) -> Terms:
+        """One step on one sample; its losses by name, `loss` their weighted sum, detached."""
+        run = self.run
+        run.set_rates()
+        with self.autocast():
+            sr = self.upscale(sample.lr.contiguous(memory_format=torch.channels_last))
+        sr = sr.float()
+        terms = self.terms(sample, sr)
+        loss = torch.stack([self.weight(name) * term for name, term in terms.items()]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.world.mean_gradients(run.model.parameters())
+        for optimiser in run.optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        seen = {name: term.detach() for name, term in terms.items()}
+        return {"loss": loss.detach(), **seen, **self.follow(sample, sr.detach())}
+
+    def terms(self, sample: Sample, sr: Tensor) -> Terms:
+        """The losses that the recipe weighs, not yet weighted."""
+        terms: Terms = {}
+        if self.weights.pixel:
+            terms["pixel"] = losses.pixel_loss(sr, sample.hr)
+        if self.trunk:
+            seen = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
+            with self.autocast():
+                with torch.no_grad():
+                    wanted = self.trunk(sample.hr[:seen])
+                features = self.trunk(sr[:seen])
+            terms["perceptual"] = losses.perceptual_loss(features.float(), wanted.float())
+        if self.weights.shift and sample.shifts is not None:
+            first, second = sr.chunk(2)
+            terms["shift"] = losses.shift_loss(first, second, sample.shifts)
+        return terms
+
+    def weight(self, name: str) -> float:
+        """The weight of one loss at this step."""
+        return float(getattr(self.weights, name))
+
+    def follow(self, sample: Sample, sr: Tensor) -> Terms:
+        """What else is done or seen in a step, after the generator has moved."""
+        return {"drift": losses.colour_drift(sr, sample.hr)}
+
+
+def quicken(module: nn.Module, run: Run) -> Callable[[Tensor], Tensor]:
+    """`module` compiled for the GPU that it is on; as it is on a CPU, or where the compiler fails."""
+    if run.device.type != "cuda":
+        return module
+    compiled: Callable[[Tensor], Tensor] = torch.compile(module)
+    shape = (2, 3, run.recipe.patch, run.recipe.patch)
+    try:
+        with torch.autocast("cuda", torch.bfloat16, enabled=bool(run.bf16)):
+            result = compiled(torch.zeros(shape, device=run.device).contiguous(memory_format=torch.channels_last))
+        result.float().sum().backward()  # type: ignore[no-untyped-call]
+    except (RuntimeError, ImportError, OSError) as error:
+        log.info("the network is not compiled: %s", str(error).partition("\n")[0])
+        return module
+    finally:
+        module.zero_grad(set_to_none=True)
+    return compiled

@@ -1,0 +1,158 @@
+"""Feature networks for the perceptual loss: the convolutions of a VGG, up to a named layer.
+
+``vgg19`` is the paper's, with the weights that torchvision publishes. ``stlpips-vgg16`` is the trunk of the
+shift-tolerant LPIPS (arXiv:2207.13686), which the PyPI package ``stlpips-pytorch`` carries whole.
+Layers are named ``conv5_4`` (before the activation) or ``relu5_4``.
+"""
+
+import importlib.util
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidsr.errors import ModelError, UsageError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+WIDTHS = (64, 128, 256, 512, 512)  # of the five blocks of every VGG
+VGG19_ADDRESS = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+STLPIPS_WEIGHTS = "weights/vST0.0/vgg_shift_tolerant.pth"
+
+
+@dataclass(frozen=True)
+class Network:
+    """One VGG: convolutions per block, how its weights are named, and whether its pooling blurs before it reduces."""
+
+    depths: tuple[int, ...]
+    key: str  # a pattern whose group is the number of the layer
+    blurred: bool
+
+
+NETWORKS = {
+    "vgg19": Network((2, 2, 4, 4, 4), r"features\.(\d+)", blurred=False),
+    "stlpips-vgg16": Network((2, 2, 3, 3, 3), r"net\.slice\d\.(\d+)", blurred=True),
+}
+
+
+class BlurPool(nn.Module):
+    """Maximum of 2x2 pixels, then every other pixel of a 3x3 binomial blur (arXiv:1904.11486)."""
+
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        line = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W), sides of at least 4 -> (N, C, H // 2 + 1, W // 2 + 1)."""
+        padded = F.pad(F.max_pool2d(x, 2, 1), [2] * 4, mode="reflect")
+        return F.conv2d(padded, self.kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1), stride=2, groups=x.shape[1])
+
+
+class Trunk(nn.Module):
+    """Frozen layers of a VGG; `name` is the recipe's ``network:layer``, without weights until `fill`."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.network, block, conv, activated = parse_trunk(name)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
+        layers: list[nn.Module] = []
+        width = 3
+        for number, depth in enumerate(self.network.depths[:block], 1):
+            for _ in range(conv if number == block else depth):
+                layers += [nn.Conv2d(width, WIDTHS[number - 1], 3, padding=1), nn.ReLU()]
+                width = WIDTHS[number - 1]
+            if number < block:
+                layers += [nn.MaxPool2d(2), *([nn.Identity()] if self.network.blurred else [])]
+        if self.network.blurred:  # the package counts the pooling and its blur as two layers
+            layers = [BlurPool() if isinstance(layer, nn.MaxPool2d) else layer for layer in layers]
+        self.layers = nn.Sequential(*(layers if activated else layers[:-1]))
+        self.requires_grad_(False).eval()
+
+    def fill(self, weights: dict[str, Tensor]) -> "Trunk":
+        """Take the weights of these layers out of a state dict of the whole network.
+
+        Raises:
+            ModelError: they are not in it.
+        """
+        own = {}
+        for key, value in weights.items():
+            if found := re.fullmatch(rf"{self.network.key}\.(weight|bias)", key):
+                own[f"{found[1]}.{found[2]}"] = value
+        needed = self.layers.state_dict()
+        if any(key not in own or own[key].shape != needed[key].shape for key in needed):
+            raise ModelError("The weights of the feature network are not those of this VGG; check losses.trunk_file.")
+        self.layers.load_state_dict({key: own[key] for key in needed})
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in [0, 1] -> (N, C, h, w)."""
+        return self.layers((x - self.mean) / self.deviation)  # type: ignore[no-any-return]
+
+
+def parse_trunk(name: str) -> tuple[Network, int, int, bool]:
+    """``network:layer`` -> the network, block and convolution counted from 1, and whether its activation belongs to it.
+
+    Raises:
+        UsageError: there is no such network or layer.
+    """
+    network, _, layer = name.partition(":")
+    found = re.fullmatch(r"(conv|relu)(\d)_(\d)", layer)
+    if network in NETWORKS and found:
+        depths, block, conv = NETWORKS[network].depths, int(found[2]), int(found[3])
+        if 1 <= block <= len(depths) and 1 <= conv <= depths[block - 1]:
+            return NETWORKS[network], block, conv, found[1] == "relu"
+    raise UsageError(f"Unknown losses.trunk {name!r}; write for example vgg19:conv5_4 or stlpips-vgg16:relu3_3.")
+
+
+def open_trunk(name: str, file: str, device: torch.device) -> Trunk:
+    """The trunk `name` with its weights: of `file` where given, of the installed package, or downloaded for ``vgg19``.
+
+    Raises:
+        UsageError: there is no such network or layer.
+        ModelError: the weights cannot be had, or are others.
+    """
+    trunk = Trunk(name)
+    if file:
+        return trunk.fill(_read(Path(file))).to(device)
+    if trunk.network.blurred:
+        return trunk.fill(_read(_packaged())).to(device)
+    return trunk.fill(_download()).to(device)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(f"The feature network {path} cannot be read; check losses.trunk_file.") from error
+    return weights
+
+
+def _packaged() -> Path:
+    found = importlib.util.find_spec("stlpips_pytorch")  # the package itself is never imported: it needs torchvision
+    if found is None or not found.submodule_search_locations:
+        raise ModelError("The trunk stlpips-vgg16 is not installed; run: pip install --no-deps stlpips-pytorch")
+    return Path(found.submodule_search_locations[0]) / STLPIPS_WEIGHTS
+
+
+def _download() -> dict[str, Tensor]:
+    try:
+        weights: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+            VGG19_ADDRESS, map_location="cpu", weights_only=True, check_hash=True, progress=False
+        )
+    except (OSError, RuntimeError) as error:
+        raise ModelError(
+            f"VGG19 cannot be downloaded from {VGG19_ADDRESS}; put it there as losses.trunk_file, "
+            'or use losses.trunk = "stlpips-vgg16:relu3_3".'
+        ) from error
+    return weights

@@ -1,0 +1,327 @@
+"""``python -m train videobench``: a fixed video benchmark, and the figures of a model on it.
+
+Seeded pans, zooms and shakes over photos, reduced by antialiased bicubic and compressed with H.264 at several
+qualities; the lossless originals and the exact motion are kept beside. The same photos and the same PyAV give the
+same bytes. A pan moves by whole HR pixels, never by a multiple of the scale in both directions, so that its frames can
+be laid on each other without interpolation; zooms and shakes move by fractions.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import numpy as np
+import torch
+from av.video.stream import VideoStream
+from torch import Tensor
+
+from train.camera import View, render
+from train.codec import X264_REPEATABLE, YUV420
+from train.data import find_photos, read_image
+from train.resample import downscale
+from vidsr.colour import from_rgb, to_rgb
+from vidsr.errors import MediaError, UsageError
+from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.media.encoder import VideoSpec, configure, to_video_frame
+from vidsr.media.reader import Reader
+from vidsr.media.writer import writing
+
+FORMAT = 1
+INDEX = "benchmark.json"
+KINDS: tuple[Literal["pan", "zoom", "shake"], ...] = ("pan", "zoom", "shake")
+CRFS = (23, 28, 33)
+MAX_STEP = 7  # HR pixels a frame that a pan moves along each side
+MAX_PITCH = 1.3  # photo pixels per HR pixel at the far end of a zoom
+MIN_LR_SIDE = 64  # pixels: of smaller ones a codec's blocks leave nothing to see
+RATE = Fraction(25)
+RGB = Colour(Matrix.RGB, full_range=True)
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """What the benchmark holds; `size` is the side of an HR frame in pixels.
+
+    Raises:
+        UsageError: a value is impossible.
+    """
+
+    scale: int = 4
+    size: int = 384
+    clips: int = 16
+    frames: int = 12
+    crfs: tuple[int, ...] = CRFS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scale not in (2, 4):
+            raise UsageError(f"The scale of the video benchmark is 2 or 4, not {self.scale}.")
+        if self.size < MIN_LR_SIDE * self.scale or self.size % (2 * self.scale):
+            least, step = MIN_LR_SIDE * self.scale, 2 * self.scale
+            raise UsageError(f"The size must be a multiple of {step} from {least}, not {self.size}.")
+        if self.clips < 1 or self.frames < 2:
+            raise UsageError("The video benchmark needs at least 1 clip and 2 frames.")
+        if not self.crfs or not all(0 <= crf <= 51 for crf in self.crfs):
+            raise UsageError("The qualities of H.264 go from CRF 0 to 51; name at least one.")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip: its name, the photo's file name, what the camera does, and where each HR frame looks."""
+
+    name: str
+    photo: str
+    kind: str
+    views: tuple[View, ...]
+
+    def motion(self, first: int, second: int) -> Tensor:
+        """(2, 3) float64: what stands at pixel (x, y) of frame `first` stands at ``motion @ (x, y, 1)`` of `second`."""
+        a, b = (torch.tensor([*self.views[k].affine(), [0, 0, 1]], dtype=torch.float64) for k in (first, second))
+        moved: Tensor = torch.linalg.solve(b, a)
+        return moved[:2]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark on disk; `digest` names its plan, motion and every byte of its clips."""
+
+    folder: Path
+    plan: BenchPlan
+    clips: tuple[Clip, ...]
+    digest: str
+
+    def originals(self, clip: Clip, num: int) -> list[Tensor]:
+        """The first `num` HR frames: (3, size, size) float32, whole code values."""
+        return [frame.round() for frame in _read(_hr_path(self.folder, clip), num)]
+
+    def decoded(self, clip: Clip, crf: int, num: int) -> list[Tensor]:
+        """The first `num` LR frames at that quality, (3, h, w) code values, as the upscaler sees them: not rounded."""
+        return list(_read(_lr_path(self.folder, clip, crf), num))
+
+
+def plan_clips(plan: BenchPlan, photos: Sequence[tuple[str, tuple[int, int]]]) -> list[Clip]:
+    """The clips over `photos` (file name and (height, width) of each), by the plan's seed alone.
+
+    Raises:
+        MediaError: a photo is too small to move over.
+    """
+    clips = []
+    for number in range(plan.clips):
+        name, shape = photos[number % len(photos)]
+        kind = KINDS[number % len(KINDS)]
+        room = [side - plan.size for side in shape]
+        if min(room) < plan.frames:
+            least = plan.size + plan.frames
+            raise MediaError(
+                f"The photo {name} is {shape[1]}x{shape[0]}, too small for clips of {plan.size} pixels: it needs "
+                f"{least}x{least}; use a smaller --size, or other photos."
+            )
+        random = np.random.default_rng((plan.seed, number))
+        views = tuple(_views(kind, random, plan, room, shape))
+        clips.append(Clip(f"{number:02d}-{kind}", name, kind, views))
+    return clips
+
+
+def _views(
+    kind: str, random: np.random.Generator, plan: BenchPlan, room: list[int], shape: tuple[int, int]
+) -> Iterator[View]:
+    times = range(plan.frames)
+    if kind == "pan":
+        (y, down), (x, right) = _pan(random, plan, room)
+        return (View(float(x + right * k), float(y + down * k)) for k in times)
+    if kind == "zoom":
+        far = min(MAX_PITCH, min(shape) / plan.size)
+        pitches = far ** np.linspace(0, 1, plan.frames)[:: random.choice([-1, 1])]
+        focus = random.uniform(0, 1, 2)  # the point that stands still, as a share of the free room
+        return (_zoomed(float(pitch), focus, plan.size, shape) for pitch in pitches)
+    waves = random.uniform([0.5, 0.15, 0], [2.5, 0.9, 2 * math.pi], (2, 2, 3))  # amplitude, radians a frame, phase
+    middle = [random.uniform(6, side - 6) if side > 12 else side / 2 for side in room]
+    return (_shaken(k, waves, middle, room) for k in times)
+
+
+def _pan(random: np.random.Generator, plan: BenchPlan, room: list[int]) -> list[tuple[int, int]]:
+    """(start, step) down and right, in whole photo pixels, such that every frame lies in the photo."""
+    limits = [min(MAX_STEP, side // (plan.frames - 1)) for side in room]
+    steps = [0, 0]
+    while all(step % plan.scale == 0 for step in steps):
+        steps = [int(random.integers(-limit, limit + 1)) for limit in limits]
+    found = []
+    for step, side in zip(steps, room, strict=True):
+        travel = abs(step) * (plan.frames - 1)
+        start = int(random.integers(side - travel + 1))
+        found.append((start + travel if step < 0 else start, step))
+    return found
+
+
+def _zoomed(pitch: float, focus: np.ndarray, size: int, shape: tuple[int, int]) -> View:
+    top, left = (share * (side - pitch * size) for share, side in zip(focus.tolist(), shape, strict=True))
+    return View(left, top, pitch)
+
+
+def _shaken(frame: int, waves: np.ndarray, middle: list[float], room: list[int]) -> View:
+    top, left = (
+        min(max(centre + float((a * np.sin(rate * frame + phase)).sum()), 0.0), float(side))
+        for (a, rate, phase), centre, side in zip(np.moveaxis(waves, -1, 1), middle, room, strict=True)
+    )
+    return View(left, top)
+
+
+def make(plan: BenchPlan, folder: Path, out: Path) -> Benchmark:
+    """Make the benchmark over the photos in `folder`, in their order by name, or find it already made in `out`.
+
+    Raises:
+        MediaError: no photo there, a damaged or too small one.
+        UsageError: `out` holds another benchmark.
+        OutputError: `out` cannot be written.
+    """
+    photos = find_photos([folder])[: plan.clips]
+    pictures = {path.name: read_image(path) for path in photos}
+    clips = plan_clips(plan, [(name, picture.shape[:2]) for name, picture in pictures.items()])
+    if (out / INDEX).exists():
+        return _same(open_benchmark(out), plan, clips)
+    out.mkdir(parents=True, exist_ok=True)
+    files: dict[str, str] = {}
+    for clip in clips:
+        photo = torch.from_numpy(pictures[clip.photo].copy()).permute(2, 0, 1).float()
+        hr = [render(photo, view, (plan.size, plan.size), 1, "lanczos") for view in clip.views]
+        paths = [_write_hr(_hr_path(out, clip), hr)]
+        lr = [downscale(frame / 255, plan.scale) for frame in hr]
+        paths += [_write_lr(_lr_path(out, clip, crf), lr, crf) for crf in plan.crfs]
+        files |= {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    index = {"format": FORMAT, "plan": asdict(plan), "clips": [_to_dict(clip) for clip in clips], "files": files}
+    part = out / (INDEX + ".part")
+    part.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    part.replace(out / INDEX)
+    return open_benchmark(out)
+
+
+def _same(found: Benchmark, plan: BenchPlan, clips: list[Clip]) -> Benchmark:
+    if found.plan != plan or found.clips != tuple(clips):
+        raise UsageError(f"{found.folder} holds another video benchmark; choose another --out, or leave --data out.")
+    return found
+
+
+def _to_dict(clip: Clip) -> dict[str, Any]:
+    return asdict(clip) | {"affines": [view.affine() for view in clip.views]}
+
+
+def open_benchmark(folder: Path) -> Benchmark:
+    """Read the index of a benchmark.
+
+    Raises:
+        MediaError: none in `folder`, a damaged one, or one of another format.
+    """
+    path = folder / INDEX
+    try:
+        text = path.read_text(encoding="utf-8")
+        index = json.loads(text)
+        if index["format"] != FORMAT:
+            raise MediaError(f"{path} has format {index['format']}, this version reads {FORMAT}; make it again.")
+        plan = BenchPlan(**index["plan"] | {"crfs": tuple(index["plan"]["crfs"])})
+        clips = [
+            Clip(one["name"], one["photo"], one["kind"], tuple(View(**view) for view in one["views"]))
+            for one in index["clips"]
+        ]
+    except OSError as error:
+        raise MediaError(
+            f"{folder} holds no video benchmark ({error.strerror}); make it with --data PHOTOS --out {folder}."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise MediaError(f"{path} is damaged; delete the folder and make the benchmark again.") from error
+    return Benchmark(folder, plan, tuple(clips), hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+def _hr_path(folder: Path, clip: Clip) -> Path:
+    return folder / f"{clip.name}.hr.mkv"
+
+
+def _lr_path(folder: Path, clip: Clip, crf: int) -> Path:
+    return folder / f"{clip.name}.crf{crf}.mp4"
+
+
+def _write_hr(path: Path, frames: Sequence[Tensor]) -> Path:
+    """FFV1 in RGB, lossless; code values."""
+    height, width = frames[0].shape[-2:]
+    spec = VideoSpec("ffv1", PixelFormat("rgb"), RGB, width, height, 1 / RATE, RATE, threads=1)
+    pixels = (frame.to(torch.uint8).permute(1, 2, 0).contiguous().numpy() for frame in frames)
+    pictures = (av.VideoFrame.from_ndarray(one, "rgb24").reformat(format="bgr0") for one in pixels)
+    return _write(path, "matroska", spec, "bgr0", {}, pictures)  # its only 8-bit RGB
+
+
+def _write_lr(path: Path, frames: Sequence[Tensor], crf: int) -> Path:
+    """H.264, 4:2:0, one thread; values in [0, 1]."""
+    height, width = frames[0].shape[-2:]
+    spec = VideoSpec("libx264", YUV420, Colour(), width, height, 1 / RATE, RATE, crf=crf, preset="medium", threads=1)
+    planes = (from_rgb(frame[None], YUV420, Colour()) for frame in frames)
+    pictures = (to_video_frame(Frame(one, YUV420, Colour(), 0, spec.time_base), spec) for one in planes)
+    return _write(path, "mp4", spec, YUV420.name, X264_REPEATABLE, pictures)
+
+
+def _write(
+    path: Path,
+    container: str,
+    spec: VideoSpec,
+    pix_fmt: str,
+    options: dict[str, str],
+    pictures: Iterable[av.VideoFrame],
+) -> Path:
+    """Encode pictures into a file whose bytes hold nothing random."""
+    with writing(path), av.open(str(path), "w", format=container, options={"fflags": "+bitexact"}) as output:
+        stream = output.add_stream(spec.encoder)
+        if not isinstance(stream, VideoStream):
+            raise TypeError(f"{spec.encoder} is no video encoder")
+        context = stream.codec_context
+        configure(context, spec)
+        context.pix_fmt, context.options = pix_fmt, {**context.options, **options}
+        for number, picture in enumerate(pictures):
+            picture.pts, picture.time_base = number, spec.time_base
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    return path
+
+
+def _read(path: Path, num: int) -> Iterator[Tensor]:
+    with Reader(path) as reader:
+        for number, frame in enumerate(reader):
+            if number == num:
+                return
+            yield to_rgb(frame.planes, frame.format, frame.colour)[0].clamp(0, 1) * 255
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``videobench`` to the commands of ``python -m train``."""
+    parser = commands.add_parser("videobench", help="make the fixed video benchmark, or measure a model on it")
+    parser.add_argument("--data", type=Path, help="folder of photos: make the benchmark from them")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the benchmark")
+    parser.add_argument("--scale", type=int, default=4, choices=(2, 4))
+    parser.add_argument("--size", type=int, default=384, help="side of an HR frame in pixels (default: 384)")
+    parser.add_argument("--clips", type=int, help="make, or measure, only the first N (default: 16, or all)")
+    parser.add_argument("--frames", type=int, help="of each clip only the first N (default: 12, or all)")
+    parser.add_argument("--crf", type=int, action="append", help="quality; may be repeated (default: 23, 28, 33)")
+    parser.add_argument("--measure", metavar="MODEL", help="a shipped model's name, or a .safetensors file")
+    parser.add_argument("--distance", action="append", default=[], help="perceptual distance to measure; repeatable")
+    parser.add_argument("--json", action="store_true", help="the figures as one JSON object on stdout")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from train.videoscore import measure_model, table
+
+    if args.data is None and args.measure is None:
+        raise UsageError("Give --data PHOTOS to make the benchmark, --measure MODEL to measure, or both.")
+    if args.data is not None:
+        clips, frames, crfs = args.clips or 16, args.frames or 12, tuple(args.crf or CRFS)
+        made = make(BenchPlan(args.scale, args.size, clips, frames, crfs), args.data, args.out)
+        if args.measure is None:
+            print(f"{args.out}: {len(made.clips)} clips of {made.plan.frames} frames, digest {made.digest}")
+            return 0
+    limits = {"clips": args.clips, "frames": args.frames, "crfs": args.crf}
+    report = measure_model(args.measure, args.out, distances=args.distance, **limits)
+    print(json.dumps(report.to_dict()) if args.json else table(report))
+    return 0

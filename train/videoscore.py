@@ -1,0 +1,169 @@
+"""The figures of an upscaler on the video benchmark: every frame against its original, and against the one before."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from train.evaluate import upscale
+from train.videobench import Benchmark, Clip, open_benchmark
+from vidsr.errors import UsageError
+from vidsr.metrics import crop_border, psnr, rgb_to_y, shift_flicker, ssim, warp_error
+from vidsr.models import registry
+
+Upscale = Callable[[Tensor], Tensor]  # (3, h, w) code values -> (3, h*scale, w*scale) code values, rounded
+Distance = Callable[[Tensor, Tensor], float]  # of two (3, H, W) of code values
+EVERY = 3  # distances are slow: they are measured on every third frame, and between it and the next
+ORIGINAL = "original"  # the row of the HR frames themselves: what the motion alone costs
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of one model. rows: quality (``crf23``, ..., ``original``) -> measure -> mean over the clips.
+
+    - psnr_y (dB), ssim_y: against the originals, `scale` pixels cropped.
+    - chroma: mean absolute error of R - G and B - G, in code values.
+    - flicker: mean absolute difference, in code values, of successive frames of the pans laid on each other.
+    - warp_error: the same for every clip, by the exact motion and bilinear sampling; the original has some, too.
+    - each distance by its name, and as ``tlp-NAME`` by how much the distance of successive frames differs from that
+      of the originals, x100 (Chu et al. 2020); both on every third frame.
+
+    A measure that the clips do not allow is missing. clips: the same for each clip.
+    """
+
+    model: str
+    scale: int
+    benchmark: str
+    num_frames: int
+    rows: dict[str, dict[str, float]]
+    clips: dict[str, dict[str, dict[str, float]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON can hold it, figures rounded to what is reproducible."""
+        head = {"model": self.model, "scale": self.scale, "benchmark": self.benchmark, "frames": self.num_frames}
+        clips = {name: _rounded(rows) for name, rows in self.clips.items()}
+        return head | {"rows": _rounded(self.rows), "clips": clips}
+
+
+def _rounded(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {row: {name: round(value, 4) for name, value in values.items()} for row, values in rows.items()}
+
+
+def measure(
+    upscale: Upscale,
+    folder: Path,
+    *,
+    name: str = "",
+    clips: int | None = None,
+    frames: int | None = None,
+    crfs: Sequence[int] | None = None,
+    distances: Mapping[str, Distance] | None = None,
+) -> Report:
+    """Measure `upscale` on the benchmark in `folder`, or on its first `clips`, `frames` and only those `crfs`.
+
+    Raises:
+        MediaError: no benchmark there, or a damaged one.
+        UsageError: a quality that the benchmark does not have, or nothing left to measure.
+    """
+    bench = open_benchmark(folder)
+    chosen = bench.clips[:clips]
+    num = min(frames or bench.plan.frames, bench.plan.frames)
+    if unknown := sorted(set(crfs or ()) - set(bench.plan.crfs)):
+        raise UsageError(f"The video benchmark has no CRF {unknown[0]}, only {', '.join(map(str, bench.plan.crfs))}.")
+    if not chosen or num < 2:
+        raise UsageError("Measuring video needs at least 1 clip and 2 frames.")
+    found = {
+        clip.name: _measure_clip(upscale, bench, clip, num, list(crfs or bench.plan.crfs), distances or {})
+        for clip in chosen
+    }
+    rows = {row: _mean([one[row] for one in found.values()]) for row in next(iter(found.values()))}
+    return Report(name, bench.plan.scale, bench.digest, num * len(chosen), rows, found)
+
+
+def measure_model(model: str, folder: Path, *, distances: Sequence[str] = (), **limits: Any) -> Report:
+    """`measure` a model by its name or file; `distances` by their names in `vidsr.perceptual`.
+
+    Raises:
+        ModelError: no such model for the benchmark's scale.
+        BackendError: the weights of a distance are not installed.
+    """
+    from vidsr.perceptual import Perceptual
+
+    loaded = registry.load(model, open_benchmark(folder).plan.scale)
+    run = partial(upscale, loaded.module)
+    return measure(run, folder, name=loaded.name, distances={one: Perceptual(one) for one in distances}, **limits)
+
+
+def _measure_clip(
+    upscale: Upscale, bench: Benchmark, clip: Clip, num: int, crfs: list[int], distances: Mapping[str, Distance]
+) -> dict[str, dict[str, float]]:
+    hr, scale = bench.originals(clip, num), bench.plan.scale
+    steps = {name: _steps(distance, hr) for name, distance in distances.items()}
+    rows = {}
+    for crf in crfs:
+        sr = [upscale(lr) for lr in bench.decoded(clip, crf, num)]
+        rows[f"crf{crf}"] = _spatial(sr, hr, scale, distances) | _temporal(clip, sr, scale)
+        for name, distance in distances.items():
+            pairs = zip(_steps(distance, sr), steps[name], strict=True)
+            rows[f"crf{crf}"][f"tlp-{name}"] = 100 * _average([abs(a - b) for a, b in pairs])
+    return rows | {ORIGINAL: _temporal(clip, hr, scale)}
+
+
+def _spatial(sr: list[Tensor], hr: list[Tensor], border: int, distances: Mapping[str, Distance]) -> dict[str, float]:
+    pairs = [(crop_border(a, border), crop_border(b, border)) for a, b in zip(sr, hr, strict=True)]
+    lumas = [(rgb_to_y(a), rgb_to_y(b)) for a, b in pairs]
+    figures = {
+        "psnr_y": _average([psnr(a, b) for a, b in lumas]),
+        "ssim_y": _average([ssim(a, b) for a, b in lumas]),
+        "chroma": _average([_chroma_error(a, b) for a, b in pairs]),
+    }
+    return figures | {
+        name: _average([distance(*one) for one in pairs[::EVERY]]) for name, distance in distances.items()
+    }
+
+
+def _chroma_error(a: Tensor, b: Tensor) -> float:
+    """Of red and blue against green, so that brightness cancels out."""
+    error = a - b
+    return float((error[[0, 2]] - error[1]).abs().mean().item())
+
+
+def _temporal(clip: Clip, frames: list[Tensor], border: int) -> dict[str, float]:
+    pairs = list(pairwise(frames))
+    errors = [warp_error(a, b, clip.motion(k, k + 1), border) for k, (a, b) in enumerate(pairs)]
+    figures = {"warp_error": _average(errors)}
+    if clip.kind == "pan":
+        before, after = clip.views[:2]
+        down, right = round(before.top - after.top), round(before.left - after.left)
+        figures["flicker"] = _average([shift_flicker(a, b, down, right, border) for a, b in pairs])
+    return figures
+
+
+def _steps(distance: Distance, frames: list[Tensor]) -> list[float]:
+    return [distance(after, before) for before, after in list(pairwise(frames))[::EVERY]]
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _average([row[name] for row in rows if name in row]) for name in names}
+
+
+def _average(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def table(report: Report) -> str:
+    """The rows as text, one quality a line."""
+    names = list(dict.fromkeys(name for row in report.rows.values() for name in row))
+    head = f"{report.model} x{report.scale}, video benchmark {report.benchmark}, {report.num_frames} frames"
+    lines = [head, f"{'':<9}" + "".join(f"{name:>{max(len(name), 9) + 2}}" for name in names)]
+    for row, values in report.rows.items():
+        cells = (f"{values[name]:.4f}" if name in values else "-" for name in names)
+        widths = (max(len(name), 9) + 2 for name in names)
+        lines.append(f"{row:<9}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+    return "\n".join(lines)

@@ -1,0 +1,81 @@
+"""CUDA graphs: a network of many short kernels replayed as one, over buffers that stay where they are."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MAX_GRAPHS = 3  # shapes kept; frames of one film need one, its tiles or last batch another
+WARM_UPS = 3  # runs before the capture: they choose algorithms and compile, which a capture must not
+
+
+@dataclass(frozen=True, eq=False)
+class _Captured:
+    graph: torch.cuda.CUDAGraph
+    batch: Tensor
+    result: Tensor
+
+
+class Graphs:
+    """Runs `function`, (N, 3, H, W) -> (N, C, H', W') on one GPU, by one CUDA graph for each shape of batch.
+
+    All graphs share one pool of memory, so the largest decides how much. The result is a copy, contiguous, that
+    outlives the next call. Everything is queued on the current stream; the host does not wait.
+
+    Raises, in a call:
+        RuntimeError: what torch raises: out of memory, or that `function` cannot be captured.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], device: torch.device) -> None:
+        self._function, self._device = function, device
+        self._captured: OrderedDict[tuple[int, ...], _Captured] = OrderedDict()
+        with torch.cuda.device(device):
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """`function` of `batch`."""
+        shape = tuple(batch.shape)
+        with torch.cuda.device(self._device):
+            if shape not in self._captured:
+                self._make_room()
+                self._captured[shape] = self._capture(batch)
+            self._captured.move_to_end(shape)
+            captured = self._captured[shape]
+            captured.batch.copy_(batch)
+            captured.graph.replay()
+            return captured.result.clone(memory_format=torch.contiguous_format)
+
+    def clear(self) -> None:
+        """Drop all graphs and give their memory back to the device."""
+        if self._captured:
+            torch.cuda.synchronize(self._device)
+            self._captured.clear()
+        with torch.cuda.device(self._device):
+            self._pool = torch.cuda.graph_pool_handle()
+            torch.cuda.empty_cache()
+
+    def _make_room(self) -> None:
+        if len(self._captured) >= MAX_GRAPHS:
+            torch.cuda.synchronize(self._device)  # the oldest may be running still
+            self._captured.popitem(last=False)
+
+    def _capture(self, example: Tensor) -> _Captured:
+        batch = example.clone(memory_format=torch.channels_last)
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            for _ in range(WARM_UPS):
+                self._function(batch)
+        current.wait_stream(self._stream)
+        graph = torch.cuda.CUDAGraph()
+        try:  # thread_local: other threads, decoding or with streams of their own, go on during a capture
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+                result = self._function(batch)
+        finally:
+            torch.cuda.set_stream(current)  # which a capture that fails leaves as its own
+        return _Captured(graph, batch, result)

@@ -1,0 +1,120 @@
+"""Whole jobs: a synthetic clip through decoder, network and encoder; and what a film would take, by a few frames."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from vidsr.bench.command import command
+from vidsr.bench.network import Line, Refused, synthetic_frames
+from vidsr.errors import VidsrError
+from vidsr.frame import Colour, PixelFormat
+from vidsr.jobs import batch, dry_run
+from vidsr.jobs.events import Done, Event, Planned, Started
+from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.options import Options
+from vidsr.media.encoder import VideoSpec
+from vidsr.media.writer import Writer
+
+WARM_UP_FRAMES = 4  # in a clip of its own: the network compiles, and algorithms are chosen
+MIN_FRAMES, MAX_FRAMES = 8, 2000
+STAGES = ("decode", "upscale", "encode")
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpeed:
+    """One job: `busy` is each stage's share of the time that frames flowed, 0 to 1; `limit` the busiest stage."""
+
+    line: Line
+    width: int
+    height: int
+    codec: str
+    num_frames: int
+    seconds: float
+    fps: float
+    busy: dict[str, float]
+    limit: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilmLine:
+    """What one line would need for the whole film, and the command that does it."""
+
+    line: Line
+    seconds: float
+    fps: float
+    bytes: float
+    num_tried: int
+    command: str
+
+
+def measure_job(line: Line, size: tuple[int, int], fps: float, options: Options, seconds: float) -> JobSpeed | Refused:
+    """Upscale a synthetic clip of about `seconds`, for a network that makes `fps`, by the ordinary job."""
+    width, height = size
+    num = min(max(round(fps * seconds), MIN_FRAMES), MAX_FRAMES)
+    wanted = replace(options, backend=line.backend, precision=line.precision)
+    with tempfile.TemporaryDirectory(prefix="vidsr-bench-") as name:
+        folder = Path(name)
+        sources = [folder / "warm-up.mp4", folder / "clip.mp4"]
+        for path, length in zip(sources, (WARM_UP_FRAMES, num), strict=True):
+            write_clip(path, width, height, length)
+        items = [Input(path, folder, named=True) for path in sources]
+        codecs: list[str] = []
+
+        def note(event: Event) -> None:
+            codecs.extend([event.codec] if isinstance(event, Started) else [])
+
+        report = batch.run_batch(items, Target(folder=folder / "out"), wanted, on_event=note)
+    if report.failed:
+        return Refused(line, report.failed[0].error)
+    return _speed(line, size, codecs[-1], report.done[-1])
+
+
+def _speed(line: Line, size: tuple[int, int], codec: str, done: Done) -> JobSpeed:
+    return JobSpeed(
+        line=line,
+        width=size[0],
+        height=size[1],
+        codec=codec,
+        num_frames=done.num_frames,
+        seconds=done.seconds,
+        fps=done.fps,
+        busy={stage: done.busy[stage] for stage in STAGES},
+        limit=done.limit,
+        bytes=done.bytes,
+    )
+
+
+def write_clip(path: Path, width: int, height: int, num: int) -> None:
+    """An H.264 clip of `num` synthetic frames, 25 a second."""
+    rate, layout = Fraction(25), PixelFormat.parse("yuv420p")
+    spec = VideoSpec("libx264", layout, Colour(), width, height, 1 / rate, rate, crf=20, preset="ultrafast")
+    writer = Writer(path, spec, container="mp4")
+    pictures = synthetic_frames(width, height, min(num, 50))
+    try:
+        for index in range(num):
+            writer.write(replace(pictures[index % len(pictures)], pts=index))
+        writer.close()
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def predict(film: Path, lines: Sequence[Line], options: Options) -> list[FilmLine | Refused]:
+    """Time and size of the whole film for every line, each tried on a few of its frames as `--dry-run` does."""
+    return [_predicted(film, line, replace(options, backend=line.backend, precision=line.precision)) for line in lines]
+
+
+def _predicted(film: Path, line: Line, options: Options) -> FilmLine | Refused:
+    try:
+        report = dry_run.run_batch([Input(film, film.parent, named=True)], Target(), options, overwrite=True)
+    except VidsrError as error:
+        return Refused(line, str(error))
+    if report.failed:
+        return Refused(line, report.failed[0].error)
+    planned: Planned = report.planned[0]
+    return FilmLine(line, planned.seconds, planned.fps, planned.bytes, planned.num_tried, command(film, line, options))

@@ -1,0 +1,270 @@
+"""The network alone, and with colour and copies: no decoder, no encoder, no files."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vidsr.backends import Backend, open_backend
+from vidsr.backends.eager import PLAIN, EagerBackend, Path
+from vidsr.bench.timing import Timing, matrix_peak, measure
+from vidsr.colour import decode
+from vidsr.errors import BackendError, VidsrError
+from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.models.registry import Model
+from vidsr.staging import as_tensor
+from vidsr.upscaler import Upscaler
+
+STEP_BATCHES = 8  # batches of one stream, the first and last of which overlap with nothing
+SAMPLE = 64  # side of the picture on which a line's error against FP32 is measured
+PATHS = {"plain": PLAIN, "fused": Path(True, False, False)}
+GPU_PATHS = {
+    **PATHS,
+    "plain+graph": Path(False, False, True),
+    "fused+graph": Path(True, False, True),
+    "plain+compiled+graph": Path(False, True, True),
+    "fused+compiled+graph": Path(True, True, True),
+}
+KEEPS_PSNR = 50.0  # dB from FP32: a line above keeps the quality
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One way to run a model: what stands in one line of the table. `path` is ``best``, or a name of `GPU_PATHS`."""
+
+    backend: str
+    precision: str
+    path: str = "best"
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.backend} {self.precision}" + ("" if self.path == "best" else f" {self.path}")
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """A line at one size. All figures are of the pictures that come out, one call holding `batch` of them.
+
+    FLOP are those of the plain graph, two for each multiply-add, whatever a backend made of it. `step_fps` is with
+    colour conversion and the copies to and from the device. `psnr` (dB) and `codes` (99.9th percentile, in 8-bit codes)
+    are against FP32 on the CPU.
+    """
+
+    line: Line
+    width: int
+    height: int
+    batch: int
+    call: Timing
+    milliseconds: float
+    fps: float
+    flops: float
+    peak_share: float
+    step_fps: float
+    step_share: float
+    psnr: float
+    codes: float
+
+    @property
+    def keeps_quality(self) -> bool:
+        """Whether the result is FP32's to the eye."""
+        return self.psnr >= KEEPS_PSNR
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A line that does not run here, and why."""
+
+    line: Line
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """What a plain matrix product reaches on this device, in FLOP/s."""
+
+    device: str
+    precision: str
+    flops: float
+
+
+def lines_here(backends: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[Line]:
+    """The lines to measure: what was named, or every backend that this machine has, in its own precision.
+
+    Names are not checked: what does not exist is refused when it is opened.
+    """
+    return [Line(backend, each) for backend in backends or _backends_here() for each in precisions or ("auto",)]
+
+
+def variants(lines: Sequence[Line]) -> list[Line]:
+    """For each line of torch's own backends every way to run it, the plain one first; the others as they are."""
+    found: list[Line] = []
+    for line in lines:
+        paths: Sequence[str] = {"cuda": list(GPU_PATHS), "cpu": list(PATHS)}.get(line.backend, ["best"])
+        found += [Line(line.backend, line.precision, path) for path in paths]
+    return found
+
+
+def _backends_here() -> list[str]:
+    gpu = torch.cuda.is_available()
+    tensorrt = gpu and find_spec("torch_tensorrt") is not None
+    openvino = find_spec("openvino") is not None
+    named = {"tensorrt": tensorrt, "cuda": gpu, "openvino": openvino and not gpu, "cpu": not gpu}
+    return [name for name, there in named.items() if there]
+
+
+def open_line(line: Line, model: Model, *, threads: int | None = None, device: int = 0) -> Backend:
+    """The backend of a line.
+
+    Raises:
+        VidsrError: it does not run here.
+    """
+    backend, _ = open_backend(line.backend, model, precision=line.precision, threads=threads, device=device)
+    if line.path == "best":
+        return backend
+    backend.close()
+    return EagerBackend(
+        model, precision=backend.precision, device=backend.device, threads=threads, path=GPU_PATHS[line.path]
+    )
+
+
+class Peaks:
+    """Matrix peaks of the devices at hand, each measured once."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._known: dict[tuple[str, str], Peak] = {}
+
+    def of(self, backend: Backend) -> Peak:
+        """The peak of the device and the precision that `backend` computes in."""
+        key = (str(backend.device), backend.precision)
+        if key not in self._known:
+            dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[backend.precision]
+            self._known[key] = Peak(*key, matrix_peak(backend.device, dtype, self._seconds))
+        return self._known[key]
+
+    def all(self) -> list[Peak]:
+        """Those that were asked for."""
+        return list(self._known.values())
+
+
+def measure_model(
+    model: Model,
+    lines: Sequence[Line],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    seconds: float = 3.0,
+    threads: int | None = None,
+    device: int = 0,
+    on_speed: Callable[[Speed | Refused], None] = lambda _: None,
+) -> tuple[list[Speed], list[Refused], list[Peak]]:
+    """Measure every line at every (width, height); `seconds` is what one measurement takes, there are two a figure."""
+    speeds: list[Speed] = []
+    refused: list[Refused] = []
+    peaks = Peaks(min(seconds, 1.0))
+    for line in lines:
+        try:
+            for speed in _line_speeds(line, model, sizes, peaks, seconds, threads, device):
+                speeds.append(speed)
+                on_speed(speed)
+        except VidsrError as error:
+            refused.append(Refused(line, str(error)))
+            on_speed(refused[-1])
+    return speeds, refused, peaks.all()
+
+
+def _line_speeds(
+    line: Line,
+    model: Model,
+    sizes: Sequence[tuple[int, int]],
+    peaks: Peaks,
+    seconds: float,
+    threads: int | None,
+    device: int,
+) -> Iterator[Speed]:
+    backend = open_line(line, model, threads=threads, device=device)
+    num = torch.get_num_threads()
+    torch.set_num_threads(threads or num)  # the matrix product's, too
+    try:
+        ran = Line(line.backend, backend.precision, line.path)
+        peak, error = peaks.of(backend).flops, _error(model, backend)
+        with Upscaler(str(model.path or model.name), scale=model.scale, backend=backend, reuse=False) as upscaler:
+            for width, height in sizes:
+                speed = _speed(ran, upscaler, (width, height), peak, error, seconds)
+                _check_path(line, backend)
+                yield speed
+    finally:
+        backend.close()
+        torch.set_num_threads(num)
+
+
+def _check_path(line: Line, backend: Backend) -> None:
+    """Refuse (`BackendError`) a line that went on by another path than its name says."""
+    if isinstance(backend, EagerBackend) and line.path != "best" and backend.path != GPU_PATHS[line.path]:
+        raise BackendError("; ".join(backend.notes) or f"{line.path} does not run here")
+
+
+def _speed(
+    line: Line, upscaler: Upscaler, size: tuple[int, int], peak: float, error: tuple[float, float], seconds: float
+) -> Speed:
+    (width, height), backend = size, upscaler.backend
+    batch = upscaler.batch_size(width * height)
+    pictures = torch.rand((batch, 3, height, width)).to(backend.device, backend.dtype)
+    call = measure(lambda: upscaler.enlarger(pictures), backend.device, seconds)
+    fps = batch / call.median
+    flops = fps * 2 * upscaler.model.macs_per_pixel * width * height
+    frames = synthetic_frames(width, height, STEP_BATCHES * batch)
+    step = measure(lambda: deque(upscaler.stream(frames), maxlen=0), backend.device, seconds)
+    step_fps = len(frames) / step.median
+    return Speed(
+        line=line,
+        width=width,
+        height=height,
+        batch=batch,
+        call=call,
+        milliseconds=1000 / fps,
+        fps=fps,
+        flops=flops,
+        peak_share=flops / peak,
+        step_fps=step_fps,
+        step_share=step_fps / fps,
+        psnr=error[0],
+        codes=error[1],
+    )
+
+
+def synthetic_frames(width: int, height: int, num: int) -> list[Frame]:
+    """Frames of 8-bit 4:2:0: slopes, edges and grain that move, 25 a second."""
+    format, rng = PixelFormat.parse("yuv420p"), np.random.default_rng(0)
+    y, x = np.mgrid[0:height, 0:width]
+    grain = rng.normal(0, 4, (height, width + num))
+    frames = []
+    for index in range(num):
+        slope = 110 + 60 * np.sin((x + 3 * index) / 23) * np.cos(y / 31)
+        edge = 40 * ((x + y + 2 * index) // 37 % 2)
+        luma = (slope + edge + grain[:, index : index + width]).clip(16, 235).astype(np.uint8)
+        shape = format.plane_shapes(width, height)[1]
+        chroma = [np.full(shape, 118 + 20 * sign, np.uint8) for sign in (0, 1)]
+        frames.append(Frame((luma, *chroma), format, Colour(), index, Fraction(1, 25), 1))
+    return frames
+
+
+def _error(model: Model, backend: Backend) -> tuple[float, float]:
+    """(PSNR in dB, 99.9th percentile of the difference in 8-bit codes) from FP32 on the CPU, on one small picture."""
+    frame = synthetic_frames(SAMPLE, SAMPLE, 1)[0]
+    picture = decode([as_tensor(plane) for plane in frame.planes], frame.format, frame.colour).clamp_(0, 1)
+    with torch.no_grad():
+        expected: Tensor = model.module(picture)
+    result = backend(picture.to(backend.device, backend.dtype)).float().cpu()
+    difference = (result.clamp(0, 1) - expected.clamp(0, 1)).abs()
+    mean_square = float((difference.double() ** 2).mean())
+    psnr = -10 * math.log10(max(mean_square, 1e-12))
+    return psnr, float(difference.flatten().quantile(0.999)) * 255

@@ -1,0 +1,152 @@
+"""One benchmark: which lines at which sizes, what came out, and which line to take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vidsr import machine
+from vidsr.bench.command import command
+from vidsr.bench.network import Line, Peak, Refused, Speed, lines_here, measure_model, variants
+from vidsr.errors import UsageError
+from vidsr.models import registry
+
+if TYPE_CHECKING:
+    from vidsr.bench.job import FilmLine, JobSpeed
+    from vidsr.jobs.options import Options
+
+PLACEHOLDER = "INPUT"  # of the command to paste, where no film was given
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What to measure. Nothing named: every backend here in its own precision. `whole` adds jobs with files.
+
+    Raises:
+        UsageError: an impossible value.
+    """
+
+    sizes: tuple[tuple[int, int], ...] = ((320, 180), (640, 360))
+    backends: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    seconds: float = 3.0
+    whole: bool = True
+    variants: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sizes or min(min(size) for size in self.sizes) < 2:
+            raise UsageError("--sizes must be like 320x180,640x360, and at least 2x2")
+        if not 0 < self.seconds <= 600:
+            raise UsageError(f"--seconds must be above 0, up to 600, not {self.seconds:g}")
+
+
+@dataclass(slots=True)
+class Report:
+    """What was measured, and where."""
+
+    machine: dict[str, str]
+    model: str
+    scale: int
+    flop_per_pixel: int  # of the plain graph, for each input pixel
+    peaks: list[Peak] = field(default_factory=list)
+    networks: list[Speed] = field(default_factory=list)
+    jobs: list[JobSpeed] = field(default_factory=list)
+    film: list[FilmLine] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    fastest: Line | None = None  # of those that keep the quality
+    command: str | None = None  # that runs by it
+
+
+def run(
+    bench: Bench,
+    options: Options,
+    film: Path | None = None,
+    *,
+    on_result: Callable[[object], None] = lambda _: None,
+) -> Report:
+    """Measure as `bench` says; `options` are those of the jobs: model, scale, codec, device, threads.
+
+    Raises:
+        VidsrError: the model does not exist, or the film cannot be read.
+    """
+    name, scale = options.model, options.scale
+    if name == "auto":
+        name, _ = registry.default_model(scale, gpu=bool(machine.gpus()))
+    model = registry.load(name, registry.native_scale(name, scale))
+    report = Report(machine.describe(), model.name, model.scale, 2 * model.macs_per_pixel)
+    lines = lines_here(bench.backends, bench.precisions)
+    report.networks, report.refused, report.peaks = measure_model(
+        model,
+        variants(lines) if bench.variants else lines,
+        bench.sizes,
+        seconds=bench.seconds,
+        threads=options.threads,
+        device=options.device,
+        on_speed=on_result,
+    )
+    best = _lines_that_run(report.networks)
+    if bench.whole:
+        _measure_jobs(report, best, bench, options, on_result)
+    if film is not None:
+        _predict(report, best, film, options, on_result)
+    report.fastest = fastest(report)
+    if report.fastest is not None:
+        report.command = command(film or PLACEHOLDER, report.fastest, options)
+    return report
+
+
+def _lines_that_run(speeds: Sequence[Speed]) -> list[Line]:
+    """As a job would run them: one for each backend and precision."""
+    return list(dict.fromkeys(Line(speed.line.backend, speed.line.precision) for speed in speeds))
+
+
+def _measure_jobs(
+    report: Report, lines: Sequence[Line], bench: Bench, options: Options, on_result: Callable[[object], None]
+) -> None:
+    from vidsr.bench.job import JobSpeed, measure_job
+
+    for line in lines:
+        for width, height in bench.sizes:
+            alone = max(
+                speed.step_fps
+                for speed in report.networks
+                if (speed.width, speed.height) == (width, height)
+                and (speed.line.backend, speed.line.precision) == (line.backend, line.precision)
+            )
+            measured = measure_job(line, (width, height), alone, options, bench.seconds)
+            on_result(measured)
+            if isinstance(measured, JobSpeed):
+                report.jobs.append(measured)
+            else:
+                report.refused.append(measured)
+
+
+def _predict(
+    report: Report, lines: Sequence[Line], film: Path, options: Options, on_result: Callable[[object], None]
+) -> None:
+    from vidsr.bench.job import FilmLine, predict
+
+    for predicted in predict(film, lines, options):
+        on_result(predicted)
+        if isinstance(predicted, FilmLine):
+            report.film.append(predicted)
+        else:
+            report.refused.append(predicted)
+
+
+def fastest(report: Report) -> Line | None:
+    """The line that keeps the quality and needs least time: for the film, else for jobs, else alone; None: no line."""
+    good = {(s.line.backend, s.line.precision) for s in report.networks if s.keeps_quality}
+    if not good:
+        return None
+    for rows in (report.film, report.jobs, report.networks):
+        speeds: dict[Line, float] = {}
+        for row in rows:
+            line = Line(row.line.backend, row.line.precision)
+            if (line.backend, line.precision) in good:
+                speeds[line] = max(row.fps, speeds.get(line, 0.0))
+        if speeds:
+            return max(speeds, key=lambda line: speeds[line])
+    return None

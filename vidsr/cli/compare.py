@@ -1,0 +1,144 @@
+"""`vidsr compare`: look before waiting, or look at what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidsr.cli import complete
+from vidsr.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vidsr.compare.pair import Comparison
+
+EXAMPLES = """\b
+Examples:
+  vidsr compare clip.mp4 --html          three moments, beside bicubic
+  vidsr compare clip.mp4 --at 1:23 --model fast,bicubic
+  vidsr compare a.mp4 b.mp4 --html       where two films differ
+  vidsr compare a.mp4 b.mp4 --reference original.mp4
+"""  # \b: lines as they are
+
+
+def compare(
+    inputs: Annotated[list[Path], typer.Argument(metavar="A [B]", help="One film or image, or two.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder. Default: A_compare beside A.")] = None,
+    at: Annotated[list[str] | None, typer.Option(help="A moment, such as 1:23; may be repeated.")] = None,
+    model: Annotated[
+        str, typer.Option(autocompletion=complete.models, help="Names or files, with commas between them.")
+    ] = "auto",
+    scale: Annotated[float, typer.Option(help="From 1 to 4.")] = 4.0,
+    backend: Annotated[str, typer.Option(autocompletion=complete.backend, help="As for `vidsr upscale`.")] = "auto",
+    reference: Annotated[Path | None, typer.Option(help="The original that A and B are measured against.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of two films, measure every N-th frame.")] = 1,
+    perceptual: Annotated[str | None, typer.Option(help="Measure by this perceptual network, too.")] = None,
+    html: Annotated[bool, typer.Option("--html", help="One page with everything inside, too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Figures and file names as JSON on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
+) -> None:
+    """Show one film by several models beside bicubic, or two films side by side."""
+    from vidsr.cli import interrupted
+    from vidsr.cli.show import steps
+
+    if len(inputs) > 2:
+        raise UsageError(f"compare takes one or two files, not {len(inputs)}; put an original behind --reference.")
+    if reference and len(inputs) == 1:
+        raise UsageError("--reference needs two films to measure; give A and B.")
+    folder = output or inputs[0].with_name(f"{inputs[0].stem}_compare")
+    try:
+        with steps(quiet=quiet or json) as tell:
+            if len(inputs) == 1:
+                made = _preview(inputs[0], folder, at or [], model, scale, backend, html, tell)
+            else:
+                made = _pair(inputs[0], inputs[1], reference, folder, every, perceptual, html, tell)
+    except KeyboardInterrupt:
+        interrupted()
+    _report(made, json=json)
+
+
+def _preview(
+    source: Path,
+    folder: Path,
+    at: list[str],
+    model: str,
+    scale: float,
+    backend: str,
+    html: bool,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    from functools import partial
+
+    from vidsr import pages
+    from vidsr.compare.preview import preview
+    from vidsr.compare.sheet import sheets
+    from vidsr.jobs.options import parse_time
+    from vidsr.upscaler import Upscaler
+
+    models = [name.strip() for name in model.split(",") if name.strip()]
+    opener = partial(Upscaler, backend=backend)
+    views = preview(source, models, scale, [parse_time(text) for text in at], open_upscaler=opener, on_step=tell)
+    tell("writing")
+    files = sheets(views, folder)
+    if html:
+        files.append(pages.write(folder / "compare.html", pages.build(source.name, views)))
+    moments = [
+        {"title": view.title, "seconds": view.seconds, "pictures": [picture.label for picture in view.pictures]}
+        for view in views
+    ]
+    return {"source": source, "moments": moments, "files": files}
+
+
+def _pair(
+    first: Path,
+    second: Path,
+    reference: Path | None,
+    folder: Path,
+    every: int,
+    perceptual: str | None,
+    html: bool,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    from vidsr import pages
+    from vidsr.compare.pair import compare as measure
+    from vidsr.compare.sheet import plot, save, sheets
+
+    result = measure(first, second, reference, every=every, perceptual=perceptual, on_step=tell)
+    tell("writing")
+    files = sheets(result.views, folder)
+    if len(result.rows) > 1:
+        files.append(save(plot(result), folder / "plot.png"))
+    if html:
+        title = f"{result.labels[0]} and {result.labels[1]}"
+        files.append(pages.write(folder / "compare.html", pages.build(title, result.views, table=result.means())))
+    return _figures(result) | {"files": files}
+
+
+def _figures(result: Comparison) -> dict[str, Any]:
+    worst = [view.seconds for view in result.views]
+    frames = [{"seconds": row.seconds, "figures": row.figures} for row in result.rows]
+    return {
+        "films": result.labels,
+        "reference": result.reference,
+        "mean": result.means(),
+        "worst": worst,
+        "notes": result.notes,
+        "frames": frames,
+    }
+
+
+def _report(made: dict[str, Any], *, json: bool) -> None:
+    if json:
+        from vidsr.cli.data import print_json
+
+        print_json(made)
+        return
+    for label, values in made.get("mean", {}).items():
+        typer.echo(f"{label}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    for note in made.get("notes", ()):
+        typer.echo(f"note: {note}", err=True)
+    for path in made["files"]:
+        typer.echo(path)

@@ -1,0 +1,71 @@
+"""What the shell offers behind an option; nothing here loads a network library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+BACKENDS = ("auto", "tensorrt", "cuda", "openvino", "cpu")  # `vidsr.backends` itself would load torch
+PRECISIONS = ("auto", "fp16", "bf16", "fp32")
+
+
+def model(incomplete: str) -> list[str]:
+    """Names of the shipped models; none where a file is being named."""
+    return _begin(("auto", *_models()), incomplete)
+
+
+def models(incomplete: str) -> list[str]:
+    """The same behind the last comma of a list."""
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in _begin(_models(), last)]
+
+
+def engine_model(incomplete: str) -> list[str]:
+    """What `vidsr engine build --model` takes."""
+    return _begin(("auto", "all", *_models()), incomplete)
+
+
+def backend(incomplete: str) -> list[str]:
+    """What --backend takes."""
+    return _begin(BACKENDS, incomplete)
+
+
+def precision(incomplete: str) -> list[str]:
+    """What --precision takes."""
+    return _begin(PRECISIONS, incomplete)
+
+
+def codec(incomplete: str) -> list[str]:
+    """What --codec takes: codecs by their usual names, then the encoders of NVIDIA GPUs."""
+    from vidsr.media.codecs import ENCODERS
+
+    usual = dict.fromkeys(encoder.codec for encoder in ENCODERS.values())
+    return _begin(("auto", *usual, *(name for name in ENCODERS if name.endswith("_nvenc"))), incomplete)
+
+
+def container(incomplete: str) -> list[str]:
+    """What --container takes."""
+    from vidsr.media.codecs import MUXERS
+
+    return _begin(MUXERS, incomplete)
+
+
+def size(incomplete: str) -> list[str]:
+    """Usual values of --size."""
+    return _begin(("720p", "1080p", "1440p", "2160p"), incomplete)
+
+
+def gpu(incomplete: str) -> list[str]:
+    """Recipes of engines."""
+    from vidsr.engines import recipes
+
+    return _begin(recipes.recipes(), incomplete)
+
+
+def _models() -> list[str]:
+    from vidsr.models.registry import available_models
+
+    return list(dict.fromkeys(info.name for info in available_models()))
+
+
+def _begin(words: Iterable[str], incomplete: str) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]

@@ -1,0 +1,313 @@
+"""`vidsr engine build|list|prune`: TensorRT engines, built ahead of the jobs that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidsr.cli import complete
+from vidsr.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    from vidsr.engines.build import Progress
+    from vidsr.engines.cache import Engine, EngineCache, Entry
+    from vidsr.engines.flavour import Flavour
+    from vidsr.engines.key import Profile
+    from vidsr.engines.maker import Maker
+    from vidsr.engines.recipes import Recipe
+    from vidsr.engines.status import Status
+    from vidsr.engines.target import Target
+    from vidsr.models.registry import Model
+
+EXAMPLES = """\b
+Examples:
+  vidsr engine build                           for this GPU, by its recipe
+  vidsr engine build rtx4090 --model all       another GPU: TensorRT-RTX only
+  vidsr engine build --size 720x576 --scale 2  one size alone
+"""  # \b: lines as they are
+LIST_EXAMPLES = """\b
+Examples:
+  vidsr engine list          model, size, GPU, versions, and whether it fits
+  vidsr engine list --check  and its error against FP32
+"""
+PRUNE_EXAMPLES = """\b
+Examples:
+  vidsr engine prune               what fits no longer
+  vidsr engine prune --other-gpus  what was built for other GPUs, too
+"""
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--engine-dir", help="Where engines are. Default: VIDSR_ENGINE_DIR, else the user's cache."),
+]
+Device = Annotated[int, typer.Option(help="Which GPU, counted from 0.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, list and remove TensorRT engines.")
+
+
+@app.command("build", epilog=EXAMPLES, short_help="Build the engines of a recipe.")
+def build(
+    gpu: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="GPU",
+            autocompletion=complete.gpu,
+            help="rtx4090, h100, ... or a .toml file. Default: the one here.",
+        ),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            autocompletion=complete.engine_model, help="A name, a .safetensors file, auto, or all: every shipped one."
+        ),
+    ] = "auto",
+    scale: Annotated[int | None, typer.Option(help="2 or 4. Default: 4; with --model all, both.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help="Build for this input size alone, like 960x540. May be repeated.")
+    ] = None,
+    dynamic: Annotated[
+        bool | None, typer.Option("--dynamic/--no-dynamic", help="The engine for any size. Default: unless --size.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="fp16 or fp32. Default: the recipe's.")] = None,
+    device: Device = 0,
+    folder: Folder = None,
+    force: Annotated[bool, typer.Option("--force", help="Build even what is there already.")] = False,
+    json: Json = False,
+) -> None:
+    """Build the engines of a recipe, and check them against FP32 where the GPU is in this machine."""
+    from vidsr.engines import flavour as flavours
+    from vidsr.engines.cache import EngineCache, engine_folder
+
+    flavour = flavours.require()
+    recipe, target = _recipe(gpu, device, flavour)
+    profiles = _profiles(recipe, size, dynamic)
+    cache, done, failed = EngineCache(engine_folder(folder)), [], False
+    with _Display(quiet=json) as show:
+        for loaded in _models(model, scale):
+            maker = _maker(loaded, precision or recipe.precision, target, flavour, cache, show)
+            for profile in map(maker.fit, profiles):
+                row = _build(maker, profile, force, show)
+                done.append(row)
+                failed = failed or not row["usable"]
+    if json:
+        from vidsr.cli.data import print_json
+
+        print_json(done)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("list", epilog=LIST_EXAMPLES, short_help="List engines, and whether they fit this machine.")
+def show_list(
+    check: Annotated[bool, typer.Option("--check", help="Run each on its GPU and compare it with FP32.")] = False,
+    device: Device = 0,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """List the engines that are there, and whether they still fit this machine."""
+    from vidsr.engines.cache import EngineCache, engine_folder
+    from vidsr.engines.status import statuses
+
+    cache = EngineCache(engine_folder(folder))
+    rows = statuses(cache, device)
+    if check:
+        rows = [_checked(cache, row, device) for row in rows]
+    if json:
+        from vidsr.cli.data import print_json
+
+        print_json([{"status": row.kind, "why": row.why, **vars(row.entry)} for row in rows])
+        return
+    _print_table(rows, check)
+
+
+@app.command("prune", epilog=PRUNE_EXAMPLES, short_help="Remove engines that fit no longer.")
+def prune(
+    every: Annotated[bool, typer.Option("--all", help="Remove all engines, also those that fit.")] = False,
+    other: Annotated[bool, typer.Option("--other-gpus", help="Remove engines for other GPUs, too.")] = False,
+    device: Device = 0,
+    folder: Folder = None,
+    json: Json = False,
+) -> None:
+    """Remove engines that fit no longer: of other versions, of changed weights, or damaged."""
+    from vidsr.engines.cache import EngineCache, engine_folder
+    from vidsr.engines.status import statuses
+
+    cache, removed = EngineCache(engine_folder(folder)), []
+    for row in statuses(cache, device):
+        if every or row.kind == "stale" or (other and row.kind == "another GPU"):
+            slot, freed = row.entry.slot, cache.remove(row.entry)
+            removed.append({"slot": slot, "status": row.kind, "why": row.why, "bytes": freed})
+            if not json:
+                typer.echo(f"removed {slot} ({freed / 1e6:.1f} MB): {row}", err=True)
+    if json:
+        from vidsr.cli.data import print_json
+
+        print_json(removed)
+    elif not removed:
+        typer.echo("nothing to remove", err=True)
+
+
+def _recipe(gpu: str | None, device: int, flavour: Flavour) -> tuple[Recipe, Target]:
+    """The recipe, and the GPU it is for: the one in this machine if it is of that kind."""
+    from vidsr.engines import recipes
+    from vidsr.engines.target import Target, of_device
+
+    if gpu is None:
+        here = of_device(device)
+        return recipes.for_target(here), here
+    recipe = recipes.find(gpu)
+    try:
+        here = of_device(device)
+    except BackendError:
+        if recipe.capability is None or flavour.name == "full":
+            raise
+        return recipe, Target(recipe.capability, recipe.name)
+    if recipe.capability in (None, here.capability):
+        return recipe, here
+    if flavour.name == "full":
+        raise UsageError(
+            f"The recipe {recipe.label} is for another GPU than the {here.name} in this machine, and only TensorRT-RTX "
+            "builds ahead; run this on that GPU, or install torch-tensorrt-rtx."
+        )
+    assert recipe.capability is not None
+    return recipe, Target(recipe.capability, recipe.name)
+
+
+def _profiles(recipe: Recipe, sizes: list[str] | None, dynamic: bool | None) -> list[Profile]:
+    from vidsr.engines.key import Profile, parse_size
+
+    static = [Profile.static((1, *parse_size(size))) for size in sizes] if sizes else list(recipe.static)
+    with_dynamic = not sizes if dynamic is None else dynamic
+    return [*static, *([recipe.dynamic] if with_dynamic else [])]
+
+
+def _models(name: str, scale: int | None) -> Iterator[Model]:
+    from vidsr.models import registry
+
+    if name != "all":
+        scale = scale or 4
+        yield registry.load(registry.default_model(scale, gpu=True)[0] if name == "auto" else name, scale)
+        return
+    for info in registry.available_models():
+        if scale in (None, info.scale):
+            yield registry.load(info.name, info.scale)
+
+
+def _maker(
+    model: Model, precision: str, target: Target, flavour: Flavour, cache: EngineCache, show: Progress | None = None
+) -> Maker:
+    import torch
+
+    from vidsr.engines.maker import Maker
+
+    device = None if target.index is None else torch.device("cuda", target.index)
+    maker = Maker(model, precision, target, flavour, cache, device)
+    if show is not None:
+        maker.on_progress = show
+        maker.on_wait = lambda: show("waiting for another process", 0.0)
+    return maker
+
+
+def _build(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, Any]:
+    """Build one engine and say how it went; returns that for JSON."""
+    name = f"{maker.model.name} x{maker.model.scale} {maker.precision} {profile}"
+    show.name = name
+    show("looking", 0.0)
+    opened = maker.obtain(profile, force=force)
+    engine = opened.engine
+    if engine.check is None and maker.device is not None:
+        engine = maker.verify(opened)
+    how = f"built in {engine.seconds:.1f} s ({opened.reason})" if opened.built else "in the cache"
+    where = maker.target.name or maker.target.label
+    show.say(f"{name} for {where}: {how}, {_size(engine)}; {_error(engine)}")
+    usable = engine.check is None or engine.check.passed
+    return {"built": opened.built, "reason": opened.reason, "usable": usable, "engine": engine}
+
+
+def _checked(cache: EngineCache, found: Status, device: int) -> Status:
+    """Run an engine that fits against FP32; others stay as they are."""
+    from vidsr.engines.flavour import require
+    from vidsr.engines.key import Profile
+    from vidsr.engines.status import status
+    from vidsr.engines.target import of_device
+    from vidsr.models import registry
+
+    engine = found.entry.engine
+    if engine is None or found.kind not in ("fits", "refused"):
+        return found
+    target, flavour = of_device(device), require()
+    maker = _maker(registry.load(engine.source, engine.key.scale), engine.key.precision, target, flavour, cache)
+    engine = maker.verify(maker.obtain(Profile.parse(engine.key.shapes)))
+    return status(replace(found.entry, engine=engine), flavour, target)
+
+
+def _print_table(rows: list[Status], check: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    error = ("error",) if check else ()
+    for heading in ("model", "input", "precision", "GPU", "versions", "size", "built", *error, "fits?"):
+        table.add_column(heading, justify="right" if heading == "size" else "left")
+    for row in rows:
+        table.add_row(*map(_printable, (*_cells(row.entry, check), str(row))))
+    Console(markup=False, highlight=False).print(table if rows else "no engines")
+
+
+def _cells(entry: Entry, check: bool) -> list[str]:
+    engine = entry.engine
+    if engine is None:
+        return [entry.slot, *[""] * (6 + check)]
+    key = engine.key
+    versions = f"{key.flavour} {key.tensorrt}, torch {key.torch}"
+    cells = [f"{key.model} x{key.scale}", key.shapes, key.precision, key.gpu or f"sm {key.capability}", versions]
+    return [*cells, _size(engine), engine.built[:10], *([_error(engine)] if check else [])]
+
+
+def _printable(text: str) -> str:
+    """Control characters of a hostile model's name do not reach the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _size(engine: Engine) -> str:
+    return f"{engine.num_bytes / 1e6:.1f} MB"
+
+
+def _error(engine: Engine) -> str:
+    if engine.check is None:
+        return "not compared with FP32 yet: that needs its GPU"
+    verdict = "" if engine.check.passed else ", REFUSED"
+    return f"{engine.check.psnr:.1f} dB and {engine.check.p999:.2f} code values from FP32{verdict}"
+
+
+class _Display:
+    """Where a build has got to: a live line on a terminal, nothing elsewhere; and lines that stay."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        live = not quiet and self._console.is_terminal and not self._console.is_dumb_terminal
+        self._status = self._console.status("") if live else None
+        self.name = ""
+
+    def __enter__(self) -> _Display:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, phase: str, share: float) -> None:
+        if self._status is not None:
+            self._status.update(f"{self.name}: {phase}" + (f" {share:.0%}" if share else ""))
+
+    def say(self, text: str) -> None:
+        self._console.print(_printable(text))

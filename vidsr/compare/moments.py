@@ -1,0 +1,130 @@
+"""Which moments of a film say most about a model: the sharpest, the busiest and the darkest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidsr.compare.picture import open_reader
+from vidsr.errors import UsageError
+from vidsr.frame import Frame
+from vidsr.media.probe import MediaInfo
+
+NUM_SAMPLES = 16
+SHORT_FRAMES = 240  # a film of fewer frames is read once instead of seeking in it
+MIN_CONTRAST = 0.02  # standard deviation of luma; below, a dark picture shows nothing
+EDGE = Fraction(1, 20)  # of the duration: titles and fades at both ends are not sampled
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame of a film, found at `seconds` from its first picture, and why it was taken."""
+
+    seconds: Fraction
+    why: str
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class _Look:
+    seconds: Fraction
+    frame: Frame
+    sharpness: float
+    motion: float
+    brightness: float
+    contrast: float
+
+
+def at(info: MediaInfo, times: Sequence[Fraction]) -> list[Moment]:
+    """The frames shown at `times` (seconds), as asked.
+
+    Raises:
+        UsageError: there is no picture at one of them.
+    """
+    return [_at(info, seconds) for seconds in times]
+
+
+def _at(info: MediaInfo, seconds: Fraction) -> Moment:
+    with open_reader(info, seconds) as reader:
+        frame = next(iter(reader), None)
+    if frame is None:
+        raise UsageError(f"{info.path} has no picture at {float(seconds):g} s; it ends before.")
+    return Moment(_seconds(info, frame), "as asked", frame)
+
+
+def pick(info: MediaInfo) -> list[Moment]:
+    """Up to three different moments: sharpest, busiest, darkest, of a sample spread over the film.
+
+    Sharpness is the mean square of the luma's Laplacian, business the mean difference to the next frame; the darkest
+    still shows something.
+
+    Raises:
+        MediaError, DamagedError: nothing can be decoded.
+    """
+    looks = _sample(info)
+    if not looks:
+        raise UsageError(f"{info.path}: no picture could be decoded.")
+    chosen: list[Moment] = []
+    for why, rank in (
+        ("sharpest", lambda look: look.sharpness),
+        ("busiest", lambda look: look.motion),
+        ("darkest", lambda look: -look.brightness - 10 * (look.contrast < MIN_CONTRAST)),
+    ):
+        left = [look for look in looks if look.seconds not in {moment.seconds for moment in chosen}]
+        if left:
+            best = max(left, key=rank)
+            chosen.append(Moment(best.seconds, why, best.frame))
+    return sorted(chosen, key=lambda moment: moment.seconds)
+
+
+def _sample(info: MediaInfo) -> list[_Look]:
+    duration, count = info.video.duration, info.video.num_frames
+    if not duration or (count is not None and count <= SHORT_FRAMES):
+        return _read_through(info)
+    usable = duration * (1 - 2 * EDGE)
+    times = [duration * EDGE + usable * k / (NUM_SAMPLES - 1) for k in range(NUM_SAMPLES)]
+    looks = [look for seconds in times if (look := _look(info, seconds))]
+    return looks or _read_through(info)
+
+
+def _look(info: MediaInfo, seconds: Fraction) -> _Look | None:
+    with open_reader(info, seconds) as reader:
+        frames = list(islice(reader, 2))
+    return _measure(info, frames[0], frames[-1]) if frames else None
+
+
+def _read_through(info: MediaInfo) -> list[_Look]:
+    """Every few frames of a short film."""
+    step = max(1, (info.video.num_frames or SHORT_FRAMES) // NUM_SAMPLES)
+    looks: list[_Look] = []
+    with open_reader(info) as reader:
+        frames = islice(reader, SHORT_FRAMES)
+        before: Frame | None = None
+        for number, frame in enumerate(frames):
+            if before is not None and (number - 1) % step == 0:
+                looks.append(_measure(info, before, frame))
+            before = frame
+    return looks or ([_measure(info, before, before)] if before is not None else [])
+
+
+def _measure(info: MediaInfo, frame: Frame, after: Frame) -> _Look:
+    luma, later = _luma(frame), _luma(after)
+    core = luma[1:-1, 1:-1]
+    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * core
+    motion = float(np.abs(later - luma).mean()) if later.shape == luma.shape else 0.0
+    sharpness = float(np.square(laplacian).mean()) if laplacian.size else 0.0
+    return _Look(_seconds(info, frame), frame, sharpness, motion, float(luma.mean()), float(luma.std()))
+
+
+def _luma(frame: Frame) -> NDArray[np.float32]:
+    """The first plane from 0 to 1: luma, grey, or the green of RGB."""
+    return np.asarray(frame.planes[0], dtype=np.float32) / np.float32((1 << frame.format.bits) - 1)
+
+
+def _seconds(info: MediaInfo, frame: Frame) -> Fraction:
+    return (frame.pts - (info.video.start_pts or 0)) * frame.time_base

@@ -1,0 +1,189 @@
+"""Two films or images side by side: where they differ, and with a reference how far each is from it, frame by frame."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from vidsr.compare.measure import Meter
+from vidsr.compare.picture import Picture, Pixels, View, clock, frame_rgb8, open_reader, read_still, resized
+from vidsr.errors import UsageError
+from vidsr.frame import Frame
+from vidsr.media.probe import probe
+from vidsr.media.stills import is_image
+
+NUM_VIEWS = 3
+HEAT_PEAK = 32  # a difference of so many code values is the hottest colour
+
+
+@dataclass(frozen=True)
+class Row:
+    """One moment of both: seconds from the start (None: an image), and by label the measured values."""
+
+    seconds: float | None
+    figures: dict[str, dict[str, float]]
+
+    @property
+    def badness(self) -> float:
+        """High where the worse of the two is far from the reference, or both are far from one another."""
+        return -min(values["psnr"] for values in self.figures.values())
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows in order of time, and the worst moments as pictures, worst first."""
+
+    labels: tuple[str, ...]
+    reference: str | None
+    rows: tuple[Row, ...]
+    views: tuple[View, ...]
+    notes: tuple[str, ...] = ()
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Mean of every measure by label; infinite PSNRs (equal frames) count only where all are."""
+        return {label: self._means(label) for label in (self.rows[0].figures if self.rows else ())}
+
+    def _means(self, label: str) -> dict[str, float]:
+        columns: dict[str, list[float]] = {}
+        for row in self.rows:
+            for name, value in row.figures[label].items():
+                columns.setdefault(name, []).append(value)
+        return {name: _mean(values) for name, values in columns.items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else values[0]
+
+
+@dataclass
+class _Worst:
+    """The moments with the greatest badness so far."""
+
+    views: list[tuple[float, View]] = field(default_factory=list)
+
+    def add(self, badness: float, make: Callable[[], View]) -> None:
+        if len(self.views) < NUM_VIEWS or badness > self.views[-1][0]:
+            self.views = sorted([*self.views, (badness, make())], key=lambda item: -item[0])[:NUM_VIEWS]
+
+
+def compare(
+    first: Path,
+    second: Path,
+    reference: Path | None = None,
+    *,
+    every: int = 1,
+    perceptual: str | None = None,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Measure `first` and `second` against `reference`, or against one another, on every `every`-th frame.
+
+    Frames are paired by their time. Other sizes than the reference's (without one, than the larger one's) are
+    resized to it, which is noted. `perceptual` names a network of `vidsr.perceptual`.
+
+    Raises:
+        UsageError: images and videos are mixed, or no time is common to all.
+        MediaError: a file cannot be read.
+    """
+    paths = [first, second, *([reference] if reference else [])]
+    labels = _labels(paths)
+    rows: list[Row] = []
+    worst = _Worst()
+    notes: dict[str, None] = {}
+    with Meter(perceptual) as meter:
+        for seconds, pictures in _moments(paths, every):
+            pictures = _same_size(pictures, labels, reference is not None, notes)
+            figures = _figures(meter, pictures, labels, reference is not None)
+            row = Row(seconds, figures)
+            rows.append(row)
+            on_step(f"{len(rows)} frames" if seconds is None else f"{clock(seconds)}: {len(rows)} frames")
+            worst.add(row.badness, lambda s=seconds, p=pictures, f=figures: _view(s, p, labels, f))  # type: ignore[misc]
+    if not rows:
+        raise UsageError(f"{first} and {second} have no moment in common; nothing can be compared.")
+    views = tuple(view for _, view in worst.views)
+    name = labels[2] if reference else None
+    return Comparison(labels[:2], name, tuple(rows), views, tuple(notes))
+
+
+def _labels(paths: Sequence[Path]) -> tuple[str, ...]:
+    """File names; with their folder where two are the same."""
+    names = [path.name for path in paths]
+    return tuple(str(path) if names.count(path.name) > 1 else path.name for path in paths)
+
+
+def _moments(paths: Sequence[Path], every: int) -> Iterator[tuple[float | None, list[Pixels]]]:
+    stills = [is_image(path) for path in paths]
+    if any(stills) and not all(stills):
+        raise UsageError("Images compare with images and videos with videos; give files of one kind.")
+    if all(stills):
+        yield None, [read_still(path) for path in paths]
+        return
+    for number, (seconds, frames) in enumerate(_in_step(paths)):
+        if number % every == 0:
+            yield float(seconds), [frame_rgb8(frame) for frame in frames]
+
+
+def _in_step(paths: Sequence[Path]) -> Iterator[tuple[Fraction, list[Frame]]]:
+    """Frames of all films shown at the same time, to half a frame of the first film."""
+    infos = [probe(path) for path in paths]
+    half = 1 / (2 * (infos[0].video.rate or Fraction(25)))
+    with ExitStack() as stack:
+        films = [_timed(iter(stack.enter_context(open_reader(info)))) for info in infos]
+        heads = [next(film, None) for film in films]
+        while all(heads):
+            here = [head for head in heads if head is not None]
+            latest = max(seconds for seconds, _ in here)
+            late = [index for index, (seconds, _) in enumerate(here) if seconds < latest - half]
+            if not late:
+                yield here[0][0], [frame for _, frame in here]
+                late = list(range(len(films)))
+            for index in late:
+                heads[index] = next(films[index], None)
+
+
+def _timed(frames: Iterator[Frame]) -> Iterator[tuple[Fraction, Frame]]:
+    """Frames with their seconds from the first one."""
+    origin: Fraction | None = None
+    for frame in frames:
+        seconds = frame.pts * frame.time_base
+        origin = seconds if origin is None else origin
+        yield seconds - origin, frame
+
+
+def _same_size(pictures: list[Pixels], labels: Sequence[str], referenced: bool, notes: dict[str, None]) -> list[Pixels]:
+    sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]
+    size = sizes[-1] if referenced else max(sizes, key=lambda side: side[0] * side[1])
+    for label, own in zip(labels, sizes, strict=True):
+        if own != size:
+            notes[f"{label} is {own[0]}x{own[1]} and was resized to {size[0]}x{size[1]}"] = None
+    return [resized(picture, size) for picture in pictures]
+
+
+def _figures(
+    meter: Meter, pictures: Sequence[Pixels], labels: Sequence[str], referenced: bool
+) -> dict[str, dict[str, float]]:
+    if referenced:
+        return {label: meter(label, picture, pictures[2]) for label, picture in zip(labels, pictures[:2], strict=False)}
+    return {f"{labels[0]} to {labels[1]}": meter("pair", pictures[0], pictures[1])}
+
+
+def _view(
+    seconds: float | None, pictures: Sequence[Pixels], labels: Sequence[str], figures: dict[str, dict[str, float]]
+) -> View:
+    shown = [Picture(label, pixels) for label, pixels in zip(labels, pictures, strict=True)]
+    heat = Picture("difference", heat_map(pictures[0], pictures[1]), f"brightest at {HEAT_PEAK} code values")
+    title = "image" if seconds is None else clock(seconds)
+    return View(title, seconds, (*shown, heat), figures)
+
+
+def heat_map(first: Pixels, second: Pixels) -> Pixels:
+    """The greatest difference of a pixel's three values, from black over red and yellow to white at `HEAT_PEAK`."""
+    distance = np.abs(first.astype(np.int16) - second.astype(np.int16)).max(axis=2)
+    heat = np.clip(distance.astype(np.float32) * (3 / HEAT_PEAK), 0, 3)
+    return np.stack([np.clip(heat - k, 0, 1) * 255 for k in range(3)], axis=2).round().astype(np.uint8)

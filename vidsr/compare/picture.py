@@ -1,0 +1,91 @@
+"""What is compared: labelled pictures of one moment, as people see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vidsr.colour import to_rgb
+from vidsr.frame import Frame
+from vidsr.media.probe import MediaInfo
+from vidsr.media.reader import Reader
+from vidsr.media.stills import read_image
+from vidsr.resize import resize
+
+Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One way of showing a moment."""
+
+    label: str
+    pixels: Pixels
+    note: str = ""  # what it took, or how it was measured
+
+
+@dataclass(frozen=True)
+class View:
+    """One moment: all its pictures have the same size. `seconds` is None for a still image."""
+
+    title: str
+    seconds: float | None
+    pictures: tuple[Picture, ...]
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)  # label -> measure -> value
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        height, width = self.pictures[0].pixels.shape[:2]
+        return width, height
+
+
+def clock(seconds: float) -> str:
+    """``0:01:23.4``."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{rest:04.1f}"
+
+
+def read_still(path: Path) -> Pixels:
+    """An image file as RGB of 8 bits; transparency is dropped, and 16 bits are rounded.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    samples, _ = read_image(path)
+    return as_rgb8(samples)
+
+
+def as_rgb8(samples: NDArray[Any]) -> Pixels:
+    """(H, W), (H, W, 3) or (H, W, 4) of uint8 or uint16 as (H, W, 3) uint8."""
+    planes = np.atleast_3d(samples)[..., :3]
+    if planes.dtype == np.uint16:
+        planes = ((planes.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(planes, (*planes.shape[:2], 3)))
+
+
+def frame_rgb8(frame: Frame) -> Pixels:
+    """A video frame as RGB of 8 bits in its own transfer: HDR looks flat, and is compared as it is stored."""
+    rgb = to_rgb(frame.planes, frame.format, frame.colour, torch.device("cpu"))
+    codes = rgb[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+    return np.ascontiguousarray(codes.numpy())
+
+
+def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """`pixels` at (width, height), by an antialiased cubic filter."""
+    if (pixels.shape[1], pixels.shape[0]) == size:
+        return pixels
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    large = resize(image.float(), size).clamp(0, 255).round().byte()
+    return np.ascontiguousarray(large[0].permute(1, 2, 0).numpy())
+
+
+def open_reader(info: MediaInfo, start: Fraction | None = None) -> Reader:
+    """The frames of `info` from `start` on, as a job would read them; damaged places are passed over."""
+    return Reader(info, start=start, keep_going=True, deinterlace=info.video.interlaced)

@@ -1,0 +1,72 @@
+"""Comparing an engine with FP32 on a real frame: half precision can go wrong without a word."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from vidsr.engines.cache import Check
+from vidsr.engines.key import Shape
+from vidsr.models.registry import Model
+from vidsr.tiling import plan
+
+FRAME = Path(__file__).parent / "frame.png"  # of Sintel, (c) Blender Foundation, CC BY 3.0
+MIN_PSNR = 55.0  # dB between the engine and FP32, both clamped to [0, 1]
+MAX_P999 = 1.0  # 8-bit code values: the 99.9th percentile of the absolute differences
+BEST_PSNR = 120.0  # stands for anything closer, equality included
+REFERENCE_PIXELS = 1 << 16  # of one tile of the FP32 network
+
+
+def real_frame(shape: Shape) -> Tensor:
+    """(N, 3, H, W) float32 RGB in [0, 1] on the CPU: a film frame, mirrored until it fills; each second one flipped."""
+    num, height, width = shape
+    image = np.asarray(Image.open(FRAME).convert("RGB"), dtype=np.float32) / 255
+    missing = [(0, max(0, side - have)) for side, have in zip((height, width), image.shape[:2], strict=True)]
+    image = np.pad(image, (*missing, (0, 0)), mode="symmetric")[:height, :width]
+    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return torch.stack([picture.flip(-1) if index % 2 else picture for index in range(num)])
+
+
+def compare(result: Tensor, reference: Tensor) -> Check:
+    """The error of `result` against `reference`, both (N, 3, H, W) around [0, 1] and clamped to it."""
+    if result.shape != reference.shape or not bool(torch.isfinite(result).all()):
+        return Check(0.0, 255.0, False)
+    error = (result.float().clamp(0, 1) - reference.float().clamp(0, 1)).abs().flatten() * 255
+    mean = float(error.double().square().mean())
+    psnr = BEST_PSNR if mean == 0 else min(BEST_PSNR, 10 * math.log10(255**2 / mean))
+    p999 = float(error.topk(max(1, error.numel() // 1000)).values[-1])
+    return Check(round(psnr, 2), round(p999, 4), psnr >= MIN_PSNR and p999 <= MAX_P999)
+
+
+def check(
+    run: Callable[[Tensor], Tensor], model: Model, shape: Shape, device: torch.device, dtype: torch.dtype
+) -> Check:
+    """Compare `run`, which maps batches of `dtype` on `device`, with the plain network in FP32 on a real frame."""
+    batch = real_frame(shape).to(device)
+    return compare(run(batch.to(dtype)), exact(model, batch))
+
+
+def exact(model: Model, batch: Tensor) -> Tensor:
+    """The plain network in FP32 on the batch's device, in tiles, without TF32."""
+    module: nn.Module = model.module
+    if batch.device.type != "cpu":
+        import copy
+
+        module = copy.deepcopy(module).to(batch.device)
+    num, channels, height, width = batch.shape
+    s = model.scale
+    result = torch.empty((num, channels, height * s, width * s), device=batch.device)
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for tile in plan(height, width, REFERENCE_PIXELS // num, model.halo, model.multiple):
+            y, x = tile.rows, tile.columns
+            part = module(batch[..., y.start : y.stop, x.start : x.stop])
+            part = part[..., (y.first - y.start) * s : (y.last - y.start) * s, :]
+            part = part[..., (x.first - x.start) * s : (x.last - x.start) * s]
+            result[..., y.first * s : y.last * s, x.first * s : x.last * s] = part
+    return result

@@ -1,0 +1,177 @@
+"""A model on a backend, for pictures of any size: padding, tiles, batches, and what is done when memory runs out."""
+
+from __future__ import annotations
+
+import threading
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidsr.backends import Backend, open_backend
+from vidsr.errors import BackendError, OutOfMemoryError
+from vidsr.models.registry import Model
+from vidsr.tiling import Tile, plan
+
+MIN_SIDE = 2  # what a backend takes
+
+
+class Enlarger:
+    """Enlarges (N, 3, H, W) pictures by the model's native scale, in calls that the backend has the memory for.
+
+    Out of memory is a step on a ladder: every further call holds half as many pixels (fewer pictures, then smaller
+    tiles), the same pictures again; where the smallest tile does not fit, the CPU takes over in FP32. `notes` says
+    each step. `tile` is ``auto`` (as the backend says), ``off``, or a side. `close` closes the backend.
+    """
+
+    def __init__(self, model: Model, backend: Backend, *, tile: int | Literal["auto", "off"] = "auto") -> None:
+        self.model = model
+        self.backend = backend
+        self.notes: list[str] = []
+        self._tile = tile
+        self._limit: int | None = None  # pixels of one call, learnt from calls that did not fit
+        self._clamps = any(True for _ in model.module.parameters())
+        self._cancelled = threading.Event()
+
+    def __call__(self, rgb: Tensor) -> Tensor:
+        """(N, 3, H, W) float32, which may be overwritten -> (N, 3, H*s, W*s) of the backend's type, on its device.
+
+        Networks are trained on [0, 1] and get nothing else; super-whites survive only where there is no network.
+
+        Raises:
+            OutOfMemoryError: not even the smallest tile fits.
+            Cancelled: `cancel` was called.
+            BackendError: the runtime failed.
+        """
+        if self._clamps:
+            rgb = rgb.clamp_(0, 1)
+        height, width = rgb.shape[2:]
+        s = self.model.scale
+        padding = (0, self._padded(width) - width, 0, self._padded(height) - height)
+        padded = F.pad(rgb, padding, mode="replicate") if any(padding) else rgb
+        while True:
+            try:
+                large = self._run(padded.to(self.backend.device, self.backend.dtype))
+                self._take_notes()
+                return large[..., : height * s, : width * s]
+            except (OutOfMemoryError, torch.OutOfMemoryError) as error:
+                self.make_room(padded.shape[0], padded.shape[2], padded.shape[3], error)
+
+    def prepare(self, num: int, height: int, width: int, num_frames: int | None) -> None:
+        """Let a backend that compiles get ready for calls of `num` pictures, of which `num_frames` will come."""
+        if (prepare := getattr(self.backend, "prepare", None)) is None:
+            return
+        height, width = self._padded(height), self._padded(width)
+        at_once, _ = self._calls(num, height, width)
+        tiles = self._tiles(at_once, height, width)
+        shape = (at_once, tiles[0].rows.stop - tiles[0].rows.start, tiles[0].columns.stop - tiles[0].columns.start)
+        calls = None if num_frames is None else -(-num_frames // at_once) * len(tiles)
+        self.notes.append(prepare(shape, calls))
+
+    def _padded(self, side: int) -> int:
+        """A side as the network gets it: not too small, and a multiple of what it needs."""
+        multiple = self.model.multiple
+        return side + max(MIN_SIDE - side, -side % multiple)
+
+    def make_room(self, num: int, height: int, width: int, error: Exception) -> None:
+        """One step down the ladder, after `num` pictures of that size did not fit.
+
+        Raises:
+            OutOfMemoryError: there is no step left.
+        """
+        calls, tile = self._calls(num, height, width)
+        failed = calls * tile
+        self._limit = failed // 2
+        smaller, tile = self._calls(num, height, width)
+        if smaller * tile < failed:
+            self._note(f"calls of at most {smaller} x {tile} pixels from here on")
+        elif self.backend.device.type != "cpu":
+            self._replace("cpu", "the CPU goes on in FP32")
+            self._limit = None
+        else:
+            raise OutOfMemoryError(str(error)) from error
+
+    def make_exact(self) -> None:
+        """Go on in FP32, after the backend gave values that are no numbers.
+
+        Raises:
+            BackendError: it computes in FP32 already.
+        """
+        what = f"{self.model.name} in {self.backend.precision} gave values that are not numbers"
+        if self.backend.precision == "fp32":
+            raise BackendError(f"{what}; use another model, or --backend cpu.")
+        self._replace(self.backend.name, f"{what}: FP32 goes on, from the same picture", given=True)
+
+    def _take_notes(self) -> None:
+        """What the backend has to say, where it is one that says anything."""
+        if told := getattr(self.backend, "notes", None):
+            self.notes += told
+            told.clear()
+
+    def _note(self, what: str) -> None:
+        device = self.backend.device
+        self.notes.append(f"out of memory on {self.backend.name} ({device}): {what}, beginning with the same picture")
+
+    def _replace(self, name: str, what: str, *, given: bool = False) -> None:
+        if given:
+            self.notes.append(what)
+        else:
+            self._note(what)
+        old = self.backend
+        self.backend, _ = open_backend(name, self.model, precision="fp32", device=old.device.index or 0)
+        old.close()
+        if self._cancelled.is_set():
+            self.backend.cancel()
+
+    def _calls(self, num: int, height: int, width: int) -> tuple[int, int]:
+        """How many pictures one call takes, and the pixels of each or of one of its tiles."""
+        at_once = num
+        if self._limit is not None:
+            at_once = max(1, min(num, self._limit // (height * width)))
+        tile = self._tiles(at_once, height, width)[0]
+        rows, columns = tile.rows, tile.columns
+        return at_once, (rows.stop - rows.start) * (columns.stop - columns.start)
+
+    def _tiles(self, num: int, height: int, width: int) -> tuple[Tile, ...]:
+        return plan(height, width, self._max_pixels(num), self.model.halo, self.model.multiple)
+
+    def _max_pixels(self, num: int) -> int | None:
+        """Of one picture's tile, when `num` pictures share a call; None: no bound."""
+        bounds = [self._limit]
+        if isinstance(self._tile, int):
+            bounds.append(num * self._tile**2)
+        elif self._tile == "auto":
+            bounds.append(self.backend.max_pixels)
+        known = [bound for bound in bounds if bound is not None]
+        return min(known) // num if known else None
+
+    def _run(self, batch: Tensor) -> Tensor:
+        num, _, height, width = batch.shape
+        at_once, _ = self._calls(num, height, width)
+        parts = [self._tiled(batch[first : first + at_once]) for first in range(0, num, at_once)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _tiled(self, batch: Tensor) -> Tensor:
+        num, channels, height, width = batch.shape
+        tiles = self._tiles(num, height, width)
+        if len(tiles) == 1:
+            return self.backend(batch)
+        s = self.model.scale
+        large = torch.empty((num, channels, height * s, width * s), dtype=batch.dtype, device=batch.device)
+        for tile in tiles:
+            y, x = tile.rows, tile.columns
+            result = self.backend(batch[..., y.start : y.stop, x.start : x.stop])
+            kept = result[..., (y.first - y.start) * s : (y.last - y.start) * s, :]
+            kept = kept[..., (x.first - x.start) * s : (x.last - x.start) * s]
+            large[..., y.first * s : y.last * s, x.first * s : x.last * s] = kept
+        return large
+
+    def cancel(self) -> None:
+        """Make a call in progress in another thread raise `Cancelled` soon; later calls raise it too."""
+        self._cancelled.set()
+        self.backend.cancel()
+
+    def close(self) -> None:
+        """Free the backend; closing twice is fine."""
+        self.backend.close()

@@ -1,0 +1,79 @@
+"""The same network in a form that moves less memory: exact algebra on a generator that is built already.
+
+- An activation with one slope for all channels commutes with the pixel shuffle. Before it, a runtime fuses it into
+  the convolution.
+- A convolution after a pixel shuffle equals a wider one before it, followed by the shuffle: the last 9x9 of SRGAN
+  becomes a 5x5 at half the size, and its 64 channels at full size never exist.
+
+Zeros around the shuffled picture are the shuffle of zeros around the other one, so borders are the same, too.
+"""
+
+from __future__ import annotations
+
+import copy
+from itertools import product
+from typing import Any
+
+import torch
+from torch import nn
+
+from vidsr.models.srgan import SRGAN, SubPixel
+
+SHUFFLE = 2  # of every sub-pixel step
+
+
+def fuse(module: nn.Module) -> nn.Module:
+    """A copy of a generator, same device and type, that maps every input to the same output in another order.
+
+    A generator without a sub-pixel step before its end (``fast``, ``bicubic``), or fused already, is copied as it is.
+    """
+    fused: Any = copy.deepcopy(module)
+    if isinstance(module, SRGAN) and isinstance(module.up[-1], SubPixel):
+        *steps, last = fused.up
+        fused.up = nn.Sequential(*(_step(step) for step in steps), nn.Sequential(last.conv, last.act))
+        fused.tail = nn.Sequential(before_shuffle(fused.tail, SHUFFLE), nn.PixelShuffle(SHUFFLE))
+    return fused  # type: ignore[no-any-return]
+
+
+def _step(step: SubPixel) -> nn.Sequential:
+    return nn.Sequential(step.conv, step.act, nn.PixelShuffle(SHUFFLE))
+
+
+def before_shuffle(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
+    """The convolution C -> O after a pixel shuffle by `factor`, as one C*factor**2 -> O*factor**2 before it.
+
+    With u the tap, a the place of an output pixel within its block and p the padding: the tap reads the pixel
+    a + u - p, which lies in the block floor((a + u - p) / factor), at the place that remains.
+
+    Raises:
+        ValueError: the convolution has strides, dilation or groups, or does not keep the size.
+    """
+    size = conv.kernel_size[0]
+    padding = size // 2
+    plain = (conv.stride, conv.dilation, conv.groups, conv.padding_mode) == ((1, 1), (1, 1), 1, "zeros")
+    if not plain or conv.kernel_size != (size, size) or conv.padding != (padding, padding) or size % 2 == 0:
+        raise ValueError(f"Only a plain convolution that keeps the size can move before a pixel shuffle, not {conv}.")
+    reach = -(-padding // factor)
+    weight, place = conv.weight.detach(), range(factor)
+    out, channels = weight.shape[:2]
+    wide = weight.new_zeros(out, factor, factor, channels, factor, factor, 2 * reach + 1, 2 * reach + 1)
+    for a, b, u, v in product(place, place, range(size), range(size)):
+        block_y, y = divmod(a + u - padding, factor)
+        block_x, x = divmod(b + v - padding, factor)
+        wide[:, a, b, :, y, x, block_y + reach, block_x + reach] = weight[:, :, u, v]
+    moved = nn.Conv2d(channels * factor**2, out * factor**2, 2 * reach + 1, padding=reach, bias=conv.bias is not None)
+    moved.to(weight.device, weight.dtype)
+    with torch.no_grad():
+        moved.weight.copy_(wide.reshape_as(moved.weight))
+        if moved.bias is not None and conv.bias is not None:
+            moved.bias.copy_(conv.bias.repeat_interleave(factor**2))
+    return moved.train(conv.training).requires_grad_(conv.weight.requires_grad)
+
+
+def lower_prelu(module: nn.Module) -> nn.Module:
+    """A copy in which every PReLU with a single slope is a LeakyReLU with that slope, which runtimes fuse."""
+    lowered = copy.deepcopy(module)
+    for name, child in list(lowered.named_modules()):
+        if isinstance(child, nn.PReLU) and child.num_parameters == 1:
+            lowered.set_submodule(name, nn.LeakyReLU(float(child.weight.detach().item())))
+    return lowered

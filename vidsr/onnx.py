@@ -1,0 +1,113 @@
+"""A generator as an ONNX file, for other tools; checked with ONNX Runtime before it is given its name."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidsr.errors import BackendError, ModelError, OutputError
+from vidsr.models.registry import Model
+
+OPSET = 18
+CHECK_SIDES = ((24, 32), (19, 45))  # sizes that the check runs at: the traced one, and an odd one
+TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}  # largest difference from eager FP32 in outputs from 0 to 1
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished file, and the largest difference of its output (in [0, 1]) from eager FP32."""
+
+    path: Path
+    bytes: int
+    max_error: float
+
+
+def export(model: Model, path: Path, *, precision: str = "fp32") -> Exported:
+    """Write `model` as ONNX: input ``rgb`` (N, 3, H, W) in [0, 1], output ``upscaled`` (N, 3, H*scale, W*scale).
+
+    N, H and W are free. The header carries name, scale, weights hash, halo and multiple.
+
+    Raises:
+        BackendError: onnx, onnxscript or onnxruntime are missing.
+        ModelError: the network cannot be written as ONNX, or what was written computes something else.
+        OutputError: `path` cannot be written.
+    """
+    _require()
+    dtype = torch.float16 if precision == "fp16" else torch.float32
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(_serialise(model, dtype))
+        error = _largest_error(model, part, dtype)
+        if not error <= TOLERANCE[precision]:
+            raise ModelError(f"{model.name} as ONNX differs by {error:.2g} from the network; nothing was written.")
+        part.replace(path)
+    except OSError as failed:
+        raise OutputError(f"{path}: cannot be written ({failed.strerror or failed}); choose another -o.") from failed
+    finally:
+        part.unlink(missing_ok=True)
+    return Exported(path, path.stat().st_size, error)
+
+
+def _require() -> None:
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise BackendError(f"Writing ONNX needs {missing[0]}, which is missing: pip install 'vidsr-upscaler[onnx]'.")
+
+
+def _serialise(model: Model, dtype: torch.dtype) -> bytes:
+    sample = torch.rand(2, 3, *CHECK_SIDES[0]).to(dtype)
+    sides = {0: torch.export.Dim("n", min=1), 2: torch.export.Dim("h", min=2), 3: torch.export.Dim("w", min=2)}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program: Any = torch.onnx.export(
+                _clone(model, dtype),
+                (sample,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["rgb"],
+                output_names=["upscaled"],
+                dynamic_shapes=(sides,),
+                verbose=False,
+            )
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        raise ModelError(f"{model.name} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
+    proto = program.model_proto
+    facts = {"scale": model.scale, "weights": model.weights_hash, "halo": model.halo, "multiple": model.multiple}
+    for key, value in {"name": model.name, **{k: json.dumps(v) for k, v in facts.items()}}.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    return bytes(proto.SerializeToString())
+
+
+def _clone(model: Model, dtype: torch.dtype) -> torch.nn.Module:
+    return copy.deepcopy(model.module).to(dtype)
+
+
+def _largest_error(model: Model, path: Path, dtype: torch.dtype) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    return max(_error(model, session, dtype, height, width) for height, width in CHECK_SIDES)
+
+
+def _error(model: Model, session: Any, dtype: torch.dtype, height: int, width: int) -> float:
+    height, width = (-(-side // model.multiple) * model.multiple for side in (height, width))
+    batch = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected: Tensor = model.module(batch)
+    (made,) = session.run(None, {"rgb": batch.to(dtype).numpy()})
+    return float((torch.from_numpy(made).float() - expected).abs().max())

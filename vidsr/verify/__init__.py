@@ -1,0 +1,7 @@
+"""A finished output against its source: `quick` before it gets its name, `compare` in full, whenever one asks."""
+
+from vidsr.verify.comparison import compare
+from vidsr.verify.finished import quick
+from vidsr.verify.report import Check, Report
+
+__all__ = ["Check", "Report", "compare", "quick"]

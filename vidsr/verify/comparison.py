@@ -1,0 +1,169 @@
+"""The whole comparison of an output with its source, and the times that decide what belongs where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import inf
+from pathlib import Path
+from typing import Literal
+
+from vidsr.errors import UsageError
+from vidsr.media.interlace import looks_interlaced
+from vidsr.media.probe import MediaInfo, probe
+from vidsr.verify.inventory import NO_TIME, Inventory, Pairing, Track, pair, take_inventory
+from vidsr.verify.looks import check_looks
+from vidsr.verify.pictures import Pictures, look
+from vidsr.verify.report import Check, Report, same
+from vidsr.verify.streams import Mapping, check_packets, check_presence, rounding
+from vidsr.verify.tags import check_attachments, check_chapters, check_metadata, check_streams, check_timecode
+from vidsr.verify.text import check_text
+from vidsr.verify.words import ms, seconds, some
+
+_GRID = Fraction(1, 50)  # seconds: a stated offset is the least that is needed, on a grid at most this coarse
+_MP4 = ("mp4", "m4v", "mov")
+_KEEPS_LENGTH = (*_MP4, "mkv", "webm")
+
+
+def compare(
+    source: Path,
+    output: Path,
+    *,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    deinterlace: Literal["auto", "off", "bwdif"] = "auto",
+) -> Report:
+    """Compare an output of `vidsr upscale` with its source; the options are those that it was made with.
+
+    Pictures are decoded one after the other and compared at the source's size; of the packets only times and digests
+    are kept.
+
+    Raises:
+        MediaError: a file cannot be read, or holds no pictures.
+        UsageError: an option has an impossible value, or both files are one.
+    """
+    if source.exists() and output.exists() and source.samefile(output):
+        raise UsageError(f"{source} and {output} are the same file; name a source and its output")
+    info = probe(source)
+    before, after = take_inventory(source), take_inventory(output)
+    pairing = pair(before, info.video.index, after)
+    if pairing.picture is None:
+        checks = [*check_presence(pairing, Mapping(Fraction(0)), after.container)]
+        return Report(source, output, tuple(checks))
+    made = probe(output, pairing.picture.index)
+    part = start is not None or end is not None
+    base = made.video.time_base
+    seen = look(
+        info,
+        made,
+        shift=None if part else _shift(info, after, pairing),
+        tolerance=rounding(info.video.time_base, base),
+        start=start,
+        end=end,
+        deinterlace=_is_deinterlaced(info, deinterlace),
+    )
+    window = (
+        (seen.begin or Fraction(0), seen.end if end is not None and seen.end is not None else inf) if part else None
+    )
+    mapping = Mapping(seen.shift, window)
+    picture = before.tracks[info.video.index]
+    return Report(source, output, tuple(_checks(info, made, seen, mapping, picture, pairing, before, after)))
+
+
+def _checks(
+    info: MediaInfo,
+    made: MediaInfo,
+    seen: Pictures,
+    mapping: Mapping,
+    picture: Track,
+    pairing: Pairing,
+    before: Inventory,
+    after: Inventory,
+) -> Iterator[Check]:
+    """All rows, in the order of the table."""
+    yield from _check_pictures(seen, made)
+    yield from _check_length(info, made, seen, pairing, after)
+    yield from check_looks(info, made, after.container)
+    yield from check_presence(pairing, mapping, after.container)
+    damaged = bool(seen.damage) or before.error is not None
+    yield from check_packets(pairing, mapping, before, after, damaged)
+    yield from check_text(pairing, before, after, mapping)
+    yield from check_attachments(pairing)
+    yield from check_timecode(before, after, pairing)
+    yield from check_chapters(before, after, mapping)
+    yield from check_streams(picture, pairing, after)
+    yield from check_metadata(before, after)
+
+
+def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Check]:
+    """How many, when, and what they show."""
+    if seen.damage:
+        yield Check("source", some(seen.damage, 3), "", "dropped", "compared as its decoder conceals it")
+    if seen.failure:
+        yield Check("decoding", "", "fails", "differs", seen.failure)
+    counts = str(seen.num_source), str(seen.num_output)
+    words = [f"missing: {some(seen.missing)}"] if seen.missing else []
+    words += [f"too many: {some(seen.extra)}"] if seen.extra else []
+    if len(seen.missing) > max(seen.num_source // 10, 2):
+        words.append("of a part, give the --start and --end that it was made with")
+    yield same("frames", *counts, not words, "; ".join(words))
+    shifted = f"all {seconds(seen.shift)} later" if seen.shift > 0 else f"from {seconds(-seen.shift)} of the source on"
+    place = shifted if seen.shift else "as in the source"
+    rounded = f", within {ms(seen.worst_time)}" if seen.worst_time else ""
+    yield same("frame times", f"from {seconds(seen.begin)}", place + rounded, not seen.moved, some(seen.moved))
+    yield same("frame order", "", "", not seen.misplaced, some(seen.misplaced))
+    yield same("frame position", "", "", not seen.shifted, some(seen.shifted))
+    least, mean = min(seen.psnr, default=inf), sum(seen.psnr) / max(len(seen.psnr), 1)
+    size = f"{made.video.width}x{made.video.height}"
+    yield same(
+        "frame content", "", f"{size}: {mean:.1f} dB, least {least:.1f}", not seen.different, some(seen.different)
+    )
+
+
+def _check_length(
+    info: MediaInfo, made: MediaInfo, seen: Pictures, pairing: Pairing, after: Inventory
+) -> Iterator[Check]:
+    """When the last picture ends; transport streams do not say, and of a damaged source nobody knows."""
+    track = pairing.picture
+    if track is None or after.container not in _KEEPS_LENGTH or seen.end is None or not seen.ends_alike or seen.damage:
+        return
+    want = seen.end + seen.shift
+    last, length = max(zip(track.pts, track.durations, strict=True))
+    found = [(last + length) * track.time_base]
+    if made.video.duration is not None:  # mkv's last packet need not have a length, and mp4's may be of decoding
+        begin = Fraction(0) if after.container in ("mkv", "webm") else track.first or Fraction(0)
+        found.append(begin + made.video.duration)
+    end = min(found, key=lambda end: abs(end - want))
+    tolerance = rounding(info.video.time_base, track.time_base)
+    detail = f"it ends {ms(abs(end - want))} {'late' if end > want else 'early'}"
+    yield same("picture end", seconds(want), seconds(end), abs(end - want) <= tolerance, detail)
+
+
+def _is_deinterlaced(info: MediaInfo, option: str) -> bool:
+    """As a job decides it: `auto` takes the source's word, and looks at the pictures where it says nothing."""
+    return option == "bwdif" or (option == "auto" and (info.video.interlaced or looks_interlaced(info)))
+
+
+def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:
+    """By how much all streams of the output are late: 0, but for a source that begins before 0, or in ts.
+
+    It is taken from the files where it is as small as it can be: then something of the output begins at 0.
+    """
+    begin = (info.video.start_pts or 0) * info.video.time_base
+    if after.container != "ts" and begin >= 0:
+        return Fraction(0)
+    measured = _measured(begin, pairing)
+    grid = max(_GRID, info.video.time_base)
+    lowest = [t * track.time_base for track in after.tracks for t in track.dts if t != NO_TIME]
+    lowest = lowest if after.container == "ts" else [begin + measured]
+    needed = measured > 0 and min(lowest, default=Fraction(0)) <= grid
+    return measured if needed else Fraction(0)
+
+
+def _measured(begin: Fraction, pairing: Pairing) -> Fraction:
+    """From the first copied stream whose packets are all there, else from the pictures."""
+    for item, old, new in pairing.kept:
+        if item.how == "copied" and old.digests == new.digests and old.first is not None and new.first is not None:
+            return new.first - old.first
+    first = pairing.picture.first if pairing.picture else None
+    return first - begin if first is not None else Fraction(0)

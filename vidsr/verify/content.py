@@ -1,0 +1,184 @@
+"""Whether a picture of the output, scaled down again, shows what the source's picture shows. numpy and swscale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from vidsr.frame import Frame, PixelFormat, Plane
+
+MIN_PSNR = 20.0  # dB, of luma at the source's size: noise that a network removes counts as difference, too
+MIN_BLOCK_PSNR = 28.0  # dB, of the means of blocks, in which noise does not count
+MAX_BLOCK_ERROR = 40.0  # of 255: of the mean of any one block
+MAX_LOST_DETAIL = 0.5  # of the variance of the blocks' means: at 1 the picture is as flat as a black one
+MAX_SHIFT = 0.15  # source pixels: an output pixel is 0.25 of them at x4, 0.5 at x2
+NEIGHBOUR = 0.8  # how much of the way from the right picture to the one beside it may be covered
+LUMA_BLOCK = 8  # pixels a side
+
+_MIN_CHANGE = 2.0  # of 255: blocks that differ by less from picture to picture do not tell them apart
+_MIN_TEXTURE = 2.0  # mean squared gradient, of 255 a pixel: flatter pictures show no shift
+_MIN_DETAIL = 4.0  # variance of the blocks' means below which a picture counts as flat itself
+_FLAGS = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture at the source's size, in units of 8-bit codes: luma (H, W), and the block means of every plane."""
+
+    luma: Floats
+    blocks: tuple[Floats, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How one picture of the output compares with its own of the source."""
+
+    psnr: float  # dB, luma; infinite for equal pictures
+    block_psnr: float  # dB, the worst plane's
+    block_error: float  # of 255, the worst block's
+    lost_detail: float  # share of the source's blocks' variance; 0 where the source is flat
+    shift: tuple[float, float]  # source pixels, to the right and down; 0 where the source has no texture
+    shows: int  # 0: its own picture; -1, +1: the one before, after it
+
+    @property
+    def shifted(self) -> bool:
+        """Whether the whole picture stands elsewhere."""
+        return max(map(abs, self.shift)) > MAX_SHIFT
+
+    @property
+    def differs(self) -> bool:
+        """Whether it shows something else, or nothing."""
+        bad = self.psnr < MIN_PSNR or self.block_psnr < MIN_BLOCK_PSNR
+        return bad or self.block_error > MAX_BLOCK_ERROR or self.lost_detail > MAX_LOST_DETAIL
+
+
+class Shrinker:
+    """Brings frames to one size: planes are scaled by swscale, antialiased, as they are. One frame at a time."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._size = (width, height)
+        self._reformatters: dict[int, VideoReformatter] = {}  # by plane: each keeps its swscale context
+
+    def __call__(self, frame: Frame) -> Picture:
+        """`frame` at that size."""
+        width, height = self._size
+        fmt = frame.format
+        shapes = fmt.plane_shapes(width, height)
+        unit = float(1 << (fmt.bits - 8))
+        planes = [
+            self._scaled(k, plane, shape).astype(np.float32) / np.float32(unit)
+            for k, (plane, shape) in enumerate(zip(frame.planes, shapes, strict=True))
+        ]
+        return Picture(planes[0], tuple(_block_means(p, s) for p, s in zip(planes, _shifts(fmt), strict=True)))
+
+    def _scaled(self, number: int, plane: Plane, shape: tuple[int, int]) -> Plane:
+        if plane.shape == shape:
+            return plane
+        name = "gray" if plane.dtype == np.uint8 else "gray16le"
+        height, width = plane.shape
+        picture = av.VideoFrame(width, height, name)
+        _rows(picture, plane.dtype)[:, :width] = plane
+        reformatter = self._reformatters.setdefault(number, VideoReformatter())
+        small = reformatter.reformat(picture, shape[1], shape[0], name, interpolation=_FLAGS, threads=1)
+        return _rows(small, plane.dtype)[:, : shape[1]].copy()
+
+
+def liken(shown: Picture, own: Picture, before: Picture | None, after: Picture | None) -> Likeness:
+    """Compare the output's picture `shown` with the source's `own`, and with those beside it."""
+    error = shown.luma - own.luma
+    pairs = list(zip(shown.blocks, own.blocks, strict=False))  # grey beside colour has luma in common
+    errors = [a - b for a, b in pairs]
+    return Likeness(
+        psnr=_psnr(_mean_square(error)),
+        block_psnr=_psnr(max(_mean_square(e) for e in errors)),
+        block_error=max(float(np.abs(e).max()) for e in errors),
+        lost_detail=_lost_detail(errors[0], own.blocks[0]),
+        shift=_shift(error, shown.luma, own.luma),
+        shows=_shows(shown.blocks[0], own.blocks[0], before, after),
+    )
+
+
+def _shows(shown: Floats, own: Floats, before: Picture | None, after: Picture | None) -> int:
+    """Which of three pictures is shown: where on the straight line from `own` to a neighbour does `shown` stand?
+
+    Its own is at 0, the neighbour at 1. Noise that the network takes away moves it, at most to the middle.
+    """
+    best, place = 0.5, 0
+    for step, other in ((-1, before), (1, after)):
+        if other is None:
+            continue
+        change = other.blocks[0] - own
+        moving = np.abs(change) > _MIN_CHANGE
+        if not moving.any():
+            continue
+        there, error = change[moving], (shown - own)[moving]
+        covered = float(np.dot(error, there) / np.dot(there, there))
+        rest = _mean_square(error - there) / max(_mean_square(error), 1e-9)
+        if covered > NEIGHBOUR and rest < best:  # else it shows neither
+            best, place = rest, step
+    return place
+
+
+def _lost_detail(error: Floats, own: Floats) -> float:
+    variance = float(own.var())
+    return _mean_square(error) / variance if variance > _MIN_DETAIL else 0.0
+
+
+def _shift(error: Floats, shown: Floats, own: Floats) -> tuple[float, float]:
+    """(x, y) by which `shown` is displaced, by least squares on the gradient (Lucas and Kanade 1981)."""
+    height, width = own.shape
+    if min(height, width) < LUMA_BLOCK:
+        return 0.0, 0.0
+    mean = shown + own
+    gx = (mean[1:-1, 2:] - mean[1:-1, :-2]).ravel()  # four times the gradient
+    gy = (mean[2:, 1:-1] - mean[:-2, 1:-1]).ravel()
+    rest = error[1:-1, 1:-1].ravel()
+    count = 16.0 * len(rest)
+    a, b, c = (float(np.dot(p, q)) / count for p, q in ((gx, gx), (gx, gy), (gy, gy)))
+    right = np.array([-4 * float(np.dot(gx, rest)) / count, -4 * float(np.dot(gy, rest)) / count])
+    strengths, axes = np.linalg.eigh(np.array([[a, b], [b, c]]))
+    moved = np.zeros(2)
+    for strength, axis in zip(strengths, axes.T, strict=True):
+        if strength > _MIN_TEXTURE:
+            moved += axis * float(axis @ right) / strength
+    return float(moved[0]), float(moved[1])
+
+
+def _block_means(plane: Floats, shift: tuple[int, int]) -> Floats:
+    """Means of the blocks that cover `LUMA_BLOCK` pixels of the picture each, fewer at the edges."""
+    means: Floats = plane
+    for axis, reduced in ((0, shift[1]), (1, shift[0])):
+        starts = np.arange(0, means.shape[axis], LUMA_BLOCK >> reduced)
+        sizes = np.diff(np.append(starts, means.shape[axis]))
+        sums = np.add.reduceat(means, starts, axis=axis)
+        means = np.asarray(sums / sizes.reshape((-1, 1) if axis == 0 else (1, -1)), np.float32)
+    return means
+
+
+def _shifts(fmt: PixelFormat) -> Sequence[tuple[int, int]]:
+    """By which power of two each plane is reduced, horizontally and vertically."""
+    chroma = [fmt.chroma_shift] * (0 if fmt.model == "grey" else 2)
+    return [(0, 0), *chroma, *([(0, 0)] if fmt.alpha else [])]
+
+
+def _rows(picture: av.VideoFrame, dtype: np.dtype[Any]) -> Plane:
+    buffer: Any = picture.planes[0]
+    return np.frombuffer(buffer, dtype).reshape(picture.height, -1)
+
+
+def _mean_square(values: Floats) -> float:
+    flat = values.ravel()
+    return float(np.dot(flat, flat)) / flat.size
+
+
+def _psnr(error: float) -> float:
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)

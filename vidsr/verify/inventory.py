@@ -1,0 +1,222 @@
+"""All streams of a file with the times and digests of their packets, and which stream of an output is whose."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, cast
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+
+from vidsr.media.codecs import container_of
+from vidsr.media.open import demux, open_input
+from vidsr.media.streams import Dropped, Kept, codec_name, decide, is_cover
+from vidsr.media.tracks import own_metadata
+
+NO_TIME = -(2**63)
+"""In `Track.pts` and `Track.dts`: the packet has none."""
+
+_NO_TEXT = b"\0\0"  # what mp4 writes where no subtitle is shown
+
+
+@dataclass(slots=True)
+class Track:
+    """One stream. Times of packets count in `time_base`, in the order of the file; digests are 64 bits each."""
+
+    index: int
+    kind: str  # as `Kept.kind`: video, audio, subtitle, data, attachment, cover
+    codec: str
+    metadata: dict[str, str]
+    disposition: Disposition
+    time_base: Fraction
+    size: tuple[int, int] = (0, 0)  # of pictures
+    digests: array[int] = field(default_factory=lambda: array("Q"))
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    dts: array[int] = field(default_factory=lambda: array("q"))
+    durations: array[int] = field(default_factory=lambda: array("q"))
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.index} ({self.codec})"
+
+    @property
+    def times(self) -> list[int]:
+        """The pts of all packets that have one."""
+        return [pts for pts in self.pts if pts != NO_TIME]
+
+    @property
+    def first(self) -> Fraction | None:
+        """The earliest pts, in seconds."""
+        return min(self.times) * self.time_base if self.times else None
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """Times in seconds."""
+
+    start: Fraction
+    end: Fraction
+    title: str
+    grain: Fraction  # of the times
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """A file without its pictures' samples. `error` says why the rest of it could not be read."""
+
+    path: Path
+    container: str  # a key of `codecs.MUXERS`, or FFmpeg's name
+    metadata: dict[str, str]
+    chapters: tuple[Chapter, ...]
+    tracks: tuple[Track, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Which track of an output holds which of the source. `missing` has a track that should be there and is not."""
+
+    picture: Track | None
+    kept: tuple[tuple[Kept, Track, Track], ...]  # how, source, output
+    rewritten: tuple[Kept, ...]
+    dropped: tuple[Dropped, ...]
+    missing: tuple[tuple[Kept, Track], ...]
+    extra: tuple[Track, ...]
+
+
+def take_inventory(path: Path) -> Inventory:
+    """Read all packets of `path`, decoding none.
+
+    Raises:
+        MediaError: it cannot be opened.
+    """
+    with open_input(path) as opened:
+        tracks = [_track(stream) for stream in opened.streams]
+        error = None
+        try:
+            for packet in demux(opened, *opened.streams):
+                _add(tracks[packet.stream_index], packet)
+        except av.FFmpegError as why:
+            error = str(why.strerror)
+        chapters = tuple(_chapters(opened))
+        return Inventory(path, _container(path, opened), dict(opened.metadata), chapters, tuple(tracks), error)
+
+
+def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
+    """Find the tracks of `source` in `output`: by their packets, then by kind and order. `picture` is upscaled."""
+    with open_input(source.path) as opened:
+        kept, dropped = decide(opened, picture, output.container)
+    left = list(output.tracks)
+    found: dict[int, Track] = {}
+    todo = [(item, source.tracks[item.index]) for item in kept if item.how != "rewritten"]
+    for item, track in todo:
+        same = (t for t in left if len(t.digests) and t.digests == track.digests and _fits(item, t))
+        _claim(found, left, item, next(same, None))
+    shown = [track for track in left if track.kind == "video"]
+    target = max(shown, key=lambda track: track.size[0] * track.size[1], default=None)
+    if target is not None:
+        left.remove(target)
+    for strict in (True, False):
+        for item, track in todo:
+            if item.index not in found:
+                fitting = (t for t in left if _fits(item, t) and (not strict or _same_name(item, track, t)))
+                _claim(found, left, item, next(fitting, None))
+    return Pairing(
+        picture=target,
+        kept=tuple((item, track, found[item.index]) for item, track in todo if item.index in found),
+        rewritten=tuple(item for item in kept if item.how == "rewritten"),
+        dropped=tuple(dropped),
+        missing=tuple((item, track) for item, track in todo if item.index not in found),
+        extra=tuple(track for track in left if not _is_rebuilt(track)),
+    )
+
+
+def _claim(found: dict[int, Track], left: list[Track], item: Kept, track: Track | None) -> None:
+    if track is not None:
+        found[item.index] = track
+        left.remove(track)
+
+
+def _fits(item: Kept, track: Track) -> bool:
+    """Whether `track` may be what became of `item`."""
+    if item.how == "attached" or item.kind == "cover":
+        return track.kind in ("cover", "attachment")
+    return track.kind == item.kind
+
+
+def _same_name(item: Kept, source: Track, output: Track) -> bool:
+    def name(track: Track) -> tuple[str | None, ...]:
+        return tuple(track.metadata.get(key) for key in ("language", "title", "filename"))
+
+    return name(source) == name(output) and (item.encoder is not None or source.codec == output.codec)
+
+
+def _is_rebuilt(track: Track) -> bool:
+    """The tracks that the mp4 and mov muxers add for timecode and chapters."""
+    return track.kind == "data" and ("timecode" in track.metadata or track.codec in ("bin_data", "none"))
+
+
+def _track(stream: Stream) -> Track:
+    context: Any = stream.codec_context
+    track = Track(
+        index=stream.index,
+        kind="cover" if is_cover(stream) else stream.type if stream.type != "unknown" else "data",
+        codec=codec_name(stream),
+        metadata=dict(stream.metadata) if stream.type == "attachment" else own_metadata(stream),
+        disposition=stream.disposition,
+        time_base=stream.time_base or Fraction(1),
+        size=(context.width, context.height) if stream.type == "video" and context is not None else (0, 0),
+    )
+    if stream.type == "attachment":
+        track.digests.append(_digest(bytes(cast(Any, stream).data)))
+    return track
+
+
+def _add(track: Track, packet: Packet[Stream]) -> None:
+    if not packet.size and packet.pts is None:
+        return
+    data = bytes(packet)
+    if track.codec == "mov_text" and data == _NO_TEXT:
+        return
+    track.pts.append(NO_TIME if packet.pts is None else packet.pts)
+    track.dts.append(NO_TIME if packet.dts is None else packet.dts)
+    track.durations.append(packet.duration or 0)
+    track.digests.append(_digest(_without_adts(data) if track.codec == "aac" else data))
+
+
+def _digest(data: bytes) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest())
+
+
+def _without_adts(data: bytes) -> bytes:
+    """AAC without the header that transport streams put before it (ISO/IEC 13818-7, 6.2)."""
+    if len(data) < 7 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+        return data
+    length = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+    return data[7 if data[1] & 1 else 9 :] if length == len(data) else data
+
+
+def _chapters(opened: InputContainer) -> Iterable[Chapter]:
+    for chapter in opened.chapters():
+        base = chapter["time_base"] or Fraction(1)
+        title = str(chapter["metadata"].get("title", ""))
+        yield Chapter(chapter["start"] * base, chapter["end"] * base, title, base)
+
+
+def _container(path: Path, opened: InputContainer) -> str:
+    """As the suffix says where it fits what the file is."""
+    names = opened.format.name.split(",")
+    suffix = container_of(path.suffix)
+    family: dict[str, Sequence[str]] = {"mov": ("mp4", "m4v", "mov"), "matroska": ("mkv", "webm"), "mpegts": ("ts",)}
+    fitting = next((family[name] for name in names if name in family), ())
+    if suffix in fitting:
+        return suffix
+    if "mov" in names and opened.metadata.get("major_brand", "").startswith("qt"):
+        return "mov"
+    return fitting[0] if fitting else names[0]

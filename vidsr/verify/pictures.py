@@ -1,0 +1,207 @@
+"""The pictures of both files side by side: how many, when, and what they show. One of each is held at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import chain
+from typing import Generic, TypeVar
+
+from vidsr.errors import DamagedError
+from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.media.probe import MediaInfo
+from vidsr.media.reader import Reader
+from vidsr.verify.content import Likeness, Picture, Shrinker, liken
+
+MAX_NAMED = 5  # pictures that a row names
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A picture of one of the files: its number from 0, when it is due in the output, in seconds, and itself."""
+
+    number: int
+    time: Fraction
+    picture: Picture
+
+
+@dataclass(slots=True)
+class Pictures:
+    """What the pictures of both files have shown. Lists name pictures of the source, or of the output, by number."""
+
+    num_source: int = 0
+    num_output: int = 0
+    begin: Fraction | None = None  # of the first picture of the source that was asked for, in its own seconds
+    end: Fraction | None = None  # of the last one
+    shift: Fraction = Fraction(0)
+    worst_time: Fraction = Fraction(0)  # deviation, seconds
+    ends_alike: bool = False  # the last pictures of both belong together, at one time
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    moved: list[str] = field(default_factory=list)
+    misplaced: list[str] = field(default_factory=list)  # in order
+    shifted: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+    psnr: list[float] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)  # of the source
+    failure: str | None = None  # of the output
+
+
+def look(
+    source: MediaInfo,
+    output: MediaInfo,
+    *,
+    shift: Fraction | None,
+    tolerance: Fraction,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    deinterlace: bool = False,
+) -> Pictures:
+    """Decode both files and compare picture by picture.
+
+    `shift` seconds were added to the source's times; None: the output begins at 0. Times may deviate by `tolerance`.
+    Damaged places of the source count as what its decoder makes of them.
+
+    Raises:
+        MediaError: the source holds nothing that decodes in the part that is asked for.
+    """
+    found = Pictures()
+    with ExitStack() as stack:
+        theirs = stack.enter_context(Reader(source, start=start, end=end, keep_going=True, deinterlace=deinterlace))
+        ours = stack.enter_context(Reader(output))
+        size = (source.video.width, source.video.height)
+        old = _Ahead(_wanted(theirs, output.video.format, output.video.colour, size, shift, found))
+        new = _Ahead(_made(ours, size, found))
+        before: Seen | None = None
+        while old.head or new.head:
+            verdict = _whose(old, new, tolerance)
+            if verdict == "both" and old.head and new.head:
+                _note_time(found, old.head, new.head, tolerance)
+                found.ends_alike = abs(old.head.time - new.head.time) <= tolerance
+                _note_content(found, new.head.number, old.head, new.head.picture, before, old.next)
+            elif verdict == "source" and old.head:
+                found.missing.append(_name(old.head))
+                found.ends_alike = False
+            elif new.head:
+                found.extra.append(_name(new.head))
+                found.ends_alike = False
+            if verdict != "output":
+                before = old.take()
+            if verdict != "source":
+                new.take()
+        found.damage = theirs.report.errors + theirs.report.notes
+    return found
+
+
+class _Ahead(Generic[Item]):
+    """An iterator with its next two items in sight."""
+
+    def __init__(self, items: Iterator[Item]) -> None:
+        self._items = items
+        self.head: Item | None = next(items, None)
+        self.next: Item | None = next(items, None)
+
+    def take(self) -> Item | None:
+        """Step on; returns the item that was ahead."""
+        taken, self.head, self.next = self.head, self.next, next(self._items, None)
+        return taken
+
+
+def _wanted(
+    reader: Reader,
+    target: PixelFormat,
+    colour: Colour,
+    size: tuple[int, int],
+    shift: Fraction | None,
+    found: Pictures,
+) -> Iterator[Seen]:
+    """The source's pictures, at the times that the output should have."""
+    shrink = Shrinker(*size)
+    frames = iter(reader)
+    first = next(frames, None)
+    if first is None:
+        return
+    found.begin = first.pts * first.time_base
+    found.shift = -found.begin if shift is None else shift
+    last = gap = None
+    for number, frame in enumerate(chain((first,), frames)):
+        found.num_source += 1
+        time = frame.pts * frame.time_base
+        gap = time - last if last is not None else None
+        last = time
+        length = frame.duration * frame.time_base or gap or 1 / (reader.info.video.rate or Fraction(25))
+        found.end = time + length
+        yield Seen(number, time + found.shift, shrink(_as_output(frame, target, colour)))
+
+
+def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Seen]:
+    shrink = Shrinker(*size)
+    try:
+        for number, frame in enumerate(reader):
+            found.num_output += 1
+            yield Seen(number, frame.pts * frame.time_base, shrink(frame))
+    except DamagedError as error:
+        found.failure = str(error)
+
+
+def _as_output(frame: Frame, target: PixelFormat, colour: Colour) -> Frame:
+    """`frame` in the colour model of the output where that is another; else as it is."""
+    grey = "grey" in (frame.format.model, target.model)
+    rgb = frame.colour.matrix is Matrix.RGB
+    if grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB)):
+        return frame
+    from vidsr.colour import from_rgb, to_rgb  # loads torch
+
+    fmt = PixelFormat(target.model, target.bits, target.chroma_shift)
+    planes = from_rgb(to_rgb(frame.planes, frame.format, frame.colour), fmt, colour)
+    return replace(frame, planes=planes, format=fmt, colour=colour)
+
+
+def _whose(old: _Ahead[Seen], new: _Ahead[Seen], tolerance: Fraction) -> str:
+    """Whether the pictures ahead belong together, or one of them has no partner."""
+    if old.head is None or new.head is None:
+        return "source" if new.head is None else "output"
+    apart = abs(old.head.time - new.head.time)
+    if apart <= tolerance:
+        return "both"
+    if old.next and abs(old.next.time - new.head.time) < apart:
+        return "source"
+    if new.next and abs(new.next.time - old.head.time) < apart:
+        return "output"
+    return "both"
+
+
+def _note_time(found: Pictures, old: Seen, new: Seen, tolerance: Fraction) -> None:
+    apart = new.time - old.time
+    found.worst_time = max(found.worst_time, abs(apart))
+    if abs(apart) > tolerance:
+        found.moved.append(f"{_name(new)} instead of {float(old.time):.6f} s")
+
+
+def _note_content(
+    found: Pictures, number: int, own: Seen, shown: Picture, before: Seen | None, after: Seen | None
+) -> None:
+    like = liken(shown, own.picture, before.picture if before else None, after.picture if after else None)
+    found.psnr.append(like.psnr)
+    name = f"frame {number} at {float(own.time):.3f} s"
+    if like.shows:
+        found.misplaced.append(f"{name} shows frame {own.number + like.shows} of the source")
+    elif like.differs:
+        found.different.append(f"{name} {_what(like, shown)}")
+    elif like.shifted:
+        across, down = like.shift
+        found.shifted.append(f"{name} is off by {across:+.2f}, {down:+.2f} source pixels")
+
+
+def _what(like: Likeness, shown: Picture) -> str:
+    if like.lost_detail > 0.9 and float(shown.luma.std()) < 2:
+        return "is black" if float(shown.luma.mean()) < 24 else "is of one colour"
+    return f"shows something else ({like.psnr:.1f} dB, a place differs by {like.block_error:.0f} of 255)"
+
+
+def _name(seen: Seen) -> str:
+    return f"frame {seen.number} at {float(seen.time):.6f} s"

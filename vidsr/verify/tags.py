@@ -1,0 +1,191 @@
+"""What the files say about themselves and their streams: metadata, languages, flags, chapters, attachments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+
+from av.stream import Disposition
+
+from vidsr.media.fingerprint import KEY
+from vidsr.media.streams import NOT_COPIED
+from vidsr.verify.inventory import Chapter, Inventory, Pairing, Track
+from vidsr.verify.report import Check, same
+from vidsr.verify.streams import Mapping as Times
+from vidsr.verify.words import plain, seconds, some, spoken
+
+_MP4 = ("mp4", "m4v", "mov")
+_IGNORED = (*NOT_COPIED, KEY, "duration", "timecode")  # of the file, not of the film; timecode has a row of its own
+_IN_MP4 = ("handler_name", "language", "title")  # what mp4 and mov keep of a stream's tags
+_NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
+_NOT_FLAGS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_GRAIN = Fraction(1, 1000)  # seconds: of chapters, in every container
+_UNNAMED = ("und", "", None)
+
+
+def check_metadata(source: Inventory, output: Inventory) -> Iterator[Check]:
+    """Of the file as a whole. A transport stream has no place for it, which the stream rows say."""
+    if output.container == "ts":
+        return
+    before, after = _own(source.metadata), _own(output.metadata)
+    wrong = _differences(before, after)
+    yield same("metadata", spoken(len(before), "tag"), spoken(len(after), "tag"), not wrong, some(wrong))
+
+
+def check_streams(picture: Track, pairing: Pairing, output: Inventory) -> Iterator[Check]:
+    """Languages, other tags, and flags of all streams; only the file's own creation time is the film's."""
+    if output.container == "ts":
+        yield from _check_words("languages", picture, pairing, ("language",))
+        return
+    keys = _IN_MP4 if output.container in _MP4 else None
+    yield from _check_words("languages", picture, pairing, ("language",))
+    yield from _check_words("stream tags", picture, pairing, keys, without=("language", "creation_time"))
+    yield _check_flags(picture, pairing, output.container)
+
+
+def check_chapters(source: Inventory, output: Inventory, mapping: Times) -> Iterator[Check]:
+    """Begin, end and title of each."""
+    if output.container == "ts":
+        return
+    want = [c for c in (_moved(chapter, mapping) for chapter in source.chapters) if c is not None]
+    found = output.chapters
+    wrong = [
+        f"chapter {n}: {why}" for n, (a, b) in enumerate(zip(want, found, strict=False), 1) if (why := _apart(a, b))
+    ]
+    if len(want) != len(found):
+        wrong = [
+            f"{spoken(abs(len(want) - len(found)), 'chapter')} {'missing' if len(found) < len(want) else 'too many'}"
+        ]
+    if want or found:
+        yield same("chapters", str(len(want)), str(len(found)), not wrong, some(wrong))
+
+
+def check_attachments(pairing: Pairing) -> Iterator[Check]:
+    """Fonts and cover pictures: names, types and bytes."""
+    wanted = [track for item, track in pairing.missing if item.kind in ("attachment", "cover")]
+    kept = [(old, new) for item, old, new in pairing.kept if item.kind in ("attachment", "cover")]
+    if not wanted and not kept:
+        return
+    wrong = [f"{_attached_name(track)} is missing" for track in wanted]
+    for old, new in kept:
+        if old.digests != new.digests:
+            wrong.append(f"{_attached_name(old)} has other bytes")
+        elif old.kind == new.kind == "attachment" and _attached_name(old) != _attached_name(new):
+            wrong.append(f"{_attached_name(old)} is called {_attached_name(new)}")
+    yield same("attachments", str(len(wanted) + len(kept)), str(len(kept)), not wrong, some(wrong))
+
+
+def check_timecode(source: Inventory, output: Inventory, pairing: Pairing) -> Iterator[Check]:
+    """The timecode of mov and mp4, which is written anew."""
+    if any(item.kind == "timecode" for item in pairing.rewritten):
+        before, after = _timecode(source), _timecode(output)
+        yield same("timecode", before, after, before == after, "the timecode track is missing or another")
+
+
+def _timecode(inventory: Inventory) -> str:
+    found = (t.metadata["timecode"] for t in inventory.tracks if "timecode" in t.metadata)
+    return next(found, inventory.metadata.get("timecode", "none"))
+
+
+def _own(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Without what speaks of the file, and without a second notation ("location-eng") of what is there already."""
+    found = {key.lower(): value for key, value in metadata.items() if key.lower() not in _IGNORED}
+    return {key: value for key, value in found.items() if not (key[-4:-3] == "-" and key[:-4] in found)}
+
+
+def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    gone = [f"{plain(key)} is missing" for key in before if key not in after]
+    new = [f"{plain(key)} is not in the source" for key in after if key not in before]
+    other = [
+        f"{plain(key)} is {plain(after[key])!r} instead of {plain(value)!r}"
+        for key, value in before.items()
+        if key in after and not _same_value(key, after[key], value)
+    ]
+    return gone + other + new
+
+
+def _same_value(key: str, found: str, want: str) -> bool:
+    """Muxers write times and places in their own notation."""
+    if key in ("creation_time", "date"):
+        found, want = (re.sub(r"\D", "", text)[:14] for text in (found, want))
+    elif key.startswith("location"):
+        return [float(n) for n in _NUMBER.findall(found)] == [float(n) for n in _NUMBER.findall(want)]
+    return found == want
+
+
+def _tracks(picture: Track, pairing: Pairing) -> list[tuple[Track, Track]]:
+    """Source and output, the upscaled stream first; covers and attachments have a row of their own."""
+    own = [(picture, pairing.picture)] if pairing.picture is not None else []
+    return own + [(old, new) for item, old, new in pairing.kept if item.kind not in ("cover", "attachment")]
+
+
+def _check_words(
+    name: str, picture: Track, pairing: Pairing, keys: Sequence[str] | None, without: Sequence[str] = ()
+) -> Iterator[Check]:
+    """The tags `keys` of every stream, or all but `without`."""
+    wrong: list[str] = []
+    count = [0, 0]
+    for old, new in _tracks(picture, pairing):
+        before, after = (
+            {
+                k.lower(): v
+                for k, v in track.metadata.items()
+                if (keys is None or k.lower() in keys) and k.lower() not in (*without, *_IGNORED) and v not in _UNNAMED
+            }
+            for track in (old, new)
+        )
+        if name != "languages":
+            after = {key: value for key, value in after.items() if key in before}  # muxers name their handlers
+        count = [count[0] + len(before), count[1] + len(after)]
+        wrong += [f"{old.kind} {old.index}: {why}" for why in _differences(before, after)]
+    if any(count):
+        yield same(name, str(count[0]), str(count[1]), not wrong, some(wrong))
+
+
+def _check_flags(picture: Track, pairing: Pairing, container: str) -> Check:
+    """Default, forced and the like. mp4 and mov make the first stream of a kind the default where none is."""
+    wrong: list[str] = []
+    words: list[list[str]] = [[], []]
+    pairs = _tracks(picture, pairing)
+    shown = Disposition.default | Disposition.forced if container in _MP4 else ~_NOT_FLAGS
+    for old, new in pairs:
+        before, after = old.disposition & shown, new.disposition & shown
+        if container in _MP4 and not any(Disposition.default in o.disposition for o, _ in pairs if o.kind == old.kind):
+            before, after = before & ~Disposition.default, after & ~Disposition.default
+        words[0] += _flag_names(before)
+        words[1] += _flag_names(after)
+        if before != after:
+            said = " ".join(_flag_names(after)) or "no flag"
+            wrong.append(f"{old.kind} {old.index} has {said} instead of {' '.join(_flag_names(before)) or 'none'}")
+    counts = [", ".join(f"{w.count(flag)} {flag}" for flag in sorted(set(w))) or "none" for w in words]
+    return same("flags", counts[0], counts[1], not wrong, some(wrong))
+
+
+def _flag_names(flags: Disposition) -> list[str]:
+    return [flag.name for flag in Disposition if flag.name and flag in flags]
+
+
+def _moved(chapter: Chapter, mapping: Times) -> Chapter | None:
+    """As the output should have it; None where it lies outside the part that was asked for."""
+    begin, end = chapter.start, chapter.end
+    if mapping.window is not None:
+        begin = max(begin, mapping.window[0])
+        end = min(end, Fraction(mapping.window[1])) if mapping.window[1] != float("inf") else end
+        if begin >= end:
+            return None
+    shift = mapping.shift
+    return Chapter(max(begin + shift, Fraction(0)), max(end + shift, Fraction(0)), chapter.title, chapter.grain)
+
+
+def _apart(want: Chapter, found: Chapter) -> str:
+    """Why both are not the same; empty where they are."""
+    grain = max(_GRAIN, want.grain / 2)
+    if abs(want.start - found.start) > grain or abs(want.end - found.end) > grain:
+        spans = [f"{seconds(c.start)} to {seconds(c.end)}" for c in (found, want)]
+        return f"{spans[0]} instead of {spans[1]}"
+    return "" if want.title == found.title else f"{plain(found.title)!r} instead of {plain(want.title)!r}"
+
+
+def _attached_name(track: Track) -> str:
+    return plain(track.metadata.get("filename", track.kind))
