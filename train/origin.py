@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from train import export
+from train import export, morph
 from train.run import Run, below
 from vidsr.errors import ModelError
 from vidsr.models import registry
@@ -49,11 +49,19 @@ def read_origin(name_or_path: str, scale: int) -> Origin:
 def initialise(run: Run, origin: Origin) -> None:
     """Begin a new run with `origin`'s weights wherever name and shape are the same.
 
-    Blocks that it does not have begin as identity, so that a grown network computes what the smaller one did.
+    Blocks that it does not have begin as identity, so that a grown network computes what the smaller one did; an
+    ``srgan`` begins as the ``fast`` of the same scale (`train.morph`).
 
     Raises:
         ModelError: nothing fits.
     """
+    if morph.fits(run.model, origin.weights):
+        assert isinstance(run.model, SRGAN)
+        morph.morph(run.model, origin.weights)
+        run.ema.load_state_dict(run.model.state_dict())
+        run.origin = f"what {origin.words} computes"
+        log.info("%s: begins as %s", run.recipe.name, run.origin)
+        return
     own = run.model.state_dict()
     fitting = {
         name: origin.weights[name].to(own[name].dtype)
