@@ -270,3 +270,37 @@ def test_a_backend_that_compiles_is_told_before_the_first_frame_what_will_come(t
         assert {call[2:] for call in backend.calls} >= {(height, width)}
         assert calls == 10 * len(backend.calls)
         assert seen == [0]
+
+
+def test_memory_that_ends_while_a_backend_compiles_is_a_step_too(model: Model) -> None:
+    """An engine's own memory is taken before the first frame."""
+    shapes: list[tuple[int, int, int]] = []
+
+    class Compiling(Small):
+        def prepare(self, shape: tuple[int, int, int], num_calls: int | None) -> str:
+            shapes.append(shape)
+            if math.prod(shape) > self.room:
+                raise OutOfMemoryError("full")
+            return f"the engine for {shape}"
+
+    small = Compiling(model, 1200)
+    enlarger = Enlarger(model, small)
+    enlarger.prepare(2, 50, 70, 10)
+    assert shapes[0] == (2, 50, 70)
+    assert math.prod(shapes[-1]) <= 1200
+    assert len(enlarger.notes) == len(shapes) > 1
+    assert all(note.startswith("out of memory on small") for note in enlarger.notes[:-1])
+    expected = Enlarger(model, Small(model, math.inf))(pictures(2))
+    assert float((enlarger(pictures(2)) - expected).abs().max()) < 1e-5
+    assert all(math.prod(call) <= 3 * 1200 for call in small.calls)
+
+
+def test_the_cpu_takes_over_from_a_backend_that_cannot_even_compile(model: Model) -> None:
+    class Compiling(Elsewhere):
+        def prepare(self, shape: tuple[int, int, int], num_calls: int | None) -> str:
+            raise OutOfMemoryError("full")
+
+    enlarger = Enlarger(model, Compiling(model, 10))
+    enlarger.prepare(1, 50, 70, None)
+    assert (enlarger.backend.name, enlarger.backend.precision) == ("cpu", "fp32")
+    assert "the CPU goes on in FP32" in enlarger.notes[-1]

@@ -59,15 +59,23 @@ class Enlarger:
                 self.make_room(padded.shape[0], padded.shape[2], padded.shape[3], error)
 
     def prepare(self, num: int, height: int, width: int, num_frames: int | None) -> None:
-        """Let a backend that compiles get ready for calls of `num` pictures, of which `num_frames` will come."""
-        if (prepare := getattr(self.backend, "prepare", None)) is None:
-            return
+        """Let a backend that compiles get ready for calls of `num` pictures, of which `num_frames` will come.
+
+        Raises:
+            OutOfMemoryError: not even the smallest tile fits.
+            BackendError: it cannot compile.
+        """
         height, width = self._padded(height), self._padded(width)
-        at_once, _ = self._calls(num, height, width)
-        tiles = self._tiles(at_once, height, width)
-        shape = (at_once, tiles[0].rows.stop - tiles[0].rows.start, tiles[0].columns.stop - tiles[0].columns.start)
-        calls = None if num_frames is None else -(-num_frames // at_once) * len(tiles)
-        self.notes.append(prepare(shape, calls))
+        while (prepare := getattr(self.backend, "prepare", None)) is not None:
+            at_once, _ = self._calls(num, height, width)
+            tiles = self._tiles(at_once, height, width)
+            shape = (at_once, tiles[0].rows.stop - tiles[0].rows.start, tiles[0].columns.stop - tiles[0].columns.start)
+            calls = None if num_frames is None else -(-num_frames // at_once) * len(tiles)
+            try:
+                self.notes.append(prepare(shape, calls))
+                return
+            except (OutOfMemoryError, torch.OutOfMemoryError) as error:
+                self.make_room(num, height, width, error)
 
     def _padded(self, side: int) -> int:
         """A side as the network gets it: not too small, and a multiple of what it needs."""
