@@ -84,6 +84,23 @@ def test_a_join_that_fails_is_reported_as_its_own_and_stops_nobody(
     assert [done.source.stem for done in upscale(films, []).done] == ["b"]
 
 
+def test_a_join_that_runs_out_of_memory_is_the_end_of_its_own_job_alone(
+    films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = running._join
+
+    def broken(plan: running.Plan, *rest: object) -> object:
+        if plan.source.path.stem == "b":
+            raise MemoryError
+        return real(plan, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running, "_join", broken)
+    report = upscale(films, [])
+    assert [done.source.stem for done in report.done] == ["a", "c"]
+    (lost,) = report.failed
+    assert (lost.source.stem, "the memory does not suffice" in lost.error) == ("b", True)
+
+
 def test_ctrl_c_lets_a_join_end_and_keeps_the_next_jobs_parts(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stopped = threading.Event()
     real = running._join

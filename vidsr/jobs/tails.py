@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vidsr.errors import VidsrError
 from vidsr.jobs.events import Done, Event, Failed
+from vidsr.jobs.memory import memory_for
 from vidsr.jobs.run import Unjoined
 
 
@@ -37,7 +38,7 @@ class Tails:
     def add(self, job: Unjoined) -> None:
         """Begin to join `job`, once the one before it is done."""
         self.collect()
-        self._pending = job, self._executor.submit(job.finish)
+        self._pending = job, self._executor.submit(_finish, job)
 
     def poll(self) -> None:
         """Report the job that was joined, if it is."""
@@ -69,6 +70,11 @@ class Tails:
             if self._pending is not None:
                 self._on_event(self._pending[0].kept(error))
             raise
+
+
+def _finish(job: Unjoined) -> Done:
+    with memory_for(job.plan.source.path):
+        return job.finish()
 
 
 def failed(path: Path, error: VidsrError | OSError) -> Failed:
