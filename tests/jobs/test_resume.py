@@ -206,6 +206,29 @@ def test_a_manifest_that_cannot_be_read_now_costs_no_part(
     assert len(list(work.glob("0*.mp4"))) == 2
 
 
+def test_a_part_that_the_manifest_could_not_take_is_not_said_to_be_kept(
+    vidsr: Cli, clip: Path, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full between a part and the manifest that names it."""
+    real, written = json.dump, []
+
+    def full(content: Any, *arguments: Any, **options: Any) -> None:
+        written.append(content)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        real(content, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vidsr.jobs.manifest.json.dump", full)
+        failed = vidsr("upscale", clip, "-o", tmp_path / "out.mp4", *QUICK)
+    assert failed.code == 1
+    assert "No space left" in failed.err
+    assert "2 finished parts are kept" in failed.err
+    again = vidsr("upscale", clip, "-o", tmp_path / "out.mp4", *QUICK)
+    assert "goes on after 2 finished parts" in again.err
+    assert (tmp_path / "out.mp4").read_bytes() == whole
+
+
 def test_a_failing_job_keeps_its_segments_and_says_so(vidsr: Cli, tmp_path: Path) -> None:
     whole = make_clip(tmp_path / "whole.mkv", frames=48, width=128, height=96)
     broken = tmp_path / "broken.mkv"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from bisect import insort
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -53,7 +52,7 @@ class Manifest:
             _check_same(folder, found[0], facts)
         manifest = cls(folder, facts, segments)
         if segments:
-            manifest._write()
+            manifest._write(segments)
         clear(folder, keep={entry.name for entry in segments} | ({NAME} if segments else set()))
         return manifest
 
@@ -80,12 +79,13 @@ class Manifest:
 
     def add(self, entry: Entry) -> None:
         """Note a segment whose file is complete and on the disk."""
-        insort(self.segments, entry, key=lambda known: known.interval)
-        self._write()
+        segments = sorted([*self.segments, entry], key=lambda known: known.interval)
+        self._write(segments)
+        self.segments = segments  # not before: what the disk did not take is not there for the next run
 
-    def _write(self) -> None:
+    def _write(self, segments: list[Entry]) -> None:
         temporary = self._folder / f"{NAME}.part"
-        content = {"format": FORMAT, "job": self._facts, "segments": [asdict(entry) for entry in self.segments]}
+        content = {"format": FORMAT, "job": self._facts, "segments": [asdict(entry) for entry in segments]}
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
             file.flush()
