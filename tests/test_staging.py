@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from vidsr import staging as module
 from vidsr.errors import BackendError
 from vidsr.staging import Download, Staging, as_plane, as_tensor
 
@@ -47,3 +53,37 @@ class _Broken:
 def test_a_gpu_that_fails_later_is_one_sentence() -> None:
     with pytest.raises(BackendError, match=r"^The GPU failed: CUDA error: an illegal memory access was encountered$"):
         Download((), _Broken()).wait()  # type: ignore[arg-type]
+
+
+def test_copies_of_the_second_gpu_leave_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entering a stream of another GPU and leaving it makes the first GPU the current one, which takes memory there."""
+    entered: list[object] = []
+
+    def entering(what: str) -> Callable[[object], AbstractContextManager[None]]:
+        @contextmanager
+        def enter(value: object) -> Iterator[None]:
+            entered.append((what, value))
+            yield
+            entered.pop()
+
+        return enter
+
+    def copied(tensor: torch.Tensor) -> torch.Tensor:
+        assert [what for what, _ in entered] == ["device", "stream"]  # type: ignore[misc]
+        assert entered[0] == ("device", "cuda:1")
+        return tensor
+
+    stream = SimpleNamespace(device="cuda:1", wait_stream=lambda _: None)
+    monkeypatch.setattr(torch.cuda, "device", entering("device"))
+    monkeypatch.setattr(torch.cuda, "stream", entering("stream"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    monkeypatch.setattr(torch.cuda, "Event", lambda **_: SimpleNamespace(record=lambda _: None, synchronize=int))
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    monkeypatch.setattr(module, "_pin", lambda plane: copied(as_tensor(plane)))
+    monkeypatch.setattr(module, "_fetch", copied)
+    staging: Any = Staging(torch.device("cpu"))
+    staging._up = staging._down = stream
+    codes = staging.upload(planes())
+    for plane, back in zip(planes(), staging.download(codes).wait(), strict=True):
+        assert np.array_equal(as_plane(back), plane)

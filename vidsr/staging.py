@@ -6,7 +6,8 @@ the bits of uint16.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ class Staging:
         if self._up is None:
             return tuple(as_tensor(plane) for plane in planes)
         current = torch.cuda.current_stream(self.device)
-        with torch.cuda.stream(self._up):
+        with _on(self._up):
             codes = tuple(_pin(plane).to(self.device, non_blocking=True) for plane in planes)
         current.wait_stream(self._up)
         for tensor in codes:
@@ -85,7 +86,7 @@ class Staging:
         if self._down is None or not any(tensor.is_cuda for tensor in tensors):
             return Download(tuple(tensor.cpu() for tensor in tensors))
         self._down.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self._down):
+        with _on(self._down):
             copies = tuple(_fetch(tensor) for tensor in tensors)
             # blocking: the host sleeps while it waits, since the encoder needs the core
             event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
@@ -94,6 +95,13 @@ class Staging:
             if tensor.is_cuda:
                 tensor.record_stream(self._down)
         return Download(copies, event)
+
+
+@contextmanager
+def _on(stream: Any) -> Iterator[None]:
+    """Queue on `stream`, with its GPU as the current one: leaving a stream alone takes memory on the first GPU, too."""
+    with torch.cuda.device(stream.device), torch.cuda.stream(stream):
+        yield
 
 
 def _pin(plane: Plane) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from vidsr.cli import show
+from vidsr.jobs.batch import Report
 from vidsr.jobs.events import Advanced, Done, Failed, Kept, Resumed, Retried, Skipped, Started
 from vidsr.pipeline import Progress
 
@@ -57,6 +58,21 @@ def test_how_much_is_said_grows_with_every_v() -> None:
 def test_the_time_left_follows_the_rate() -> None:
     assert "40/96 frames, 2.00 fps, 28.0 s left, limited by upscale" in show._state(advanced(40))
     assert "40/96 frames, 0.50 fps, 1 min 52 s left" in show._state(advanced(40, fps=0.5))
+
+
+def test_memory_is_that_of_the_gpu_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking the first GPU while the second one works would take memory on the first."""
+    torch = pytest.importorskip("torch")
+    for name, value in {
+        "is_initialized": lambda: True,
+        "device_count": lambda: 2,
+        "memory_reserved": lambda index: 5 * index,
+        "mem_get_info": {1: (6 * 10**9, 8 * 10**9)}.__getitem__,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    assert show._gpu_memory() == ", GPU memory 2.0 GB of 8.0 GB"
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 0)
+    assert show._gpu_memory() == ""
 
 
 def test_a_job_in_lines() -> None:
@@ -131,6 +147,14 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert events[0]["size"] == [1280, 544]
     assert events[1]["progress"]["busy"]["upscale"] == 0.9
     assert err == ""
+
+
+def test_the_end_as_json_says_what_failed_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = show.shower(json=True, quiet=False, verbose=False, num_inputs=2)
+    screen.summary(Report(done=[DONE], failed=[Failed(CLIP, "it broke", 1)]))
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["event"], summary["done"], summary["skipped"], summary["failed"]) == ("summary", 1, 0, 1)
+    assert summary["failures"] == [{"source": str(CLIP), "error": "it broke", "exit_code": 1}]
 
 
 def test_quiet_shows_failures_alone(capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,6 +127,28 @@ def test_a_call_replays_the_graph_on_its_own_memory(context: Context) -> None:
     assert float(result.max()) == 3  # the caller's own
 
 
+def test_the_stream_is_used_with_its_gpu_as_the_current_one(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaving a stream of another GPU makes the first GPU the current one, and takes memory there."""
+    runner = LoadedEngine(FULL, b"engine", CPU).runner((1, 4, 6))
+    entered: list[str] = []
+
+    def entering(what: str) -> object:
+        @contextmanager
+        def enter(*_: object) -> Iterator[None]:
+            entered.append(what)
+            yield
+
+        return enter
+
+    event = SimpleNamespace(record=lambda: None, synchronize=lambda: None, elapsed_time=lambda _: 1.0)
+    for name, value in {"device": entering("device"), "stream": entering("stream")}.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(torch.cuda, "Event", lambda **_: event)
+    runner(torch.rand(1, 3, 4, 6).half())
+    assert runner.measure() == 1.0
+    assert entered == ["device", "stream"] * 2
+
+
 def test_what_cannot_be_captured_is_executed(context: Context) -> None:
     context.capturable = False
     runner = LoadedEngine(FULL, b"engine", CPU).runner((1, 4, 6))

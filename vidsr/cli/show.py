@@ -309,8 +309,9 @@ class JsonShow(Show):
         self(event)
 
     def summary(self, report: Report) -> None:
-        """Counts, at the end."""
-        self._write("summary", {word.replace(" ", "_"): count for word, count in report.counts.items()})
+        """Counts, and what failed why, at the end."""
+        counts = {word.replace(" ", "_"): count for word, count in report.counts.items()}
+        self._write("summary", counts | {"failures": plain(report.failed)})
 
     def _write(self, event: str, fields: dict[str, Any]) -> None:
         print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), flush=True)
@@ -339,11 +340,14 @@ def _shares(busy: Mapping[str, float]) -> str:
 
 
 def _gpu_memory() -> str:
-    """Memory in use on the GPU, where this process uses one; nothing is loaded to find out."""
+    """Memory in use on the GPU, where this process uses one; nothing is loaded, and no other GPU asked, to find out."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return ""
-    free, total = torch.cuda.mem_get_info()
+    used = next((index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)), None)
+    if used is None:
+        return ""
+    free, total = torch.cuda.mem_get_info(used)
     return f", GPU memory {_bytes(total - free)} of {_bytes(total)}"
 
 

@@ -152,7 +152,7 @@ class CudaRunner:
         """(n, 3, H, W) of the engine's type on its device -> (n, 3, H*scale, W*scale); fewer frames cost as much."""
         caller, num = torch.cuda.current_stream(self._device), len(batch)
         self._stream.wait_stream(caller)
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):  # else GPU 0 would be touched, too
             self._input[:num].copy_(batch, non_blocking=True)
             self._launch()
             result = self._output[:num].clone()
@@ -164,7 +164,7 @@ class CudaRunner:
     def measure(self) -> float | None:
         """Milliseconds of one call without copies: the median of `TIMED`, after `WARM_UP`."""
         times: list[float] = []
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
             for turn in range(WARM_UP + TIMED):
                 start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
                 start.record()
