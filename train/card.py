@@ -84,15 +84,20 @@ def _loss_lines(recipe: Recipe) -> list[str]:
     lines = [f"- Loss: {losses.in_words()}."]
     if losses.perceptual:
         network, _, layer = losses.trunk.partition(":")
-        where = "before" if layer.startswith("conv") else "after"
         lines.append(
-            f"- Perceptual loss: on {NETWORKS.get(network, network)}, layer {layer} ({where} its activation). "
+            f"- Perceptual loss: on {NETWORKS.get(network, network)}, {_layer_in_words(layer)}. "
             "No figure below is measured with this network alone."
         )
     if losses.adversarial:
         first = recipe.discriminator.channels
         lines.append(f"- Discriminator: 8 convolutions of {first} to {8 * first} channels, global pooling.")
     return lines
+
+
+def _layer_in_words(layer: str) -> str:
+    if layer.startswith("lpips"):
+        return f"with its heads, the first {layer.removeprefix('lpips')} of 5 stages"
+    return f"layer {layer} ({'before' if layer.startswith('conv') else 'after'} its activation)"
 
 
 def _machine(notes: Mapping[str, Any]) -> str:

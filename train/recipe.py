@@ -51,7 +51,7 @@ class Losses:
                 raise UsageError(f"The recipe's losses.{name} must not be negative, not {getattr(self, name)}.")
         if self.perceptual and not self.trunk:
             raise UsageError(
-                'A perceptual loss needs losses.trunk in the recipe: "vgg19:conv5_4", or "stlpips-vgg16:relu3_3".'
+                'A perceptual loss needs losses.trunk in the recipe: "vgg19:conv5_4", or "stlpips-vgg16:lpips3".'
             )
         if not self.pixel + self.perceptual:
             raise UsageError("The recipe needs losses.pixel or losses.perceptual above 0.")
@@ -60,13 +60,19 @@ class Losses:
         """The weighted sum, for a model card."""
         names = {
             "pixel": "L1",
-            "perceptual": f"L1 of the features {self.trunk}",
+            "perceptual": self._perceptual_in_words(),
             "adversarial": f"adversarial (risen over {self.ramp:,} steps)",
             "artefact": "artefacts (LDL)",
             "shift": "difference of shifted outputs",
         }
         parts = [(getattr(self, name), words) for name, words in names.items()]
         return " + ".join(words if weight == 1 else f"{weight:g} {words}" for weight, words in parts if weight)
+
+    def _perceptual_in_words(self) -> str:
+        network, _, layer = self.trunk.partition(":")
+        if layer.startswith("lpips"):
+            return f"LPIPS of the first {layer.removeprefix('lpips')} stages of {network}"
+        return f"L1 of the features {self.trunk}"
 
 
 @dataclass(frozen=True)

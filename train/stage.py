@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from train import losses
 from train.run import Run
 from train.sample import Sample
-from train.trunk import Trunk, open_trunk
+from train.trunk import FeatureLoss, open_loss
 from train.world import World
 
 log = logging.getLogger("train")
@@ -26,10 +26,9 @@ class Stage:
 
     def __init__(self, run: Run, world: World | None = None) -> None:
         self.run, self.world, self.weights = run, world or World(), run.recipe.losses
-        self.trunk: Trunk | None = None
+        self.trunk: FeatureLoss | None = None
         if self.weights.perceptual:
-            self.trunk = open_trunk(self.weights.trunk, self.weights.trunk_file, run.device)
-            self.trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.trunk = open_loss(self.weights.trunk, self.weights.trunk_file, run.device)
         self.upscale = quicken(run.model, run)
 
     def autocast(self) -> torch.autocast:
@@ -61,10 +60,7 @@ class Stage:
         if self.trunk:
             seen = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
             with self.autocast():
-                with torch.no_grad():
-                    wanted = self.trunk(sample.hr[:seen])
-                features = self.trunk(sr[:seen])
-            terms["perceptual"] = losses.perceptual_loss(features.float(), wanted.float())
+                terms["perceptual"] = self.trunk.distance(sr[:seen], sample.hr[:seen])
         if self.weights.shift and sample.shifts is not None:
             first, second = sr.chunk(2)
             terms["shift"] = losses.shift_loss(first, second, sample.shifts)

@@ -2,7 +2,8 @@
 
 ``vgg19`` is the paper's, with the weights that torchvision publishes. ``stlpips-vgg16`` is the trunk of the
 shift-tolerant LPIPS (arXiv:2207.13686), which the PyPI package ``stlpips-pytorch`` carries whole.
-Layers are named ``conv5_4`` (before the activation) or ``relu5_4``.
+Layers are named ``conv5_4`` (before the activation) or ``relu5_4``; ``stlpips-vgg16:lpips3`` is the distance itself,
+of the first three of its five stages.
 """
 
 import importlib.util
@@ -15,13 +16,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidsr.errors import ModelError, UsageError
+from train import losses
+from vidsr import perceptual
+from vidsr.errors import BackendError, ModelError, UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 WIDTHS = (64, 128, 256, 512, 512)  # of the five blocks of every VGG
 VGG19_ADDRESS = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 STLPIPS_WEIGHTS = "weights/vST0.0/vgg_shift_tolerant.pth"
+
+
+class FeatureLoss(nn.Module):
+    """A frozen network; called with (N, 3, H, W) RGB in [0, 1] it gives its features."""
+
+    def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """How far two (N, 3, H, W) are apart in the features: a scalar in FP32, 0 for equal pictures."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class BlurPool(nn.Module):
         return F.conv2d(padded, self.kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1), stride=2, groups=x.shape[1])
 
 
-class Trunk(nn.Module):
+class Trunk(FeatureLoss):
     """Frozen layers of a VGG; `name` is the recipe's ``network:layer``, without weights until `fill`."""
 
     mean: Tensor
@@ -99,6 +110,35 @@ class Trunk(nn.Module):
         """(N, 3, H, W) RGB in [0, 1] -> (N, C, h, w)."""
         return self.layers((x - self.mean) / self.deviation)  # type: ignore[no-any-return]
 
+    def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """See `FeatureLoss`: the mean absolute difference of the features."""
+        with torch.no_grad():
+            wanted = self(hr)
+        return losses.perceptual_loss(self(sr).float(), wanted.float())
+
+
+class Lpips(FeatureLoss):
+    """LPIPS with the heads of the shift-tolerant VGG16, of its first `stages` stages (1 to 5).
+
+    Raises:
+        ModelError: its package is not installed.
+    """
+
+    def __init__(self, stages: int) -> None:
+        super().__init__()
+        try:
+            self.lpips = perceptual.load("stlpips-vgg").first(stages)
+        except BackendError as error:
+            raise ModelError(str(error)) from error
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) RGB in [0, 1] -> one (N, C, h, w) per stage."""
+        return self.lpips.trunk(self.lpips.normalise(x * 255))  # type: ignore[no-any-return]
+
+    def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """See `FeatureLoss`: the distance's mean over the batch."""
+        return self.lpips(sr * 255, hr * 255).float().mean()  # type: ignore[no-any-return]
+
 
 def parse_trunk(name: str) -> tuple[Network, int, int, bool]:
     """``network:layer`` -> the network, block and convolution counted from 1, and whether its activation belongs to it.
@@ -113,6 +153,20 @@ def parse_trunk(name: str) -> tuple[Network, int, int, bool]:
         if 1 <= block <= len(depths) and 1 <= conv <= depths[block - 1]:
             return NETWORKS[network], block, conv, found[1] == "relu"
     raise UsageError(f"Unknown losses.trunk {name!r}; write for example vgg19:conv5_4 or stlpips-vgg16:relu3_3.")
+
+
+def open_loss(name: str, file: str, device: torch.device) -> FeatureLoss:
+    """The loss that a recipe's `trunk` and `trunk_file` name, in channels_last.
+
+    Raises:
+        UsageError: there is no such network or layer.
+        ModelError: the weights cannot be had, or are others.
+    """
+    if found := re.fullmatch(r"stlpips-vgg16:lpips([1-5])", name):
+        lpips: Lpips = Lpips(int(found[1])).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return lpips
+    trunk: Trunk = open_trunk(name, file, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return trunk
 
 
 def open_trunk(name: str, file: str, device: torch.device) -> Trunk:

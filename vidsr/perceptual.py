@@ -168,6 +168,13 @@ class Distance(nn.Module):
         self.name, self.trunk = name, TRUNKS[name]()
         self.heads = nn.ParameterList(nn.Parameter(torch.ones(count)) for count in self.trunk.channels)
 
+    def first(self, taps: int) -> "Distance":
+        """This distance cut off after its first `taps` terms, for a loss that costs less."""
+        layers = list(self.trunk.layers.named_children())[: self.trunk.taps[taps - 1] + 1]
+        self.trunk = Trunk(layers, self.trunk.taps[:taps], self.trunk.channels[:taps])
+        self.heads = self.heads[:taps]
+        return self
+
     def normalise(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) RGB code values 0 to 255 -> what the trunk was trained on."""
         if self.name == "squeezenet":
@@ -186,7 +193,7 @@ class Distance(nn.Module):
 
 
 def _unit(features: Tensor) -> Tensor:
-    return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
+    return features / (features.square().sum(1, keepdim=True) + 1e-20).sqrt()  # with a gradient where all are 0
 
 
 def load(name: str) -> Distance:

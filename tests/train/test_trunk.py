@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from train import trunk
-from train.trunk import BlurPool, Trunk, open_trunk
+from train.trunk import BlurPool, Trunk, open_loss, open_trunk
+from vidsr import perceptual
 from vidsr.errors import ModelError, UsageError
 
 CPU = torch.device("cpu")
@@ -68,6 +69,19 @@ def test_the_packaged_trunk_tells_sharp_from_soft() -> None:
     assert features.shape == (1, 256, 9, 9)
     assert features.min() == 0
     assert (network(soft) - features).abs().mean() > 3 * (network(sharp + 0.01) - features).abs().mean()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("stlpips_pytorch") is None, reason="needs stlpips-pytorch")
+def test_lpips_as_a_loss() -> None:
+    sr, hr = torch.rand(2, 2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    whole = perceptual.load("stlpips-vgg")(sr * 255, hr * 255).mean()
+    assert torch.allclose(open_loss("stlpips-vgg16:lpips5", "", CPU).distance(sr, hr), whole)
+    loss = open_loss("stlpips-vgg16:lpips2", "", CPU)
+    assert 0.5 * whole < loss.distance(sr, hr) < 0.99 * whole
+    black = torch.zeros(1, 3, 40, 40, requires_grad=True)
+    loss.distance(black, hr[:1]).backward()
+    assert isinstance(black.grad, torch.Tensor)
+    assert 0 < black.grad.abs().max() < 1
 
 
 @pytest.mark.parametrize("name", ["vgg19", "vgg19:conv6_1", "vgg19:conv1_3", "vgg16:conv1_1", "vgg19:pool1", ""])
