@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
+from tests.clips import make_clip
 from vidsr.errors import UsageError
+from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options, parse_time
+from vidsr.jobs.plan import plan
 
 
 @pytest.mark.parametrize(
@@ -75,3 +79,15 @@ def test_times_that_are_none(text: str) -> None:
 @pytest.mark.parametrize(("options", "label"), [({}, "x4"), ({"scale": 2.5}, "x2.5"), ({"size": "2160p"}, "2160p")])
 def test_labels(options: dict[str, object], label: str) -> None:
     assert Options(**options).label == label  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("codec", "device", "gpu"), [("h264_nvenc", 1, 1), ("h264_nvenc", 0, None), ("libx264", 1, None)]
+)
+def test_the_gpu_that_was_asked_for_encodes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, device: int, gpu: int | None
+) -> None:
+    monkeypatch.setattr("vidsr.media.codecs.check_encoder", lambda *_: None)
+    clip = make_clip(tmp_path / "a.mp4", frames=2)
+    job = plan(Input(clip, tmp_path, named=True), Target(), Options(codec=codec, device=device))
+    assert job.spec.gpu == gpu

@@ -11,7 +11,8 @@ import pytest
 
 from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat
-from vidsr.media import codecs
+from vidsr.media import codecs, encoder
+from vidsr.media.encoder import VideoSpec
 from vidsr.media.probe import MediaInfo, Video
 
 
@@ -159,6 +160,19 @@ def test_missing_gpu_is_one_sentence() -> None:
         codecs.check_encoder("h264_nvenc")
     except OutputError as error:
         assert "GPU" in str(error)  # noqa: PT017  (a machine with NVENC raises nothing)
+
+
+def test_nvenc_starts_on_the_gpu_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[VideoSpec] = []
+    monkeypatch.setattr(encoder, "open_alone", opened.append)
+    chosen(source(), codec="h264_nvenc", gpu=1)
+    chosen(source(), codec="h264_nvenc")
+    assert [encoder._options(spec).get("gpu") for spec in opened] == ["1", None]
+
+
+def test_h264_that_is_too_wide_for_nvenc_is_no_missing_gpu() -> None:
+    with pytest.raises(OutputError, match="ends at 4096 pixels; choose --codec hevc_nvenc"):
+        chosen(source(), width=7680, height=4320, codec="h264_nvenc")
 
 
 def test_quality_and_preset_are_the_codecs_own() -> None:

@@ -117,6 +117,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         out_suffix=target.file.suffix if target.file and not options.container else None,
         crf=options.crf,
         preset=options.preset,
+        gpu=options.device or None,
     )
     shift = choice.pix_fmt.chroma_shift
     width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
@@ -129,7 +130,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         output=output,
         options=options,
         choice=choice,
-        spec=_spec(info, choice, (width, height), aspect, options.threads),
+        spec=_spec(info, choice, (width, height), aspect, options),
         kept=tuple(kept),
         dropped=tuple(dropped),
         notes=(*choice.notes, *notes, *scan_notes(info, options), *_made_anew(kept)),
@@ -191,7 +192,7 @@ def _output_colour(video: Video, format: PixelFormat) -> Colour:
 
 
 def _spec(
-    info: MediaInfo, choice: codecs.Choice, size: tuple[int, int], aspect: Fraction, threads: int | None
+    info: MediaInfo, choice: codecs.Choice, size: tuple[int, int], aspect: Fraction, options: Options
 ) -> VideoSpec:
     video = info.video
     return VideoSpec(
@@ -206,7 +207,8 @@ def _spec(
         display_matrix=video.display_matrix,
         crf=choice.crf,
         preset=choice.preset,
-        threads=threads or codecs.DEFAULT_THREADS,
+        threads=options.threads or codecs.DEFAULT_THREADS,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
+        gpu=(options.device or None) if choice.encoder.endswith("_nvenc") else None,
     )

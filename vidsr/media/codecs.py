@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from typing import Literal
 
 from vidsr.errors import OutputError, UsageError
-from vidsr.frame import PixelFormat
+from vidsr.frame import Colour, PixelFormat
 from vidsr.media.probe import MediaInfo
 
 MUXERS = {  # container, named by its suffix -> FFmpeg's muxer
@@ -123,10 +124,12 @@ def choose(
     out_suffix: str | None = None,
     crf: int | None = None,
     preset: str | None = None,
+    gpu: int | None = None,
 ) -> Choice:
     """Container, codec and layout for an output of `width` x `height` pixels at `bits` a sample.
 
     `container` (or the suffix of a named output, `out_suffix`) and `codec` come from the user and are never replaced.
+    `gpu` is the one on which NVENC has to start (None: any).
 
     Raises:
         UsageError: a name or a number that does not exist.
@@ -155,7 +158,7 @@ def choose(
     if encoder == "ffv1" and source.video.mastering_display:
         notes.append("HDR10 mastering metadata is dropped: ffv1 does not carry it")
     quality, speed = _quality(encoder, crf), _preset(encoder, preset)
-    check_encoder(encoder, layout, width, height, quality, speed)
+    check_encoder(encoder, layout, width, height, quality, speed, gpu)
     return Choice(target, made, encoder, layout, quality, speed, tuple(notes))
 
 
@@ -187,6 +190,7 @@ def check_encoder(
     height: int = 256,
     crf: int | None = None,
     preset: str | None = None,
+    gpu: int | None = None,
 ) -> None:
     """Open `encoder` once, by default for a small picture in the first layout that it takes.
 
@@ -195,7 +199,7 @@ def check_encoder(
     """
     import av
 
-    from vidsr.media.encoder import open_alone
+    from vidsr.media.encoder import VideoSpec, open_alone
 
     if encoder == "libx265" and width < _NARROWEST_X265:
         raise OutputError(f"{encoder} cannot encode pictures {width} pixels wide: choose another --codec or --size.")
@@ -203,9 +207,12 @@ def check_encoder(
         width, height = min(width, 256), min(height, 256)
     try:
         layout = layout or encoder_layouts(encoder)[0]
-        open_alone(encoder, layout, width, height, crf, preset)
+        clock, rate = Fraction(1, 25), Fraction(25)
+        open_alone(VideoSpec(encoder, layout, Colour(), width, height, clock, rate, crf=crf, preset=preset, gpu=gpu))
     except (av.FFmpegError, ValueError, IndexError) as error:
-        if encoder.endswith(_HARDWARE):
+        if encoder == "h264_nvenc" and max(width, height) > _WIDEST_H264:
+            hint = f"its H.264 ends at {_WIDEST_H264} pixels; choose --codec hevc_nvenc, or a software one"
+        elif encoder.endswith(_HARDWARE):
             hint = "it needs a GPU with a video encoder (an H100 has none) and its driver; choose a software --codec"
         else:
             hint = "choose another --codec, --pix-fmt or --size"

@@ -38,6 +38,7 @@ class VideoSpec:
     keyframe_seconds: float = 5.0
     mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
     light_level: bytes | None = None  # raw AVContentLightMetadata
+    gpu: int | None = None  # on which NVENC runs; None: the first that has it
 
 
 def encoder_clock(time_base: Fraction) -> Fraction:
@@ -78,12 +79,11 @@ def configure(context: VideoCodecContext, spec: VideoSpec) -> None:
         os.environ.setdefault("SVT_LOG", "1")  # its banner goes to stderr by no other way; errors only
 
 
-def open_alone(encoder: str, format: PixelFormat, width: int, height: int, crf: int | None, preset: str | None) -> None:
-    """Open `encoder` once, without an output. Raises what FFmpeg raises."""
-    spec = VideoSpec(encoder, format, Colour(), width, height, Fraction(1, 25), Fraction(25), crf=crf, preset=preset)
-    context = av.CodecContext.create(encoder, "w")
+def open_alone(spec: VideoSpec) -> None:
+    """Open the encoder of `spec` once, without an output. Raises what FFmpeg raises."""
+    context = av.CodecContext.create(spec.encoder, "w")
     if not isinstance(context, VideoCodecContext):
-        raise ValueError(f"{encoder} is not a video encoder")
+        raise ValueError(f"{spec.encoder} is not a video encoder")
     configure(context, spec)
     open_politely(context)
 
@@ -180,4 +180,6 @@ def _own_options(spec: VideoSpec, hdr: list[str]) -> dict[str, str]:
             return {"profile": spec.preset or "auto", "vendor": "apl0"}
         case "mpeg4" | "mpeg2video" | "mjpeg":
             return {"flags": "+qscale", "global_quality": str(2 * 118)}  # quantiser 2; their default is 200 kbit/s
-    return {"rc": "vbr", "b": "0"} if spec.encoder.endswith("_nvenc") else {}
+    if spec.encoder.endswith("_nvenc"):
+        return {"rc": "vbr", "b": "0"} | ({} if spec.gpu is None else {"gpu": str(spec.gpu)})
+    return {}
