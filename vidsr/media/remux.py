@@ -19,7 +19,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedError, OutputError
-from vidsr.media import mkv_aspect
+from vidsr.media import mkv_aspect, timecode
 from vidsr.media.codecs import MUXERS
 from vidsr.media.encoder import scaled_matrix
 from vidsr.media.fingerprint import KEY, append_null_packet
@@ -232,7 +232,23 @@ class _Join:
         if placeholder:
             target.metadata["title"] = mkv_aspect.PLACEHOLDER
         target.disposition = source.disposition & _CARRIED
+        for metadata in (out.metadata, target.metadata):
+            self._place_timecode(metadata, target)
         return target
+
+    def _place_timecode(self, metadata: dict[str, str], target: VideoStream) -> None:
+        """A part begins later; and mov and mp4 count in pictures, for which FFmpeg has to know their rate."""
+        video = self._source.video
+        for key in [key for key in metadata if key.lower() == timecode.KEY]:
+            if self._window is not None:
+                first = (video.start_pts or 0) * video.time_base
+                metadata[key] = timecode.later(metadata[key], self._begin - first, video.rate)
+            rate = timecode.fitting_rate(metadata[key], video.rate)
+            if self._container in _MP4 and rate is None:
+                self._notes.append(f"the timecode is dropped: {self._container} cannot count by it")
+                del metadata[key]
+            elif self._container in _MP4 and rate is not None:
+                target.codec_context.framerate = rate
 
     def _copy(
         self,

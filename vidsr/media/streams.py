@@ -29,6 +29,7 @@ _NEVER = {"mov": frozenset({"amr_nb", "amr_wb"})}  # accepted, then refused at t
 _TEXT = {"mp4": "mov_text", "m4v": "mov_text", "mov": "mov_text", "mkv": "srt", "webm": "webvtt"}  # encoders
 _TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
 _SOUND = {"webm": "libopus"}  # encoders; elsewhere aac
+_NO_PLACE = "ts has no place for it; --container mkv keeps it"
 _NAMES = {"srt": "subrip", "webvtt": "webvtt", "mov_text": "mov_text", "libopus": "opus", "aac": "aac"}
 
 
@@ -82,10 +83,9 @@ def _without_place(source: InputContainer) -> list[Dropped]:
     """What a transport stream has no place for."""
     names = [key for key in source.metadata if key.lower() not in NOT_COPIED]
     chapters = len(source.chapters())
-    reason = "ts has no place for it; --container mkv keeps it"
     parts = [("metadata", ", ".join(names))] if names else []
     parts += [("chapters", str(chapters))] if chapters else []
-    return [Dropped(None, kind, what, reason) for kind, what in parts]
+    return [Dropped(None, kind, what, _NO_PLACE) for kind, what in parts]
 
 
 def codec_name(stream: Stream) -> str:
@@ -124,8 +124,10 @@ def _decide(source: InputContainer, stream: Stream, container: str) -> Kept | Dr
     return Dropped(index, kind, codec, why + hint)
 
 
-def _rebuilt(source: InputContainer, stream: Stream, container: str) -> Kept | None:
+def _rebuilt(source: InputContainer, stream: Stream, container: str) -> Kept | Dropped | None:
     """Tracks of mov and mp4 that are written from what they say, never copied."""
+    if "timecode" in stream.metadata and container == "ts":
+        return Dropped(stream.index, "timecode", "tmcd", _NO_PLACE)
     if "timecode" in stream.metadata:
         return Kept(stream.index, "timecode", "tmcd", "rewritten")
     if codec_name(stream) == "bin_data" and source.chapters() and refusal(stream, container):

@@ -15,9 +15,11 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
+from av.video.stream import VideoStream
 
 from vidsr.media.open import demux, open_input
 from vidsr.media.streams import Kept, codec_name, is_cover
+from vidsr.media.timecode import fitting_rate, timecode_of
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _AAC_BITS, _OPUS_BITS = 96_000, 80_000  # a second and a channel
@@ -72,6 +74,10 @@ class CopiedTrack:
         describe(self._target, stream)
         if out.format.name == "mpegts":
             self._target.id = stream.id
+        if isinstance(self._target, VideoStream) and isinstance(stream, VideoStream):
+            text = timecode_of(stream.metadata)
+            rate = fitting_rate(text, stream.average_rate) if text else None
+            self._target.codec_context.framerate = rate or self._target.codec_context.framerate
         self._ticks, self._timeless = ticks, is_cover(stream)
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
         self._jump = math.ceil(_JUMP / stream.time_base) if stream.time_base else 0

@@ -22,6 +22,7 @@ class Mapping:
 
     shift: Fraction
     window: tuple[Fraction, Fraction | float] | None = None  # None: everything
+    begin: Fraction = Fraction(0)  # of the source's pictures
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from av.stream import Disposition
 
 from vidsr.media.fingerprint import KEY
 from vidsr.media.streams import NOT_COPIED
+from vidsr.media.timecode import later, timecode_of
 from vidsr.verify.inventory import Chapter, Inventory, Pairing, Track
 from vidsr.verify.report import Check, same
 from vidsr.verify.streams import Mapping as Times
@@ -76,16 +77,21 @@ def check_attachments(pairing: Pairing) -> Iterator[Check]:
     yield same("attachments", str(len(wanted) + len(kept)), str(len(kept)), not wrong, some(wrong))
 
 
-def check_timecode(source: Inventory, output: Inventory, pairing: Pairing) -> Iterator[Check]:
-    """The timecode of mov and mp4, which is written anew."""
+def check_timecode(
+    source: Inventory, output: Inventory, pairing: Pairing, mapping: Times, rate: Fraction | None
+) -> Iterator[Check]:
+    """The timecode of mov and mp4, which is written anew; a part begins later than the source."""
     if any(item.kind == "timecode" for item in pairing.rewritten):
         before, after = _timecode(source), _timecode(output)
-        yield same("timecode", before, after, before == after, "the timecode track is missing or another")
+        want = before
+        if mapping.window is not None:
+            want = later(before, mapping.window[0] - mapping.begin, rate)
+        yield same("timecode", before, after, want == after, f"it should be {plain(want)}")
 
 
 def _timecode(inventory: Inventory) -> str:
-    found = (t.metadata["timecode"] for t in inventory.tracks if "timecode" in t.metadata)
-    return next(found, inventory.metadata.get("timecode", "none"))
+    found = (timecode_of(t.metadata) for t in inventory.tracks)
+    return next((text for text in found if text), timecode_of(inventory.metadata) or "none")
 
 
 def _own(metadata: Mapping[str, str]) -> dict[str, str]:
