@@ -78,6 +78,20 @@ def test_a_camera_s_timecode_is_kept(tmp_path: Path, suffix: str, rate: Fraction
     assert report.ok, report.differences
 
 
+def test_a_second_picture_keeps_its_own(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mov", frames=6, metadata={"timecode": "01:02:03:04"})
+    with av.open(str(clip)) as old, av.open(str(tmp_path / "a.mov"), "w") as new:
+        one, two = (new.add_stream_from_template(old.streams.video[0], opaque=True) for _ in range(2))
+        one.codec_context.framerate = two.codec_context.framerate = 24
+        one.metadata["timecode"], two.metadata["timecode"] = "01:02:03:04", "10:00:00:00"
+        for packet in [packet for packet in old.demux(video=0) if packet.size]:
+            for stream in (one, two):
+                packet.stream = stream
+                new.mux(packet)
+    output = upscaled(tmp_path / "a.mov", tmp_path / "out.mov")
+    assert shown(output)[:2] == ["01:02:03:04", "10:00:00:00"]
+
+
 def test_another_timecode_is_named(tmp_path: Path) -> None:
     source, other = (
         make_clip(tmp_path / f"{k}.mov", frames=3, metadata={"timecode": f"01:02:03:0{k}"}) for k in (4, 5)

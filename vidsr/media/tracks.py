@@ -77,7 +77,8 @@ class CopiedTrack:
         if isinstance(self._target, VideoStream) and isinstance(stream, VideoStream):
             text = timecode_of(stream.metadata)
             rate = fitting_rate(text, stream.average_rate) if text else None
-            self._target.codec_context.framerate = rate or self._target.codec_context.framerate
+            if rate is not None:  # mov and mp4 count timecodes by it
+                self._target.codec_context.framerate = rate
         self._ticks, self._timeless = ticks, is_cover(stream)
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
         self._jump = math.ceil(_JUMP / stream.time_base) if stream.time_base else 0
