@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vidsr.errors import OutputError
 from vidsr.media.segments import read_times
+from vidsr.media.writer import writing
 
 NAME = "manifest.json"
 ONCE = "pipe "  # begins the "source" of a job that nothing can go on with
@@ -86,12 +87,13 @@ class Manifest:
     def _write(self, segments: list[Entry]) -> None:
         temporary = self._folder / f"{NAME}.part"
         content = {"format": FORMAT, "job": self._facts, "segments": [asdict(entry) for entry in segments]}
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._folder / NAME)
-        sync_folder(self._folder)
+        with writing(temporary):
+            with temporary.open("w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._folder / NAME)
+            sync_folder(self._folder)
 
 
 def read_facts(folder: Path) -> dict[str, str] | None:
