@@ -13,7 +13,7 @@ from vidsr.errors import VerifyError
 from vidsr.jobs import run as running
 from vidsr.jobs import tails
 from vidsr.jobs.batch import Report, run_batch
-from vidsr.jobs.events import Advanced, Done, Event, Failed, Kept, Started
+from vidsr.jobs.events import Advanced, Done, Event, Failed, Kept, Resumed, Started
 from vidsr.jobs.inputs import expand, target
 from vidsr.jobs.options import Options
 
@@ -145,5 +145,21 @@ def test_ctrl_c_while_a_join_is_waited_for_reports_it_all_the_same(
     events: list[Event] = []
     with pytest.raises(KeyboardInterrupt):
         upscale(films, events)
-    assert ends(events) == [("Started", "a"), ("Started", "b"), ("Done", "a")]
+    assert ends(events) == [("Started", "a"), ("Started", "b"), ("Done", "a"), ("Kept", "b")]
     assert (films / "out" / "a_x2.mp4").exists()
+    monkeypatch.undo()
+    events.clear()
+    assert [done.source.stem for done in upscale(films, events).done] == ["b", "c"]
+    (resumed,) = (event for event in events if isinstance(event, Resumed))
+    assert (resumed.source.stem, resumed.num_frames) == ("b", 12)
+
+
+def test_ctrl_c_before_a_join_begins_says_what_is_kept(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def submit(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tails.ThreadPoolExecutor, "submit", submit)
+    events: list[Event] = []
+    with pytest.raises(KeyboardInterrupt):
+        upscale(films, events)
+    assert ends(events) == [("Started", "a"), ("Kept", "a")]

@@ -121,10 +121,10 @@ def each(
                 tails.collect()  # those that came before are reported before
                 end(failed(item.path, error))
                 continue
-            tails.collect()
             if isinstance(outcome, Unjoined):
                 tails.add(outcome)
             else:
+                tails.collect()
                 end(outcome)
     return report
 

@@ -23,6 +23,7 @@ class Tails:
         self._on_event = on_event
         self._end: Callable[[Done | Failed], None] = on_event
         self._executor = ThreadPoolExecutor(1, "vidsr-join")
+        self._made: Unjoined | None = None  # waits for the join of the one before
         self._pending: tuple[Unjoined, Future[Done]] | None = None
 
     @contextmanager
@@ -37,8 +38,9 @@ class Tails:
 
     def add(self, job: Unjoined) -> None:
         """Begin to join `job`, once the one before it is done."""
+        self._made = job
         self.collect()
-        self._pending = job, self._executor.submit(_finish, job)
+        self._pending, self._made = (job, self._executor.submit(_finish, job)), None
 
     def poll(self) -> None:
         """Report the job that was joined, if it is."""
@@ -70,6 +72,10 @@ class Tails:
             if self._pending is not None:
                 self._on_event(self._pending[0].kept(error))
             raise
+        finally:
+            if (job := self._made) is not None:  # Ctrl-C came before its turn
+                job.held.close()
+                self._on_event(job.kept(KeyboardInterrupt()))
 
 
 def _finish(job: Unjoined) -> Done:
