@@ -358,3 +358,17 @@ def test_a_full_disk_ends_with_one_sentence(tmp_path: Path) -> None:
     assert process.returncode == 1, err
     assert len([line for line in err.splitlines() if line.startswith("vidsr: ")]) == 1, err
     assert listing(tmp_path) == ["a.mp4"]
+
+
+def test_ctrl_c_after_the_end_of_the_work_is_too_late(tmp_path: Path) -> None:
+    """Python and its libraries take a while to end."""
+    script = (
+        "import atexit, os, signal\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"  # after what was registered later
+        "from vidsr.cli import main\nmain()"
+    )
+    source = make_clip(tmp_path / "a.mp4", frames=2)
+    command = [sys.executable, "-c", script, "upscale", str(source), *QUICK, "-q"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert (tmp_path / "a_x2.mp4").exists()

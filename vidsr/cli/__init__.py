@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -44,6 +45,8 @@ def main() -> NoReturn:
             raise
         print("vidsr: the memory does not even suffice to load the libraries; allow 1 GB or more", file=sys.stderr)
         sys.exit(1)
+    finally:  # the work is over: Ctrl-C would only tear Python's own end
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(0)
 
 
