@@ -454,3 +454,14 @@ def test_fingerprint_of_other_files_is_none(tmp_path: Path) -> None:
     assert read_fingerprint(tmp_path / "note.txt") is None
     assert read_fingerprint(tmp_path / "missing.mp4") is None
     assert read_fingerprint(make_clip(tmp_path / "a.mp4")) is None
+
+
+@pytest.mark.parametrize("seconds", [0.63, 0.67])
+def test_the_last_packets_of_sound_are_not_cut_away(tmp_path: Path, seconds: float) -> None:
+    """As an edit list would that counts in pictures: here the clock of the whole file, and the sound begins before 0."""
+    source = make_clip(
+        tmp_path / "a.ogv", frames=25, codec="libvpx", rate=Fraction(25), audio=[Audio("libopus", seconds)]
+    )
+    upscaled(source, tmp_path / "out.mp4", spec=spec_of(time_base=Fraction(1, 25)), pts=range(25))
+    before, after = (of_kind(path, "audio")[0] for path in (source, tmp_path / "out.mp4"))
+    assert after.payload == before.payload

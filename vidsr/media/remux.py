@@ -165,12 +165,15 @@ class _Join:
     def _options(self, opened: InputContainer) -> dict[str, str]:
         if self._container not in _MP4:
             return {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}  # else Matroska draws random identifiers
-        starts = [s.start for s in self._source.streams if s.start is not None and s.kind != "attachment"]
-        finest = math.lcm(self._clock.denominator, *((start + self._shift).denominator for start in starts))
-        if self._window is not None:  # a part's streams begin at any of their ticks
-            finest = math.lcm(finest, *(s.time_base.denominator for s in opened.streams if s.time_base))
-        scale = finest if finest < 2**31 else self._clock.denominator
-        return {"movie_timescale": str(scale)}  # edit lists, which hold the start of each stream, count in it
+        clocks = [self._clock]
+        clocks += [s.time_base for s in opened.streams if s.type != "attachment" and s.time_base]
+        clocks += [start + self._shift for start in (s.start for s in self._source.streams) if start is not None]
+        clocks += [Fraction(1, s.rate) for s in opened.streams.audio if s.codec_context and s.rate]
+        scale = 1
+        for clock in clocks:
+            finer = math.lcm(scale, clock.denominator)
+            scale = finer if finer < 2**31 else scale
+        return {"movie_timescale": str(scale)}  # edit lists, which hold begin and end of each stream, count in it
 
     def _describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
         out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
