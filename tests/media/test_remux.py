@@ -458,7 +458,7 @@ def test_fingerprint_of_other_files_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0.63, 0.67])
 def test_the_last_packets_of_sound_are_not_cut_away(tmp_path: Path, seconds: float) -> None:
-    """As an edit list would that counts in pictures: here the clock of the whole file, and the sound begins before 0."""
+    """As an edit list would that counts in pictures: the sound begins before 0, and no clock is finer."""
     source = make_clip(
         tmp_path / "a.ogv", frames=25, codec="libvpx", rate=Fraction(25), audio=[Audio("libopus", seconds)]
     )
