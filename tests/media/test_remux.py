@@ -465,3 +465,14 @@ def test_the_last_packets_of_sound_are_not_cut_away(tmp_path: Path, seconds: flo
     upscaled(source, tmp_path / "out.mp4", spec=spec_of(time_base=Fraction(1, 25)), pts=range(25))
     before, after = (of_kind(path, "audio")[0] for path in (source, tmp_path / "out.mp4"))
     assert after.payload == before.payload
+
+
+@pytest.mark.parametrize("container", ["mov", "mp4", "mkv"])
+def test_every_language_is_kept(tmp_path: Path, container: str) -> None:
+    """Apple's old table, which FFmpeg writes mov with, has neither "swe" nor "fre"."""
+    languages = ["swe", "fre", "eng", "deu", "zho"]
+    source = make_clip(
+        tmp_path / "a.mkv", frames=4, language="nld", audio=[Audio(seconds=0.2, language=k) for k in languages]
+    )
+    upscaled(source, tmp_path / f"out.{container}")
+    assert [f.language for f in facts(tmp_path / f"out.{container}")] == ["nld", *languages]

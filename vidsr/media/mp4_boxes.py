@@ -6,11 +6,17 @@ chunk offset changes.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import av
+
+from vidsr.media.open import local_name
+
+_LANGUAGE = re.compile("[a-z]{3}")
 _UTF8 = 1  # type of a metadata value
 
 
@@ -24,6 +30,20 @@ def extend_sample_entry(path: Path, boxes: bytes) -> None:
         file.write(_extended(moov, boxes))
 
 
+def complete(path: Path, metadata: Mapping[str, str], languages: Sequence[str | None]) -> None:
+    """Add what FFmpeg has left out of the file's `metadata` and of the `languages` of its streams, in their order."""
+    with av.open(local_name(path), metadata_errors="replace") as written:
+        there = dict(written.metadata)
+        found = [stream.metadata.get("language") for stream in written.streams]
+    lost = {
+        number: language
+        for number, (language, other) in enumerate(zip(languages, found, strict=False))
+        if language and language != other and _LANGUAGE.fullmatch(language)
+    }
+    set_languages(path, lost)
+    add_metadata(path, {key: value for key, value in metadata.items() if key not in there})
+
+
 def add_metadata(path: Path, values: Mapping[str, str]) -> None:
     """Add `values` under their own names, in a QuickTime metadata box. ValueError where moov is not last."""
     if not values:
@@ -35,6 +55,24 @@ def add_metadata(path: Path, values: Mapping[str, str]) -> None:
         file.write(added)
         file.seek(start)
         file.write(struct.pack(">I", len(moov) + len(added)))
+
+
+def set_languages(path: Path, languages: Mapping[int, str]) -> None:
+    """Give tracks, by their number from 0, a language: three letters of ISO 639-2, packed as mp4 does.
+
+    FFmpeg writes mov with Apple's old table, which has no "swe", "fre" or "deu"; QuickTime reads both.
+    ValueError where moov is not last.
+    """
+    if not languages:
+        return
+    with path.open("rb+") as file:
+        start, moov = _read_moov(file)
+        for number, track in enumerate(_tracks(moov)):
+            if number in languages:
+                header = _find(moov, _find(moov, track + 8, b"mdia") + 8, b"mdhd")
+                file.seek(start + header + (40 if moov[header + 8] == 1 else 28))  # behind times of 8 or of 4 bytes
+                a, b, c = (ord(letter) - 0x60 for letter in languages[number])
+                file.write(struct.pack(">H", a << 10 | b << 5 | c))
 
 
 def _read_moov(file: BinaryIO) -> tuple[int, bytes]:
@@ -77,6 +115,15 @@ def _find(data: bytes, position: int, kind: bytes) -> int:
             return position
         position += max(size, 8)
     raise ValueError(f"no {kind.decode()} box")
+
+
+def _tracks(moov: bytes) -> Iterator[int]:
+    position = 8
+    while position + 8 <= len(moov):
+        size, kind = struct.unpack_from(">I4s", moov, position)
+        if kind == b"trak":
+            yield position
+        position += max(size, 8)
 
 
 def _metadata_box(values: Mapping[str, str]) -> bytes:

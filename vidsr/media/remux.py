@@ -23,7 +23,7 @@ from vidsr.media import mkv_aspect, timecode
 from vidsr.media.codecs import MUXERS
 from vidsr.media.encoder import scaled_matrix
 from vidsr.media.fingerprint import KEY, append_null_packet
-from vidsr.media.mp4_boxes import add_metadata
+from vidsr.media.mp4_boxes import complete
 from vidsr.media.open import demux, local_name, open_input
 from vidsr.media.probe import MediaInfo
 from vidsr.media.segments import Ticks, Times, fitting_clock, read_times
@@ -133,10 +133,11 @@ class _Join:
             self._copy(out, segments, target, opened, tracks)
             title = opened.streams[self._source.video.index].metadata.get("title")
             wanted = dict(out.metadata)
+            languages = [stream.metadata.get("language") for stream in out.streams]
         kept, dropped = self._without_empty(kept, dropped)
         if self._left_out:
             self._notes.append(f"{self._left_out} damaged packets of sound or subtitles are left out")
-        self._finish(output, wanted, metadata, title if placeholder else None, placeholder)
+        self._finish(output, wanted, languages, metadata, title if placeholder else None, placeholder)
         size = output.stat().st_size
         return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), size, self._shift)
 
@@ -367,16 +368,19 @@ class _Join:
         return self._window[0] <= begin < self._window[1]
 
     def _finish(
-        self, output: Path, wanted: Mapping[str, str], metadata: Mapping[str, str], title: str | None, placeholder: bool
+        self,
+        output: Path,
+        wanted: Mapping[str, str],
+        languages: Sequence[str | None],
+        metadata: Mapping[str, str],
+        title: str | None,
+        placeholder: bool,
     ) -> None:
-        """What PyAV cannot have FFmpeg write: any metadata key in mp4 and mov, the sample aspect in Matroska."""
+        """What PyAV cannot have FFmpeg write: all tags of mp4 and mov, Matroska's sample aspect."""
         if placeholder:
             mkv_aspect.write_aspect(output, self._spec.width, self._spec.height, self._spec.sample_aspect, title)
         if self._container in _MP4:
-            with av.open(local_name(output), metadata_errors="replace") as written:
-                there = dict(written.metadata)
-            missing = {key: value for key, value in wanted.items() if key not in there}
-            add_metadata(output, missing)
+            complete(output, wanted, languages)
         elif self._container == "ts" and KEY in metadata:
             append_null_packet(output, metadata[KEY])
 
