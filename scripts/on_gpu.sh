@@ -60,6 +60,8 @@ for model in $models; do
     step "fp32-$name" 300 bash -c 'bench "$@"' - --model "$file" --backends $backends --precisions fp32 \
         --sizes "${sizes%%,*}" --seconds $seconds --network-only
     if has torch_tensorrt; then
+        step "engines-$name" 900 "$python" -m vidsr engine build --model "$file" --size "${sizes%%,*}" --size "${sizes##*,}" \
+            --dynamic --json
         step "tensorrt-$name" 600 bash -c 'bench "$@"' - --model "$file" --backends tensorrt --sizes $sizes \
             --seconds $seconds --network-only
     fi

@@ -106,11 +106,24 @@ def test_a_static_engine_is_built_when_that_pays(builds: Builds, tmp_path: Path)
 def test_a_short_last_batch_goes_through_the_static_engine(builds: Builds, tmp_path: Path) -> None:
     loader = Emulated(make_model())
     backend = opened(tmp_path, loader)
-    backend.prepare((3, 48, 64))
+    backend.prepare((3, 48, 64), 10**6)
     result = backend(batch((2, 48, 64)))
     assert result.shape == (2, 3, 192, 256)
     assert builds == [str(DYNAMIC), "3*64x48"]
     assert loader.shapes[-1] == (3, 48, 64)
+
+
+def test_a_batch_goes_through_an_engine_for_one_frame_in_turn(builds: Builds, tmp_path: Path) -> None:
+    """Small frames come several at a time; an engine for so many is not built for a short clip."""
+    loader = Emulated(make_model())
+    backend = opened(tmp_path, loader)
+    backend.prepare((3, 40, 50))
+    frames = torch.rand((3, 3, 40, 50), generator=torch.Generator().manual_seed(1)).half()
+    result = backend(frames)
+    assert builds == [str(DYNAMIC)]
+    assert loader.shapes[-1] == (1, 40, 50)
+    assert torch.equal(result, torch.cat([backend(frame[None]) for frame in frames]))
+    assert compare(result, make_model().module(frames.float())).psnr > MIN_PSNR
 
 
 def test_an_engine_far_from_fp32_never_runs(builds: Builds, tmp_path: Path) -> None:

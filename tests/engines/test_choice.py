@@ -44,10 +44,22 @@ def test_without_knowledge_the_dynamic_engine_runs() -> None:
 
 
 def test_outside_of_the_profile_a_static_engine_is_built() -> None:
-    for shape in ((1, 1920, 1080), (2, 540, 960)):
+    for shape in ((1, 1920, 1080), (2, 1920, 1080)):
         choice = choose(shape, None, [], DYNAMIC, has_dynamic=True)
         assert (choice.profile, choice.build) == (Profile.static(shape), True)
         assert "outside" in choice.reason
+
+
+def test_a_batch_is_no_reason_to_build_before_that_pays() -> None:
+    """Small frames come several at a time, and the dynamic engine takes one: a call for each of them."""
+    shape = (4, 180, 320)
+    for num_calls, builds in ((None, False), (1000, False), (5000, True)):
+        choice = choose(shape, num_calls, [], DYNAMIC, has_dynamic=True, ms=10.0, gain=0.2, build_seconds=5.0)
+        assert (choice.profile, choice.build) == ((Profile.static(shape), True) if builds else (DYNAMIC, False))
+    one, two = Profile.static((1, 180, 320)), Profile.static((2, 180, 320))
+    choice = choose(shape, 10**6, [one, two], DYNAMIC, has_dynamic=True, ms=10.0)
+    assert (choice.profile, choice.build) == (two, False)
+    assert "2 calls a batch" in choice.reason
 
 
 def test_the_gain_is_what_was_measured() -> None:

@@ -47,7 +47,7 @@ class TensorRTBackend:
         self._state = State()
         maker.on_wait, maker.on_progress = self._state.check, _watched(maker.on_progress, self._state)
         self._loaded: dict[Profile, Loaded] = {}
-        self._runners: OrderedDict[Shape, Runner] = OrderedDict()
+        self._runners: OrderedDict[Shape, tuple[Runner, int]] = OrderedDict()  # with the most frames of one call
         self.reason = self._begin()
 
     def _begin(self) -> str:
@@ -60,7 +60,10 @@ class TensorRTBackend:
         self._state.check()
         check_batch(batch, self.device, self.dtype)
         num, _, height, width = batch.shape
-        return self._runner((num, height, width))(batch)
+        runner, at_once = self._runner((num, height, width))
+        if num <= at_once:
+            return runner(batch)
+        return torch.cat([runner(part) for part in batch.split(at_once)])
 
     def prepare(self, shape: Shape, num_calls: int | None = None) -> str:
         """Get ready for batches of (N, H, W), of which `num_calls` will come; returns which engine runs them, and why.
@@ -74,7 +77,7 @@ class TensorRTBackend:
         self._ready(shape, loaded)
         return reason
 
-    def _runner(self, shape: Shape) -> Runner:
+    def _runner(self, shape: Shape) -> tuple[Runner, int]:
         if shape not in self._runners:
             loaded, self.reason = self._load(self._choose(shape, None))
             self._ready(shape, loaded)
@@ -86,9 +89,9 @@ class TensorRTBackend:
         while len(self._runners) >= MAX_RUNNERS:
             self._wait()
             self._runners.popitem(last=False)
-        best = profile.opt if profile.is_static else shape
+        best = profile.opt if profile.is_static else (min(shape[0], profile.max[0]), *shape[1:])
         try:
-            self._runners[shape] = engine.runner(best)
+            self._runners[shape] = engine.runner(best), best[0]
         except OutOfMemoryError:
             if not self._runners:
                 raise
@@ -96,7 +99,7 @@ class TensorRTBackend:
             self._runners.clear()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()  # TensorRT cannot use what torch holds
-            self._runners[shape] = engine.runner(best)
+            self._runners[shape] = engine.runner(best), best[0]
 
     def _choose(self, shape: Shape, num_calls: int | None) -> Choice:
         static = self._cached()

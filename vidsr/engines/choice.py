@@ -49,7 +49,10 @@ def choose(
         return Choice(exact, False, f"the static engine for {text}")
     if larger := [have for have in static if have.opt[1:] == shape[1:] and have.opt[0] > shape[0]]:
         return Choice(min(larger, key=lambda have: have.opt[0]), False, f"the static engine for {larger[0]}, not full")
-    if not dynamic.covers(shape):
+    if parts := [have for have in static if have.opt[1:] == shape[1:] and shape[0] % have.opt[0] == 0]:
+        most = max(parts, key=lambda have: have.opt[0])
+        return Choice(most, False, f"the static engine for {most}, {shape[0] // most.opt[0]} calls a batch")
+    if not dynamic.covers((min(shape[0], dynamic.max[0]), *shape[1:])):  # a larger batch takes several calls
         return Choice(exact, True, f"{text} lies outside of the dynamic engine's {dynamic}")
     if num_calls is not None and ms is not None:
         saved = num_calls * ms / 1000 * gain
