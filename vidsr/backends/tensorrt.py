@@ -63,7 +63,7 @@ class TensorRTBackend:
         runner, at_once = self._runner((num, height, width))
         if num <= at_once:
             return runner(batch)
-        return torch.cat([runner(part) for part in batch.split(at_once)])
+        return torch.cat([runner(batch[first : first + at_once]) for first in range(0, num, at_once)])
 
     def prepare(self, shape: Shape, num_calls: int | None = None) -> str:
         """Get ready for batches of (N, H, W), of which `num_calls` will come; returns which engine runs them, and why.
