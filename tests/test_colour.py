@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from vidsr.colour import chroma_offset, decode_alpha, encode_alpha, from_rgb, to_rgb, ycc_matrix
+from vidsr.colour import _mixed, chroma_offset, decode, decode_alpha, encode, encode_alpha, from_rgb, to_rgb, ycc_matrix
 from vidsr.frame import Colour, Matrix, PixelFormat
 from vidsr.staging import as_plane, as_tensor
 
@@ -38,6 +40,35 @@ def test_444_comes_back_within_one_code(matrix: Matrix, bits: int, full_range: b
     planes = from_rgb(random_rgb(37, 41), format, colour)
     assert planes[0].dtype == format.dtype
     assert worst(planes, from_rgb(to_rgb(planes, format, colour), format, colour)) <= 1
+
+
+@pytest.mark.parametrize("matrix", ALL)
+def test_a_gpus_way_to_rgb_is_that_of_the_cpu(matrix: Matrix) -> None:
+    format, colour = PixelFormat("yuv", 10), Colour(matrix)
+    planes = [as_tensor(plane) for plane in from_rgb(random_rgb(20, 30), format, colour)]
+    there = _mixed(torch.stack([plane.float() for plane in planes]), format, colour)
+    assert float((there[None] - decode(planes, format, colour)).abs().max()) < 1e-6
+
+
+class _Noting(TorchDispatchMode):
+    """Notes what is called on a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.called.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_matrix_product_that_could_be_rounded_to_tf32_makes_colours() -> None:
+    planes = [torch.empty(shape, dtype=torch.uint8, device="meta") for shape in ((12, 16), (6, 8), (6, 8))]
+    with _Noting() as noting:
+        rgb = decode(planes, PixelFormat.parse("yuv420p"), Colour())
+        encode(rgb, PixelFormat.parse("yuv420p"), Colour())
+    assert rgb.shape == (1, 3, 12, 16)
+    assert not noting.called & {"mm", "addmm", "bmm", "baddbmm", "convolution"}
 
 
 @pytest.mark.parametrize("bits", [8, 10, 16])

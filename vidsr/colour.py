@@ -68,7 +68,9 @@ def decode(planes: Sequence[Tensor], format: PixelFormat, colour: Colour) -> Ten
     (sx, sy), (x, y) = format.chroma_shift, chroma_offset(format, colour.siting)
     chroma = _interpolate(chroma, 1, 1 << sy, y, height)
     codes[1:] = _interpolate(chroma, 2, 1 << sx, x, width)
-    gain, bias = _decoding_on(format, colour, device)
+    if device.type != "cpu":
+        return _mixed(codes, format, colour)[None]
+    gain, bias = _decoding_on_cpu(format, colour)
     return torch.addmm(bias, gain, codes.view(3, -1)).view(1, 3, height, width)
 
 
@@ -145,18 +147,23 @@ def _decoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64],
 
 
 @lru_cache(maxsize=64)
-def _decoding_on(format: PixelFormat, colour: Colour, device: torch.device) -> tuple[Tensor, Tensor]:
-    """`_decoding` on the device, once: a small copy in every frame would make the host wait for the GPU."""
+def _decoding_on_cpu(format: PixelFormat, colour: Colour) -> tuple[Tensor, Tensor]:
     matrix, offset = _decoding(format, colour)
-    return (
-        torch.tensor(matrix, dtype=torch.float32, device=device),
-        torch.tensor(offset[:, None], dtype=torch.float32, device=device),
-    )
+    return torch.tensor(matrix, dtype=torch.float32), torch.tensor(offset[:, None], dtype=torch.float32)
 
 
 def _as_float(codes: Tensor, bits: int) -> Tensor:
     """Codes as float32; only those of 16 bits reach the sign of int16."""
     return (codes.int() & 0xFFFF).float() if bits == 16 else codes.float()
+
+
+def _mixed(codes: Tensor, format: PixelFormat, colour: Colour) -> Tensor:
+    """(3, H, W) codes -> (3, H, W) RGB, element by element.
+
+    A GPU may round a matrix product to the 10 bits of TF32: some containers switch that on for all programs.
+    """
+    matrix, offset = _decoding(format, colour)
+    return torch.stack([_mix(codes, row).add_(float(bias)) for row, bias in zip(matrix, offset, strict=True)])
 
 
 def _mix(rgb: Tensor, row: NDArray[np.float64]) -> Tensor:
