@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from tests.clips import make_clip
 from tests.numbered import Planes
-from vidsr.compare.moments import at, pick
+from vidsr.compare.moments import NUM_APART, at, pick
 from vidsr.errors import UsageError
 from vidsr.frame import PixelFormat
 from vidsr.media.probe import probe
@@ -43,7 +44,20 @@ def test_the_sharpest_the_busiest_and_the_darkest_are_found(clip: Path) -> None:
     moments = pick(probe(clip))
     found = {moment.why: moment.seconds * 8 for moment in moments}
     assert found == {"sharpest": SHARP, "busiest": BUSY, "darkest": DARK}
-    assert [moment.seconds for moment in moments] == sorted(moment.seconds for moment in moments)
+    assert [moment.why for moment in moments] == ["sharpest", "busiest", "darkest"]  # what says most comes first
+
+
+def test_moments_are_of_different_scenes(tmp_path: Path) -> None:
+    """All that happens is in three frames; beside them there is nothing, and still they are not all taken."""
+
+    def lively(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+        planes = draw(SHARP, fmt, width, height) if 10 <= number < 16 else draw(0, fmt, width, height)
+        planes[0] += np.uint8(number % 2 * 9)
+        return planes
+
+    moments = pick(probe(make_clip(tmp_path / "clip.mp4", frames=32, rate=Fraction(8), draw=lively)))
+    times = sorted(moment.seconds for moment in moments)
+    assert min(after - before for before, after in pairwise(times)) >= Fraction(30, 8) / NUM_APART
 
 
 def test_the_frame_shown_at_a_time_is_taken(clip: Path) -> None:

@@ -14,7 +14,9 @@ from PIL import Image
 from tests.clips import make_clip
 from tests.numbered import Planes, draw_number
 from vidsr.compare.measure import Meter
-from vidsr.compare.pair import HEAT_PEAK, compare, heat_map
+from vidsr.compare.pair import APART, HEAT_PEAK, compare, heat_map
+from vidsr.compare.picture import upright
+from vidsr.compare.preview import preview
 from vidsr.errors import UsageError
 from vidsr.frame import PixelFormat
 from vidsr.metrics import psnr
@@ -55,6 +57,52 @@ def test_the_spoilt_frame_is_the_worst_and_comes_first(films: dict[str, Path]) -
     assert worst.figures["spoilt.mkv"]["psnr"] < 30
     others = [row.figures["spoilt.mkv"]["psnr"] for number, row in enumerate(result.rows) if number != BAD]
     assert all(value == math.inf for value in others)
+
+
+def test_the_worst_moments_are_not_one_moment(tmp_path: Path) -> None:
+    """Frames beside the worst one are as bad; what is shown are the worst ones of different moments."""
+
+    def bad(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+        planes = draw_number(number, fmt, width, height)
+        if number in (9, 10, 11, 30, 50):
+            planes[0][8:24, 8 : 12 + number % 9] = 128
+        return planes
+
+    common = {"codec": "ffv1", "frames": 60, "rate": Fraction(10)}
+    first, second = make_clip(tmp_path / "a.mkv", **common), make_clip(tmp_path / "b.mkv", draw=bad, **common)
+    result = compare(first, second)
+    assert len(result.views) == 3
+    times = [view.seconds for view in result.views]
+    assert all(abs(a - b) >= APART for a in times for b in times if a != b)
+    psnrs = [view.figures["difference"]["psnr"] for view in result.views]
+    assert psnrs == sorted(psnrs)
+    assert {round(time * 10) for time in times} == {11, 30, 50}
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),  # FFmpeg's: (x, y) goes to (a x + c y, b x + d y)
+    [
+        (None, (0, 0)),
+        ((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30), (0, 3)),  # a quarter turn clockwise, as of a phone held upright
+        ((0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30), (5, 0)),
+        ((-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30), (3, 5)),
+        ((-65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), (0, 5)),
+        ((46341, 46341, 0, -46341, 46341, 0, 0, 0, 1 << 30), (0, 0)),  # by 45 degrees: left as it is
+    ],
+)
+def test_pictures_stand_upright(matrix: tuple[int, ...] | None, corner: tuple[int, int]) -> None:
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    pixels[0, 0] = 255
+    turned = upright(pixels, matrix)
+    assert turned.shape[:2] == ((6, 4) if matrix and not matrix[0] else (4, 6))
+    assert np.argwhere(turned.any(axis=2)).tolist() == [list(corner)]
+
+
+def test_films_of_a_phone_are_compared_upright(tmp_path: Path) -> None:
+    film = make_clip(tmp_path / "a.mp4", frames=3, display_matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
+    assert compare(film, film).views[0].size == (48, 64)
+    (view, *_) = preview(film, ["bicubic"], 2)
+    assert view.size == (96, 128)
 
 
 def test_frames_are_paired_by_time_where_one_film_lacks_some(films: dict[str, Path], tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -16,6 +16,7 @@ from vidsr.frame import Frame
 from vidsr.media.probe import MediaInfo
 
 NUM_SAMPLES = 16
+NUM_APART = 8  # moments lie an eighth of the sampled time apart, where there is such a choice
 SHORT_FRAMES = 240  # a film of fewer frames is read once instead of seeking in it
 MIN_CONTRAST = 0.02  # standard deviation of luma; below, a dark picture shows nothing
 EDGE = Fraction(1, 20)  # of the duration: titles and fades at both ends are not sampled
@@ -40,6 +41,13 @@ class _Look:
     contrast: float
 
 
+RANKS: dict[str, Callable[[_Look], float]] = {
+    "sharpest": lambda look: look.sharpness,
+    "busiest": lambda look: look.motion,
+    "darkest": lambda look: -look.brightness - 10 * (look.contrast < MIN_CONTRAST),
+}
+
+
 def at(info: MediaInfo, times: Sequence[Fraction]) -> list[Moment]:
     """The frames shown at `times` (seconds), as asked.
 
@@ -58,7 +66,7 @@ def _at(info: MediaInfo, seconds: Fraction) -> Moment:
 
 
 def pick(info: MediaInfo) -> list[Moment]:
-    """Up to three different moments: sharpest, busiest, darkest, of a sample spread over the film.
+    """Up to three different moments, sharpest, busiest, darkest, of a sample spread over the film.
 
     Sharpness is the mean square of the luma's Laplacian, business the mean difference to the next frame; the darkest
     still shows something.
@@ -69,17 +77,16 @@ def pick(info: MediaInfo) -> list[Moment]:
     looks = _sample(info)
     if not looks:
         raise UsageError(f"{info.path}: no picture could be decoded.")
+    apart = (looks[-1].seconds - looks[0].seconds) / NUM_APART
     chosen: list[Moment] = []
-    for why, rank in (
-        ("sharpest", lambda look: look.sharpness),
-        ("busiest", lambda look: look.motion),
-        ("darkest", lambda look: -look.brightness - 10 * (look.contrast < MIN_CONTRAST)),
-    ):
-        left = [look for look in looks if look.seconds not in {moment.seconds for moment in chosen}]
-        if left:
-            best = max(left, key=rank)
+    for why, rank in RANKS.items():
+        taken = [moment.seconds for moment in chosen]
+        new = [look for look in looks if look.seconds not in taken]
+        far = [look for look in new if all(abs(look.seconds - other) >= apart for other in taken)]
+        if new:
+            best = max(far or new, key=rank)
             chosen.append(Moment(best.seconds, why, best.frame))
-    return sorted(chosen, key=lambda moment: moment.seconds)
+    return chosen
 
 
 def _sample(info: MediaInfo) -> list[_Look]:

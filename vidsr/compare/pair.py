@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from vidsr.compare.measure import Meter
-from vidsr.compare.picture import Picture, Pixels, View, clock, frame_rgb8, open_reader, read_still, resized
+from vidsr.compare.picture import Picture, Pixels, View, clock, frame_rgb8, open_reader, read_still, resized, upright
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
-from vidsr.media.probe import probe
+from vidsr.media.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
 
 NUM_VIEWS = 3
+APART = 0.5  # seconds between them: the frames beside the worst one say nothing new
+DIFFERENCE = "difference"
 HEAT_PEAK = 32  # a difference of so many code values is the hottest colour
 
 
@@ -64,13 +66,16 @@ def _mean(values: Sequence[float]) -> float:
 
 @dataclass
 class _Worst:
-    """The moments with the greatest badness so far."""
+    """The moments with the greatest badness so far, each the worst of its surroundings."""
 
     views: list[tuple[float, View]] = field(default_factory=list)
 
-    def add(self, badness: float, make: Callable[[], View]) -> None:
-        if len(self.views) < NUM_VIEWS or badness > self.views[-1][0]:
-            self.views = sorted([*self.views, (badness, make())], key=lambda item: -item[0])[:NUM_VIEWS]
+    def add(self, badness: float, seconds: float | None, make: Callable[[], View]) -> None:
+        gaps = [abs((view.seconds or 0) - (seconds or 0)) for _, view in self.views]
+        others = [item for item, gap in zip(self.views, gaps, strict=True) if gap >= APART]
+        beaten = all(badness > bad for (bad, _), gap in zip(self.views, gaps, strict=True) if gap < APART)
+        if beaten and (len(others) < NUM_VIEWS or badness > others[-1][0]):
+            self.views = sorted([*others, (badness, make())], key=lambda item: -item[0])[:NUM_VIEWS]
 
 
 def compare(
@@ -103,7 +108,7 @@ def compare(
             row = Row(seconds, figures)
             rows.append(row)
             on_step(f"{len(rows)} frames" if seconds is None else f"{clock(seconds)}: {len(rows)} frames")
-            worst.add(row.badness, lambda s=seconds, p=pictures, f=figures: _view(s, p, labels, f))  # type: ignore[misc]
+            worst.add(row.badness, seconds, lambda s=seconds, p=pictures, f=figures: _view(s, p, labels, f))  # type: ignore[misc]
     if not rows:
         raise UsageError(f"{first} and {second} have no moment in common; nothing can be compared.")
     views = tuple(view for _, view in worst.views)
@@ -124,14 +129,15 @@ def _moments(paths: Sequence[Path], every: int) -> Iterator[tuple[float | None, 
     if all(stills):
         yield None, [read_still(path) for path in paths]
         return
-    for number, (seconds, frames) in enumerate(_in_step(paths)):
-        if number % every == 0:
-            yield float(seconds), [frame_rgb8(frame) for frame in frames]
-
-
-def _in_step(paths: Sequence[Path]) -> Iterator[tuple[Fraction, list[Frame]]]:
-    """Frames of all films shown at the same time, to half a frame of the first film."""
     infos = [probe(path) for path in paths]
+    for number, (seconds, frames) in enumerate(_in_step(infos)):
+        if number % every == 0:
+            pairs = zip(frames, infos, strict=True)
+            yield float(seconds), [upright(frame_rgb8(frame), info.video.display_matrix) for frame, info in pairs]
+
+
+def _in_step(infos: Sequence[MediaInfo]) -> Iterator[tuple[Fraction, list[Frame]]]:
+    """Frames of all films shown at the same time, to half a frame of the first film."""
     half = 1 / (2 * (infos[0].video.rate or Fraction(25)))
     with ExitStack() as stack:
         films = [_timed(iter(stack.enter_context(open_reader(info)))) for info in infos]
@@ -177,7 +183,9 @@ def _view(
     seconds: float | None, pictures: Sequence[Pixels], labels: Sequence[str], figures: dict[str, dict[str, float]]
 ) -> View:
     shown = [Picture(label, pixels) for label, pixels in zip(labels, pictures, strict=True)]
-    heat = Picture("difference", heat_map(pictures[0], pictures[1]), f"brightest at {HEAT_PEAK} code values")
+    heat = Picture(DIFFERENCE, heat_map(pictures[0], pictures[1]), f"white from {HEAT_PEAK} of 255 on")
+    if len(pictures) == 2:  # the figures are those of the difference
+        figures = {DIFFERENCE: next(iter(figures.values()))}
     title = "image" if seconds is None else clock(seconds)
     return View(title, seconds, (*shown, heat), figures)
 

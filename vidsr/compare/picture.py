@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -75,6 +76,38 @@ def frame_rgb8(frame: Frame) -> Pixels:
     rgb = to_rgb(frame.planes, frame.format, frame.colour, torch.device("cpu"))
     codes = rgb[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
     return np.ascontiguousarray(codes.numpy())
+
+
+def upright(pixels: Pixels, matrix: Sequence[int] | None) -> Pixels:
+    """`pixels` turned and mirrored as a display matrix of FFmpeg says; other angles than right ones are ignored."""
+    a, b, _, c, d = matrix[:5] if matrix else (1, 0, 0, 0, 1)
+    if bool(a) == bool(b):
+        return pixels
+    if a:
+        down, right = d, a
+    else:
+        pixels, down, right = pixels.swapaxes(0, 1), b, c
+    if down < 0:
+        pixels = pixels[::-1]
+    if right < 0:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def busiest(pixels: Pixels, width: int, height: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the part with the most detail, at most `width` pixels wide and `height` high."""
+    wide, high = min(width, pixels.shape[1]), min(height, pixels.shape[0])
+    luma = pixels.astype(np.float32).mean(axis=2)
+    detail = np.zeros_like(luma)
+    detail[:, 1:] += np.abs(np.diff(luma, axis=1))
+    detail[1:] += np.abs(np.diff(luma, axis=0))
+    sums = np.pad(detail.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))
+    tops, lefts = np.arange(0, len(luma) - high + 1, 8), np.arange(0, luma.shape[1] - wide + 1, 8)
+    t, s = tops[:, None], lefts[None, :]
+    total = sums[t + high, s + wide] - sums[t, s + wide] - sums[t + high, s] + sums[t, s]
+    row, column = np.unravel_index(int(total.argmax()), total.shape)
+    left, top = int(lefts[column]), int(tops[row])
+    return left, top, left + wide, top + high
 
 
 def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:

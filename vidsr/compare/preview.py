@@ -6,13 +6,21 @@ import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from vidsr.compare.moments import Moment, at, pick
-from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, frame_rgb8
-from vidsr.media.probe import probe
+from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, frame_rgb8, upright
+from vidsr.errors import UsageError
+from vidsr.media.probe import MediaInfo, probe
 from vidsr.media.stills import is_image, read_image
 from vidsr.models.registry import BICUBIC
 from vidsr.upscaler import Upscaler
+
+T = TypeVar("T")
+_Timed = tuple[Pixels, float]  # a picture, and the seconds that it took
+WARM_UP = 32
 
 
 def preview(
@@ -29,31 +37,40 @@ def preview(
     `on_step` is told each picture before it is made.
 
     Raises:
-        VidsrError: the source cannot be read, a time lies behind its end, or a model does not exist.
+        UsageError: a time lies behind the end, or is asked of an image.
+        VidsrError: the source cannot be read, or a model does not exist.
     """
     names = [BICUBIC, *(name for name in models if name != BICUBIC)]
     if is_image(source):
+        if times:
+            raise UsageError(f"{source} is an image, which has no moments; leave --at out.")
         samples, _ = read_image(source)
 
-        def still(upscaler: Upscaler) -> list[Pixels]:
+        def still(upscaler: Upscaler) -> list[_Timed]:
             on_step(f"{source.name} by {upscaler.model.name}")
-            return [as_rgb8(upscaler(samples))]
+            return [_timed(lambda: as_rgb8(upscaler(samples)))]
 
-        return _views([(source.name, None)], names, scale, open_upscaler, still)
+        return _views([(source.stem, None)], names, scale, open_upscaler, still)
     info = probe(source)
     on_step(f"{source.name}: choosing moments" if not times else f"{source.name}: reading")
     moments = at(info, times) if times else pick(info)
 
-    def film(upscaler: Upscaler) -> list[Pixels]:
-        return [_picture(upscaler, moment, on_step) for moment in moments]
+    def film(upscaler: Upscaler) -> list[_Timed]:
+        return [_picture(upscaler, moment, info, on_step) for moment in moments]
 
     titles = [(f"{clock(float(moment.seconds))} ({moment.why})", float(moment.seconds)) for moment in moments]
     return _views(titles, names, scale, open_upscaler, film)
 
 
-def _picture(upscaler: Upscaler, moment: Moment, on_step: Callable[[str], None]) -> Pixels:
+def _picture(upscaler: Upscaler, moment: Moment, info: MediaInfo, on_step: Callable[[str], None]) -> _Timed:
     on_step(f"{clock(float(moment.seconds))} by {upscaler.model.name}")
-    return frame_rgb8(upscaler.upscale(moment.frame))
+    made, seconds = _timed(lambda: upscaler.upscale(moment.frame))
+    return upright(frame_rgb8(made), info.video.display_matrix), seconds
+
+
+def _timed(make: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    return make(), time.perf_counter() - started
 
 
 def _views(
@@ -61,15 +78,15 @@ def _views(
     names: Sequence[str],
     scale: float,
     open_upscaler: Callable[..., Upscaler],
-    make: Callable[[Upscaler], list[Pixels]],
+    make: Callable[[Upscaler], list[_Timed]],
 ) -> list[View]:
     columns: list[list[Picture]] = []
     for name in names:
         with open_upscaler(name, scale=scale) as upscaler:
-            started = time.perf_counter()
+            upscaler(np.zeros((WARM_UP, WARM_UP, 3), np.uint8))  # libraries load at the first call
             pictures = make(upscaler)
-            seconds = (time.perf_counter() - started) / len(pictures)
+            seconds = min(seconds for _, seconds in pictures)  # compiling for a size is part of a first call, too
             label = f"{upscaler.model.name} x{scale:g}"
-            columns.append([Picture(label, pixels, f"{seconds:.2f} s a picture") for pixels in pictures])
+            columns.append([Picture(label, pixels, f"{seconds:.2g} s a picture") for pixels, _ in pictures])
     rows = zip(*columns, strict=True)
     return [View(title, seconds, tuple(row)) for (title, seconds), row in zip(titles, rows, strict=True)]
