@@ -41,7 +41,7 @@ def test_moments_are_chosen_without_at(vidsr: Cli, clip: Path, tmp_path: Path) -
     assert result.code == 0
     names = [Path(line).name for line in result.out.splitlines()]
     assert len(names) == 3
-    assert {name.rsplit("-", 1)[1] for name in names} == {"sharpest.png", "busiest.png", "darkest.png"}
+    assert [name.rsplit("-", 1)[1] for name in names] == ["sharpest.png", "busiest.png", "darkest.png"]
 
 
 def test_an_image_is_previewed(vidsr: Cli, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_an_image_is_previewed(vidsr: Cli, tmp_path: Path) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(picture)
     result = vidsr("compare", picture, "--model", "bicubic", "--json")
     assert result.code == 0
-    assert json.loads(result.out)["files"] == [str(tmp_path / "photo_compare" / "01-photo.png.png")]
+    assert json.loads(result.out)["files"] == [str(tmp_path / "photo_compare" / "01-photo.png")]
 
 
 def test_two_films_are_measured(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
@@ -69,13 +69,25 @@ def test_two_films_are_measured(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
     [
         (("a", "b", "c"), "compare takes one or two files, not 3"),
         (("{clip}", "--reference", "{clip}"), "--reference needs two films"),
+        (("{clip}", "--every", "2"), "--every needs two films"),
+        (("{clip}", "--perceptual", "squeezenet"), "--perceptual needs two films"),
+        (("{clip}", "{clip}", "--at", "0"), "--at is of a preview"),
+        (("{clip}", "{clip}", "--model", "fast"), "--model is of a preview"),
+        (("{clip}", "{clip}", "--scale", "4"), "--scale is of a preview"),
+        (("{clip}", "--model", ","), "--model must name one model or more"),
+        (("{photo}", "--at", "1"), "is an image, which has no moments"),
+        (("{photo}", "{clip}"), "Images compare with images"),
+        ((".",), "is a folder"),
+        (("/",), "is a folder"),
         (("{clip}", "--at", "99"), "has no picture at 99 s"),
         (("{clip}", "--model", "nonsense"), "nonsense"),
         (("missing.mp4",), "missing.mp4"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, arguments: tuple[str, ...], sentence: str) -> None:
-    result = vidsr("compare", *(argument.format(clip=clip) for argument in arguments))
+    photo = clip.with_name("photo.png")
+    Image.new("RGB", (8, 8)).save(photo)
+    result = vidsr("compare", *(argument.format(clip=clip, photo=photo) for argument in arguments))
     assert result.code in (1, 2)
     assert sentence in result.err
     assert len(result.err.strip().splitlines()) == 1
@@ -84,6 +96,6 @@ def test_what_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, arguments: tuple
 def test_an_output_folder_that_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file")
-    result = vidsr("compare", clip, "--model", "bicubic", "-o", taken)
+    result = vidsr("compare", clip, "--model", "nonsense", "-o", taken)  # said before anything is made
     assert result.code == 1
-    assert "cannot be written" in result.err
+    assert "taken: cannot be written (it is a file, not a folder)" in result.err

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -171,6 +173,79 @@ def test_zoom_shows_source_pixels_and_the_divider_stays_in_sight(page: Any) -> N
     assert page.find_element("css selector", "#zooms button").get_attribute("aria-pressed") == "true"
 
 
+def test_zooming_keeps_the_middle_and_dragging_the_picture_moves_it(page: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    middle = "const s = document.getElementById('scroll'); return (s.scrollLeft + s.clientWidth / 2) / s.scrollWidth"
+    pixelated = "return document.getElementById('stage').classList.contains('pixels')"
+    assert not page.execute_script(pixelated)  # fitted pictures are smooth: their pixels would differ in size
+    press(page, "+++")
+    assert page.execute_script(pixelated)
+    assert page.execute_script(middle) == pytest.approx(0.5, abs=0.01)
+    before = page.execute_script("return document.getElementById('scroll').scrollLeft")
+    image, at = page.find_element("id", "scroll"), page.find_element("id", "divider").get_attribute("aria-valuenow")
+    ActionChains(page).move_to_element_with_offset(image, -200, 60).click_and_hold().move_by_offset(
+        -90, 0
+    ).release().perform()
+    assert page.execute_script("return document.getElementById('scroll').scrollLeft") == before + 90
+    assert page.find_element("id", "divider").get_attribute("aria-valuenow") == at  # a drag is no click
+    ActionChains(page).move_to_element_with_offset(image, -200, 60).click().perform()
+    assert page.find_element("id", "divider").get_attribute("aria-valuenow") != at
+    press(page, "a")
+    assert page.execute_script("return document.getElementById('scroll').scrollLeft") == before + 10
+
+
+COLOURS = """
+    const behind = (e) => {
+        for (; e; e = e.parentElement) {
+            const colour = getComputedStyle(e).backgroundColor;
+            if (colour !== 'rgba(0, 0, 0, 0)') return colour;
+        }
+    };
+    const texts = 'h1, legend, label span, button, select, .tag, th, td, kbd, .keys span';
+    return [...document.querySelectorAll(texts)].map(
+        (e) => [e.textContent.slice(0, 20), getComputedStyle(e).color, behind(e)]);
+"""
+
+
+def contrasts(browser: Any) -> dict[str, float]:
+    """WCAG contrast of each text with what it stands on."""
+
+    def luminance(text: str) -> float:
+        values = [float(value) / 255 for value in re.findall(r"[0-9.]+", text)[:3]]
+        linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+        return sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    made = {}
+    for name, ink, paper in browser.execute_script(COLOURS):
+        dark, light = sorted((luminance(ink), luminance(paper)))
+        made[name] = (light + 0.05) / (dark + 0.05)
+    return made
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_has_contrast_in_a_light_and_in_a_dark_scheme(page: Any, scheme: str) -> None:
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        assert len(found := contrasts(page)) > 12
+        assert min(found.values()) >= 4.5, found
+        paper = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (paper == "rgb(244, 244, 242)") == (scheme == "light")
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_of_pictures_too_large_for_a_page_it_holds_the_part_with_most_detail() -> None:
+    wide = np.zeros((40, 16400, 3), np.uint8)  # no WebP is as wide
+    wide[:, 9000:9100] = np.random.default_rng(0).integers(0, 256, (40, 100, 3), np.uint8)
+    html = pages.build("wide", [View("image", None, (Picture("a", wide), Picture("b", wide)))])
+    (part,) = re.findall(r'"part": "3840x40 of 16400x40 at (\d+),0"', html)
+    assert 9100 - 3840 <= int(part) <= 9000
+    source = base64.b64decode(re.findall(r"data:image/webp;base64,([^\"]+)", html)[0])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(source))), wide[:, int(part) : int(part) + 3840])
+
+
 @pytest.mark.parametrize("width", [400, 1600])
 def test_it_fits_narrow_and_wide_windows(page: Any, width: int) -> None:
     page.execute_cdp_cmd(
@@ -205,7 +280,7 @@ def test_everything_can_be_named_and_reached_without_a_mouse(page: Any) -> None:
 
 def test_the_means_stand_below_and_infinity_is_said_as_equal(page: Any) -> None:
     rows = [row.text for row in page.find_elements("css selector", "#table tr")]
-    assert rows == ["mean of all frames psnr ssim", "red 30.0000 0.9000", "green equal 1.0000"]
+    assert rows == ["mean of all frames PSNR SSIM", "red 30.00 dB 0.9000", "green equal 1.0000"]
 
 
 def test_a_hostile_title_is_only_text(page: Any) -> None:

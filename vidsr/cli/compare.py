@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidsr.cli import complete
-from vidsr.errors import UsageError
+from vidsr.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vidsr.compare.pair import Comparison
 
+OF_ONE = ("at", "model", "scale", "backend")
+OF_TWO = ("reference", "every", "perceptual")
 EXAMPLES = """\b
 Examples:
   vidsr compare clip.mp4 --html          three moments, beside bicubic
@@ -25,17 +27,24 @@ Examples:
 
 
 def compare(
-    inputs: Annotated[list[Path], typer.Argument(metavar="A [B]", help="One film or image, or two.")],
+    context: typer.Context,
+    inputs: Annotated[list[Path], typer.Argument(metavar="FILE", help="One film or image, or two: A and B.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder. Default: A_compare beside A.")] = None,
-    at: Annotated[list[str] | None, typer.Option(help="A moment, such as 1:23; may be repeated.")] = None,
+    at: Annotated[list[str] | None, typer.Option(help="Of one film: a moment, such as 1:23; may be repeated.")] = None,
     model: Annotated[
-        str, typer.Option(autocompletion=complete.models, help="Names or files, with commas between them.")
+        str, typer.Option(autocompletion=complete.models, help="Of one film: names or files, with commas between them.")
     ] = "auto",
-    scale: Annotated[float, typer.Option(help="From 1 to 4.")] = 4.0,
-    backend: Annotated[str, typer.Option(autocompletion=complete.backend, help="As for `vidsr upscale`.")] = "auto",
-    reference: Annotated[Path | None, typer.Option(help="The original that A and B are measured against.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="Of two films, measure every N-th frame.")] = 1,
-    perceptual: Annotated[str | None, typer.Option(help="Measure by this perceptual network, too.")] = None,
+    scale: Annotated[float, typer.Option(help="Of one film: from 1 to 4.")] = 4.0,
+    backend: Annotated[
+        str, typer.Option(autocompletion=complete.backend, help="Of one film: as for `vidsr upscale`.")
+    ] = "auto",
+    reference: Annotated[
+        Path | None, typer.Option(help="Of two films: the original that they are measured against.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of two films: measure every N-th frame.")] = 1,
+    perceptual: Annotated[
+        str | None, typer.Option(help="Of two films: stlpips-alex, stlpips-vgg or squeezenet, too.")
+    ] = None,
     html: Annotated[bool, typer.Option("--html", help="One page with everything inside, too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Figures and file names as JSON on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
@@ -46,13 +55,17 @@ def compare(
 
     if len(inputs) > 2:
         raise UsageError(f"compare takes one or two files, not {len(inputs)}; put an original behind --reference.")
-    if reference and len(inputs) == 1:
-        raise UsageError("--reference needs two films to measure; give A and B.")
-    folder = output or inputs[0].with_name(f"{inputs[0].stem}_compare")
+    _refuse_idle(context, len(inputs))
+    models = [name for part in model.split(",") if (name := part.strip())]
+    if not models:
+        raise UsageError(f"--model must name one model or more, with commas between them, not {model!r}.")
+    folder = output or inputs[0].parent / f"{inputs[0].stem}_compare"
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: cannot be written (it is a file, not a folder); choose another -o.")
     try:
         with steps(quiet=quiet or json) as tell:
             if len(inputs) == 1:
-                made = _preview(inputs[0], folder, at or [], model, scale, backend, html, tell)
+                made = _preview(inputs[0], folder, at or [], models, scale, backend, html, tell)
             else:
                 made = _pair(inputs[0], inputs[1], reference, folder, every, perceptual, html, tell)
     except KeyboardInterrupt:
@@ -60,11 +73,20 @@ def compare(
     _report(made, json=json)
 
 
+def _refuse_idle(context: typer.Context, num_inputs: int) -> None:
+    """An option that would do nothing is a mistake of whoever gave it."""
+    for name in OF_TWO if num_inputs == 1 else OF_ONE:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            why = "needs two films or images: give A and B." if num_inputs == 1 else "is of a preview: give A alone."
+            raise UsageError(f"--{name} {why}")
+
+
 def _preview(
     source: Path,
     folder: Path,
     at: list[str],
-    model: str,
+    models: list[str],
     scale: float,
     backend: str,
     html: bool,
@@ -78,7 +100,6 @@ def _preview(
     from vidsr.jobs.options import parse_time
     from vidsr.upscaler import Upscaler
 
-    models = [name.strip() for name in model.split(",") if name.strip()]
     opener = partial(Upscaler, backend=backend)
     views = preview(source, models, scale, [parse_time(text) for text in at], open_upscaler=opener, on_step=tell)
     tell("writing")

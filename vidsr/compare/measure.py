@@ -17,9 +17,17 @@ from vidsr.errors import UsageError
 
 FILTERS = ("psnr", "ssim", "xpsnr")
 KEYS = {"psnr": "lavfi.psnr.psnr.y", "ssim": "lavfi.ssim.Y", "xpsnr": "lavfi.xpsnr.xpsnr.y"}
-MEASURES = {"psnr": "PSNR-Y (dB)", "ssim": "SSIM-Y", "xpsnr": "XPSNR-Y (dB)"}
+NAMES = {"psnr": "PSNR", "ssim": "SSIM", "xpsnr": "XPSNR"}  # others name themselves, and are distances
+UNITS = {"psnr": "dB", "xpsnr": "dB"}
 XPSNR_PIXELS = 2025  # of the smallest picture: below, FFmpeg's filter divides by a block size of zero
 _BASE = Fraction(1, 25)
+
+
+def written(name: str, value: float | None) -> str:
+    """A measured value for people: ``43.07 dB``; None and infinity are what equal pictures have."""
+    if value is None or math.isinf(value):
+        return "equal"
+    return f"{value:.2f} {UNITS[name]}" if name in UNITS else f"{value:.4f}"
 
 
 class Meter:

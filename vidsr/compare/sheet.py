@@ -7,111 +7,130 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vidsr.compare.measure import MEASURES
+from vidsr.compare.measure import NAMES, UNITS, written
 from vidsr.compare.pair import Comparison
-from vidsr.compare.picture import Pixels, View
+from vidsr.compare.picture import Picture, Pixels, View, busiest
 from vidsr.errors import OutputError
 
 CROP = 320  # largest side of a crop in output pixels
 GAP = 12
-INK, PAPER, SOFT = (24, 28, 34), (250, 250, 248), (110, 118, 128)
+NUM_COLUMNS = 4
+INK, PAPER, SOFT, RULE = (24, 28, 34), (250, 250, 248), (88, 96, 106), (218, 220, 222)
 LINES = ((0, 102, 178), (196, 78, 12), (20, 120, 60))
-PLOT_SIZE = (1200, 240)  # of one measure
+PLOT_SIZE = (1200, 270)  # of one measure
+NUM_LINES = 4  # of a panel's grid, besides the axis
+SMOOTH = 3
 FONT_SIZE = 16
-
-
-def busiest_crop(pixels: Pixels, side: int = CROP) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) of the square with the most detail, at most `side` pixels wide and high."""
-    height, width = pixels.shape[:2]
-    wide, high = min(side, width), min(side, height)
-    luma = pixels.astype(np.float32).mean(axis=2)
-    detail = np.zeros_like(luma)
-    detail[:, 1:] += np.abs(np.diff(luma, axis=1))
-    detail[1:] += np.abs(np.diff(luma, axis=0))
-    sums = np.pad(detail.cumsum(0, dtype=np.float64).cumsum(1), ((1, 0), (1, 0)))
-    tops, lefts = np.arange(0, height - high + 1, 8), np.arange(0, width - wide + 1, 8)
-    t, s = tops[:, None], lefts[None, :]
-    total = sums[t + high, s + wide] - sums[t, s + wide] - sums[t + high, s] + sums[t, s]
-    row, column = np.unravel_index(int(total.argmax()), total.shape)
-    left, top = int(lefts[column]), int(tops[row])
-    return left, top, left + wide, top + high
+LINE = FONT_SIZE + 4
 
 
 def sheet(view: View) -> Image.Image:
-    """The whole last network's picture, and below it the same crop of every picture, each with its label."""
+    """The whole picture, of the last network or of the first film, and below it the same crop of every picture."""
     font = _font()
-    box = busiest_crop(view.pictures[0].pixels)
-    crops = [Image.fromarray(picture.pixels).crop(box) for picture in view.pictures]
-    zoom = max(1, CROP // max(crops[0].size))
-    crops = [crop.resize((crop.width * zoom, crop.height * zoom), Image.Resampling.NEAREST) for crop in crops]
-    wide = max(crops[0].width, 220)
-    columns = max(1, min(len(crops), 4))
-    rows = math.ceil(len(crops) / columns)
+    box = busiest(view.pictures[0].pixels, CROP, CROP)
+    crops = [_crop(picture.pixels, box) for picture in view.pictures]
+    wide = max(crops[0].width, CROP)
+    columns = min(len(crops), NUM_COLUMNS)
     width = GAP + columns * (wide + GAP)
-    text = FONT_SIZE * 2 + 14
+    lines = [_lines(view, picture) for picture in view.pictures]
+    cell = crops[0].height + max(map(len, lines)) * LINE + GAP + 6
     whole = Image.fromarray(view.pictures[-1 if not view.figures else 0].pixels)
     whole.thumbnail((width - 2 * GAP, 600), Image.Resampling.LANCZOS)
-    height = GAP * 2 + FONT_SIZE + whole.height + rows * (crops[0].height + text + GAP) + GAP
-    canvas = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, GAP), f"{view.title}   {view.size[0]}x{view.size[1]}   crop at {box[0]},{box[1]}", INK, font)
-    canvas.paste(whole, (GAP, GAP * 2 + FONT_SIZE))
     top = GAP * 3 + FONT_SIZE + whole.height
-    for number, (picture, crop) in enumerate(zip(view.pictures, crops, strict=True)):
-        x = GAP + (number % columns) * (wide + GAP)
-        y = top + (number // columns) * (crops[0].height + text + GAP)
+    canvas = Image.new("RGB", (width, top + math.ceil(len(crops) / columns) * cell), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    title = f"{view.title}   {view.size[0]}x{view.size[1]}   crop at {box[0]},{box[1]}"
+    draw.text((GAP, GAP), _fit(title, width - 2 * GAP, font), INK, font)
+    canvas.paste(whole, (GAP, GAP * 2 + FONT_SIZE))
+    for number, (crop, texts) in enumerate(zip(crops, lines, strict=True)):
+        x, y = GAP + (number % columns) * (wide + GAP), top + (number // columns) * cell
         canvas.paste(crop, (x, y))
-        draw.text((x, y + crop.height + 4), _fit(picture.label, wide, font), INK, font)
-        below = _figures(view, picture.label) or picture.note
-        draw.text((x, y + crop.height + 8 + FONT_SIZE), _fit(below, wide, font), SOFT, font)
+        for k, text in enumerate(texts):
+            draw.text((x, y + crop.height + 4 + k * LINE), _fit(text, wide, font), SOFT if k else INK, font)
     return canvas
 
 
-def _figures(view: View, label: str) -> str:
-    values = view.figures.get(label)
-    return f"PSNR {values['psnr']:.2f} dB, SSIM {values['ssim']:.3f}" if values else ""
+def _crop(pixels: Pixels, box: tuple[int, int, int, int]) -> Image.Image:
+    """A part of a picture; a small one is enlarged by a whole number, pixels stay squares."""
+    crop = Image.fromarray(pixels).crop(box)
+    zoom = max(1, CROP // max(crop.size))
+    return crop.resize((crop.width * zoom, crop.height * zoom), Image.Resampling.NEAREST)
+
+
+def _lines(view: View, picture: Picture) -> list[str]:
+    """What stands below a crop."""
+    values = view.figures.get(picture.label, {})
+    figures = ", ".join(f"{NAMES[name]} {written(name, values[name])}" for name in ("psnr", "ssim") if name in values)
+    return [text for text in (picture.label, figures, picture.note) if text]
 
 
 def plot(comparison: Comparison) -> Image.Image:
     """Every measure over time, one panel each, one line for each film."""
     names = list(next(iter(comparison.rows[0].figures.values())))
     width, high = PLOT_SIZE
-    canvas = Image.new("RGB", (width, high * len(names)), PAPER)
+    canvas = Image.new("RGB", (width * SMOOTH, high * len(names) * SMOOTH), PAPER)
     for number, name in enumerate(names):
         _panel(ImageDraw.Draw(canvas), comparison, name, number * high)
-    return canvas
+    return canvas.resize((width, high * len(names)), Image.Resampling.BOX)
 
 
 def _panel(draw: ImageDraw.ImageDraw, comparison: Comparison, name: str, top: int) -> None:
+    """One measure; everything is drawn `SMOOTH` times as large, and reduced at the end."""
     width, high = PLOT_SIZE
-    left, right, upper, lower = 80, width - GAP, top + 40, top + high - 30
-    font = _font()
+    left, right, upper, lower = 90, width - 24, top + 44, top + high - 34
+    font = _font(SMOOTH * FONT_SIZE)
     lines = {label: [row.figures[label][name] for row in comparison.rows] for label in comparison.rows[0].figures}
-    finite = [value for values in lines.values() for value in values if math.isfinite(value)] or [0.0]
-    low, peak = min(finite), max(finite)
-    span = (peak - low) or 1.0
+    low, peak = _range([value for values in lines.values() for value in values])
     times = [row.seconds or 0.0 for row in comparison.rows]
     length = (times[-1] - times[0]) or 1.0
-    draw.rectangle((left, upper, right, lower), outline=SOFT)
-    draw.text((GAP, top + 10), MEASURES.get(name, name), INK, font)
-    for value, y in ((peak, upper), (low, lower)):
-        draw.text((GAP, y - FONT_SIZE // 2), f"{value:.4g}", SOFT, font)
-    draw.text((right - 90, lower + 6), f"{times[-1]:.1f} s", SOFT, font)
-    x = 300
+
+    def text(x: float, y: float, words: str, colour: tuple[int, int, int], anchor: str) -> None:
+        draw.text((x * SMOOTH, y * SMOOTH), words, colour, font, anchor)
+
+    for k in range(NUM_LINES + 1):
+        y = lower - (lower - upper) * k / NUM_LINES
+        draw.line([SMOOTH * v for v in (left, y, right, y)], RULE, SMOOTH)
+        text(left - 10, y, f"{low + (peak - low) * k / NUM_LINES:.{_decimals(low, peak)}f}", SOFT, "rm")
+        x = left + (right - left) * k / NUM_LINES
+        text(
+            x,
+            lower + 8,
+            f"{times[0] + length * k / NUM_LINES:.1f} s",
+            SOFT,
+            "ma" if 0 < k < NUM_LINES else "la" if not k else "ra",
+        )
+    end = 12 + draw.textlength(heading := _heading(name), font) / SMOOTH
+    text(12, top + 22, heading, INK, "lm")
     for colour, (label, values) in zip(LINES, lines.items(), strict=False):
-        clipped = [min(value, peak) for value in values]
         points = [
-            (left + (at - times[0]) / length * (right - left), lower - (value - low) / span * (lower - upper))
-            for at, value in zip(times, clipped, strict=True)
-        ]
-        draw.line(points, fill=colour, width=2)
-        if len(points) == 1:
-            draw.ellipse((points[0][0] - 3, points[0][1] - 3, points[0][0] + 3, points[0][1] + 3), fill=colour)
-        draw.text((x, top + 10), label, colour, font)
-        x += int(font.getlength(label)) + 40
+            (SMOOTH * (left + (at - times[0]) / length * (right - left)),
+             SMOOTH * (lower - (min(value, peak) - low) / (peak - low) * (lower - upper)))
+            for at, value in zip(times, values, strict=True)
+        ]  # fmt: skip
+        draw.line(points, colour, 2 * SMOOTH, "curve")
+        text(end + 30, top + 22, label, colour, "lm")
+        end += 30 + draw.textlength(label, font) / SMOOTH
+
+
+def _heading(name: str) -> str:
+    if name not in NAMES:
+        return f"{name}, lower is better"
+    unit = f" ({UNITS[name]})" if name in UNITS else ""
+    return f"{NAMES[name]} of luma{unit}, higher is better"
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """From the lowest to the highest finite value, a little more where they are equal."""
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, peak = min(finite), max(finite)
+    return (low, peak) if peak > low else (low - 0.5, peak + 0.5)
+
+
+def _decimals(low: float, peak: float) -> int:
+    """As many as tell the rules of a panel apart."""
+    return max(0, 1 - math.floor(math.log10((peak - low) / NUM_LINES)))
 
 
 def save(image: Image.Image, path: Path) -> Path:
@@ -128,8 +147,8 @@ def save(image: Image.Image, path: Path) -> Path:
     return path
 
 
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(FONT_SIZE)
+def _font(size: int = FONT_SIZE) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
 
 
 def _fit(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
