@@ -7,8 +7,13 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
+
 from tests.clips import Audio, make_clip
 from tests.conftest import Result
+from tests.engines.making import FULL, RTX
+from vidsr.cli import doctor
+from vidsr.engines.flavour import Flavour
 
 Cli = Callable[..., Result]
 
@@ -62,3 +67,26 @@ def test_doctor(vidsr: Cli) -> None:
     assert not [value for value in facts.values() if value.startswith("fails")]
     if facts["gpu"] == "none that torch can use":
         assert all(facts[name].startswith("no: ") for name in ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "nvdec"))
+
+
+@pytest.mark.parametrize(
+    ("flavour", "gpu", "words"),
+    [
+        (None, "NVIDIA GeForce RTX 4090/8.9", "vidsr-upscaler[rtx]"),
+        (None, "NVIDIA H100 80GB HBM3/9.0", "vidsr-upscaler[tensorrt]"),
+        (None, "Tesla T4/7.5", "vidsr-upscaler[tensorrt]"),
+        (RTX, "NVIDIA GeForce RTX 4090/8.9", "nothing: TensorRT and the GPU are used"),
+        (RTX, "NVIDIA H100 80GB HBM3/9.0", "pip uninstall torch-tensorrt-rtx"),
+        (FULL, "NVIDIA H100 80GB HBM3/9.0", "nothing: TensorRT and the GPU are used"),
+        (FULL, "Tesla V100/7.0", "TensorRT does not know every GPU here"),
+    ],
+)
+def test_the_doctor_knows_which_tensorrt_fits_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, flavour: Flavour | None, gpu: str, words: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    name, capability = gpu.split("/")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("vidsr.engines.flavour.installed", lambda: flavour)
+    monkeypatch.setattr(doctor, "gpus", lambda: [{"name": name, "compute_capability": capability}])
+    assert words in doctor._advice()

@@ -177,12 +177,21 @@ def _advice() -> str:
     import torch
 
     from vidsr.engines.flavour import installed
+    from vidsr.engines.target import parse_capability
 
     if torch.cuda.is_available():
-        if installed() is not None:
+        flavour, cards = installed(), gpus()
+        known = flavour and all(flavour.supports(parse_capability(str(gpu["compute_capability"]))) for gpu in cards)
+        if known:
             return "nothing: TensorRT and the GPU are used"
-        names = " ".join(str(gpu["name"]) for gpu in gpus())
-        extra = "rtx" if "RTX" in names else "tensorrt"
+        if flavour is not None and flavour.name == "rtx":
+            return (
+                "TensorRT-RTX does not know every GPU here: pip uninstall torch-tensorrt-rtx, then "
+                "pip install 'vidsr-upscaler[tensorrt]'"
+            )
+        if flavour is not None:
+            return "nothing: TensorRT does not know every GPU here, where torch runs the network"
+        extra = "rtx" if all("RTX" in str(gpu["name"]) for gpu in cards) else "tensorrt"
         return f"install TensorRT for the fastest path: pip install 'vidsr-upscaler[{extra}]'"
     if _driver() != "no NVIDIA driver":
         if torch.version.cuda is None:
