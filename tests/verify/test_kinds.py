@@ -199,9 +199,33 @@ def test_a_file_that_is_none_is_a_sentence(tmp_path: Path) -> None:
         compare(source, tmp_path / "missing.mp4")
     with pytest.raises(UsageError, match="same file"):
         compare(source, source)
+    with pytest.raises(UsageError, match="is no output of vidsr upscale"):
+        compare(source, make_clip(tmp_path / "b.avi", frames=2, codec="mpeg4"))
+    (tmp_path / "a.png").write_bytes(clips.jpeg())
+    for pair in ((source, tmp_path / "a.png"), (tmp_path / "a.png", source)):
+        with pytest.raises(UsageError, match=r"a\.png is an image"):
+            compare(*pair)
 
 
 def test_a_default_flag_that_mp4_sets_by_itself_is_no_difference(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mkv", frames=4, audio=[Audio(seconds=0.3, dispositions=int(Disposition.comment))])
     report = compare(source, upscaled(source, tmp_path / "out.mp4"))
     assert report.ok, report.differences
+
+
+@pytest.mark.parametrize(
+    ("container", "sound", "text"),
+    [("mp4", None, None), ("mov", "comment", "forced"), ("mkv", None, None), ("ts", "comment", None)],
+)
+def test_flags_without_a_place_are_named(tmp_path: Path, container: str, sound: str | None, text: str | None) -> None:
+    audio = [SOUND, Audio(seconds=0.5, dispositions=int(Disposition.comment | Disposition.hearing_impaired))]
+    texts = [] if container == "ts" else [Subtitles(dispositions=int(Disposition.forced | Disposition.default))]
+    source = make_clip(tmp_path / "a.mkv", frames=6, audio=audio, subtitles=texts)
+    report = compare(source, upscaled(source, tmp_path / f"out.{container}"))
+    assert report.ok, report.differences
+    flags = {check.name: check.source for check in report.checks if check.name.startswith("flag of")}
+    lost = f"{sound}, hearing_impaired" if container == "mov" else sound
+    assert flags == {
+        **({"flag of audio 2": lost} if sound else {}),
+        **({"flag of subtitle 3": text} if text else {}),
+    }

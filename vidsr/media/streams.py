@@ -10,6 +10,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
+from vidsr.media import flags
 from vidsr.media.codecs import MUXERS
 from vidsr.media.open import open_input
 from vidsr.media.probe import MediaInfo
@@ -76,6 +77,8 @@ def decide(source: InputContainer, picture: int, container: str) -> tuple[list[K
         if stream.index != picture:
             verdict = _decide(source, stream, container)
             (kept if isinstance(verdict, Kept) else dropped).append(verdict)  # type: ignore[arg-type]
+    there = [picture, *(item.index for item in kept if item.how != "rewritten")]
+    dropped += [lost for index in there for lost in _lost_flags(source.streams[index], container)]
     return kept, dropped + (_without_place(source) if container == "ts" else [])
 
 
@@ -86,6 +89,16 @@ def _without_place(source: InputContainer) -> list[Dropped]:
     parts = [("metadata", ", ".join(names))] if names else []
     parts += [("chapters", str(chapters))] if chapters else []
     return [Dropped(None, kind, what, _NO_PLACE) for kind, what in parts]
+
+
+def _lost_flags(stream: Stream, container: str) -> list[Dropped]:
+    """One entry for all of them."""
+    gone = flags.lost(stream, container)
+    if not gone or is_cover(stream):
+        return []
+    hint = "" if flags.lost(stream, "mkv") else "; --container mkv keeps it"
+    reason = f"{container} has no place for it{hint}"
+    return [Dropped(stream.index, f"flag of {stream.type}", ", ".join(flags.names(gone)), reason)]
 
 
 def codec_name(stream: Stream) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from vidsr.errors import UsageError
+from vidsr.media.codecs import MUXERS
 from vidsr.media.interlace import looks_interlaced
 from vidsr.media.probe import MediaInfo, probe
+from vidsr.media.stills import is_image
 from vidsr.verify.inventory import NO_TIME, Inventory, Pairing, Track, pair, take_inventory
 from vidsr.verify.looks import check_looks
 from vidsr.verify.pictures import Pictures, look
@@ -40,12 +42,17 @@ def compare(
 
     Raises:
         MediaError: a file cannot be read, or holds no pictures.
-        UsageError: an option has an impossible value, or both files are one.
+        UsageError: an option has an impossible value, both files are one, or one is of a kind that is not compared.
     """
+    for path in (source, output):
+        if is_image(path):
+            raise UsageError(f"{path} is an image; vidsr verify compares videos, and vidsr compare shows images")
     if source.exists() and output.exists() and source.samefile(output):
         raise UsageError(f"{source} and {output} are the same file; name a source and its output")
     info = probe(source)
     before, after = take_inventory(source), take_inventory(output)
+    if after.container not in MUXERS:
+        raise UsageError(f"{output} is no output of vidsr upscale, which writes {', '.join(MUXERS)}")
     pairing = pair(before, info.video.index, after)
     if pairing.picture is None:
         checks = [*check_presence(pairing, Mapping(Fraction(0)), after.container)]

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from av.stream import Disposition
 
+from vidsr.media import flags
 from vidsr.media.fingerprint import KEY
 from vidsr.media.streams import NOT_COPIED
 from vidsr.media.timecode import later, timecode_of
@@ -20,7 +21,6 @@ _MP4 = ("mp4", "m4v", "mov")
 _IGNORED = (*NOT_COPIED, KEY, "duration", "timecode")  # of the file, not of the film; timecode has a row of its own
 _IN_MP4 = ("handler_name", "language", "title")  # what mp4 and mov keep of a stream's tags
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
-_NOT_FLAGS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _GRAIN = Fraction(1, 1000)  # seconds: of chapters, in every container
 _UNNAMED = ("und", "", None)
 
@@ -150,26 +150,25 @@ def _check_words(
 
 
 def _check_flags(picture: Track, pairing: Pairing, container: str) -> Check:
-    """Default, forced and the like. mp4 and mov make the first stream of a kind the default where none is."""
+    """Default, forced and the like, as the container holds them.
+
+    mp4 and mov make the first stream of a kind the default where none is.
+    """
     wrong: list[str] = []
     words: list[list[str]] = [[], []]
     pairs = _tracks(picture, pairing)
-    shown = Disposition.default | Disposition.forced if container in _MP4 else ~_NOT_FLAGS
     for old, new in pairs:
-        before, after = old.disposition & shown, new.disposition & shown
+        before, after = flags.held(old.disposition, old.kind, container), new.disposition
         if container in _MP4 and not any(Disposition.default in o.disposition for o, _ in pairs if o.kind == old.kind):
             before, after = before & ~Disposition.default, after & ~Disposition.default
-        words[0] += _flag_names(before)
-        words[1] += _flag_names(after)
-        if before != after:
-            said = " ".join(_flag_names(after)) or "no flag"
-            wrong.append(f"{old.kind} {old.index} has {said} instead of {' '.join(_flag_names(before)) or 'none'}")
+        both = flags.names(before), flags.names(after)
+        words[0] += both[0]
+        words[1] += both[1]
+        if both[0] != both[1]:
+            said = [" ".join(names) for names in both]
+            wrong.append(f"{old.kind} {old.index} has {said[1] or 'no flag'} instead of {said[0] or 'none'}")
     counts = [", ".join(f"{w.count(flag)} {flag}" for flag in sorted(set(w))) or "none" for w in words]
     return same("flags", counts[0], counts[1], not wrong, some(wrong))
-
-
-def _flag_names(flags: Disposition) -> list[str]:
-    return [flag.name for flag in Disposition if flag.name and flag in flags]
 
 
 def _moved(chapter: Chapter, mapping: Times) -> Chapter | None:
