@@ -135,6 +135,34 @@ def test_an_engine_far_from_fp32_never_runs(builds: Builds, tmp_path: Path) -> N
     assert len(builds) == 1
 
 
+class SpoiltStatic(Emulated):
+    """Engines of which the static one for 56x40 is far from FP32."""
+
+    def __call__(self, flavour: Flavour, data: bytes, device: torch.device, kernels: Path | None) -> Emulated:
+        engine = Emulated(make_model())
+        engine.spoil = 0.02 if data == b"56x40" else 0.0
+        return engine
+
+
+def test_where_no_static_engine_can_be_had_the_dynamic_one_goes_on_and_says_so(builds: Builds, tmp_path: Path) -> None:
+    shape = (1, 40, 56)
+    for _ in range(2):  # the refused engine stays in the cache, and is in nobody's way
+        backend = opened(tmp_path, SpoiltStatic(make_model()))
+        said = backend.prepare(shape, 10**6)
+        assert said.startswith("the dynamic engine, since there is no static one: ")
+        assert "differs from FP32" in said
+        assert compare(backend(batch(shape)), make_model().module(batch(shape).float())).psnr > MIN_PSNR
+    assert builds == [str(DYNAMIC), "56x40"]
+
+
+def test_outside_of_the_dynamic_engine_a_refused_static_one_is_an_error(builds: Builds, tmp_path: Path) -> None:
+    loader = Emulated(make_model())
+    backend = opened(tmp_path, loader)
+    loader.spoil = 0.02
+    with pytest.raises(BackendError, match="differs from FP32"):
+        backend.prepare((1, 20, 200))
+
+
 def test_shapes_are_dropped_when_memory_ends(builds: Builds, tmp_path: Path) -> None:
     loader = Emulated(make_model())
     backend = opened(tmp_path, loader)

@@ -19,7 +19,7 @@ from vidsr.engines.key import Profile, Shape
 from vidsr.engines.maker import Maker
 from vidsr.engines.runtime import Loaded, Runner
 from vidsr.engines.target import of_device
-from vidsr.errors import OutOfMemoryError
+from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
 
@@ -72,14 +72,13 @@ class TensorRTBackend:
         more time than that takes.
         """
         self._state.check()
-        choice = self._choose(shape, num_calls)
-        loaded, reason = self._load(choice)
+        loaded, reason = self._load_or_dynamic(shape, self._choose(shape, num_calls))
         self._ready(shape, loaded)
         return reason
 
     def _runner(self, shape: Shape) -> tuple[Runner, int]:
         if shape not in self._runners:
-            loaded, self.reason = self._load(self._choose(shape, None))
+            loaded, self.reason = self._load_or_dynamic(shape, self._choose(shape, None))
             self._ready(shape, loaded)
         self._runners.move_to_end(shape)
         return self._runners[shape]
@@ -117,6 +116,17 @@ class TensorRTBackend:
             build_seconds=max(known, default=BUILD_SECONDS[self._maker.flavour.name]),
         )
 
+    def _load_or_dynamic(self, shape: Shape, choice: Choice) -> tuple[tuple[Profile, Loaded], str]:
+        """The engine that was chosen, or the dynamic one where a static one cannot be had."""
+        try:
+            return self._load(choice)
+        except Cancelled:
+            raise
+        except BackendError as error:
+            if choice.profile == self._dynamic or not self._dynamic.covers((1, *shape[1:])):
+                raise
+            return self._load(Choice(self._dynamic, True, f"the dynamic engine, since there is no static one: {error}"))
+
     def _load(self, choice: Choice) -> tuple[tuple[Profile, Loaded], str]:
         if choice.profile in self._loaded:
             return (choice.profile, self._loaded[choice.profile]), choice.reason
@@ -126,11 +136,11 @@ class TensorRTBackend:
         return (choice.profile, loaded), f"{choice.reason}; {how}"
 
     def _cached(self) -> dict[Profile, Engine]:
-        """Static engines of exactly this model on this GPU, by their shape."""
+        """Static engines of exactly this model on this GPU, by their shape; none that differs too much from FP32."""
         found = {}
         for engine in self._maker.cache.engines():
-            profile = Profile.parse(engine.key.shapes)
-            if profile.is_static and engine.key == self._maker.key(profile):
+            profile, refused = Profile.parse(engine.key.shapes), engine.check is not None and not engine.check.passed
+            if profile.is_static and not refused and engine.key == self._maker.key(profile):
                 found[profile] = engine
         return found
 
