@@ -28,7 +28,7 @@ from vidsr.media.open import demux, local_name, open_input
 from vidsr.media.probe import MediaInfo
 from vidsr.media.segments import Ticks, Times, fitting_clock, read_times
 from vidsr.media.streams import NOT_COPIED, Dropped, Kept, decide, plan_streams
-from vidsr.media.tracks import AnyPacket, Track, add_track, attach_cover, own_metadata
+from vidsr.media.tracks import AnyPacket, TextTrack, Track, add_track, attach_cover, own_metadata
 from vidsr.media.writer import VideoSpec, sync_file, writing
 
 if TYPE_CHECKING:
@@ -303,6 +303,7 @@ class _Join:
         """The packets of every other stream of the source, as their tracks make them."""
         now = -math.inf
         streams = [opened.streams[index] for index in tracks]
+        texts = {index: track for index, track in tracks.items() if isinstance(track, TextTrack)}
         if not streams:
             return
         packets = demux(opened, *streams)
@@ -315,8 +316,12 @@ class _Join:
                 for made in self._taken(tracks[packet.stream_index], packet):
                     self._filled.add(packet.stream_index)
                     if made.dts is not None and made.time_base:
-                        now = float(made.dts * made.time_base)
+                        now = max(now, float(made.dts * made.time_base))
                     yield now, made
+                for index, text in texts.items():
+                    for made in text.until(now):
+                        self._filled.add(index)
+                        yield now, made
         for index, track in tracks.items():
             for made in track.flush():
                 self._filled.add(index)

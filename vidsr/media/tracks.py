@@ -17,6 +17,7 @@ from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.video.stream import VideoStream
 
+from vidsr.media.lines import Line, OneAtATime
 from vidsr.media.open import demux, open_input
 from vidsr.media.streams import Kept, codec_name, is_cover
 from vidsr.media.timecode import fitting_rate, timecode_of
@@ -24,6 +25,7 @@ from vidsr.media.timecode import fitting_rate, timecode_of
 AnyPacket: TypeAlias = "Packet[Stream]"
 _AAC_BITS, _OPUS_BITS = 96_000, 80_000  # a second and a channel
 _JUMP = Fraction(1)  # seconds
+UNKNOWN_LENGTH = Fraction(5)  # seconds: for so long a line of text is shown whose source does not say
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 _ASS_HEADER = b"""[Script Info]
 ScriptType: v4.00+
@@ -117,6 +119,8 @@ class TextTrack:
         self._encoder = cast(SubtitleCodecContext, self._target.codec_context)
         self._encoder.subtitle_header = self._decoder.subtitle_header or _ASS_HEADER
         self._target.time_base = Fraction(1, 1000)
+        self._base = stream.time_base or Fraction(1, 1000)
+        self._lines = OneAtATime() if encoder == "mov_text" else None
         describe(self._target, stream)
 
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
@@ -124,16 +128,27 @@ class TextTrack:
         shown = self._decoder.decode2(packet)
         if shown is None or not len(shown) or packet.pts is None:
             return
-        made = self._encoder.encode_subtitle(shown)
-        made.stream = self._target
-        made.time_base = packet.time_base
-        made.pts = made.dts = packet.pts + self._ticks
-        made.duration = packet.duration
-        yield made
+        begin = packet.pts + self._ticks
+        length = packet.duration or math.ceil(UNKNOWN_LENGTH / self._base)
+        line = Line(begin, begin + length, bytes(self._encoder.encode_subtitle(shown)))
+        yield from map(self._packet, [line] if self._lines is None else self._lines.add(line))
 
-    def flush(self) -> Iterable[AnyPacket]:
-        """Nothing."""
-        return ()
+    def until(self, seconds: float) -> Iterator[AnyPacket]:
+        """What was held back and is over by then, so that it does not stand far from its time in the file."""
+        if self._lines is not None:
+            yield from map(self._packet, self._lines.until(seconds / float(self._base)))
+
+    def flush(self) -> Iterator[AnyPacket]:
+        """What was held back."""
+        if self._lines is not None:
+            yield from map(self._packet, self._lines.flush())
+
+    def _packet(self, line: Line) -> AnyPacket:
+        packet: AnyPacket = Packet(line.sample)
+        packet.stream, packet.time_base = self._target, self._base
+        packet.pts = packet.dts = line.begin
+        packet.duration = line.end - line.begin
+        return packet
 
 
 class SoundTrack:
