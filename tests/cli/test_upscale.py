@@ -11,6 +11,7 @@ import wave
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,6 +20,7 @@ from PIL import Image
 
 from tests.clips import Audio, Subtitles, cut_off, make_clip, read_number
 from tests.conftest import ROOT, Result
+from vidsr.jobs import batch
 
 Cli = Callable[..., Result]
 QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2")
@@ -189,6 +191,20 @@ def test_json_events(vidsr: Cli, tmp_path: Path) -> None:
     assert done["output"] == str(tmp_path / "a_x2.mp4")
     assert set(done["busy"]) == {"decode", "upscale", "encode"}
     assert all(event["version"] == 1 for event in events)
+
+
+def test_what_libraries_print_is_no_event(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray tells of lost nodes on stdout, whatever it is asked."""
+    source, real = make_clip(tmp_path / "a.mp4", frames=3), batch.plan
+
+    def noisy(*arguments: Any, **options: Any) -> Any:
+        print("(raylet) Raylet is terminated.")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(batch, "plan", noisy)
+    result = vidsr("upscale", source, *QUICK, "--json")
+    assert [json.loads(line)["event"] for line in result.out.splitlines()][-2:] == ["done", "summary"]
+    assert "(raylet)" in result.err
 
 
 def test_a_dry_run_writes_nothing(vidsr: Cli, tmp_path: Path) -> None:

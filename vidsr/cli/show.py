@@ -289,6 +289,7 @@ class JsonShow(Show):
 
     def __init__(self, num_inputs: int) -> None:
         super().__init__(num_inputs)
+        self._out = sys.stdout
         self._shown = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -314,7 +315,7 @@ class JsonShow(Show):
         self._write("summary", counts | {"failures": plain(report.failed)})
 
     def _write(self, event: str, fields: dict[str, Any]) -> None:
-        print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), flush=True)
+        print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), file=self._out, flush=True)
 
 
 def _kept(event: Kept) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import nullcontext, redirect_stdout
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -127,7 +128,9 @@ def upscale(
         sources = files.settle(sources, target)
         if target.pipe and json:
             raise UsageError("-o - writes the video to standard output, where --json would write, too; leave one out")
-        with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources) + len(missing)) as show:
+        # Ray prints what happens to its nodes; of raw video on stdout it knows nothing
+        aside = redirect_stdout(sys.stderr) if json or ray else nullcontext()
+        with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources) + len(missing)) as show, aside:
             run = dry.run_batch if dry_run else batch.run_batch
             told = Logs(Path(log_dir), show) if log_dir else show
             report = run(
