@@ -185,6 +185,34 @@ def test_the_rate_is_that_of_the_last_seconds_not_of_the_whole_run(monkeypatch: 
     assert seen[-1] == pytest.approx(1, rel=0.01)
 
 
+def test_a_pause_does_not_spoil_the_rate_but_slow_frames_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour between two frames (Ctrl-Z, a laptop that slept) is no rate; frames of half a minute are."""
+    now = 0.0
+    seen: list[float] = []
+
+    def write(frame: Frame) -> None:
+        nonlocal now
+        now += 3600 if frame.pts == 50 else 0.1 if frame.pts < 100 else 30
+
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(perf_counter=lambda: now))
+    pipeline.run(frames(106), same, write, on_progress=lambda progress: seen.append(progress.fps))
+    assert seen[45:60] == pytest.approx([10] * 15, rel=0.1)
+    assert seen[102:] == pytest.approx([1 / 30] * 4, rel=0.1)
+
+
+def test_frames_slower_than_the_window_are_no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    seen: list[float] = []
+
+    def write(_: Frame) -> None:
+        nonlocal now
+        now += 12
+
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(perf_counter=lambda: now))
+    pipeline.run(frames(5), same, write, on_progress=lambda progress: seen.append(progress.fps))
+    assert seen == pytest.approx([1 / 12] * 5)
+
+
 def test_the_source_generator_is_closed() -> None:
     closed = False
 

@@ -123,7 +123,11 @@ class Progress:
 
 
 class _Meter:
-    """Times the stages of one run."""
+    """Times the stages of one run.
+
+    A frame that took longer than the window after frames that did not is a pause (Ctrl-Z, a laptop that slept): the
+    rate goes on as it was before. A second one is slowness, and counts.
+    """
 
     WINDOW_SECONDS = 10.0
 
@@ -131,11 +135,16 @@ class _Meter:
         self._decoded, self._upscaled = decoded, upscaled
         self._started = time.perf_counter()
         self._recent: deque[tuple[float, int]] = deque([(0.0, 0)])
+        self._slow = False  # whether the frame before took longer than the window
         self.num_frames = 0
         self.encoding = 0.0
 
     def progress(self) -> Progress:
         now = time.perf_counter() - self._started
+        gap = now - self._recent[-1][0]
+        if gap > self.WINDOW_SECONDS and self.num_frames > 1 and not self._slow:
+            self._recent = deque((then + gap, num) for then, num in self._recent)
+        self._slow = gap > self.WINDOW_SECONDS
         self._recent.append((now, self.num_frames))
         while len(self._recent) > 2 and self._recent[1][0] < now - self.WINDOW_SECONDS:
             self._recent.popleft()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,14 @@ def test_what_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, arguments: tuple
     assert result.code in (1, 2)
     assert sentence in result.err
     assert len(result.err.strip().splitlines()) == 1
+
+
+def test_figures_are_said_with_their_units(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
+    worse = make_clip(tmp_path / "worse\x1b[31m.mp4", frames=12, options={"crf": "51"})
+    result = vidsr("compare", clip, worse, "--reference", clip, "--every", "6", "-o", tmp_path / "out")
+    same, other = result.out.splitlines()[:2]
+    assert same == f"{clip}: PSNR equal, SSIM 1.0000, XPSNR equal"
+    assert re.fullmatch(r"worse\?\[31m.mp4: PSNR \d\d\.\d\d dB, SSIM 0\.\d{4}, XPSNR \d\d\.\d\d dB", other)
 
 
 def test_an_output_folder_that_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, tmp_path: Path) -> None:

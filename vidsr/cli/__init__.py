@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from typing import NoReturn
 
 from vidsr.errors import VidsrError
@@ -27,7 +29,7 @@ def main() -> NoReturn:
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise
-        print(f"vidsr: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         interrupted()
@@ -37,17 +39,31 @@ def main() -> NoReturn:
     except OSError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise
-        print(f"vidsr: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(1)
     except (MemoryError, ImportError) as error:
         no_room = isinstance(error, MemoryError) or any(words in str(error) for words in _NO_ROOM)
         if os.environ.get("VIDSR_DEBUG") or not no_room:
             raise
-        print("vidsr: the memory does not even suffice to load the libraries; allow 1 GB or more", file=sys.stderr)
+        complain("the memory does not even suffice to load the libraries; allow 1 GB or more")
         sys.exit(1)
     finally:  # the work is over: Ctrl-C would only tear Python's own end
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(0)
+
+
+def printable(text: str) -> str:
+    """`text` without the control characters of a hostile name."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def complain(sentence: str) -> None:
+    """One sentence on stderr: one line for programs, broken between words on a terminal."""
+    text = f"vidsr: {printable(sentence)}"
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        text = textwrap.fill(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+    print(text, file=sys.stderr)
 
 
 def interrupted() -> NoReturn:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidsr.cli import complete
+from vidsr.cli import complete, printable
 from vidsr.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from vidsr.cli.steps import Steps
     from vidsr.compare.pair import Comparison
 
 OF_ONE = ("at", "model", "scale", "backend")
@@ -51,7 +50,7 @@ def compare(
 ) -> None:
     """Show one film by several models beside bicubic, or two films side by side."""
     from vidsr.cli import interrupted
-    from vidsr.cli.show import steps
+    from vidsr.cli.steps import Steps
 
     if len(inputs) > 2:
         raise UsageError(f"compare takes one or two files, not {len(inputs)}; put an original behind --reference.")
@@ -63,7 +62,7 @@ def compare(
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: cannot be written (it is a file, not a folder); choose another -o.")
     try:
-        with steps(quiet=quiet or json) as tell:
+        with Steps(quiet=quiet) as tell:
             if len(inputs) == 1:
                 made = _preview(inputs[0], folder, at or [], models, scale, backend, html, tell)
             else:
@@ -90,7 +89,7 @@ def _preview(
     scale: float,
     backend: str,
     html: bool,
-    tell: Callable[[str], None],
+    tell: Steps,
 ) -> dict[str, Any]:
     from functools import partial
 
@@ -121,7 +120,7 @@ def _pair(
     every: int,
     perceptual: str | None,
     html: bool,
-    tell: Callable[[str], None],
+    tell: Steps,
 ) -> dict[str, Any]:
     from vidsr import pages
     from vidsr.compare.pair import compare as measure
@@ -158,8 +157,11 @@ def _report(made: dict[str, Any], *, json: bool) -> None:
         print_json(made)
         return
     for label, values in made.get("mean", {}).items():
-        typer.echo(f"{label}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+        from vidsr.compare.measure import NAMES, written
+
+        figures = ", ".join(f"{NAMES.get(name, name)} {written(name, value)}" for name, value in values.items())
+        typer.echo(printable(f"{label}: {figures}"))
     for note in made.get("notes", ()):
-        typer.echo(f"note: {note}", err=True)
+        typer.echo(printable(f"note: {note}"), err=True)
     for path in made["files"]:
-        typer.echo(path)
+        typer.echo(printable(str(path)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidsr.cli import complete
+from vidsr.cli import complete, printable
 from vidsr.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _print_table(rows: list[Status], check: bool) -> None:
     for heading in ("model", "input", "precision", "GPU", "versions", "size", "built", *error, "fits?"):
         table.add_column(heading, justify="right" if heading == "size" else "left")
     for row in rows:
-        table.add_row(*map(_printable, (*_cells(row.entry, check), str(row))))
+        table.add_row(*map(printable, (*_cells(row.entry, check), str(row))))
     Console(markup=False, highlight=False).print(table if rows else "no engines")
 
 
@@ -267,11 +267,6 @@ def _cells(entry: Entry, check: bool) -> list[str]:
     versions = f"{key.flavour} {key.tensorrt}, torch {key.torch}"
     cells = [f"{key.model} x{key.scale}", key.shapes, key.precision, key.gpu or f"sm {key.capability}", versions]
     return [*cells, _size(engine), engine.built[:10], *([_error(engine)] if check else [])]
-
-
-def _printable(text: str) -> str:
-    """Control characters of a hostile model's name do not reach the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _size(engine: Engine) -> str:
@@ -286,28 +281,21 @@ def _error(engine: Engine) -> str:
 
 
 class _Display:
-    """Where a build has got to: a live line on a terminal, nothing elsewhere; and lines that stay."""
+    """Where a build has got to, and lines that stay."""
 
     def __init__(self, *, quiet: bool) -> None:
-        from rich.console import Console
+        from vidsr.cli.steps import Steps
 
-        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        live = not quiet and self._console.is_terminal and not self._console.is_dumb_terminal
-        self._status = self._console.status("") if live else None
+        self._steps = Steps(quiet=quiet)
+        self.say = self._steps.say
         self.name = ""
 
     def __enter__(self) -> _Display:
-        if self._status is not None:
-            self._status.start()
+        self._steps.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
+        self._steps.__exit__(None, None, None)
 
     def __call__(self, phase: str, share: float) -> None:
-        if self._status is not None:
-            self._status.update(f"{self.name}: {phase}" + (f" {share:.0%}" if share else ""))
-
-    def say(self, text: str) -> None:
-        self._console.print(_printable(text))
+        self._steps(f"{self.name}: {phase}", share)

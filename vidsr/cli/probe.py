@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vidsr.cli import printable
+
 if TYPE_CHECKING:
     from vidsr.frame import Colour
     from vidsr.media.probe import MediaInfo
@@ -62,13 +64,8 @@ def _lines(info: MediaInfo) -> list[str]:
     if info.num_chapters:
         lines.append(f"chapters {info.num_chapters}")
     lines.extend(f"tag      {key}: {value}" for key, value in info.metadata.items())
-    return [_printable(line) for line in lines]
+    return [printable(line) for line in lines]
 
 
 def _range(colour: Colour) -> str:
     return "full" if colour.full_range else "limited"
-
-
-def _printable(line: str) -> str:
-    """Control characters of a hostile file do not reach the terminal."""
-    return "".join(character if character.isprintable() else "?" for character in line)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from vidsr.cli import complain, printable
 from vidsr.cli.data import plain
+from vidsr.cli.steps import LOG_SECONDS, is_live, open_console, span, suspendable
 from vidsr.jobs.events import (
     Advanced,
     Done,
@@ -35,7 +35,6 @@ from vidsr.jobs.events import (
 if TYPE_CHECKING:
     from vidsr.jobs.batch import Report
 
-LOG_SECONDS = 15.0  # between two lines of progress where there is no terminal
 JSON_SECONDS = 1.0
 SLOW_SECONDS = 600.0  # a job that takes longer than this is told what is faster
 JSON_VERSION = 1
@@ -48,25 +47,9 @@ def shower(*, json: bool, quiet: bool, verbose: int, num_inputs: int) -> Show:
         return JsonShow(num_inputs)
     if quiet:
         return Show(num_inputs)
-    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    kind = LiveShow if console.is_terminal and not console.is_dumb_terminal else LogShow
+    console = open_console()
+    kind = LiveShow if is_live(console) else LogShow
     return kind(num_inputs, console, verbose=verbose)
-
-
-@contextmanager
-def steps(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Tell what is being done, for commands that take a while: on a terminal, in one line that goes away at the end."""
-    console = Console(stderr=True, highlight=False, markup=False, quiet=quiet)
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda _: None
-        return
-    with console.status("") as status:
-        yield lambda text: status.update(escape(printable(text)))
-
-
-def printable(text: str) -> str:
-    """`text` without the control characters of a hostile name."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 class Show:
@@ -90,7 +73,7 @@ class Show:
 
     def failed(self, event: Failed) -> None:
         """A job ended without an output."""
-        print(f"vidsr: {_with_source(event)}", file=sys.stderr)
+        complain(_with_source(event))
 
     def planned(self, event: Planned) -> None:
         """What a job would do."""
@@ -112,7 +95,7 @@ class Show:
 
     def kept(self, event: Kept) -> None:
         """A job ended early, and can go on."""
-        print(f"vidsr: {_kept(event)}", file=sys.stderr)
+        complain(_kept(event))
 
     def done(self, event: Done) -> None:
         """A job's output is there."""
@@ -151,7 +134,7 @@ class LogShow(Show):
         self._say(f"  {event.network}")
         about = f"{event.num_frames} frames" if event.num_frames else "an unknown number of frames"
         self._say(
-            f"  {about}: about {_span(event.seconds)} at {event.fps:.2f} fps, about {_bytes(event.bytes)} "
+            f"  {about}: about {span(event.seconds)} at {event.fps:.2f} fps, about {_bytes(event.bytes)} "
             f"(measured on {event.num_tried} frames)"
         )
         self._details(event)
@@ -188,7 +171,7 @@ class LogShow(Show):
 
     def done(self, event: Done) -> None:
         """Frames, time, size and the limiting stage."""
-        text = f"{event.output}: {event.num_frames} frames in {_span(event.seconds)} ({event.fps:.2f} fps)"
+        text = f"{event.output}: {event.num_frames} frames in {span(event.seconds)} ({event.fps:.2f} fps)"
         limit = f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if event.limit else ""
         self._say(f"{text}, {_bytes(event.bytes)}{limit}")
         if event.num_reused:
@@ -229,7 +212,7 @@ class LogShow(Show):
             return
         self._warned = True
         self._say(
-            f"  this takes about {_span(left)} more at {event.progress.fps:.2f} fps; faster: an NVIDIA GPU, "
+            f"  this takes about {span(left)} more at {event.progress.fps:.2f} fps; faster: an NVIDIA GPU, "
             "a smaller model (vidsr models), a smaller --scale or --size; --start and --end try a part"
         )
 
@@ -240,14 +223,22 @@ class LiveShow(LogShow):
     def __init__(self, num_inputs: int, console: Console, *, verbose: int) -> None:
         super().__init__(num_inputs, console, verbose=verbose)
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[state]}", markup=False),
             console=console,
             transient=True,
             refresh_per_second=4,
         )
         self._tasks: dict[Path, TaskID] = {}  # one job is joined while the next one begins
+        self._suspendable = suspendable(self._bar)
+
+    def __enter__(self) -> Show:
+        self._suspendable.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *details: Any) -> None:
+        super().__exit__(*details)
+        self._suspendable.__exit__(None, None, None)
 
     def started(self, event: Started) -> None:
         """A fresh bar."""
@@ -332,7 +323,7 @@ def _state(event: Advanced) -> str:
     progress = event.progress
     left = _seconds_left(event)
     frames = f"{progress.num_frames}/{event.num_frames}" if event.num_frames else f"{progress.num_frames}"
-    time_left = f", {_span(left)} left" if left is not None else ""
+    time_left = f", {span(left)} left" if left is not None else ""
     return f"{frames} frames, {progress.fps:.2f} fps{time_left}, limited by {progress.limit}{_gpu_memory()}"
 
 
@@ -360,15 +351,6 @@ def _seconds_left(event: Advanced) -> float | None:
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[0]}x{size[1]}"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _bytes(number: float) -> str:

@@ -85,12 +85,13 @@ def compare(
     *,
     every: int = 1,
     perceptual: str | None = None,
-    on_step: Callable[[str], None] = lambda _: None,
+    on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> Comparison:
     """Measure `first` and `second` against `reference`, or against one another, on every `every`-th frame.
 
     Frames are paired by their time. Other sizes than the reference's (without one, than the larger one's) are
-    resized to it, which is noted. `perceptual` names a network of `vidsr.perceptual`.
+    resized to it, which is noted. `perceptual` names a network of `vidsr.perceptual`. `on_step` is told what is
+    done, and which share of the first film that is.
 
     Raises:
         UsageError: images and videos are mixed, or no time is common to all.
@@ -102,12 +103,15 @@ def compare(
     worst = _Worst()
     notes: dict[str, None] = {}
     with Meter(perceptual) as meter:
-        for seconds, pictures in _moments(paths, every):
+        infos = _films(paths)
+        length = float(infos[0].video.duration or 0) if infos else 0.0
+        for seconds, pictures in _moments(paths, infos, every):
             pictures = _same_size(pictures, labels, reference is not None, notes)
             figures = _figures(meter, pictures, labels, reference is not None)
             row = Row(seconds, figures)
             rows.append(row)
-            on_step(f"{len(rows)} frames" if seconds is None else f"{clock(seconds)}: {len(rows)} frames")
+            if seconds is not None:
+                on_step(f"{clock(seconds)}: {len(rows)} frames", min(seconds / length, 1.0) if length else 0.0)
             worst.add(row.badness, seconds, lambda s=seconds, p=pictures, f=figures: _view(s, p, labels, f))  # type: ignore[misc]
     if not rows:
         raise UsageError(f"{first} and {second} have no moment in common; nothing can be compared.")
@@ -122,14 +126,20 @@ def _labels(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(str(path) if names.count(path.name) > 1 else path.name for path in paths)
 
 
-def _moments(paths: Sequence[Path], every: int) -> Iterator[tuple[float | None, list[Pixels]]]:
+def _films(paths: Sequence[Path]) -> list[MediaInfo]:
+    """What the films are; none of images."""
     stills = [is_image(path) for path in paths]
     if any(stills) and not all(stills):
         raise UsageError("Images compare with images and videos with videos; give files of one kind.")
-    if all(stills):
+    return [] if all(stills) else [probe(path) for path in paths]
+
+
+def _moments(
+    paths: Sequence[Path], infos: Sequence[MediaInfo], every: int
+) -> Iterator[tuple[float | None, list[Pixels]]]:
+    if not infos:
         yield None, [read_still(path) for path in paths]
         return
-    infos = [probe(path) for path in paths]
     for number, (seconds, frames) in enumerate(_in_step(infos)):
         if number % every == 0:
             pairs = zip(frames, infos, strict=True)

@@ -30,11 +30,11 @@ def preview(
     times: Sequence[Fraction] = (),
     *,
     open_upscaler: Callable[..., Upscaler] = Upscaler,
-    on_step: Callable[[str], None] = lambda _: None,
+    on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> list[View]:
     """Upscale a few moments of `source` by bicubic and by each of `models`; `times` in seconds, else chosen.
 
-    `on_step` is told each picture before it is made.
+    `on_step` is told each picture before it is made, and a share of all, which is 0: models differ.
 
     Raises:
         UsageError: a time lies behind the end, or is asked of an image.
@@ -47,12 +47,12 @@ def preview(
         samples, _ = read_image(source)
 
         def still(upscaler: Upscaler) -> list[_Timed]:
-            on_step(f"{source.name} by {upscaler.model.name}")
+            on_step(f"{source.name} by {upscaler.model.name}", 0.0)
             return [_timed(lambda: as_rgb8(upscaler(samples)))]
 
         return _views([(source.stem, None)], names, scale, open_upscaler, still)
     info = probe(source)
-    on_step(f"{source.name}: choosing moments" if not times else f"{source.name}: reading")
+    on_step(f"{source.name}: choosing moments" if not times else f"{source.name}: reading", 0.0)
     moments = at(info, times) if times else pick(info)
 
     def film(upscaler: Upscaler) -> list[_Timed]:
@@ -62,8 +62,8 @@ def preview(
     return _views(titles, names, scale, open_upscaler, film)
 
 
-def _picture(upscaler: Upscaler, moment: Moment, info: MediaInfo, on_step: Callable[[str], None]) -> _Timed:
-    on_step(f"{clock(float(moment.seconds))} by {upscaler.model.name}")
+def _picture(upscaler: Upscaler, moment: Moment, info: MediaInfo, on_step: Callable[[str, float], None]) -> _Timed:
+    on_step(f"{clock(float(moment.seconds))} by {upscaler.model.name}", 0.0)
     made, seconds = _timed(lambda: upscaler.upscale(moment.frame))
     return upright(frame_rgb8(made), info.video.display_matrix), seconds
 
