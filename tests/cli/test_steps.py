@@ -6,10 +6,12 @@ import io
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from tests.clips import make_clip
 from tests.conftest import ROOT
 from vidsr.cli import steps
 from vidsr.cli.steps import Steps
+from vidsr.verify import compare
 
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 
@@ -123,3 +126,14 @@ def test_errors_break_between_words_on_a_terminal_and_show_no_control_characters
     terminal = Terminal(sys.executable, "-m", "vidsr", "probe", name)
     assert terminal.job.wait(60) == 1
     assert terminal.read().startswith("vidsr: no?[31mxxxxxxxxxxxxxxxxxxxx.mp4 does not exist; check the name.")
+
+
+@pytest.mark.parametrize("part", [{}, {"start": Fraction(1, 2), "end": Fraction(1)}])
+def test_verify_says_how_far_it_is(part: dict[str, Fraction], tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=48)
+    steps: list[tuple[str, float]] = []
+    compare(clip, Path(shutil.copy(clip, tmp_path / "same.mp4")), on_step=lambda *step: steps.append(step), **part)
+    shares = [share for text, share in steps if text.endswith("pictures")]
+    assert len(shares) == (12 if part else 48)
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, pytest.approx(1, abs=0.1))

@@ -55,6 +55,7 @@ def bench(
 ) -> None:
     """Measure the network alone and whole jobs with decoder and encoder; medians of many runs, with their spread."""
     from vidsr.bench.report import Bench, run
+    from vidsr.cli.steps import Steps
     from vidsr.jobs.options import Options
 
     wanted = Bench(
@@ -66,7 +67,9 @@ def bench(
         variants=variants,
     )
     options = Options(model=model, scale=scale, codec=codec, preset=preset, device=device, threads=threads)
-    report = run(wanted, options, film, on_result=_note)
+    with Steps() as tell:
+        tell("measuring")
+        report = run(wanted, options, film, on_result=lambda result: tell.say(_line(result)))
     if plot is not None:
         from vidsr.bench import chart
 
@@ -92,13 +95,13 @@ def _sizes(text: str) -> tuple[tuple[int, int], ...]:
     return tuple((int(match[1]), int(match[2])) for match in found if match)
 
 
-def _note(result: object) -> None:
-    """One line a result on stderr: a benchmark takes its time."""
+def _line(result: object) -> str:
+    """What is said of a result as soon as it is there: a benchmark takes its time."""
     line: Any = getattr(result, "line", None)
     fps = getattr(result, "fps", None)
     size = f" {result.width}x{result.height}" if hasattr(result, "width") and hasattr(result, "height") else ""
     done = f"{fps:.4g} fps" if fps is not None else f"not measured: {getattr(result, 'why', '')}"
-    print(f"{line.name}{size}: {done}", file=sys.stderr)
+    return f"{line.name}{size}: {done}"
 
 
 def _data(report: Report) -> dict[str, Any]:

@@ -30,6 +30,7 @@ def verify(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only what differs.")] = False,
 ) -> None:
     """Compare an output with its source: every frame, every stream, every tag. Exit code 1 if anything differs."""
+    from vidsr.cli.steps import Steps
     from vidsr.jobs.options import parse_time
     from vidsr.verify import compare
 
@@ -38,7 +39,8 @@ def verify(
     first, last = (parse_time(text) if text else None for text in (start, end))
     if last is not None and last <= (first or 0):
         raise UsageError(f"--end must come after the start, got {float(last):g}")
-    report = compare(source, output, start=first, end=last, deinterlace=deinterlace)  # type: ignore[arg-type]
+    with Steps(quiet=quiet) as tell:
+        report = compare(source, output, start=first, end=last, deinterlace=deinterlace, on_step=tell)  # type: ignore[arg-type]
     if json:
         from vidsr.cli.data import plain, print_json
 

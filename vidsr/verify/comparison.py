@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import inf
 from pathlib import Path
@@ -34,11 +34,12 @@ def compare(
     start: Fraction | None = None,
     end: Fraction | None = None,
     deinterlace: Literal["auto", "off", "bwdif"] = "auto",
+    on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> Report:
     """Compare an output of `vidsr upscale` with its source; the options are those that it was made with.
 
     Pictures are decoded one after the other and compared at the source's size; of the packets only times and digests
-    are kept.
+    are kept. `on_step` is told what is done, and which share of the pictures that is.
 
     Raises:
         MediaError: a file cannot be read, or holds no pictures.
@@ -50,6 +51,7 @@ def compare(
     if source.exists() and output.exists() and source.samefile(output):
         raise UsageError(f"{source} and {output} are the same file; name a source and its output")
     info = probe(source)
+    on_step("reading the packets", 0.0)
     before, after = take_inventory(source), take_inventory(output)
     if after.container not in MUXERS:
         raise UsageError(f"{output} is no output of vidsr upscale, which writes {', '.join(MUXERS)}")
@@ -68,6 +70,7 @@ def compare(
         start=start,
         end=end,
         deinterlace=_is_deinterlaced(info, deinterlace),
+        on_step=on_step,
     )
     window = (
         (seen.begin or Fraction(0), seen.end if end is not None and seen.end is not None else inf) if part else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -60,11 +60,13 @@ def look(
     start: Fraction | None = None,
     end: Fraction | None = None,
     deinterlace: bool = False,
+    on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> Pictures:
     """Decode both files and compare picture by picture.
 
     `shift` seconds were added to the source's times; None: the output begins at 0. Times may deviate by `tolerance`.
-    Damaged places of the source count as what its decoder makes of them.
+    Damaged places of the source count as what its decoder makes of them. `on_step` is told what is done, and which
+    share of the source that is.
 
     Raises:
         MediaError: the source holds nothing that decodes in the part that is asked for.
@@ -77,6 +79,7 @@ def look(
         old = _Ahead(_wanted(theirs, output.video.format, output.video.colour, size, shift, found))
         new = _Ahead(_made(ours, size, found))
         before: Seen | None = None
+        length = (end if end is not None else source.video.duration or 0) - (start or 0)
         while old.head or new.head:
             verdict = _whose(old, new, tolerance)
             if verdict == "both" and old.head and new.head:
@@ -90,11 +93,19 @@ def look(
                 found.extra.append(_name(new.head))
                 found.ends_alike = False
             if verdict != "output":
+                on_step(f"{found.num_source} pictures", _share(old.head, found, length))
                 before = old.take()
             if verdict != "source":
                 new.take()
         found.damage = theirs.report.errors + theirs.report.notes
     return found
+
+
+def _share(seen: Seen | None, found: Pictures, length: Fraction | int) -> float:
+    """How much of the source lies before a picture of it; 0 where its length is not known."""
+    if seen is None or length <= 0:
+        return 0.0
+    return float(min(max((seen.time - found.shift - (found.begin or 0)) / length, Fraction(0)), Fraction(1)))
 
 
 class _Ahead(Generic[Item]):
@@ -135,7 +146,7 @@ def _wanted(
         last = time
         length = frame.duration * frame.time_base or gap or 1 / (reader.info.video.rate or Fraction(25))
         found.end = time + length
-        yield Seen(number, time + found.shift, shrink(_as_output(frame, target, colour)))
+        yield Seen(number, time + found.shift, shrink(as_output(frame, target, colour)))
 
 
 def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Seen]:
@@ -148,7 +159,7 @@ def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Se
         found.failure = str(error)
 
 
-def _as_output(frame: Frame, target: PixelFormat, colour: Colour) -> Frame:
+def as_output(frame: Frame, target: PixelFormat, colour: Colour) -> Frame:
     """`frame` in the colour model of the output where that is another; else as it is."""
     grey = "grey" in (frame.format.model, target.model)
     rgb = frame.colour.matrix is Matrix.RGB
