@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -213,3 +214,35 @@ def test_shipped_weights_hold_what_they_promise() -> None:
             assert info.path.name == f"{info.name}-x{info.scale}.safetensors"
             assert info.path.with_suffix(".md").exists()
             assert set(info.metadata) >= {"training_data", "metrics", "recipe", "steps", "licence"}
+
+
+def test_detail_mixes_the_weights_of_both_stages(shelf: Path) -> None:
+    generator = GeneratorConfig("srgan", 4, channels=4, blocks=1)
+    write(shelf / "srresnet-x4.safetensors", generator, "srresnet")
+    write(shelf / "srgan-x4.safetensors", generator, "srgan")
+    path = shelf / "srgan-x4.safetensors"
+    save_file({key: torch.randn(value.shape).half() for key, value in build(generator).state_dict().items()}, path, {
+        "format": "1", "name": "srgan", "config": json.dumps(generator.to_dict()), "scale": "4",
+    })  # fmt: skip
+    plain, sharp, mixed = (registry.load(name, 4) for name in ("srresnet", "srgan", "srgan@0.25"))
+    for name, value in mixed.module.state_dict().items():
+        wanted = 0.75 * plain.module.state_dict()[name] + 0.25 * sharp.module.state_dict()[name]
+        assert torch.allclose(value, wanted, atol=1e-6), name
+    assert (mixed.name, mixed.path, mixed.scale) == ("srgan@0.25", None, 4)
+    hashes = {registry.load(name, 4).weights_hash for name in ("srresnet", "srgan", "srgan@0.25", "srgan@0.5")}
+    assert len(hashes) == 4
+    assert registry.native_scale("srgan@0.25", 3) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("srgan@1.5", "The detail of srgan is a number from 0 to 1, not '1.5'"),
+        ("srgan@much", "The detail of srgan is a number from 0 to 1, not 'much'"),
+        ("fast@0.5", "Detail can be chosen for srgan only, not for fast"),
+    ],
+)
+def test_detail_that_cannot_be(shelf: Path, name: str, sentence: str) -> None:
+    shelve(shelf, "fast-x4")
+    with pytest.raises(ModelError, match=re.escape(sentence)):
+        registry.load(name, 4)

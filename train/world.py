@@ -70,5 +70,6 @@ def join(device: torch.device) -> Iterator[tuple[World, torch.device]]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size()), device
+        dist.barrier()  # a process that ends while a thread of gloo still holds a tensor is aborted by its interpreter
     finally:
         dist.destroy_process_group()

@@ -46,6 +46,9 @@ def upscale(
     model: Annotated[
         str, typer.Option(autocompletion=complete.model, help="A name from `vidsr models`, or a .safetensors file.")
     ] = "auto",
+    detail: Annotated[
+        float | None, typer.Option(help="Of srgan, from 0 (faithful, steady: srresnet) to 1 (most detail).")
+    ] = None,
     backend: Annotated[
         str, typer.Option(autocompletion=complete.backend, help="auto, tensorrt, cuda, openvino or cpu.")
     ] = "auto",
@@ -116,11 +119,12 @@ def upscale(
     from vidsr.jobs.options import parse_time
 
     options = _options(
-        scale=scale, size=size, model=model, backend=backend, precision=precision, device=device, codec=codec, crf=crf,
-        preset=preset, pix_fmt=pix_fmt, container=container.lstrip(".").lower() if container else None,
-        start=parse_time(start) if start else None, end=parse_time(end) if end else None, tile=tile, threads=threads,
-        segment_seconds=_seconds(segment_seconds), keep_going=keep_going, deinterlace=deinterlace, decoder=decoder,
-        square_pixels=square_pixels, reuse=not no_reuse, fps=_rate(fps) if fps else None,
+        scale=scale, size=size, model=_model(model, detail), backend=backend, precision=precision, device=device,
+        codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt,
+        container=container.lstrip(".").lower() if container else None, start=parse_time(start) if start else None,
+        end=parse_time(end) if end else None, tile=tile, threads=threads, segment_seconds=_seconds(segment_seconds),
+        keep_going=keep_going, deinterlace=deinterlace, decoder=decoder, square_pixels=square_pixels,
+        reuse=not no_reuse, fps=_rate(fps) if fps else None,
     )  # fmt: skip
     try:
         sources, missing = files.expand(inputs, recursive=recursive)
@@ -140,6 +144,17 @@ def upscale(
     except KeyboardInterrupt:  # before typer turns it into a silent exit
         interrupted()
     sys.exit(report.exit_code)
+
+
+def _model(name: str, detail: float | None) -> str:
+    """The name of the weights in between, as the registry spells it."""
+    if detail is None:
+        return name
+    if name not in ("auto", "srgan"):
+        raise UsageError(f"--detail mixes srgan with srresnet and does not go with --model {name}; leave one out")
+    if not 0 <= detail <= 1:
+        raise UsageError(f"--detail must be from 0 to 1, not {detail:g}")
+    return f"srgan@{detail:g}"
 
 
 def _seconds(value: float) -> Fraction:

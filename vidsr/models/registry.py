@@ -1,9 +1,13 @@
-"""The models that exist: shipped weights by name, anyone's weights by path. Listing them loads no torch."""
+"""The models that exist: shipped weights by name, anyone's weights by path. Listing them loads no torch.
+
+``srgan@0.3`` names weights in between: 0.3 of the way from those of ``srresnet`` to those of ``srgan``, which began
+with them. Invented detail, and its flicker, grow with the number.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +26,8 @@ STRUCTURED = ("config", "metrics", "training_data")  # header values that are JS
 REQUIRED = ("format", "name", "config", "scale")
 
 PICKLED = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
+
+PIXEL_STAGE = {"srgan": "srresnet"}  # adversarial weights, and those of the pixel stage that they began with
 
 BICUBIC = "bicubic"
 BICUBIC_SCALES = (2, 4)
@@ -152,8 +158,28 @@ def find(name_or_path: str, scale: int) -> ModelInfo:
     raise ModelError(f"The model {name_or_path} exists for {scales}, not for x{scale}; choose one of these scales.")
 
 
-def _named(name: str) -> list[ModelInfo]:
-    models = available_models()
+def split_detail(name_or_path: str) -> tuple[str, float | None]:
+    """``srgan@0.3`` -> ``srgan`` and 0.3; any other model, as it is, and None.
+
+    Raises:
+        ModelError: it is not a number from 0 to 1, or the model has no pixel stage to mix with.
+    """
+    name, at, text = name_or_path.partition("@")
+    if not at or is_path(name_or_path):
+        return name_or_path, None
+    try:
+        detail = float(text)
+    except ValueError:
+        detail = -1.0
+    if not 0 <= detail <= 1:
+        raise ModelError(f"The detail of {name} is a number from 0 to 1, not {text!r}.")
+    if name not in PIXEL_STAGE:
+        raise ModelError(f"Detail can be chosen for {' and '.join(PIXEL_STAGE)} only, not for {name}.")
+    return name, detail
+
+
+def _named(name_or_path: str) -> list[ModelInfo]:
+    name, models = split_detail(name_or_path)[0], available_models()
     found = [info for info in models if info.name == name]
     if not found:
         names = ", ".join(dict.fromkeys(info.name for info in models))
@@ -197,6 +223,9 @@ def load(name_or_path: str, scale: int) -> Model:
     """
     from vidsr.models import srgan
 
+    name, detail = split_detail(name_or_path)
+    if detail is not None:
+        return _mix(load(PIXEL_STAGE[name], scale), load(name, scale), detail)
     info = find(name_or_path, scale)
     if info.path is None:
         config, weights_hash = srgan.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
@@ -221,6 +250,20 @@ def load(name_or_path: str, scale: int) -> Model:
         weights_hash=weights_hash,
         metadata=info.metadata,
         path=info.path,
+    )
+
+
+def _mix(plain: Model, adversarial: Model, detail: float) -> Model:
+    """The model whose weights stand at `detail` (0 to 1) on the line between the two (arXiv:1811.10515)."""
+    weights, other = plain.module.state_dict(), adversarial.module.state_dict()
+    adversarial.module.load_state_dict({name: weights[name].lerp(other[name], detail) for name in other})
+    identity = f"{plain.weights_hash} {adversarial.weights_hash} {detail:g}"
+    return replace(
+        adversarial,
+        name=f"{adversarial.name}@{detail:g}",
+        weights_hash=hashlib.sha256(identity.encode()).hexdigest(),
+        metadata={key: value for key, value in adversarial.metadata.items() if key != "metrics"},
+        path=None,
     )
 
 
