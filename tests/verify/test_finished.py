@@ -5,12 +5,15 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.clips import make_clip
+from tests.numbered import Planes
+from tests.verify.mutants import black, erring, upscaled
 from vidsr import verify
 from vidsr.errors import VerifyError
-from vidsr.frame import Colour, PixelFormat
+from vidsr.frame import Colour, Frame, PixelFormat
 from vidsr.media.writer import VideoSpec
 
 PTS = [0, 2, 3, 7, 8, 9, 15]
@@ -67,3 +70,39 @@ def test_a_picture_that_does_not_decode(clip: Path, tmp_path: Path) -> None:
     broken.write_bytes(bytes(data))
     with pytest.raises(VerifyError, match="decode"):
         verify.quick(broken, SPEC, PTS, shift=Fraction(0), container="mp4")
+
+
+@pytest.mark.parametrize("number", [0, 24, 47], ids=["first", "middle", "last"])
+def test_a_black_picture_is_found_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """At the three keyframes that are looked at: here every frame is one."""
+    monkeypatch.setattr("vidsr.jobs.run.SAMPLE_SHARE", 100)
+    source = make_clip(tmp_path / "a.mp4", frames=48, numbers=range(1000, 1048))
+
+    def one_black(frames: list[Frame]) -> list[Frame]:
+        return [black(frame) if k == number else frame for k, frame in enumerate(frames)]
+
+    with pytest.raises(VerifyError, match=rf"picture at {number / 24:.3f} s of the source looks different"):
+        erring(source, tmp_path / "out.mp4", one_black, monkeypatch, segment_seconds=Fraction(1, 24))
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def noise(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+    return [
+        np.random.default_rng(number).integers(16, 236, shape, np.uint8) for shape in fmt.plane_shapes(width, height)
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_what_a_network_and_an_encoder_do_is_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """Nothing but noise, most of which is gone afterwards; in part and in whole."""
+    monkeypatch.setattr("vidsr.jobs.run.SAMPLE_SHARE", 100)
+    source = make_clip(tmp_path / f"a.{suffix}", frames=24, draw=noise, codec="libx264", options={"qp": "0"})
+    upscaled(source, tmp_path / f"out.{suffix}", crf=40)
+    upscaled(source, tmp_path / f"part.{suffix}", crf=40, start=Fraction(1, 3), end=Fraction(2, 3))
+
+
+def test_a_stream_that_did_not_arrive_is_missed(clip: Path) -> None:
+    with pytest.raises(VerifyError, match="1 of 2 streams"):
+        verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mp4", num_streams=2)

@@ -26,6 +26,7 @@ from tests.verify.mutants import (
     moved,
     upscaled,
 )
+from vidsr.errors import VerifyError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.jobs import plan as plans
 from vidsr.media import tracks
@@ -235,6 +236,10 @@ def test_a_wrong_label_of_the_picture_is_named(
 
     monkeypatch.setattr(plans, "_spec", lambda *arguments: replace(right(*arguments), **wrong))
     monkeypatch.setattr("vidsr.upscaler.Upscaler.stream", mislabelled)
+    with pytest.raises(VerifyError, match=f"in the finished file {check} is "):
+        upscaled(source, tmp_path / f"refused.{container}")
+    assert not (tmp_path / f"refused.{container}").exists()
+    monkeypatch.setattr("vidsr.verify.quick", lambda *_, **__: None)
     report = compare(source, upscaled(source, tmp_path / f"out.{container}"))
     assert names(report) == [check], report.differences
 
@@ -272,6 +277,7 @@ def test_missing_hdr10_metadata_is_named(
 ) -> None:
     right = plans._spec
     monkeypatch.setattr(plans, "_spec", lambda *arguments: replace(right(*arguments), **wrong))
+    monkeypatch.setattr("vidsr.verify.quick", lambda *_, **__: None)
     report = compare(hdr, upscaled(hdr, tmp_path / "out.mp4"))
     assert names(report) == checks, report.differences
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -32,6 +33,7 @@ from vidsr.media.reader import ReadReport
 from vidsr.media.segments import read_times
 from vidsr.upscaler import Upscaler
 
+SAMPLE_SHARE = 0.01  # of a job's time, for looking at pictures of the finished file
 MAX_ERRORS = 10  # damaged places of a source that are listed; the others are counted
 
 
@@ -115,6 +117,7 @@ class Unjoined:
         plan = self.plan
         with self.held:
             joined = _join(plan, self.manifest, self.work, self.mark)
+            self._check(joined)
             _put(self.work / f"joined{plan.output.suffix}", plan.output, self.overwrite)
             clear(self.work)
             size = plan.output.stat().st_size
@@ -133,6 +136,21 @@ class Unjoined:
             kept=tuple(str(item) for item in joined.kept),
             dropped=tuple(str(item) for item in joined.dropped),
             notes=(*plan.notes, *self.made.notes, *joined.notes),
+        )
+
+    def _check(self, joined: remux.JoinReport) -> None:
+        """Before the name. Pictures are compared with those of a source that can be read again and is whole."""
+        plan, again = self.plan, self.plan.pipe is None and not self.plan.options.keep_going
+        verify.quick(
+            self.work / f"joined{plan.output.suffix}",
+            plan.spec,
+            read_times(self.manifest.paths).pts.tolist(),
+            shift=joined.shift,
+            container=plan.choice.container,
+            source=plan.source,
+            num_streams=1 + sum(item.how != "rewritten" for item in joined.kept),
+            frames=partial(open_reader, plan) if again else None,
+            budget=SAMPLE_SHARE * (time.perf_counter() - self.started),
         )
 
     def kept(self, error: BaseException) -> Kept:
@@ -205,9 +223,9 @@ def _make_here(plan: Plan, upscaler: Upscaler, segments: Segments, on_event: Cal
 
 
 def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> remux.JoinReport:
-    """Join all segments and check the result."""
+    """Join all segments."""
     finished = work / f"joined{plan.output.suffix}"
-    joined = remux.join(
+    return remux.join(
         manifest.paths,
         plan.source if sources.is_file(plan.source) else replace(plan.source, path=manifest.paths[0]),
         finished,
@@ -218,9 +236,6 @@ def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> remux.JoinRe
         metadata={KEY: mark},
         keep_going=plan.options.keep_going,
     )
-    pts = read_times(manifest.paths).pts.tolist()
-    verify.quick(finished, plan.spec, pts, shift=joined.shift, container=plan.choice.container)
-    return joined
 
 
 def source_notes(report: ReadReport) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,47 @@ import av
 
 from vidsr.errors import VerifyError
 from vidsr.media.open import demux, open_input
+from vidsr.media.probe import MediaInfo, probe
 from vidsr.media.writer import VideoSpec
+from vidsr.verify.looks import check_looks
+from vidsr.verify.sample import FramesFrom, check_sample
 
 CLOCKS = {"mkv": Fraction(1, 1000), "webm": Fraction(1, 1000), "ts": Fraction(1, 90000)}  # seconds; mp4 takes any
 FINEST_CLOCK = Fraction(1, 1_000_000)  # seconds, of mp4 and mov as they are written here
 
 
-def quick(output: Path, spec: VideoSpec, pts: Sequence[int], *, shift: Fraction, container: str) -> None:
+def quick(
+    output: Path,
+    spec: VideoSpec,
+    pts: Sequence[int],
+    *,
+    shift: Fraction,
+    container: str,
+    source: MediaInfo | None = None,
+    num_streams: int = 1,
+    frames: FramesFrom | None = None,
+    budget: float = inf,
+) -> None:
     """Compare the packets of `output` with the frames that were written, and decode its first and its last picture.
 
-    `pts` are those of the written frames, in units of the spec's time base; `shift` seconds were added to all.
+    `pts` are those of the written frames, in units of the spec's time base; `shift` seconds were added to all. With
+    `source`, the labels of the picture are compared, too; with `frames`, which opens it, also a few pictures, for
+    about `budget` seconds at most. At least `num_streams` must be there.
 
     Raises:
-        VerifyError: a frame is missing, doubled or elsewhere in time, or the file does not decode.
+        VerifyError: a frame is missing, doubled, elsewhere in time or black, a label is wrong, a stream is missing, or
+            the file does not decode.
     """
     clock = CLOCKS.get(container, FINEST_CLOCK)
     tolerance = clock / 2 if spec.time_base < clock or container in CLOCKS else Fraction(0)
     expected = sorted(p * spec.time_base + shift for p in pts)
     with open_input(output) as opened:
         candidates = [s.index for s in opened.streams.video if (s.width, s.height) == (spec.width, spec.height)]
+        found_streams = len(opened.streams)
+    if found_streams < num_streams:
+        raise VerifyError(
+            f"{output}: {found_streams} of {num_streams} streams are in the finished file; please report this"
+        )
     if not candidates:
         size = f"{spec.width}x{spec.height}"
         raise VerifyError(f"{output}: the finished file holds no {size} picture stream; please report this")
@@ -38,10 +61,24 @@ def quick(output: Path, spec: VideoSpec, pts: Sequence[int], *, shift: Fraction,
         try:
             _compare_times(output, found, expected, tolerance)
             _decode_ends(output, index, keyframes)
-            return
+            break
         except VerifyError:
             if index == candidates[-1]:
                 raise
+    if source is not None:
+        made = probe(output, index)
+        _compare_labels(source, made, container)
+        if frames is not None:
+            sample = dict.fromkeys(keyframes[k] for k in (0, -1, len(keyframes) // 2) if keyframes)
+            check_sample(source, made, sample, shift, frames, budget)
+
+
+def _compare_labels(source: MediaInfo, made: MediaInfo, container: str) -> None:
+    """Colour, aspect, rotation and HDR10 metadata."""
+    wrong = [check for check in check_looks(source, made, container) if check.verdict == "differs"]
+    if wrong:
+        words = "; ".join(f"{check.name} is {check.output} instead of {check.source}" for check in wrong)
+        raise VerifyError(f"{made.path}: in the finished file {words}; please report this")
 
 
 def _times(output: Path, index: int) -> tuple[list[Fraction], list[int]]:
