@@ -9,6 +9,7 @@ import pytest
 
 from tests.clips import make_clip
 from vidsr.errors import UsageError
+from vidsr.jobs.cluster import Cluster
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options, parse_time
 from vidsr.jobs.plan import plan
@@ -91,3 +92,10 @@ def test_the_gpu_that_was_asked_for_encodes_too(
     clip = make_clip(tmp_path / "a.mp4", frames=2)
     job = plan(Input(clip, tmp_path, named=True), Target(), Options(codec=codec, device=device))
     assert job.spec.gpu == gpu
+
+
+@pytest.mark.parametrize("options", [{"device": 1}, {"decoder": "nvdec"}])
+def test_what_a_cluster_cannot_heed_is_bad_usage(options: dict[str, object]) -> None:
+    (name,) = options
+    with pytest.raises(UsageError, match=f"^--{name} .* leave"):
+        Cluster("local", Options(**options))  # type: ignore[arg-type]
