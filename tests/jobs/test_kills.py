@@ -40,25 +40,27 @@ def undisturbed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[b
     return output.read_bytes(), time.monotonic() - started
 
 
-def kill_and_run_again(vidsr: Cli, clip: Path, output: Path, seconds: float) -> int:
-    """Kill a run after so many seconds; returns how many parts it left behind (-1: it was done)."""
-    first = start(clip, output)
+def kill_and_run_again(vidsr: Cli, clip: Path, output: Path, seconds: float, *, parts: int = 0) -> int:
+    """Kill a run so many seconds after that many parts are there; returns how many it left behind (-1: it was done)."""
+    first, work = start(clip, output), output.with_name("out.mp4.vidsr")
+    while first.poll() is None and len(list(work.glob("0*.mp4"))) < parts:
+        time.sleep(0.002)
     time.sleep(seconds)
     first.kill()
     first.wait()
-    work = output.with_name("out.mp4.vidsr")
-    parts = -1 if output.exists() else len(list(work.glob("0*.mp4"))) if work.exists() else 0
+    left = -1 if output.exists() else len(list(work.glob("0*.mp4"))) if work.exists() else 0
     again = vidsr("upscale", clip, "-o", output, *QUICK)
     assert again.code == 0, again.err
-    return parts
+    return left
 
 
-@pytest.mark.parametrize("share", [0.6, 0.75, 0.9])
+@pytest.mark.parametrize(("parts", "seconds"), [(1, 0.0), (4, 0.01), (8, 0.02)])
 def test_killed_at_some_moments(
-    vidsr: Cli, clip: Path, undisturbed: tuple[bytes, float], tmp_path: Path, share: float
+    vidsr: Cli, clip: Path, undisturbed: tuple[bytes, float], tmp_path: Path, parts: int, seconds: float
 ) -> None:
-    whole, seconds = undisturbed
-    kill_and_run_again(vidsr, clip, tmp_path / "out.mp4", share * seconds)
+    whole, _ = undisturbed
+    left = kill_and_run_again(vidsr, clip, tmp_path / "out.mp4", seconds, parts=parts)
+    assert left >= parts
     assert (tmp_path / "out.mp4").read_bytes() == whole
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
