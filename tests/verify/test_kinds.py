@@ -8,15 +8,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from av.stream import Disposition
 
-from tests import clips
+from tests import clips, numbered
 from tests.clips import Audio, Subtitles, damage, make_clip
 from tests.conftest import Result
+from tests.numbered import Planes
 from tests.verify.mutants import upscaled
 from vidsr.errors import MediaError, UsageError
-from vidsr.frame import Colour, Matrix
+from vidsr.frame import Colour, Matrix, PixelFormat
 from vidsr.verify import Report, compare
 
 Cli = Callable[..., Result]
@@ -29,6 +31,22 @@ PQ = Colour(Matrix.BT2020_NCL, 9, 16)
 HDR = {"codec": "libx265", "pix_fmt": "yuv420p10le", "colour": PQ, "options": {"x265-params": "log-level=error"}}
 BASE = Fraction(1, 90000)
 FFV1 = {"codec": "ffv1", "preset": None}
+
+
+def checks(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+    """Patches of strong colours."""
+    planes = numbered.draw_number(number, fmt, width, height)
+    for k, plane in enumerate(planes[1:]):
+        rows, columns = np.mgrid[: plane.shape[0], : plane.shape[1]]
+        plane[...] = np.where((rows // 4 + (columns + k) // 3) % 2, 60, 200)
+    return planes
+
+
+def dither(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+    """Black and white points, as pictures of one bit have them."""
+    grey = np.mgrid[:height, :width].sum(0) / (width + height)
+    return [(np.random.default_rng(number).random((height, width)) < grey).astype(np.uint8) * 255]
+
 
 KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name: suffix, of the clip, of the job
     "mp4": (".mp4", {"bframes": 2, "audio": [SOUND]}, {}),
@@ -45,6 +63,10 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name: suffix
     "anamorphic mkv": (".mkv", {"sample_aspect": Fraction(4, 3)}, FFV1),
     "HDR": (".mp4", {"frames": 4, **HDR}, {}),
     "full range": (".mp4", {"colour": Colour(Matrix.BT709, full_range=True)}, {}),
+    "4:1:0": (".mkv", {"pix_fmt": "yuv410p", "codec": "ffv1", "draw": checks}, {}),
+    "4:1:1": (".mkv", {"pix_fmt": "yuv411p", "codec": "ffv1", "draw": checks}, {}),
+    "dither": (".mkv", {"pix_fmt": "gray", "codec": "ffv1", "draw": dither}, {}),
+    "sound before 0": (".ogv", {"codec": "libvpx", "audio": [Audio("libopus", 0.3)]}, {}),
     "4:4:4": (".mkv", {"pix_fmt": "yuv444p", "width": 65, "height": 49}, {}),
     "RGB": (".mkv", {"pix_fmt": "rgb24", "codec": "libx264rgb"}, {}),
     "RGB as it is": (".mkv", {"pix_fmt": "bgr0", "codec": "ffv1"}, {**FFV1, "pix_fmt": "gbrp10le"}),

@@ -43,6 +43,7 @@ class Likeness:
     """How one picture of the output compares with its own of the source."""
 
     psnr: float  # dB, luma; infinite for equal pictures
+    least_psnr: float  # dB: `MIN_PSNR`, less where the source is noise or dither that nobody can keep
     block_psnr: float  # dB, the worst plane's
     block_error: float  # of 255, the worst block's
     lost_detail: float  # share of the source's blocks' variance; 0 where the source is flat
@@ -57,7 +58,7 @@ class Likeness:
     @property
     def differs(self) -> bool:
         """Whether it shows something else, or nothing."""
-        bad = self.psnr < MIN_PSNR or self.block_psnr < MIN_BLOCK_PSNR
+        bad = self.psnr < self.least_psnr or self.block_psnr < MIN_BLOCK_PSNR
         return bad or self.block_error > MAX_BLOCK_ERROR or self.lost_detail > MAX_LOST_DETAIL
 
 
@@ -99,6 +100,7 @@ def liken(shown: Picture, own: Picture, before: Picture | None, after: Picture |
     errors = [a - b for a, b in pairs]
     return Likeness(
         psnr=_psnr(_mean_square(error)),
+        least_psnr=min(MIN_PSNR, _psnr(_grain(own)) - 1),
         block_psnr=_psnr(max(_mean_square(e) for e in errors)),
         block_error=max(float(np.abs(e).max()) for e in errors),
         lost_detail=_lost_detail(errors[0], own.blocks[0]),
@@ -126,6 +128,11 @@ def _shows(shown: Floats, own: Floats, before: Picture | None, after: Picture | 
         if covered > NEIGHBOUR and rest < best:  # else it shows neither
             best, place = rest, step
     return place
+
+
+def _grain(picture: Picture) -> float:
+    """Mean square of what is finer than blocks: the error of a picture that has lost all of it."""
+    return max(float(picture.luma.var()) - float(picture.blocks[0].var()), 1e-9)
 
 
 def _lost_detail(error: Floats, own: Floats) -> float:

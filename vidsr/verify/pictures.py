@@ -160,10 +160,11 @@ def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Se
 
 
 def as_output(frame: Frame, target: PixelFormat, colour: Colour) -> Frame:
-    """`frame` in the colour model of the output where that is another; else as it is."""
+    """`frame` in the colour model of the output where that is another, or too coarse to compare; else as it is."""
     grey = "grey" in (frame.format.model, target.model)
     rgb = frame.colour.matrix is Matrix.RGB
-    if grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB)):
+    wide = frame.format.chroma_shift[0] > 1  # 4:1:1 and 4:1:0, whose blocks of chroma are one sample wide
+    if grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB) and not wide):
         return frame
     from vidsr.colour import from_rgb, to_rgb  # loads torch
 

@@ -12,6 +12,7 @@ from vidsr.verify.report import Check, same
 from vidsr.verify.words import ms, seconds, spoken
 
 JUMP = Fraction(1)  # seconds: where times fall back by more, as at a joint of recordings, the rest follows on
+_MKV = Fraction(1, 1000)  # the clock of mkv and webm
 ENCODED = 2  # packets: sound that is encoded again may begin or end so much earlier or later
 LINE = Fraction(1, 500)  # seconds: a converted subtitle's time may be rounded twice to milliseconds
 
@@ -97,7 +98,8 @@ def _check_times(name: str, want: Sequence[Packet], old: Track, new: Track) -> C
         for n, (p, t) in enumerate(zip(want, found, strict=False))
         if p.time is not None and t is not None
     ]
-    late = [(n, t - w) for n, w, t in pairs if abs(t - w) > tolerance]
+    early = new.time_base if new.time_base == _MKV else Fraction(0)  # before 0 readers know only the packets' lengths
+    late = [(n, t - w) for n, w, t in pairs if abs(t - w) > tolerance + (early if w < 0 else 0)]
     worst = max((abs(t - w) for _, w, t in pairs), default=Fraction(0))
     first = (seconds(pairs[0][1]), seconds(pairs[0][2])) if pairs else ("empty", "empty")
     detail = ""
