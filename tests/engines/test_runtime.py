@@ -156,10 +156,15 @@ def test_what_cannot_be_captured_is_executed(context: Context) -> None:
     assert context.log == ["memory 64", "execute", "execute"]  # the warm-up, then the call
 
 
-def test_rtx_keeps_the_kernels_that_it_compiled(context: Context, tmp_path: Path) -> None:
-    kernels = tmp_path / "a.kernels"
+def test_rtx_keeps_the_kernels_that_it_compiled(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels, real, written = tmp_path / "a.kernels", Path.write_bytes, []
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: written.append(path) or real(path, data))
     LoadedEngine(RTX, b"engine", CPU, kernels).runner((1, 4, 6))
     assert kernels.read_bytes() == b"kernels"
+    assert written != [kernels]  # another process that reads it never sees half of it
+    assert list(tmp_path.iterdir()) == [kernels]
     assert context.log[0] == "managed"
     LoadedEngine(RTX, b"engine", CPU, kernels).runner((1, 4, 6))
     assert b"kernels" in context.log

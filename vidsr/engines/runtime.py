@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable
 from contextlib import suppress
@@ -71,8 +72,10 @@ class LoadedEngine:
                 f"An engine for {num} frames of {width}x{height} does not fit into GPU memory; use a smaller --tile."
             ) from error
         if cache is not None and self._kernels is not None:
+            part = self._kernels.with_name(f"{self._kernels.name}.{os.getpid()}.part")  # another process may read it
             with suppress(OSError):  # a cache that cannot be written costs time, nothing else
-                self._kernels.write_bytes(bytes(cache.serialize()))
+                part.write_bytes(bytes(cache.serialize()))
+                part.replace(self._kernels)
         return runner
 
     def _context(self) -> tuple[Any, Any]:
