@@ -35,7 +35,7 @@ DETAIL = (548, 306, 704, 436)  # left, top, right, bottom in the upscaled pictur
 ZOOM, GAP, LABEL = 3, 8, 26
 MODEL = "fast"
 FLAGS = ("headless", "no-sandbox", "disable-gpu", "window-size=1100,760")
-TERMINAL = (92, 7)  # columns and lines
+TERMINAL = (80, 7)  # columns and lines
 SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <title>A terminal in which vidsr upscale runs</title>
 <style>
@@ -89,7 +89,6 @@ def page() -> None:
         path = pages.write(Path(folder) / "page.html", pages.build(CLIP.name, _views([])))
         browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
         browser.get(path.as_uri())
-        browser.find_elements("css selector", "#moments button")[1].click()
         browser.get_screenshot_as_file(f"{folder}/page.png")
         browser.quit()
         _save(Image.open(f"{folder}/page.png").convert("RGB"), "page")

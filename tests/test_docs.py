@@ -130,7 +130,8 @@ def run_command(words: list[str], vidsr: Cli) -> None:
 def small(words: list[str]) -> list[str]:
     """The same command, cheap: see `SMALL` and `SMALLER`."""
     made = [SMALLER.get(before, word) for before, word in zip(["", *words], words, strict=False)]
-    extra = SMALL.get(words[0], [])
+    two_films = words[0] == "compare" and not words[2].startswith("-")  # which no network enlarges
+    extra = [] if two_films else SMALL.get(words[0], [])
     for option, value in zip(extra[::2], extra[1::2], strict=True):
         if option not in words:
             made += [option, value]
