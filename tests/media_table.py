@@ -41,13 +41,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What happened. `said` is all that the user reads; `verified` what `vidsr verify` found to differ, or "ok"."""
+    """What happened. `said` is all that the user reads; `verified` what `vidsr verify` found to differ, or "ok".
+
+    `dropped` is what the output does not hold: an entry must name all of it.
+    """
 
     exit: int
     frames: int | None
     streams: tuple[str, ...]
     said: str
     verified: str
+    dropped: tuple[str, ...] = ()
 
 
 def entries(path: Path = EXPECTED) -> list[Entry]:
@@ -67,9 +71,9 @@ def attempt(source: Path, options: Sequence[str], folder: Path) -> Outcome:
     if done.returncode != 0 or not made:
         return Outcome(done.returncode, None, (), "\n".join(filter(None, said)), "")
     frames = next((event["num_frames"] for event in events if event["event"] == "done"), None)
-    return Outcome(
-        0, frames, tuple(_streams(made[0])), "\n".join(filter(None, said)), _verified(source, made[0], options)
-    )
+    verified = _verified(source, made[0], options)
+    dropped = next((tuple(event["dropped"]) for event in events if event["event"] == "done"), ())
+    return Outcome(0, frames, tuple(_streams(made[0])), "\n".join(filter(None, said)), verified, dropped)
 
 
 def differences(entry: Entry, outcome: Outcome) -> list[str]:
@@ -80,6 +84,7 @@ def differences(entry: Entry, outcome: Outcome) -> list[str]:
         if want != got:
             wrong.append(f"{name}: {want} expected, {got} found")
     wrong += [f"does not say {words!r}" for words in entry.says if words not in outcome.said]
+    wrong += [f"loses {lost!r}" for lost in outcome.dropped if not any(words in lost for words in entry.says)]
     if outcome.exit == 0 and outcome.verified != "ok":
         wrong.append(f"verify: {outcome.verified}")
     if "Traceback" in outcome.said:

@@ -27,6 +27,8 @@ def test_entries_are_whole() -> None:
         (Entry("a", frames=23, streams=("h264",)), DONE, ["frames: 23 expected, 24 found"]),
         (Entry("a", frames=24), DONE, ["streams: () expected, ('h264',) found"]),
         (Entry("a", frames=24, streams=("h264",), says=("a word",)), DONE, ["does not say 'a word'"]),
+        (Entry("a", frames=1, streams=("h264",)), Outcome(0, 1, ("h264",), "x", "ok", ("x",)), ["loses 'x'"]),
+        (Entry("a", frames=1, streams=("h264",), says=("x",)), Outcome(0, 1, ("h264",), "x", "ok", ("x",)), []),
         (Entry("a", exit=1), Outcome(1, None, (), "Traceback (most ...", ""), ["a traceback"]),
         (Entry("a", frames=1, streams=("h264",)), Outcome(0, 1, ("h264",), "", "frames"), ["verify: frames"]),
     ],

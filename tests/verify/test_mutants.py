@@ -143,6 +143,36 @@ def test_a_wrong_corner_and_wrong_colours_are_named(
         assert "frame 5 at 0.208 s shows something else" in report.differences[0].detail
 
 
+def of_luma(change: Callable[[Any], Any]) -> Frames:
+    return one(
+        lambda f: drawn(
+            f, lambda k, plane: np.clip(change(plane.astype(float)), 0, 255).astype(np.uint8) if k == 0 else plane
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("err", "words"),
+    [
+        (of_luma(lambda luma: (luma - 16) * 255 / 219), "its contrast is 1.1"),
+        (of_luma(lambda luma: luma * 219 / 255 + 16), "its contrast is 0.86"),
+        (of_luma(lambda luma: luma + 8), "is off by +7."),
+        (
+            one(lambda f: drawn(f, lambda k, p: (128 + (p - 128.0) * 0.8).astype(np.uint8) if k else p)),
+            "contrast is 0.8",
+        ),
+    ],
+    ids=["full for limited", "limited for full", "brighter", "pale"],
+)
+def test_other_brightness_contrast_or_colours_are_named(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, err: Frames, words: str
+) -> None:
+    report = compare(source, erring(source, tmp_path / "out.mkv", err, monkeypatch))
+    assert names(report) == ["frame colour"], report.differences
+    assert "frame 5 at 0.208 s" in report.differences[0].detail
+    assert words in report.differences[0].detail
+
+
 def late(number: int, packet: Any) -> Any:
     if number == 1:
         packet.pts, packet.dts = packet.pts + packet.duration, packet.dts + packet.duration

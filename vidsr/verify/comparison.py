@@ -123,6 +123,7 @@ def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Check]:
     yield same("frame times", f"from {seconds(seen.begin)}", place + rounded, not seen.moved, some(seen.moved))
     yield same("frame order", "", "", not seen.misplaced, some(seen.misplaced))
     yield same("frame position", "", "", not seen.shifted, some(seen.shifted))
+    yield same("frame colour", "", "", not seen.tinted, some(seen.tinted))
     least, mean = min(seen.psnr, default=inf), sum(seen.psnr) / max(len(seen.psnr), 1)
     size = f"{made.video.width}x{made.video.height}"
     yield same(

@@ -19,11 +19,14 @@ MIN_BLOCK_PSNR = 28.0  # dB, of the means of blocks, in which noise does not cou
 MAX_BLOCK_ERROR = 40.0  # of 255: of the mean of any one block
 MAX_LOST_DETAIL = 0.5  # of the variance of the blocks' means: at 1 the picture is as flat as a black one
 MAX_SHIFT = 0.15  # source pixels: an output pixel is 0.25 of them at x4, 0.5 at x2
+MAX_OFFSET = 5.0  # of 255: of the mean of a plane, as where a picture is too bright or of another tint
+MAX_GAIN = 0.1  # of a plane's contrast: a range that was taken for the other one changes it by 0.16
 NEIGHBOUR = 0.8  # how much of the way from the right picture to the one beside it may be covered
 LUMA_BLOCK = 8  # pixels a side
 
 _MIN_CHANGE = 2.0  # of 255: blocks that differ by less from picture to picture do not tell them apart
 _MIN_TEXTURE = 2.0  # mean squared gradient, of 255 a pixel: flatter pictures show no shift
+_MIN_CONTRAST = 25.0  # variance of a plane's blocks' means below which it has no contrast to compare
 _MIN_DETAIL = 4.0  # variance of the blocks' means below which a picture counts as flat itself
 _FLAGS = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
@@ -47,6 +50,8 @@ class Likeness:
     block_psnr: float  # dB, the worst plane's
     block_error: float  # of 255, the worst block's
     lost_detail: float  # share of the source's blocks' variance; 0 where the source is flat
+    offset: float  # of 255, of the plane whose mean has changed most
+    gain: float  # of the plane whose contrast has changed most; 1 where none has any
     shift: tuple[float, float]  # source pixels, to the right and down; 0 where the source has no texture
     shows: int  # 0: its own picture; -1, +1: the one before, after it
 
@@ -54,6 +59,11 @@ class Likeness:
     def shifted(self) -> bool:
         """Whether the whole picture stands elsewhere."""
         return max(map(abs, self.shift)) > MAX_SHIFT
+
+    @property
+    def tinted(self) -> bool:
+        """Whether brightness, contrast or colours are others."""
+        return abs(self.offset) > MAX_OFFSET or abs(self.gain - 1) > MAX_GAIN
 
     @property
     def differs(self) -> bool:
@@ -104,6 +114,8 @@ def liken(shown: Picture, own: Picture, before: Picture | None, after: Picture |
         block_psnr=_psnr(max(_mean_square(e) for e in errors)),
         block_error=max(float(np.abs(e).max()) for e in errors),
         lost_detail=_lost_detail(errors[0], own.blocks[0]),
+        offset=max((float(e.mean()) for e in errors), key=abs),
+        gain=max((_gain(e, b) for e, (_, b) in zip(errors, pairs, strict=True)), key=lambda gain: abs(gain - 1)),
         shift=_shift(error, shown.luma, own.luma),
         shows=_shows(shown.blocks[0], own.blocks[0], before, after),
     )
@@ -128,6 +140,13 @@ def _shows(shown: Floats, own: Floats, before: Picture | None, after: Picture | 
         if covered > NEIGHBOUR and rest < best:  # else it shows neither
             best, place = rest, step
     return place
+
+
+def _gain(error: Floats, own: Floats) -> float:
+    """The contrast of a picture over that of its source, by least squares."""
+    around = own - own.mean()
+    variance = _mean_square(around)
+    return 1 + float((error * around).mean()) / variance if variance > _MIN_CONTRAST else 1.0
 
 
 def _grain(picture: Picture) -> float:

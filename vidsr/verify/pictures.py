@@ -45,6 +45,7 @@ class Pictures:
     moved: list[str] = field(default_factory=list)
     misplaced: list[str] = field(default_factory=list)  # in order
     shifted: list[str] = field(default_factory=list)
+    tinted: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)  # of the source
@@ -204,6 +205,10 @@ def _note_content(
         found.misplaced.append(f"{name} shows frame {own.number + like.shows} of the source")
     elif like.differs:
         found.different.append(f"{name} {_what(like, shown)}")
+    elif like.tinted:
+        found.tinted.append(
+            f"{name} is off by {like.offset:+.1f} of 255, its contrast is {like.gain:.2f} of the source's"
+        )
     elif like.shifted:
         across, down = like.shift
         found.shifted.append(f"{name} is off by {across:+.2f}, {down:+.2f} source pixels")
