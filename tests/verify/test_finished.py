@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -14,7 +15,9 @@ from tests.verify.mutants import black, erring, upscaled
 from vidsr import verify
 from vidsr.errors import VerifyError
 from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.media.open import demux
 from vidsr.media.writer import VideoSpec
+from vidsr.verify import finished
 
 PTS = [0, 2, 3, 7, 8, 9, 15]
 BASE = Fraction(1, 30)
@@ -106,3 +109,28 @@ def test_what_a_network_and_an_encoder_do_is_no_mistake(
 def test_a_stream_that_did_not_arrive_is_missed(clip: Path) -> None:
     with pytest.raises(VerifyError, match="1 of 2 streams"):
         verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mp4", num_streams=2)
+
+
+def test_a_place_that_no_seek_finds_is_read_from_the_start(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a transport stream of three frames."""
+    opened = finished.open_input
+
+    class Lost:
+        def __init__(self, path: Path) -> None:
+            self._real = opened(path)
+
+        def __enter__(self) -> Lost:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._real.close()
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._real, name)
+
+        def seek(self, *_: object, **__: object) -> None:
+            raise av.PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("vidsr.verify.finished.open_input", Lost)
+    monkeypatch.setattr("vidsr.verify.finished.demux", lambda lost, *streams: demux(lost._real, *streams))
+    verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mp4")

@@ -121,7 +121,10 @@ def _decode_one(output: Path, index: int, pts: int | None) -> bool:
     with open_input(output) as container:
         stream = container.streams[index]
         if pts is not None:
-            container.seek(pts, stream=stream, backward=True)
+            try:
+                container.seek(pts, stream=stream, backward=True)
+            except av.PermissionError:  # FFmpeg's word for a place that it does not find, as in very short streams
+                return False
         frames: Any = container.decode(stream)
         try:
             return next(frames, None) is not None

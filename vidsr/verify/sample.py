@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from typing import Any
 
@@ -81,7 +81,8 @@ def _picture_at(info: MediaInfo, pts: int) -> Frame | None:
     with open_input(info.path) as container:
         stream: Any = container.streams[video.index]
         decoder = decoder_of(stream)
-        container.seek(pts, stream=stream, backward=True)
+        with suppress(av.PermissionError):  # FFmpeg finds no such place: then the first picture will do
+            container.seek(pts, stream=stream, backward=True)
         packets = demux(container, stream)
         try:
             picture: av.VideoFrame | None = None
