@@ -11,9 +11,9 @@ from vidsr.models.srgan import macs_per_pixel
 TEXT = 'name = "x"\nsteps = 10\n[generator]\ngraph = "fast"\nscale = 2\nblocks = 4\n'
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes(path: Path) -> None:
-    recipe = read_recipe(path.stem)
+    recipe = read_recipe(str(path.relative_to(RECIPES).with_suffix("")))
     assert path.stem == f"{recipe.name}-x{recipe.generator.scale}"
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
@@ -21,7 +21,7 @@ def test_shipped_recipes(path: Path) -> None:
 def test_shipped_recipes_build_the_graphs_of_the_design() -> None:
     assert macs_per_pixel(read_recipe("srresnet-x4").generator) == 2_218_176
     fast = read_recipe("fast-x4").generator
-    assert (fast.channels, fast.blocks) == (64, 6)
+    assert (fast.channels, fast.blocks) == (64, 8)
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -91,4 +91,5 @@ def test_a_later_key_counts_only_where_it_decides(recipe: Recipe) -> None:
 
 def test_losses_in_words() -> None:
     text = "0.1 L1 + 5 L1 of the features stlpips-vgg16:relu3_3 + 0.02 adversarial (risen over 5,000 steps)"
-    assert read_recipe("srgan-x4").losses.in_words() == f"{text} + artefacts (LDL)"
+    assert read_recipe("gpu/srgan-x4").losses.in_words() == f"{text} + artefacts (LDL)"
+    assert "LPIPS of the first 3 stages of stlpips-vgg16" in read_recipe("srgan-x4").losses.in_words()
