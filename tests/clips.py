@@ -22,6 +22,7 @@ from PIL import Image
 
 from tests.numbered import Planes, draw_number, numbered_frame, read_number
 from vidsr.frame import Colour, PixelFormat
+from vidsr.media.captions import picture_with
 
 __all__ = [
     "Audio",
@@ -82,6 +83,7 @@ class Picture:
     language: str | None = None
     numbers: Sequence[int] | None = None  # what to draw; default: 0, 1, 2, ...
     draw: Callable[[int, PixelFormat, int, int], Planes] | None = None  # instead of `draw_number`
+    captions: Sequence[bytes] = ()  # inside the pictures, one for each
 
     def times(self) -> tuple[Fraction, list[int]]:
         """Time base and the pts of every frame."""
@@ -191,9 +193,21 @@ def frames_of(picture: Picture) -> Iterable[av.VideoFrame]:
     for number, time in zip(numbers, pts, strict=True):
         frame = numbered_frame(number, picture.pix_fmt, picture.width, picture.height, picture.draw)
         frame.pts, frame.time_base = time, base
+        if picture.captions:
+            frame = _captioned(frame, picture.captions[pts.index(time)])
+            frame.pts, frame.time_base = time, base
         following = [p for p in pts if p > time]
         frame.duration = (min(following) - time) if following else round(1 / (picture.rate * base))
         yield frame
+
+
+def _captioned(frame: av.VideoFrame, captions: bytes) -> av.VideoFrame:
+    if not captions:
+        return frame
+    made = picture_with(captions, frame.width, frame.height, frame.format.name)
+    for new, old in zip(made.planes, frame.planes, strict=True):
+        new.update(bytes(old))
+    return made
 
 
 def _encode_picture(out: OutputContainer, stream: Any, picture: Picture) -> None:

@@ -106,6 +106,7 @@ class Frame:
     pts: int
     time_base: Fraction
     duration: int = 0
+    captions: bytes = b""  # inside the picture (CEA-608/708): as `vidsr.media.captions` reads and writes them
 
     @property
     def width(self) -> int:

@@ -176,7 +176,7 @@ class Upscaler:
         format: PixelFormat | None = None,
         colour: Colour | None = None,
     ) -> Iterator[Frame]:
-        """Upscale frames: as many come out, in order, with their pts, time base and duration.
+        """Upscale frames: as many come out, in order, with their pts, time base, duration and captions.
 
         All come out with one (width, height), layout and colour: what is asked for, else what follows from the first
         frame. A later frame of another size or layout is converted. A frame whose samples equal those of the one
@@ -247,7 +247,8 @@ class Upscaler:
         for source, same in zip(batch.frames, batch.repeats, strict=True):
             made = made if same and made else next(results)
             self.num_reused += same
-            yield replace(made, pts=source.pts, time_base=source.time_base, duration=source.duration)
+            pts, base, duration = source.pts, source.time_base, source.duration
+            yield replace(made, pts=pts, time_base=base, duration=duration, captions=source.captions)
         return made
 
     def _results(self, batch: _Batch) -> list[Frame]:

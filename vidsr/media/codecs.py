@@ -10,6 +10,7 @@ from typing import Literal
 
 from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat
+from vidsr.media.captions import ENCODERS as CAPTIONED
 from vidsr.media.probe import MediaInfo
 
 MUXERS = {  # container, named by its suffix -> FFmpeg's muxer
@@ -84,7 +85,6 @@ _LOST = {  # side data of the source's pictures, by FFmpeg's name, that no encod
     "ALPHA": "transparency is dropped: it is a picture stream of its own in this source",
     "DOVI_METADATA": "Dolby Vision metadata is dropped: the output is its base layer",
     "DYNAMIC_HDR_PLUS": "HDR10+ metadata is dropped: HDR10 stays",
-    "A53_CC": "captions inside the pictures (CEA-608/708) are dropped",
 }
 _SAID = ("h264", "hevc", "av1", "vp9", "ffv1", "prores")  # codecs by the names that users know
 _HARDWARE = ("_nvenc", "_qsv", "_vaapi", "_amf", "_videotoolbox", "_mf", "_v4l2m2m")
@@ -155,6 +155,8 @@ def choose(
         raise OutputError(f"{target} cannot hold {made}: choose another --codec, or --container {fitting}.")
     layout = _layout(source.video.format, bits, encoder, target, pix_fmt, notes)
     notes += [note for name, note in _LOST.items() if name in source.video.extras]
+    if "A53_CC" in source.video.extras and encoder not in CAPTIONED:
+        notes.append(f"captions inside the pictures (CEA-608/708) are dropped: {made} does not carry them; h264 does")
     if encoder == "ffv1" and source.video.mastering_display:
         notes.append("HDR10 mastering metadata is dropped: ffv1 does not carry it")
     quality, speed = _quality(encoder, crf), _preset(encoder, preset)

@@ -15,6 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.media import captions
 from vidsr.media.codecs import DEFAULT_THREADS, quality_option
 from vidsr.media.hdr import encoder_options
 
@@ -109,7 +110,11 @@ def _scheduling() -> int | None:
 
 def to_video_frame(frame: Frame, spec: VideoSpec) -> av.VideoFrame:
     """`frame` in memory that an encoder may keep: one copy, row by row where FFmpeg pads its lines."""
-    picture = av.VideoFrame(frame.width, frame.height, _stored_name(spec))
+    layout = (frame.width, frame.height, _stored_name(spec))
+    if frame.captions and spec.encoder in captions.ENCODERS:
+        picture = captions.picture_with(frame.captions, *layout)
+    else:
+        picture = av.VideoFrame(*layout)
     _tag(picture, spec.colour)
     if picture.format.name == "p010le":
         _fill_p010(picture, frame)
@@ -168,7 +173,7 @@ def _own_options(spec: VideoSpec, hdr: list[str]) -> dict[str, str]:
         case "libx265":
             frames = min(spec.threads, 2)
             pools = [f"pools={spec.threads}", f"frame-threads={frames}", "log-level=error", "open-gop=0"]
-            return {"x265-params": ":".join(pools + hdr)}
+            return {"x265-params": ":".join(pools + hdr), "a53cc": "1"}
         case "libsvtav1":
             return {"svtav1-params": ":".join([f"lp={spec.threads}", *hdr])}
         case "libvpx-vp9":

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedError, MediaError, UsageError
 from vidsr.frame import Frame
+from vidsr.media.captions import captions_of, may_hold
 from vidsr.media.filters import Deinterlacer
 from vidsr.media.hardware import nvdec
 from vidsr.media.open import decoder_of, demux, limit_pixels, open_input
@@ -97,6 +98,7 @@ class Reader:
         size = (stored, video.width, video.height)
         self._deinterlace = Deinterlacer(*size, base, every=not video.interlaced) if deinterlace else None
         self._damage: str | None = None  # what ended the reading
+        self._captions_from: str | None = None  # where the first ones are
         self._threads = threads
         self._gpu = gpu
         self._open()
@@ -118,6 +120,7 @@ class Reader:
         self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
         self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
         self._started = False  # a keyframe has been seen
+        self._captioned = False  # pictures may have captions inside
         self._gaps: list[str] = []  # where
         self._num_early = 0  # packets before it that cannot be decoded
         self._last_dts: int | None = None
@@ -166,6 +169,9 @@ class Reader:
         self.report.notes += self._timeline.notes
         if self._gaps:
             self.report.notes.append(f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing")
+        if self._captions_from and "A53_CC" not in self.info.video.extras:
+            where = f"captions inside the pictures (CEA-608/708) begin {self._captions_from}"
+            self.report.notes.append(f"{where}: H.264, HEVC and MPEG-2 keep them")
         if self._num_early:
             self.report.notes.append(f"{self._num_early} packets before the first keyframe cannot be decoded")
         if self._damage and not self._keep_going:
@@ -174,7 +180,10 @@ class Reader:
     def _frame(self, pts: int, picture: av.VideoFrame) -> Frame:
         video = self.info.video
         planes = planes_of(picture, video.format)
-        return Frame(planes, video.format, video.colour, pts, video.time_base, picture.duration)
+        captions = captions_of(picture) if self._captioned else b""
+        if captions and self._captions_from is None:
+            self._captions_from = self._at(pts)
+        return Frame(planes, video.format, video.colour, pts, video.time_base, picture.duration, captions)
 
     def _timed(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Pictures of the one size and format with their final pts, deinterlaced where asked."""
@@ -262,6 +271,7 @@ class Reader:
         self.report.num_discarded += packet.is_discard
         self.report.num_corrupt_packets += packet.is_corrupt
         self._started = self._started or packet.is_keyframe
+        self._captioned = self._captioned or may_hold(self.info.video, packet)
         self._note_gap(packet)
         fell = self._last_dts is not None and packet.dts is not None and packet.dts < self._last_dts
         self._joined = self._joined or fell or packet.dts is None

@@ -14,12 +14,13 @@ from fractions import Fraction
 from typing import Any, TypeAlias, get_args
 
 import av
-from av.packet import PacketSideData, PktSideDataT
+from av.packet import PktSideDataT
 from av.stream import Discard
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.frame import Frame, PixelFormat
+from vidsr.media import captions
 from vidsr.media.encoder import VideoSpec, configure, to_video_frame
 from vidsr.media.open import demux, open_input
 from vidsr.media.pixels import Unpacker, planes_of
@@ -33,7 +34,6 @@ REORDER = 34  # no packet is decoded more places after its turn to be shown: 16 
 MAX_PREROLL = 1500  # packets before a segment; of a film with one keyframe, pictures are shipped
 
 _SIDE_DATA = get_args(PktSideDataT)
-_new_side_data: Any = PacketSideData  # whose arguments its stubs do not know
 AnyPacket: TypeAlias = "av.Packet[VideoStream]"
 
 
@@ -231,13 +231,13 @@ class _Packer:
         configure(context, self._spec)
         context.thread_count = 1
         self._context = context
-        self._times: list[tuple[int, int]] = []  # pts and duration of each picture
+        self._frames: list[tuple[int, int, bytes]] = []  # pts, duration and captions of each picture
         self._packets: list[Packed] = []
 
     def add(self, frame: Frame) -> None:
         picture = to_video_frame(frame, self._spec)
-        picture.pts, picture.time_base = len(self._times), self._context.time_base
-        self._times.append((frame.pts, frame.duration))
+        picture.pts, picture.time_base = len(self._frames), self._context.time_base
+        self._frames.append((frame.pts, frame.duration, frame.captions))
         self._keep(self._context.encode(picture))
 
     def close(self) -> Shipment:
@@ -245,14 +245,15 @@ class _Packer:
         extradata = bytes(self._context.extradata or b"")
         name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
         decoder = Decoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
-        expected = tuple(pts for pts, _ in self._times)
+        expected = tuple(pts for pts, _, _ in self._frames)
         return Shipment(self.interval, decoder, tuple(self._packets), expected)
 
     def _keep(self, packets: Sequence[AnyPacket]) -> None:
         for packet in packets:
             assert packet.pts is not None
-            pts, duration = self._times[packet.pts]
-            self._packets.append(Packed(bytes(packet), pts, pts, duration, True))
+            pts, duration, words = self._frames[packet.pts]
+            side = ((captions.PACKET_SIDE_DATA, words),) if words else ()
+            self._packets.append(Packed(bytes(packet), pts, pts, duration, True, side))
 
 
 def _is_ffv1(fmt: PixelFormat) -> bool:
@@ -267,6 +268,7 @@ def unpack(shipment: Shipment, video: Video) -> Iterator[Frame]:
     """
     unpacker = Unpacker(video.format, video.width, video.height)
     wanted = iter(shipment.expected)
+    captioned = any(packed.side or captions.may_hold(video, packed.data) for packed in shipment.packets)
     context = _open(shipment.decoder)
     number = 0
     for picture in _decoded(context, shipment.packets, video.time_base):
@@ -281,7 +283,8 @@ def unpack(shipment: Shipment, video: Video) -> Iterator[Frame]:
         number += 1
         converted = unpacker(picture)
         planes = planes_of(converted, video.format)
-        yield Frame(planes, video.format, video.colour, picture.pts, video.time_base, picture.duration)
+        words = captions.captions_of(picture) if captioned else b""
+        yield Frame(planes, video.format, video.colour, picture.pts, video.time_base, picture.duration, words)
     if number != len(shipment.expected):
         raise Unsound(f"{number} of {len(shipment.expected)} pictures decoded")
 
@@ -314,7 +317,5 @@ def _unpacked(packed: Packed, time_base: Fraction) -> Any:
     packet.pts, packet.dts, packet.duration = packed.pts, packed.dts, packed.duration
     packet.is_keyframe, packet.time_base = packed.keyframe, time_base
     for kind, data in packed.side:
-        side: Any = _new_side_data(kind, len(data))
-        side.update(data)
-        packet.set_sidedata(side)
+        packet.set_sidedata(captions.side_data(kind, data))
     return packet

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidsr.errors import UsageError
+from vidsr.media.captions import CODECS as CAPTIONED
 from vidsr.media.codecs import MUXERS
 from vidsr.media.interlace import looks_interlaced
 from vidsr.media.probe import MediaInfo, probe
@@ -92,6 +93,7 @@ def _checks(
 ) -> Iterator[Check]:
     """All rows, in the order of the table."""
     yield from _check_pictures(seen, made)
+    yield from _check_captions(seen, made)
     yield from _check_length(info, made, seen, pairing, after)
     yield from check_looks(info, made, after.container)
     yield from check_presence(pairing, mapping, after.container)
@@ -129,6 +131,16 @@ def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Check]:
     yield same(
         "frame content", "", f"{size}: {mean:.1f} dB, least {least:.1f}", not seen.different, some(seen.different)
     )
+
+
+def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Check]:
+    """Those inside the pictures, byte for byte."""
+    name, codec = "captions in pictures", made.video.codec
+    before, after = (f"in {num} pictures" if num else "none" for num in seen.captioned)
+    if seen.captioned[0] and not seen.captioned[1] and codec not in CAPTIONED:
+        yield Check(name, before, after, "dropped", f"{codec} does not carry them; h264 does")
+    elif any(seen.captioned):
+        yield same(name, before, after, not seen.miscaptioned, some(seen.miscaptioned))
 
 
 def _check_length(

@@ -19,7 +19,6 @@ _STEP = Fraction(1, 1000)  # relative, of HDR10's numbers: encoders take them in
 _EXTRAS = {
     "DOVI_METADATA": ("Dolby Vision", "the output is its base layer"),
     "DYNAMIC_HDR_PLUS": ("HDR10+", "HDR10 stays"),
-    "A53_CC": ("captions in pictures", "they are not carried over to the new pictures"),
 }
 
 

@@ -27,6 +27,7 @@ class Seen:
     number: int
     time: Fraction
     picture: Picture
+    captions: bytes = b""
 
 
 @dataclass(slots=True)
@@ -47,6 +48,8 @@ class Pictures:
     shifted: list[str] = field(default_factory=list)
     tinted: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
+    captioned: list[int] = field(default_factory=lambda: [0, 0])  # pictures with captions inside, source and output
+    miscaptioned: list[str] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)  # of the source
     failure: str | None = None  # of the output
@@ -87,6 +90,7 @@ def look(
                 _note_time(found, old.head, new.head, tolerance)
                 found.ends_alike = abs(old.head.time - new.head.time) <= tolerance
                 _note_content(found, new.head.number, old.head, new.head.picture, before, old.next)
+                _note_captions(found, old.head, new.head)
             elif verdict == "source" and old.head:
                 found.missing.append(_name(old.head))
                 found.ends_alike = False
@@ -147,7 +151,7 @@ def _wanted(
         last = time
         length = frame.duration * frame.time_base or gap or 1 / (reader.info.video.rate or Fraction(25))
         found.end = time + length
-        yield Seen(number, time + found.shift, shrink(as_output(frame, target, colour)))
+        yield Seen(number, time + found.shift, shrink(as_output(frame, target, colour)), frame.captions)
 
 
 def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Seen]:
@@ -155,7 +159,7 @@ def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Se
     try:
         for number, frame in enumerate(reader):
             found.num_output += 1
-            yield Seen(number, frame.pts * frame.time_base, shrink(frame))
+            yield Seen(number, frame.pts * frame.time_base, shrink(frame), frame.captions)
     except DamagedError as error:
         found.failure = str(error)
 
@@ -212,6 +216,13 @@ def _note_content(
     elif like.shifted:
         across, down = like.shift
         found.shifted.append(f"{name} is off by {across:+.2f}, {down:+.2f} source pixels")
+
+
+def _note_captions(found: Pictures, old: Seen, new: Seen) -> None:
+    found.captioned = [count + bool(seen.captions) for count, seen in zip(found.captioned, (old, new), strict=True)]
+    if old.captions != new.captions:
+        words = "other captions" if old.captions and new.captions else "captions" if new.captions else "no captions"
+        found.miscaptioned.append(f"{_name(new)} has {words}")
 
 
 def _what(like: Likeness, shown: Picture) -> str:

@@ -1,0 +1,62 @@
+"""Captions inside the pictures (CEA-608/708, wrapped as in ATSC A/53): out of decoded pictures, and into new ones.
+
+PyAV lets nobody give side data to a picture, but a decoder does: that of packets goes into its pictures. And it reads
+side data only at the price of a reference cycle, which here holds a picture of a few bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import av
+from av.packet import PacketSideData, PktSideDataT
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
+from av.video.reformatter import Interpolation
+
+from vidsr.media.probe import Video
+
+ENCODERS = ("libx264", "libx265", "mpeg2video", "h264_nvenc", "hevc_nvenc")  # that write them; NVENC was not tried
+CODECS = ("h264", "hevc", "mpeg2video")  # that these make
+PACKET_SIDE_DATA = get_args(PktSideDataT).index("a53_cc")
+
+_MARK = b"GA94"  # stands before them in H.264, HEVC, MPEG-2 and AV1; other wrappings show in the first picture
+_CODED = (*CODECS, "av1")
+_SIDE = 16  # pixels of a picture that is made for its side data
+_new_side_data: Any = PacketSideData  # whose arguments its stubs do not know
+
+
+def may_hold(video: Video, packet: Any) -> bool:
+    """Whether pictures of `video` from `packet` on may have captions. Cheap; `packet` is PyAV's, or bytes."""
+    return "A53_CC" in video.extras or (video.codec in _CODED and _MARK in bytes(packet))
+
+
+def captions_of(picture: av.VideoFrame) -> bytes:
+    """The captions of a decoded picture, three bytes each; empty where it has none."""
+    small = picture.reformat(_SIDE, _SIDE, "gray", interpolation=Interpolation.POINT)
+    try:
+        items: Any = small.side_data
+    except ValueError:  # of a kind that PyAV does not know, such as MV-HEVC's
+        return b""
+    return next((bytes(item) for item in items if item.type.name == "A53_CC"), b"")
+
+
+def picture_with(captions: bytes, width: int, height: int, pix_fmt: str) -> av.VideoFrame:
+    """A picture of FFmpeg's `pix_fmt`, to be drawn into, that has `captions` for the encoder."""
+    packet = av.Packet(bytes(3 * _SIDE * _SIDE))
+    packet.set_sidedata(side_data(PACKET_SIDE_DATA, captions))
+    decoder: Any = av.CodecContext.create("rawvideo", "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.width = decoder.height = _SIDE
+    decoder.pix_fmt = "rgb24"  # no layout that is written, so that the next step always copies
+    (small,) = decoder.decode(packet)
+    picture = small.reformat(width, height, pix_fmt, interpolation=Interpolation.POINT)
+    picture.pict_type = PictureType.NONE  # else each would become a keyframe
+    return picture
+
+
+def side_data(kind: int, data: bytes) -> PacketSideData:
+    """Side data for a packet, of the kind that FFmpeg numbers `kind`."""
+    made: Any = _new_side_data(kind, len(data))
+    made.update(data)
+    return made  # type: ignore[no-any-return]
