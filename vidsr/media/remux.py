@@ -23,6 +23,7 @@ from vidsr.media import mkv_aspect, timecode
 from vidsr.media.codecs import MUXERS
 from vidsr.media.encoder import scaled_matrix
 from vidsr.media.fingerprint import KEY, append_null_packet
+from vidsr.media.languages import held
 from vidsr.media.mp4_boxes import complete
 from vidsr.media.open import demux, local_name, open_input
 from vidsr.media.probe import MediaInfo
@@ -217,6 +218,9 @@ class _Join:
             else:
                 tracks[stream.index] = add_track(out, stream, plan, self._shift)
         assert target is not None, "the picture stream is one of the source's"
+        for made in out.streams:
+            if language := held(made.metadata.get("language"), made.type, self._container):
+                made.metadata["language"] = language
         return target, tracks
 
     def _add_picture(

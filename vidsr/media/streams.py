@@ -10,7 +10,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-from vidsr.media import flags
+from vidsr.media import flags, languages
 from vidsr.media.codecs import MUXERS
 from vidsr.media.open import open_input
 from vidsr.media.probe import MediaInfo
@@ -78,7 +78,8 @@ def decide(source: InputContainer, picture: int, container: str) -> tuple[list[K
             verdict = _decide(source, stream, container)
             (kept if isinstance(verdict, Kept) else dropped).append(verdict)  # type: ignore[arg-type]
     there = [picture, *(item.index for item in kept if item.how != "rewritten")]
-    dropped += [lost for index in there for lost in _lost_flags(source.streams[index], container)]
+    for stream in (source.streams[index] for index in there):
+        dropped += _lost_flags(stream, container) + _lost_language(stream, container)
     return kept, dropped + (_without_place(source) if container == "ts" else [])
 
 
@@ -99,6 +100,12 @@ def _lost_flags(stream: Stream, container: str) -> list[Dropped]:
     hint = "" if flags.lost(stream, "mkv") else "; --container mkv keeps it"
     reason = f"{container} has no place for it{hint}"
     return [Dropped(stream.index, f"flag of {stream.type}", ", ".join(flags.names(gone)), reason)]
+
+
+def _lost_language(stream: Stream, container: str) -> list[Dropped]:
+    language = stream.metadata.get("language", "")
+    why = None if is_cover(stream) else languages.loss(language, stream.type, container)
+    return [Dropped(stream.index, f"language of {stream.type}", language, why)] if why else []
 
 
 def codec_name(stream: Stream) -> str:

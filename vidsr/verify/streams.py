@@ -50,7 +50,7 @@ def check_presence(pairing: Pairing, mapping: Mapping, container: str) -> Iterat
     yield same("streams", before, f"{after} there", not words, "; ".join(words))
     for lost in pairing.dropped:
         name = lost.kind if lost.index is None else f"{lost.kind} {lost.index}"
-        whole = lost.index is not None and not lost.kind.startswith("flag")
+        whole = lost.index is not None and not lost.kind.startswith(("flag", "language"))
         yield Check(f"{name}: stream" if whole else name, lost.codec, "none", "dropped", lost.reason)
     for _, track in empty:
         reason = "it is empty" if mapping.window is None else "nothing of it falls into this part"

@@ -10,6 +10,7 @@ from av.stream import Disposition
 
 from vidsr.media import flags
 from vidsr.media.fingerprint import KEY
+from vidsr.media.languages import held
 from vidsr.media.streams import NOT_COPIED
 from vidsr.media.timecode import later, timecode_of
 from vidsr.verify.inventory import Chapter, Inventory, Pairing, Track
@@ -37,11 +38,12 @@ def check_metadata(source: Inventory, output: Inventory) -> Iterator[Check]:
 def check_streams(picture: Track, pairing: Pairing, output: Inventory) -> Iterator[Check]:
     """Languages, other tags, and flags of all streams; only the file's own creation time is the film's."""
     if output.container == "ts":
-        yield from _check_words("languages", picture, pairing, ("language",))
+        yield from _check_words("languages", picture, pairing, "ts", ("language",))
         return
     keys = _IN_MP4 if output.container in _MP4 else None
-    yield from _check_words("languages", picture, pairing, ("language",))
-    yield from _check_words("stream tags", picture, pairing, keys, without=("language", "creation_time"))
+    yield from _check_words("languages", picture, pairing, output.container, ("language",))
+    without = ("language", "creation_time")
+    yield from _check_words("stream tags", picture, pairing, output.container, keys, without)
     yield _check_flags(picture, pairing, output.container)
 
 
@@ -127,9 +129,14 @@ def _tracks(picture: Track, pairing: Pairing) -> list[tuple[Track, Track]]:
 
 
 def _check_words(
-    name: str, picture: Track, pairing: Pairing, keys: Sequence[str] | None, without: Sequence[str] = ()
+    name: str,
+    picture: Track,
+    pairing: Pairing,
+    container: str,
+    keys: Sequence[str] | None,
+    without: Sequence[str] = (),
 ) -> Iterator[Check]:
-    """The tags `keys` of every stream, or all but `without`."""
+    """The tags `keys` of every stream, or all but `without`, languages as `container` spells them."""
     wrong: list[str] = []
     count = [0, 0]
     for old, new in _tracks(picture, pairing):
@@ -143,6 +150,9 @@ def _check_words(
         )
         if name != "languages":
             after = {key: value for key, value in after.items() if key in before}  # muxers name their handlers
+        if "language" in before:
+            spelt = held(before.pop("language"), old.kind, container)
+            before |= {"language": spelt} if spelt else {}
         count = [count[0] + len(before), count[1] + len(after)]
         wrong += [f"{old.kind} {old.index}: {why}" for why in _differences(before, after)]
     if any(count):

@@ -1,0 +1,52 @@
+"""Names of languages in containers that hold three letters (ISO 639-2) where others also hold two, or a region."""
+
+from __future__ import annotations
+
+import re
+
+_THREE = ("mp4", "m4v", "mov", "ts")  # containers that hold nothing else
+_LETTERS = re.compile("[a-z]{3}")
+_TABLE = """
+    aaaar ababk aeave afafr akaka amamh anarg arara asasm avava ayaym azaze babak bebel bgbul bibis bmbam bnben
+    bobod brbre bsbos cacat ceche chcha cocos crcre csces cuchu cvchv cycym dadan dedeu dvdiv dzdzo eeewe elell
+    eneng eoepo esspa etest eueus fafas ffful fifin fjfij fofao frfra fyfry gagle gdgla glglg gngrn guguj gvglv
+    hahau heheb hihin hohmo hrhrv hthat huhun hyhye hzher iaina idind ieile igibo iiiii ikipk inind ioido isisl
+    itita iuiku iwheb jajpn jiyid jvjav kakat kgkon kikik kjkua kkkaz klkal kmkhm knkan kokor krkau kskas kukur
+    kvkom kwcor kykir lalat lbltz lglug lilim lnlin lolao ltlit lulub lvlav mgmlg mhmah mimri mkmkd mlmal mnmon
+    mrmar msmsa mtmlt mymya nanau nbnob ndnde nenep ngndo nlnld nnnno nonor nrnbl nvnav nynya ococi ojoji omorm
+    orori ososs papan pipli plpol pspus ptpor quque rmroh rnrun roron rurus rwkin sasan scsrd sdsnd sesme sgsag
+    sisin skslk slslv smsmo snsna sosom sqsqi srsrp ssssw stsot susun svswe swswa tatam tetel tgtgk ththa titir
+    tktuk tltgl tntsn toton trtur tstso tttat twtwi tytah uguig ukukr ururd uzuzb veven vivie vovol wawln wowol
+    xhxho yiyid yoyor zazha zhzho zuzul
+"""  # ISO 639-1 and, for terminology, 639-2; iw, in and ji are old names of he, id and yi
+_OF_TWO = {pair[:2]: pair[2:] for pair in _TABLE.split()}
+
+
+def held(language: str | None, kind: str, container: str) -> str | None:
+    """What `container` holds of a stream's `language`: mp4, mov and ts have "eng" for "en" or "en-US"; None: nothing.
+
+    A transport stream holds several, with commas between them, but of sound and subtitles only.
+    """
+    if language is None or container not in _THREE:
+        return language
+    if container == "ts" and kind not in ("audio", "subtitle"):
+        return None
+    found = [name for part in language.split(",") if (name := _three(part))]
+    return ",".join(found if container == "ts" else found[:1]) or None
+
+
+def loss(language: str | None, kind: str, container: str) -> str | None:
+    """Why `container` does not hold `language`; None where it does, or says the same in three letters."""
+    found = held(language, kind, container)
+    if not language or language in (found, "und") or (found == ",".join(map(_short, language.split(",")))):
+        return None
+    return f"{container} holds {f'only {found}' if found else 'nothing'} of it; --container mkv keeps it"
+
+
+def _three(language: str) -> str | None:
+    first = re.split("[-_]", language.lower())[0]
+    return _OF_TWO.get(first) or (first if _LETTERS.fullmatch(first) else None)
+
+
+def _short(language: str) -> str:
+    return _OF_TWO.get(language.lower(), language.lower())
