@@ -124,6 +124,7 @@ def test_native_scale_of_a_model_that_lacks_one(shelf: Path) -> None:
         (("fast-x2",), 4, False, "bicubic", "no trained weights are shipped for x4"),
         (("fast-x4", "srgan-x4"), 4, False, "fast", "best shipped"),
         (("fast-x4", "srgan-x4"), 4, True, "srgan", "best shipped"),
+        (("srresnet-x4", "srgan-x4"), 4, True, "srresnet", "best shipped"),
         (("fast-video-x4", "srgan-video-x4"), 4, False, "fast-video", "the default on a CPU"),
         (("fast-video-x4", "srgan-video-x4"), 4, True, "srgan-video", "the default on a GPU"),
         (("srresnet-x4",), 4, False, "srresnet", "best shipped"),

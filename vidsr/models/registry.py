@@ -31,8 +31,9 @@ PIXEL_STAGE = {"srgan": "srresnet"}  # adversarial weights, and those of the pix
 
 BICUBIC = "bicubic"
 BICUBIC_SCALES = (2, 4)
-PREFERRED_GPU = ("srgan-video", "fast-video", "srgan", "srresnet", "fast")
-PREFERRED_CPU = ("fast-video", "fast", "srgan-video", "srgan", "srresnet")
+# What srgan invents for each picture alone flickers: it is for those who ask for it.
+PREFERRED_GPU = ("srgan-video", "fast-video", "srresnet", "srgan", "fast")
+PREFERRED_CPU = ("fast-video", "fast", "srgan-video", "srresnet", "srgan")
 
 
 @dataclass(frozen=True)
