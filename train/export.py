@@ -4,7 +4,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from train import checkpoint
 from train.card import LICENCE, card, perceptual_trunk, purpose
 from train.evaluate import add_measures, chosen_perceptual, measure, measure_video, read_benchmarks, rounded
 from train.recipe import Recipe
-from vidsr.errors import ModelError, OutputError
+from vidsr.errors import ModelError, OutputError, UsageError
 from vidsr.models import registry
 from vidsr.models.srgan import build, macs_per_pixel
 
@@ -37,7 +37,7 @@ class Trained:
             return f"{began}{step:,} steps at a constant rate, not annealed"
         done = step - anneal["start"]
         piece = f"then {done:,} of {anneal['steps']:,} annealing it to zero"
-        return f"{began}{anneal['start']:,} steps at a constant rate, {piece}"
+        return f"{began}{anneal['start']:,} steps at a constant rate, {piece}{self.notes.get('mixed', '')}"
 
 
 def read_run(path: Path) -> Trained:
@@ -55,6 +55,28 @@ def read_run(path: Path) -> Trained:
         chosen = found[-1]
     saved = checkpoint.load(chosen)
     return Trained(Recipe.from_dict(saved.state["recipe"]), saved, _read_notes(chosen.parent.parent / "run.json"))
+
+
+def mix(trained: Trained, name_or_path: str, share: float) -> Trained:
+    """Weights at `share` (0 to 1) of the way from another model's to those of `trained`, its notes saying so.
+
+    The way of Wang et al. (arXiv:1809.00219, section 3.4) to take the artefacts out of adversarial weights.
+
+    Raises:
+        UsageError: `share` is not from 0 to 1.
+        ModelError: no such model, or one of another graph.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"--share must be from 0 to 1, not {share:g}.")
+    other = registry.load(name_or_path, trained.recipe.generator.scale)
+    if other.config != trained.recipe.generator:
+        raise ModelError(f"{name_or_path} has another graph than {trained.recipe.name}; they cannot be mixed.")
+    weights, tensors = other.module.state_dict(), dict(trained.saved.tensors)
+    for name, value in weights.items():
+        tensors[f"ema.{name}"] = value.lerp(tensors[f"ema.{name}"].float().cpu(), share)
+    words = f"; shipped are the weights {share:g} of the way there from {other.name} ({other.weights_hash[:12]})"
+    saved = replace(trained.saved, tensors=tensors)
+    return replace(trained, saved=saved, notes={**trained.notes, "mixed": words})
 
 
 def _read_notes(path: Path) -> dict[str, Any]:
@@ -139,12 +161,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "-o", "--output", type=Path, required=True, help="the .safetensors file; its card is put beside"
     )
     parser.add_argument("--benchmarks", type=Path, help="folder with Set5 and Set14, for the figures in the header")
+    parser.add_argument("--mix", metavar="NAME", help="a model of the same graph, to take artefacts out: see --share")
+    parser.add_argument("--share", type=float, default=0.6, help="with --mix: 0: that model, 1: the run (default: 0.6)")
     add_measures(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     trained = read_run(args.source)
+    if args.mix:
+        trained = mix(trained, args.mix, args.share)
     scale, trunk = trained.recipe.generator.scale, perceptual_trunk(trained.recipe.losses)
     perceptual = chosen_perceptual(args, trunk) if args.benchmarks or args.videobench else []
     write_weights(trained, args.output)

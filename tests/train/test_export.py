@@ -136,6 +136,26 @@ SMALL = {"name": "tiny", "steps": 9, "generator": {"graph": "fast", "scale": 4, 
 LOSSES = {"perceptual": 0.5, "adversarial": 0.005, "artefact": 1.0, "shift": 1.0, "ramp": 700}
 
 
+def test_weights_in_between(folder: Path) -> None:
+    assert main(fit_arguments(folder)) == 0
+    assert main(export_arguments(folder)) == 0
+    weights, other = folder / "mine-x2.safetensors", folder / "other.safetensors"
+    weights.rename(other)
+    trained = export.read_run(folder / "run")
+    run = {name.removeprefix("ema."): t for name, t in trained.saved.tensors.items() if name.startswith("ema.")}
+    tensors = {f"ema.{name}": value + 1 for name, value in run.items()}
+    moved = export.Trained(trained.recipe, checkpoint.Checkpoint(tensors, trained.saved.state), trained.notes)
+    mixed = export.mix(moved, str(other), 0.25)
+    for name, value in run.items():
+        assert torch.allclose(mixed.saved.tensors[f"ema.{name}"], value + 0.25, atol=1e-3), name
+    assert "; shipped are the weights 0.25 of the way there from mine (" in mixed.notes["mixed"]
+    assert main([*export_arguments(folder), "--mix", str(other), "--share", "1.5"]) == 2
+    assert main([*export_arguments(folder), "--mix", "fast"]) == 1
+    assert not weights.exists()
+    assert main([*export_arguments(folder), "--mix", str(other), "--share", "0"]) == 0
+    assert registry.load(str(weights), 2).module.state_dict().keys() == run.keys()
+
+
 def card_of(
     folder: Path, metrics: dict[str, Any] | None = None, notes: dict[str, Any] | None = None, **more: Any
 ) -> str:

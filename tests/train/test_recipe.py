@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from train.recipe import RECIPES, Recipe, read_recipe
+from train.recipe import RECIPES, Losses, Recipe, read_recipe
 from vidsr.errors import ModelError, UsageError
 from vidsr.models.registry import available_models
 from vidsr.models.srgan import macs_per_pixel
@@ -94,4 +94,5 @@ def test_a_later_key_counts_only_where_it_decides(recipe: Recipe) -> None:
 def test_losses_in_words() -> None:
     text = "0.1 L1 + 5 L1 of the features stlpips-vgg16:relu3_3 + 0.02 adversarial (risen over 5,000 steps)"
     assert read_recipe("gpu/srgan-x4").losses.in_words() == f"{text} + artefacts (LDL)"
-    assert "LPIPS of the first 3 stages of stlpips-vgg16" in read_recipe("srgan-x4").losses.in_words()
+    lpips = Losses(perceptual=0.2, trunk="stlpips-vgg16:lpips3")
+    assert lpips.in_words() == "L1 + 0.2 LPIPS of the first 3 stages of stlpips-vgg16"
