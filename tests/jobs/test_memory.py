@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 SCRIPT = """
 import sys
 from vidsr import pipeline, upscale_video
-pipeline.run.__kwdefaults__["queue_bytes"] = 2**20  # full at once: on a busy machine the queues fill later than frame 100
+pipeline.run.__kwdefaults__["queue_bytes"] = 2**20  # on a busy machine large ones fill after frame 100
 from vidsr.jobs.events import Advanced
 resident = {}
 def watch(event):
