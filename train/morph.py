@@ -64,24 +64,24 @@ def morph(model: SRGAN, weights: Mapping[str, Tensor]) -> None:
     _leave(model, weights, size)
 
 
-def _enter(later: ResidualBlock, first: ResidualBlock, weights: Mapping[str, Tensor]) -> None:
-    """Put the features of fast's first convolution into all channels; the picture is in the first three until then."""
+def _enter(most: ResidualBlock, last: ResidualBlock, weights: Mapping[str, Tensor]) -> None:
+    """Put the features of fast's first convolution into all channels, last those that take the picture's place."""
     weight, bias, slope = weights["head.weight"], weights["head.bias"], weights["acts.0.weight"]
-    for block in (later, first):
+    for block in (most, last):
         _clear(block.conv2)
         block.act.weight.copy_(slope)
-    _clear(later.conv1)
-    later.conv1.weight[RGB:, :RGB] = weight[RGB:]
-    later.conv1.bias[RGB:] = bias[RGB:]  # type: ignore[index]
-    _pass(later.conv2, len(weight), start=RGB)
-    first.conv1.weight[: 2 * RGB] = 0
-    first.conv1.weight[:RGB, :RGB] = weight[:RGB]
-    first.conv1.bias[:RGB] = bias[:RGB]  # type: ignore[index]
+    _clear(most.conv1)
+    most.conv1.weight[RGB:, :RGB] = weight[RGB:]
+    most.conv1.bias[RGB:] = bias[RGB:]  # type: ignore[index]
+    _pass(most.conv2, len(weight), start=RGB)
+    last.conv1.weight[: 2 * RGB] = 0
+    last.conv1.weight[:RGB, :RGB] = weight[:RGB]
+    last.conv1.bias[:RGB] = bias[:RGB]  # type: ignore[index]
     for colour in range(RGB):
-        first.conv1.weight[RGB + colour, colour, 1, 1] = 1
-        first.conv1.bias[RGB + colour] = 0  # type: ignore[index]
-        first.conv2.weight[colour, colour, 1, 1] = 1
-        first.conv2.weight[colour, RGB + colour, 1, 1] = -1
+        last.conv1.weight[RGB + colour, colour, 1, 1] = 1
+        last.conv1.bias[RGB + colour] = 0  # type: ignore[index]
+        last.conv2.weight[colour, colour, 1, 1] = 1
+        last.conv2.weight[colour, RGB + colour, 1, 1] = -1
 
 
 def _convolve(block: ResidualBlock, weights: Mapping[str, Tensor], group: int, size: float) -> None:
@@ -112,7 +112,6 @@ def _leave(model: SRGAN, weights: Mapping[str, Tensor], size: float) -> None:
     for step, part in enumerate(model.up):
         assert isinstance(part, SubPixel)
         _shuffle(part.conv, side >> step, picture=step == 0)
-    model.tail.weight[:, :RGB] = 0
     model.tail.weight.zero_()
     model.tail.bias.zero_()  # type: ignore[union-attr]
     _pass(model.tail, RGB)

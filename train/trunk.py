@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train import losses
@@ -50,22 +49,6 @@ NETWORKS = {
 }
 
 
-class BlurPool(nn.Module):
-    """Maximum of 2x2 pixels, then every other pixel of a 3x3 binomial blur (arXiv:1904.11486)."""
-
-    kernel: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        line = torch.tensor([1.0, 2.0, 1.0]) / 4
-        self.register_buffer("kernel", torch.outer(line, line)[None, None], persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), sides of at least 4 -> (N, C, H // 2 + 1, W // 2 + 1)."""
-        padded = F.pad(F.max_pool2d(x, 2, 1), [2] * 4, mode="reflect")
-        return F.conv2d(padded, self.kernel.to(x.dtype).expand(x.shape[1], -1, -1, -1), stride=2, groups=x.shape[1])
-
-
 class Trunk(FeatureLoss):
     """Frozen layers of a VGG; `name` is the recipe's ``network:layer``, without weights until `fill`."""
 
@@ -83,10 +66,10 @@ class Trunk(FeatureLoss):
             for _ in range(conv if number == block else depth):
                 layers += [nn.Conv2d(width, WIDTHS[number - 1], 3, padding=1), nn.ReLU()]
                 width = WIDTHS[number - 1]
-            if number < block:
-                layers += [nn.MaxPool2d(2), *([nn.Identity()] if self.network.blurred else [])]
-        if self.network.blurred:  # the package counts the pooling and its blur as two layers
-            layers = [BlurPool() if isinstance(layer, nn.MaxPool2d) else layer for layer in layers]
+            if number < block and self.network.blurred:  # counted as two layers by the package, too
+                layers += [nn.MaxPool2d(2, 1), perceptual.BlurPool()]
+            elif number < block:
+                layers.append(nn.MaxPool2d(2))
         self.layers = nn.Sequential(*(layers if activated else layers[:-1]))
         self.requires_grad_(False).eval()
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from train import trunk
-from train.trunk import BlurPool, Trunk, open_loss, open_trunk
+from train.trunk import Trunk, open_loss, open_trunk
 from vidsr import perceptual
 from vidsr.errors import ModelError, UsageError
 
@@ -55,7 +55,8 @@ def test_blurred_pooling() -> None:
     wide = F.pad(F.max_pool2d(x, 2, 1), [2, 2, 2, 2], mode="reflect")
     line = torch.tensor([0.25, 0.5, 0.25])
     expected = (wide[:, :, 2:5, 4:7] * torch.outer(line, line)).sum((2, 3))
-    out = BlurPool()(x)
+    pooling = Trunk("stlpips-vgg16:conv2_1").layers[4:6]
+    out = pooling(x)
     assert out.shape == (1, 2, 5, 6)
     assert torch.allclose(out[:, :, 1, 2], expected)
 
