@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train.evaluate import COLUMNS, LEGEND, show
+from train.filters import SHARPEN_SIGMA
 from train.recipe import Losses, Recipe
 from vidsr.models.srgan import macs_per_pixel
 
@@ -82,6 +83,9 @@ def _loss_lines(recipe: Recipe) -> list[str]:
     """The sum that training minimised; the network of its perceptual part by name."""
     losses = recipe.losses
     lines = [f"- Loss: {losses.in_words()}."]
+    if recipe.sharpen:
+        mask = f"unsharp mask, sigma of {SHARPEN_SIGMA:g} pixel"
+        lines.append(f"- Targets: the originals sharpened by {recipe.sharpen:g} ({mask}).")
     if losses.perceptual:
         network, _, layer = losses.trunk.partition(":")
         lines.append(

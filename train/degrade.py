@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from train.camera import View, render
 from train.codec import SUBSAMPLED, Codec, round_trip
+from train.filters import Blur, blur
 from vidsr.frame import Matrix
 
 CLEAN = 0.15  # share of pairs that are only reduced, by the antialiased bicubic of the benchmarks
@@ -35,15 +35,6 @@ def version() -> str:
     """A digest of the distribution: caches with another one are not continued."""
     settings = (CLEAN, KERNELS, BLUR, NOISE, CODECS, QUALITIES, PRESETS)
     return hashlib.sha256(repr(settings).encode()).hexdigest()[:8]
-
-
-@dataclass(frozen=True)
-class Blur:
-    """A Gaussian, in LR pixels: the two standard deviations and the angle of the first in radians."""
-
-    major: float
-    minor: float
-    angle: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,17 +113,6 @@ def _reduce(photo: Tensor, view: View, size: tuple[int, int], scale: int, how: D
     if how.noise:
         frame = add_noise(frame, how.noise, number)
     return frame.clamp(0, 255).add(0.5).floor()
-
-
-def blur(frame: Tensor, how: Blur) -> Tensor:
-    """Convolve each channel of (3, H, W) with a Gaussian, 7x7 taps; the edge pixel is repeated beyond the border."""
-    offsets = torch.arange(-3, 4, dtype=torch.float64)
-    y, x = torch.meshgrid(offsets, offsets, indexing="ij")
-    along = (x * math.cos(how.angle) + y * math.sin(how.angle)) / how.major
-    across = (y * math.cos(how.angle) - x * math.sin(how.angle)) / how.minor
-    taps = torch.exp(-(along**2 + across**2) / 2)
-    padded = F.pad(frame[:, None], (3, 3, 3, 3), mode="replicate")
-    return F.conv2d(padded, (taps / taps.sum()).float()[None, None])[:, 0]
 
 
 def add_noise(frame: Tensor, how: Noise, number: int) -> Tensor:

@@ -96,7 +96,8 @@ class DiscriminatorConfig:
 class Recipe:
     """One run. `patch` is the LR side of a training crop in pixels, `steps` the length of the constant-rate phase.
 
-    `data` says what --data holds: photos, or a cache of degraded clips as ``bake`` writes it.
+    `data` says what --data holds: photos, or a cache of degraded clips as ``bake`` writes it. `sharpen` is how much
+    the originals are sharpened (`train.filters.sharpen`) before outputs are compared to them.
 
     Raises:
         UsageError: a value is impossible.
@@ -118,6 +119,7 @@ class Recipe:
     evaluate_every: int = 2000
     checkpoint_minutes: float = 3.0
     data: str = "photos"
+    sharpen: float = 0.0
     losses: Losses = field(default_factory=Losses)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
@@ -131,8 +133,8 @@ class Recipe:
                 raise UsageError(
                     f"The recipe's {name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}."
                 )
-        if self.rate <= 0 or self.warmup < 0 or not 0 <= self.ema < 1:
-            raise UsageError("The recipe needs rate > 0, warmup >= 0 and 0 <= ema < 1.")
+        if self.rate <= 0 or self.warmup < 0 or not 0 <= self.ema < 1 or self.sharpen < 0:
+            raise UsageError("The recipe needs rate > 0, warmup >= 0, 0 <= ema < 1 and sharpen >= 0.")
         if self.losses.shift and self.data != "baked":
             raise UsageError('losses.shift needs shifted pairs, which only data = "baked" has; set one or the other.')
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from train.cache import Cache
 from train.data import Bank, batches
+from train.filters import sharpen
 from train.recipe import Recipe
 from train.world import World
 from vidsr.errors import UsageError
@@ -19,6 +20,7 @@ Source = Bank | Cache
 class Sample:
     """lr: (N, 3, patch, patch), hr: (N, 3, patch*scale, patch*scale), float32 RGB in [0, 1].
 
+    `hr` is what the output should be: the original, sharpened where the recipe says so.
     Where `shifts` is given, (N/2, 2) as `shift_loss` takes it, the second half of N shows the first half's places
     shifted by it.
     """
@@ -44,8 +46,8 @@ def samples(
     share = slice(world.rank, None, world.size)
     if recipe.losses.shift and isinstance(source, Cache):
         for lr, other_lr, hr, other_hr, shifts in source.shift_batches(recipe.batch, recipe.patch, random, device):
-            both = torch.cat((lr[share], other_lr[share])), torch.cat((hr[share], other_hr[share]))
-            yield Sample(*both, shifts[share])
+            originals = torch.cat((hr[share], other_hr[share]))
+            yield Sample(torch.cat((lr[share], other_lr[share])), _target(originals, recipe), shifts[share])
         return
     scale = recipe.generator.scale
     pairs = (
@@ -54,4 +56,8 @@ def samples(
         else source.batches(recipe.batch, recipe.patch, random, device)
     )
     for lr, hr in pairs:
-        yield Sample(lr[share], hr[share])
+        yield Sample(lr[share], _target(hr[share], recipe))
+
+
+def _target(hr: Tensor, recipe: Recipe) -> Tensor:
+    return sharpen(hr, recipe.sharpen) if recipe.sharpen else hr

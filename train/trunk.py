@@ -21,7 +21,6 @@ from vidsr.errors import BackendError, ModelError, UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
-WIDTHS = (64, 128, 256, 512, 512)  # of the five blocks of every VGG
 VGG19_ADDRESS = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 STLPIPS_WEIGHTS = "weights/vST0.0/vgg_shift_tolerant.pth"
 
@@ -60,16 +59,7 @@ class Trunk(FeatureLoss):
         self.network, block, conv, activated = parse_trunk(name)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
-        layers: list[nn.Module] = []
-        width = 3
-        for number, depth in enumerate(self.network.depths[:block], 1):
-            for _ in range(conv if number == block else depth):
-                layers += [nn.Conv2d(width, WIDTHS[number - 1], 3, padding=1), nn.ReLU()]
-                width = WIDTHS[number - 1]
-            if number < block and self.network.blurred:  # counted as two layers by the package, too
-                layers += [nn.MaxPool2d(2, 1), perceptual.BlurPool()]
-            elif number < block:
-                layers.append(nn.MaxPool2d(2))
+        layers = perceptual.vgg_layers((*self.network.depths[: block - 1], conv), blurred=self.network.blurred)
         self.layers = nn.Sequential(*(layers if activated else layers[:-1]))
         self.requires_grad_(False).eval()
 

@@ -5,7 +5,7 @@ The networks' weights come from packages that are installed by hand and never im
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ from vidsr.errors import BackendError, UsageError
 
 MIN_SIDE = 32  # pixels; below, the deepest features of a network have no place left
 LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of RGB in [-1, 1], Zhang et al. 2018
+VGG_CHANNELS = (64, 128, 256, 512, 512)  # of the five blocks of every VGG
 BGR_MEAN = (103.939, 116.779, 123.68)  # ImageNet's, in code values, as SqueezeNet's weights expect
 FIRES = (  # SqueezeNet 1.1: channels of squeeze and of each expand; None is a pooling
     (16, 64),
@@ -127,17 +128,27 @@ def alexnet() -> Trunk:
     return Trunk(_numbered(layers), (2, 6, 10, 12, 14), (64, 192, 384, 256, 256))
 
 
-def vgg16() -> Trunk:
-    """VGG16's thirteen convolutions in the shift-tolerant form, tapped at the end of each of its five stages."""
+def vgg_layers(depths: Sequence[int], *, blurred: bool) -> list[nn.Module]:
+    """A VGG's 3x3 convolutions, each with its activation, `depths` of them in each block; a pooling between blocks.
+
+    It blurs before it halves where asked to, and is two layers then.
+    """
     layers: list[nn.Module] = []
-    taps, inputs, stages = [], 3, ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-    for channels, count in stages:
-        layers += [nn.MaxPool2d(2, 1), BlurPool()] if layers else []
-        for _ in range(count):
+    inputs = 3
+    for channels, depth in zip(VGG_CHANNELS, depths, strict=False):
+        if layers:
+            layers += [nn.MaxPool2d(2, 1), BlurPool()] if blurred else [nn.MaxPool2d(2)]
+        for _ in range(depth):
             layers += [nn.Conv2d(inputs, channels, 3, padding=1), nn.ReLU()]
             inputs = channels
-        taps.append(len(layers) - 1)
-    return Trunk(_numbered(layers), tuple(taps), tuple(channels for channels, _ in stages))
+    return layers
+
+
+def vgg16() -> Trunk:
+    """VGG16's thirteen convolutions in the shift-tolerant form, tapped at the end of each of its five blocks."""
+    layers = vgg_layers((2, 2, 3, 3, 3), blurred=True)
+    ends = [index - 1 for index, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    return Trunk(_numbered(layers), (*ends, len(layers) - 1), VGG_CHANNELS)
 
 
 def squeezenet() -> Trunk:

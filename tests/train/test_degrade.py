@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.train.conftest import photo
 from train.camera import KERNELS, Motion, View, draw_motion, render
 from train.codec import DECODERS, SUBSAMPLED, Codec, round_trip
-from train.degrade import Blur, Degradation, Noise, add_noise, blur, degrade, draw_degradation
+from train.degrade import Degradation, Noise, add_noise, degrade, draw_degradation
 from train.resample import downscale
 from vidsr.frame import Matrix
 
@@ -159,16 +159,6 @@ def test_the_distribution_is_mild() -> None:
     assert codecs["libx264"] > sum(codecs.values()) / 2
     assert {one.codec.quality for one in drawn if one.codec and one.codec.encoder == "libx264"} == set(range(18, 33))
     assert {one.kernel for one in drawn} == set(KERNELS)
-
-
-def test_blur_keeps_the_mean_and_takes_the_energy_along_its_major_axis() -> None:
-    spike = torch.zeros(3, 15, 15)
-    spike[:, 7, 7] = 200
-    seen = blur(spike, Blur(1.0, 0.5, 0.0))[0]
-    assert seen.sum() == pytest.approx(200, rel=1e-4)
-    assert seen[7, 8] > seen[8, 7]
-    turned = blur(spike, Blur(1.0, 0.5, torch.pi / 2))[0]
-    torch.testing.assert_close(turned, seen.T)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "poisson"])

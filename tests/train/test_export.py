@@ -198,7 +198,8 @@ def test_a_card_of_a_video_model_says_what_its_input_went_through(tmp_path: Path
         "degraded_by": f"av 1, degradations {degrade.version()}",
     }
     notes = {"data": data, "machine": "a GPU", "processes": 2}
-    text = card_of(tmp_path, None, notes, data="baked", losses=LOSSES | {"trunk": "vgg19:conv5_4"})
+    text = card_of(tmp_path, None, notes, data="baked", sharpen=0.5, losses=LOSSES | {"trunk": "vgg19:conv5_4"})
+    assert "Targets: the originals sharpened by 0.5 (unsharp mask, sigma of 1 pixel)." in text
     assert "Made for real video, by an adversarial loss." in text
     assert "4,000 pairs" in text
     assert f"H.264 {degrade.CODECS['libx264']:.0%}" in text
@@ -207,6 +208,7 @@ def test_a_card_of_a_video_model_says_what_its_input_went_through(tmp_path: Path
     assert "2 x a GPU" in text
     assert "difference of shifted outputs" in text
     older = card_of(tmp_path, None, {"data": data | {"degraded_by": "av 1, degradations 0"}}, data="baked")
+    assert "sharpened" not in older
     assert "H.264" not in older  # made by another version than this one can speak of
 
 

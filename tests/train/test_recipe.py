@@ -42,6 +42,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         ('optimiser = "sgd"\n' + TEXT, UsageError, "optimiser must be one of adam, muon"),
         ('precision = "fp16"\n' + TEXT, UsageError, "precision must be one of"),
         ("rate = 0\n" + TEXT, UsageError, "rate > 0"),
+        ("sharpen = -0.5\n" + TEXT, UsageError, "sharpen >= 0"),
         ("ema = 1.0\n" + TEXT, UsageError, "0 <= ema < 1"),
         ("name = [\n", UsageError, "not valid TOML"),
         ('rate = "fast"\n' + TEXT, UsageError, "rate must be a number, not 'fast'"),

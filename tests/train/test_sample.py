@@ -1,5 +1,6 @@
 """Samples of either source, whole and shared, and training on shifted pairs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from train import losses
 from train.cache import Cache, Header
 from train.data import Bank
+from train.filters import sharpen
 from train.fit import Trainer
 from train.recipe import Recipe
 from train.run import Run, start
@@ -53,6 +55,18 @@ def test_the_second_half_shows_the_first_shifted(recipe: Recipe, cache: Cache) -
     assert sample.shifts is not None
     assert losses.shift_loss(*sample.hr.chunk(2), sample.shifts) == 0
     assert losses.shift_loss(*sample.hr.chunk(2), sample.shifts * 0) > 0.1
+
+
+def test_sharpened_targets(recipe: Recipe, bank: Bank, cache: Cache) -> None:
+    """The same crops, and only what they are compared to is another."""
+    for source, one in ((bank, recipe), (cache, baked(recipe)), (cache, baked(recipe, losses={"shift": 1.0}))):
+        plain, sharp = (
+            next(samples(source, replace(one, sharpen=amount), torch.Generator().manual_seed(1), CPU))
+            for amount in (0.0, 0.7)
+        )
+        assert torch.equal(sharp.lr, plain.lr)
+        assert torch.equal(sharp.hr, sharpen(plain.hr, 0.7))
+        assert sharp.hr.std() > 1.02 * plain.hr.std()
 
 
 def test_shifted_pairs_make_a_network_steadier(recipe: Recipe, cache: Cache) -> None:
