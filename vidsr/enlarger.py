@@ -72,7 +72,7 @@ class Enlarger:
             shape = (at_once, tiles[0].rows.stop - tiles[0].rows.start, tiles[0].columns.stop - tiles[0].columns.start)
             calls = None if num_frames is None else -(-num_frames // at_once) * len(tiles)
             try:
-                self.notes.append(prepare(shape, calls))
+                self.notes += [said] if (said := prepare(shape, calls)) else []
                 return
             except (OutOfMemoryError, torch.OutOfMemoryError) as error:
                 self.make_room(num, height, width, error)

@@ -59,7 +59,9 @@ def test_fp16_is_within_a_code_of_fp32(gpu: torch.device, name: str, scale: int)
 def test_every_path_is_the_module(gpu: torch.device, path: Path, graph: str) -> None:
     model = make_model(graph, 4)
     opened = EagerBackend(model, precision="fp32", device=gpu, path=path)
-    for shape in [(1, 3, 40, 56), (2, 3, 24, 32), (1, 3, 40, 56)]:
+    for num, height, width in [(1, 40, 56), (2, 24, 32)]:
+        assert opened.prepare((num, height, width)) == ""
+    for shape in [(1, 3, 40, 56), (2, 3, 24, 32)] * 3:  # at the second time captured, then replayed
         batch = torch.rand(shape)
         with torch.no_grad():
             expected = model.module(batch)
@@ -74,7 +76,7 @@ def test_more_shapes_than_graphs(gpu: torch.device) -> None:
     model = make_model("fast", 2)
     opened = EagerBackend(model, precision="fp32", device=gpu, path=Path(True, False, True))
     results = {}
-    for turn in range(2):
+    for turn in range(4):
         for side in range(8, 8 + MAX_GRAPHS + 2):
             batch = torch.full((1, 3, side, side), side / 20, device=gpu)
             result = opened(batch).cpu()

@@ -157,7 +157,7 @@ def test_a_hostile_name_stays_in_the_folder(cache: EngineCache) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BackendError, match=r"Cannot write engines to .*file.*--engine-dir"):
+    with pytest.raises(BackendError, match=r"Cannot write engines to .*file.*VIDSR_ENGINE_DIR"):
         EngineCache(tmp_path / "file").open(make_key(), Builder())
 
 

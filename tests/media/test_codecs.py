@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from vidsr.errors import OutputError, UsageError
@@ -155,11 +156,34 @@ def test_encoder_that_does_not_start_is_refused() -> None:
         chosen(source(), width=641)
 
 
-def test_missing_gpu_is_one_sentence() -> None:
-    try:
+@pytest.fixture
+def no_nvenc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine whose GPU has no encoder, wherever the test runs."""
+
+    def refuse(spec: VideoSpec) -> None:
+        if spec.encoder.endswith("_nvenc"):
+            raise av.error.ExternalError(1, "no device")
+
+    monkeypatch.setattr(encoder, "open_alone", refuse)
+
+
+@pytest.mark.usefixtures("no_nvenc")
+def test_missing_nvenc_is_one_sentence() -> None:
+    with pytest.raises(
+        OutputError, match=r"^The encoder h264_nvenc does not start .*an H100 has none\) and its driver\.$"
+    ):
         codecs.check_encoder("h264_nvenc")
-    except OutputError as error:
-        assert "GPU" in str(error)  # noqa: PT017  (a machine with NVENC raises nothing)
+
+
+@pytest.mark.usefixtures("no_nvenc")
+@pytest.mark.parametrize(
+    ("asked", "instead", "preset"),
+    [("h264_nvenc", "libx264", "medium"), ("hevc_nvenc", "libx265", "medium"), ("av1_nvenc", "libsvtav1", "6")],
+)
+def test_software_takes_over_where_nvenc_does_not_start(asked: str, instead: str, preset: str) -> None:
+    choice = chosen(source(), codec=asked, crf=23, preset="p7")
+    assert (choice.encoder, choice.crf, choice.preset) == (instead, 23, preset)
+    assert choice.notes[0].startswith(f"{instead} encodes, since {asked} does not start here: it needs a GPU")
 
 
 def test_nvenc_starts_on_the_gpu_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +194,11 @@ def test_nvenc_starts_on_the_gpu_that_was_asked_for(monkeypatch: pytest.MonkeyPa
     assert [encoder._options(spec).get("gpu") for spec in opened] == ["1", None]
 
 
+@pytest.mark.usefixtures("no_nvenc")
 def test_h264_that_is_too_wide_for_nvenc_is_no_missing_gpu() -> None:
-    with pytest.raises(OutputError, match="ends at 4096 pixels; choose --codec hevc_nvenc"):
-        chosen(source(), width=7680, height=4320, codec="h264_nvenc")
+    choice = chosen(source(), width=7680, height=4320, codec="h264_nvenc")
+    assert choice.encoder == "libx264"
+    assert "its H.264 ends at 4096 pixels; hevc_nvenc takes more" in choice.notes[0]
 
 
 def test_quality_and_preset_are_the_codecs_own() -> None:

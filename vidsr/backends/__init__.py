@@ -12,6 +12,8 @@ from vidsr.models.registry import Model
 
 BACKENDS = ("auto", "tensorrt", "cuda", "openvino", "cpu", "nearest")
 PRECISIONS = ("auto", "fp16", "bf16", "fp32")
+NOT_USABLE = (BackendError, ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
+"""What a TensorRT of another version, or one with parts missing, may raise."""
 
 __all__ = ["BACKENDS", "PRECISIONS", "Backend", "open_backend"]
 
@@ -40,7 +42,7 @@ def open_backend(
             return _open_named("tensorrt", why, model, precision, threads, device)
         except Cancelled:
             raise
-        except (BackendError, RuntimeError, AttributeError) as error:  # whatever another version of TensorRT raises
+        except NOT_USABLE as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             why = f"{why}, without TensorRT ({reason.rstrip('.')})"
     return _open_named(chosen, why, model, precision, threads, device)

@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -24,6 +25,8 @@ HALOS = 6  # width of the smallest tile in halos: a layer of such a tile lasts w
 GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copies and other programs need the rest
 NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # torch, driver, libraries
 MAX_ELEMENTS = 2**31 - 1  # of one tensor: cuDNN counts in 32 bits
+COMPILE_SECONDS, COMPILE_GAIN = 40.0, 0.2  # what compiling for one shape takes, and its share of a call saved: assumed
+MAX_COMPILED = 6  # shapes; torch stops after some more, in silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class EagerBackend:
     """Runs the module channels last. Name ``cpu`` or ``cuda``.
 
     On the CPU it goes layer by layer. `path` says what is done to be faster; where torch cannot compile or capture
-    after all, it goes on without, and `notes` says why.
+    after all, it goes on without, and `notes` says why. It compiles only for shapes that `prepare` was told of.
 
     bf16 keeps the input, the last convolution and the sum that makes the output in FP32: near 1.0 a bf16 step is a
     whole 8-bit code value.
@@ -68,6 +71,7 @@ class EagerBackend:
         self.threads = (threads or torch.get_num_threads()) if device.type == "cpu" else None  # results depend on it
         self._state = State()
         self._graphs: Graphs | None = None
+        self._compiled: set[tuple[int, ...]] = set()  # shapes that are worth it
         self._run: Callable[[Tensor], Tensor] | None
         if device.type == "cuda":
             self.max_pixels: int | None = _gpu_pixels(model, device, self.dtype)
@@ -91,7 +95,40 @@ class EagerBackend:
         try:
             return self._on_gpu(batch) if self.device.type == "cuda" else self._plain(batch)
         except RuntimeError as error:
-            raise _translate(error, batch) from error
+            raise _translate(error, tuple(batch.shape), self.device) from error
+
+    def prepare(self, shape: tuple[int, int, int], num_calls: int | None = None) -> str:
+        """Let batches of (N, H, W), of which `num_calls` will come, run compiled where that saves more than it takes.
+
+        Returns what was decided, in words; empty where nothing had to be.
+        """
+        self._state.check()
+        full = (shape[0], 3, *shape[1:])
+        if not self.path.compiled or full in self._compiled:
+            return ""
+        if num_calls is not None:
+            try:
+                saved = num_calls * COMPILE_GAIN * self._seconds(full)
+            except RuntimeError as error:
+                raise _translate(error, full, self.device) from error
+            if saved < COMPILE_SECONDS:
+                return f"not compiled: it would save about {saved:.0f} s, and take about {COMPILE_SECONDS:.0f} s"
+        if len(self._compiled) >= MAX_COMPILED:
+            return f"not compiled: it is for {MAX_COMPILED} sizes already"
+        self._compiled.add(full)
+        if self._graphs is not None:
+            self._graphs.clear()  # one may be there of this shape, not compiled
+        return ""
+
+    def _seconds(self, shape: tuple[int, ...]) -> float:
+        """Of a call that is neither compiled nor captured."""
+        batch = torch.zeros(shape, device=self.device, dtype=self.dtype).contiguous(memory_format=torch.channels_last)
+        with torch.cuda.device(self.device):
+            for _ in range(2):  # the first chooses algorithms
+                began = time.perf_counter()
+                self._forward(batch)
+                torch.cuda.synchronize(self.device)
+        return time.perf_counter() - began
 
     def _plain(self, batch: Tensor) -> Tensor:
         if self.threads and torch.get_num_threads() != self.threads:
@@ -112,7 +149,7 @@ class EagerBackend:
                     self._graphs.clear()
                 raise
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-                if not (self.path.compiled or self.path.captured):
+                if _is_memory(error) or not (self.path.compiled or self.path.captured):
                     raise
                 self._simplify(error)
 
@@ -126,18 +163,18 @@ class EagerBackend:
 
     def _assemble(self) -> Callable[[Tensor], Tensor]:
         """The function that runs the module by `path`."""
-        module: Any = torch.compile(self._module, dynamic=False) if self.path.compiled else self._module
-
-        def forward(batch: Tensor) -> Tensor:
-            # benchmark: cuDNN tries its algorithms once for each shape. TF32 has 10 bits, which is no FP32
-            with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-                result: Tensor = module(batch)
-                return result
-
+        self._quick: Any = torch.compile(self._module, dynamic=False) if self.path.compiled else self._module
         if self._graphs is not None:
             self._graphs.clear()
-        self._graphs = Graphs(forward, self.device) if self.path.captured else None
-        return self._graphs or forward
+        self._graphs = Graphs(self._forward, self.device) if self.path.captured else None
+        return self._graphs or self._forward
+
+    def _forward(self, batch: Tensor) -> Tensor:
+        module = self._quick if tuple(batch.shape) in self._compiled else self._module
+        # benchmark: cuDNN tries its algorithms once for each shape. TF32 has 10 bits, which is no FP32
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            result: Tensor = module(batch)
+            return result
 
     def cancel(self) -> None:
         """Stop before the next layer; on a GPU before the next call, which is a matter of milliseconds."""
@@ -148,8 +185,11 @@ class EagerBackend:
         self._state.closed = True
         if self._graphs is not None:
             self._graphs.clear()
+        if self._compiled:
+            torch.compiler.reset()  # what it compiled counts towards a limit for all modules of the class
+            self._compiled.clear()
         self._graphs = self._run = None
-        self._module = nn.Identity()
+        self._module = self._quick = nn.Identity()
 
 
 def _prepare(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -197,10 +237,12 @@ def _lower(module: nn.Module) -> None:
         layer.register_forward_pre_hook(lambda _, inputs, dtype=dtype: tuple(x.to(dtype) for x in inputs))
 
 
-def _translate(error: RuntimeError, batch: Tensor) -> BackendError:
-    size = "x".join(map(str, batch.shape))
-    if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY):
-        return OutOfMemoryError(
-            f"A batch of {size} does not fit into the memory of {batch.device}; use a smaller --tile."
-        )
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def _translate(error: RuntimeError, shape: tuple[int, ...], device: torch.device) -> BackendError:
+    size = "x".join(map(str, shape))
+    if _is_memory(error):
+        return OutOfMemoryError(f"A batch of {size} does not fit into the memory of {device}; use a smaller --tile.")
     return BackendError(f"torch failed on a batch of {size}: {str(error).splitlines()[0]}")

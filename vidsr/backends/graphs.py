@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 MAX_GRAPHS = 3  # shapes kept; frames of one film need one, its tiles or last batch another
+MAX_SEEN = 32  # shapes remembered that came once
 WARM_UPS = 3  # runs before the capture: they choose algorithms and compile, which a capture must not
 
 
@@ -23,6 +24,7 @@ class _Captured:
 class Graphs:
     """Runs `function`, (N, 3, H, W) -> (N, C, H', W') on one GPU, by one CUDA graph for each shape of batch.
 
+    A shape is captured when it comes for the second time: pictures of all sizes gain nothing from graphs.
     All graphs share one pool of memory, so the largest decides how much. The result is a copy, contiguous, that
     outlives the next call. Everything is queued on the current stream; the host does not wait.
 
@@ -33,6 +35,7 @@ class Graphs:
     def __init__(self, function: Callable[[Tensor], Tensor], device: torch.device) -> None:
         self._function, self._device = function, device
         self._captured: OrderedDict[tuple[int, ...], _Captured] = OrderedDict()
+        self._seen: deque[tuple[int, ...]] = deque(maxlen=MAX_SEEN)  # shapes of calls that were not captured
         with torch.cuda.device(device):
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._pool = torch.cuda.graph_pool_handle()
@@ -42,6 +45,9 @@ class Graphs:
         shape = tuple(batch.shape)
         with torch.cuda.device(self._device):
             if shape not in self._captured:
+                if shape not in self._seen:
+                    self._seen.append(shape)
+                    return self._function(batch).contiguous()
                 self._make_room()
                 self._captured[shape] = self._capture(batch)
             self._captured.move_to_end(shape)

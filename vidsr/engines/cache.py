@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_dir
 
 from vidsr.engines.key import Key, Profile, differences
 from vidsr.errors import BackendError
@@ -87,7 +86,11 @@ def engine_folder(folder: Path | None = None) -> Path:
     """Where engines are: `folder`, else ``VIDSR_ENGINE_DIR``, else below the user's cache directory."""
     if folder is None and (named := os.environ.get(FOLDER_VARIABLE)):
         folder = Path(named)
-    return folder if folder is not None else Path(user_cache_dir("vidsr", appauthor=False)) / "engines"
+    if folder is not None:
+        return folder
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("vidsr", appauthor=False)) / "engines"
 
 
 class EngineCache:
@@ -241,7 +244,7 @@ class EngineCache:
             self._write_manifest(engine)
         except OSError as error:
             raise BackendError(
-                f"Cannot write engines to {self.folder} ({error.strerror}); choose another folder with --engine-dir."
+                f"Cannot write engines to {self.folder} ({error.strerror}); name another folder in {FOLDER_VARIABLE}."
             ) from error
 
     def _write_manifest(self, engine: Engine) -> None:
@@ -261,7 +264,7 @@ class EngineCache:
                     on_wait()
         except OSError as error:
             raise BackendError(
-                f"Cannot write engines to {self.folder} ({error.strerror}); choose another folder with --engine-dir."
+                f"Cannot write engines to {self.folder} ({error.strerror}); name another folder in {FOLDER_VARIABLE}."
             ) from error
         try:
             yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from typing import Literal
@@ -87,6 +87,7 @@ _LOST = {  # side data of the source's pictures, by FFmpeg's name, that no encod
     "DYNAMIC_HDR_PLUS": "HDR10+ metadata is dropped: HDR10 stays",
 }
 _SAID = ("h264", "hevc", "av1", "vp9", "ffv1", "prores")  # codecs by the names that users know
+_SOFTWARE = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}
 _HARDWARE = ("_nvenc", "_qsv", "_vaapi", "_amf", "_videotoolbox", "_mf", "_v4l2m2m")
 
 
@@ -128,7 +129,8 @@ def choose(
 ) -> Choice:
     """Container, codec and layout for an output of `width` x `height` pixels at `bits` a sample.
 
-    `container` (or the suffix of a named output, `out_suffix`) and `codec` come from the user and are never replaced.
+    `container` (or the suffix of a named output, `out_suffix`) and `codec` come from the user and are never replaced;
+    but where NVENC does not start, the software encoder of its codec takes over, with a note.
     `gpu` is the one on which NVENC has to start (None: any).
 
     Raises:
@@ -160,7 +162,24 @@ def choose(
     if encoder == "ffv1" and source.video.mastering_display:
         notes.append("HDR10 mastering metadata is dropped: ffv1 does not carry it")
     quality, speed = _quality(encoder, crf), _preset(encoder, preset)
-    check_encoder(encoder, layout, width, height, quality, speed, gpu)
+    try:
+        check_encoder(encoder, layout, width, height, quality, speed, gpu)
+    except OutputError:
+        if (software := _SOFTWARE.get(encoder)) is None:
+            raise
+        instead = choose(  # without the preset: the names are NVENC's own
+            source,
+            width=width,
+            height=height,
+            bits=bits,
+            container=container,
+            codec=software,
+            pix_fmt=pix_fmt,
+            out_suffix=out_suffix,
+            crf=crf,
+        )
+        reason = f"{software} encodes, since {encoder} does not start here: {_hint(encoder, width, height)}"
+        return replace(instead, notes=(reason, *instead.notes))
     return Choice(target, made, encoder, layout, quality, speed, tuple(notes))
 
 
@@ -212,14 +231,18 @@ def check_encoder(
         clock, rate = Fraction(1, 25), Fraction(25)
         open_alone(VideoSpec(encoder, layout, Colour(), width, height, clock, rate, crf=crf, preset=preset, gpu=gpu))
     except (av.FFmpegError, ValueError, IndexError) as error:
-        if encoder == "h264_nvenc" and max(width, height) > _WIDEST_H264:
-            hint = f"its H.264 ends at {_WIDEST_H264} pixels; choose --codec hevc_nvenc, or a software one"
-        elif encoder.endswith(_HARDWARE):
-            hint = "it needs a GPU with a video encoder (an H100 has none) and its driver; choose a software --codec"
-        else:
-            hint = "choose another --codec, --pix-fmt or --size"
         size = f"{width}x{height} {layout.name if layout else 'pictures'}"
+        hint = _hint(encoder, width, height)
         raise OutputError(f"The encoder {encoder} does not start for {size} here: {hint}.") from error
+
+
+def _hint(encoder: str, width: int, height: int) -> str:
+    """Why an encoder may not have started, and what to do."""
+    if encoder == "h264_nvenc" and max(width, height) > _WIDEST_H264:
+        return f"its H.264 ends at {_WIDEST_H264} pixels; hevc_nvenc takes more"
+    if encoder.endswith(_HARDWARE):
+        return "it needs a GPU with a video encoder (an H100 has none) and its driver"
+    return "choose another --codec, --pix-fmt or --size"
 
 
 def nearest_layout(wanted: PixelFormat, available: Sequence[PixelFormat]) -> PixelFormat:
