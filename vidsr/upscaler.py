@@ -106,6 +106,7 @@ class Upscaler:
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = reuse
+        self._full: dict[tuple[int, ...], int] = {}  # (height, width) -> frames of the batches that the backend knows
 
     @property
     def backend(self) -> Backend:
@@ -123,7 +124,10 @@ class Upscaler:
         Raises:
             BackendError: it cannot compile.
         """
-        self.enlarger.prepare(self.batch_size(width * height), height, width, num_frames)
+        batch = self.batch_size(width * height)
+        self.enlarger.prepare(batch, height, width, num_frames)
+        if num_frames is None or num_frames >= batch:
+            self._full[height, width] = batch
 
     def output_size(self, width: int, height: int, format: PixelFormat | None = None) -> tuple[int, int]:
         """(width, height) of an upscaled picture: rounded, and to even numbers where chroma is subsampled."""
@@ -293,7 +297,7 @@ class Upscaler:
             pictures = [
                 colours.decode(planes, frame.format, frame.colour) for planes, frame in zip(codes, frames, strict=True)
             ]
-        large = self.enlarger(pictures[0] if len(pictures) == 1 else torch.cat(pictures))
+        large = self._enlarge(pictures[0] if len(pictures) == 1 else torch.cat(pictures))
         mattes = [
             self._matte(planes[-1].to(large.device), frame.format, target)
             for planes, frame in zip(codes, frames, strict=True)
@@ -304,6 +308,16 @@ class Upscaler:
             for image, matte in zip(large, mattes, strict=True):
                 tensors += self._finish(image[None], matte, target)
         return self._staging.download(tensors)
+
+    def _enlarge(self, pictures: Tensor) -> Tensor:
+        """The network, on a batch of the size that it had before: another size would be compiled anew."""
+        num, size = len(pictures), tuple(pictures.shape[2:])
+        full = self._full.get(size, 0)
+        if num >= full:
+            self._full[size] = num
+            return self.enlarger(pictures)
+        padding = pictures[-1:].expand(full - num, -1, -1, -1)
+        return self.enlarger(torch.cat((pictures, padding)))[:num]
 
     def _matte(self, codes: Tensor, format: PixelFormat, target: _Target) -> Tensor | None:
         """The alpha plane of a frame, enlarged to (1, 1, H, W) in [0, 1]; None where the target has none.

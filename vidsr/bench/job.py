@@ -18,8 +18,9 @@ from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.media.encoder import VideoSpec
 from vidsr.media.writer import Writer
+from vidsr.upscaler import GPU_BATCH_PIXELS
 
-WARM_UP_FRAMES = 4  # in a clip of its own: the network compiles, and algorithms are chosen
+WARM_UP_BATCHES = 4  # in a clip of its own: algorithms are chosen
 MIN_FRAMES, MAX_FRAMES = 8, 2000
 STAGES = ("decode", "upscale", "encode")
 
@@ -55,12 +56,13 @@ class FilmLine:
 def measure_job(line: Line, size: tuple[int, int], fps: float, options: Options, seconds: float) -> JobSpeed | Refused:
     """Upscale a synthetic clip of about `seconds`, for a network that makes `fps`, by the ordinary job."""
     width, height = size
+    at_once = max(1, GPU_BATCH_PIXELS // (width * height)) if line.backend in ("cuda", "tensorrt") else 1
     num = min(max(round(fps * seconds), MIN_FRAMES), MAX_FRAMES)
     wanted = replace(options, backend=line.backend, precision=line.precision)
     with tempfile.TemporaryDirectory(prefix="vidsr-bench-") as name:
         folder = Path(name)
         sources = [folder / "warm-up.mp4", folder / "clip.mp4"]
-        for path, length in zip(sources, (WARM_UP_FRAMES, num), strict=True):
+        for path, length in zip(sources, (WARM_UP_BATCHES * at_once, num), strict=True):
             write_clip(path, width, height, length)
         items = [Input(path, folder, named=True) for path in sources]
         codecs: list[str] = []

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vidsr.errors import VidsrError
+from vidsr.errors import MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, num_cores, version
 
 PACKAGES = ("torch", "triton", "av", "openvino", "numpy", "pillow", "typer", "rich")
@@ -161,9 +161,16 @@ def _decoder(name: str) -> str:
 def _nvdec() -> str:
     from vidsr.media.hardware import check_nvdec
 
+    taken, refused = [], []
     for codec in NVDEC:
-        check_nvdec(codec)
-    return f"opens for {', '.join(NVDEC)} (--decoder nvdec)"
+        try:
+            check_nvdec(codec)
+            taken.append(codec)
+        except MediaError as error:
+            refused.append(str(error))
+    if not taken:
+        return f"no: {refused[0]}"
+    return "; ".join((f"decodes {', '.join(taken)} (--decoder nvdec)", *refused))
 
 
 def _models() -> str:

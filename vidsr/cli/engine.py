@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidsr.cli import complete, printable
-from vidsr.errors import BackendError, UsageError
+from vidsr.errors import BackendError, Cancelled, UsageError
 
 if TYPE_CHECKING:
     from vidsr.engines.build import Progress
@@ -91,7 +91,7 @@ def build(
         for loaded in _models(model, scale):
             maker = _maker(loaded, precision or recipe.precision, target, flavour, cache, show)
             for profile in map(maker.fit, profiles):
-                row = _build(maker, profile, force, show)
+                row = _tried(maker, profile, force, show)
                 done.append(row)
                 failed = failed or not row["usable"]
     if json:
@@ -211,6 +211,17 @@ def _maker(
         maker.on_progress = show
         maker.on_wait = lambda: show("waiting for another process", 0.0)
     return maker
+
+
+def _tried(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, Any]:
+    """`_build`, after whose failure the other engines are still worth having."""
+    try:
+        return _build(maker, profile, force, show)
+    except Cancelled:
+        raise
+    except BackendError as error:
+        show.say(f"{show.name}: {error}")
+        return {"built": False, "reason": str(error), "usable": False, "engine": None}
 
 
 def _build(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, Any]:

@@ -131,6 +131,8 @@ class Maker:
 
     def _make(self, profile: Profile, key: Key) -> Made:
         cuda = self.device is not None and self.device.type == "cuda"
+        if cuda:
+            torch.cuda.empty_cache()  # TensorRT cannot use what torch holds
         with torch.cuda.device(self.device) if cuda else nullcontext():
             plan = compiler.build(
                 self.model.module,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 from vidsr import pipeline
@@ -26,8 +27,9 @@ from vidsr.media.stills import is_image
 from vidsr.media.writer import Writer
 from vidsr.upscaler import Upscaler
 
-TRY_FRAMES = 24
-TRY_SECONDS = 6.0
+TRY_FRAMES = 24  # at least, and for a second at least, since a GPU makes them in no time; of both at most
+TRY_SECONDS = (1.0, 6.0)
+WARM_UP_BATCHES = 3  # of a GPU
 
 
 def run_batch(
@@ -103,7 +105,7 @@ def _try_image(
 
 
 def _try(job: Plan, upscaler: Upscaler) -> Planned:
-    """Make up to 24 frames, or what takes six seconds, from the middle of the job."""
+    """Make 24 frames and for a second, or what takes six, from the middle of the job; on a GPU after some untimed."""
     duration = job.source.video.duration
     if duration is not None and job.options.start is None:
         middle = duration * Fraction(2, 5)
@@ -111,17 +113,25 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
     else:
         tried = job
 
+    def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
+        return upscaler.stream(frames, size=job.size, format=job.spec.format, colour=job.spec.colour)
+
     def few(frames: Iterable[Frame]) -> Iterator[Frame]:
-        deadline = time.perf_counter() + TRY_SECONDS
-        stream = upscaler.stream(frames, size=job.size, format=job.spec.format, colour=job.spec.colour)
-        for number, frame in enumerate(stream, 1):
+        began = time.perf_counter()
+        for number, frame in enumerate(stream(frames), 1):
             yield frame
-            if number == TRY_FRAMES or time.perf_counter() > deadline:
+            seconds = time.perf_counter() - began
+            if (number >= TRY_FRAMES and seconds > TRY_SECONDS[0]) or seconds > TRY_SECONDS[1]:
                 return
 
+    video = job.source.video
+    upscaler.prepare(video.width, video.height, job.num_frames)
+    untimed = WARM_UP_BATCHES * upscaler.batch_size(video.width * video.height)
     with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
         segment = Path(folder) / "try"
         try:
+            if upscaler.backend.device.type != "cpu":
+                _warm_up(tried, lambda frames: stream(islice(frames, untimed)), upscaler.cancel)
             last = _make(tried, segment, few, upscaler.cancel)
         except MediaError:  # nothing decodes from there on: a clip of one frame, or a duration that is not true
             last = _make(job, segment, few, upscaler.cancel)
@@ -146,6 +156,12 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         bytes=video_bytes + _other_bytes(job),
         num_tried=last.num_frames,
     )
+
+
+def _warm_up(job: Plan, stream: Callable[[Iterable[Frame]], Iterator[Frame]], cancel: Callable[[], None]) -> None:
+    """Let the GPU choose its algorithms, which the time of a whole job hardly sees."""
+    with open_reader(job, job.options.start) as reader:
+        pipeline.run(reader, stream, lambda _: None, cancel=cancel)
 
 
 def _make(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import av
 from av.codec.hwaccel import HWAccel
 from av.video.codeccontext import VideoCodecContext
@@ -10,14 +12,27 @@ from av.video.stream import VideoStream
 from vidsr.errors import MediaError
 from vidsr.media.open import MAX_PIXELS
 
-NVDEC_CODECS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mjpeg")
+NVDEC_CODECS = {  # and an encoder of each, by which to try it
+    "h264": "libx264",
+    "hevc": "libx265",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "vp8": "libvpx",
+    "mpeg2video": "mpeg2video",
+    "mjpeg": "mjpeg",
+}
 """What FFmpeg's own decoders can hand to an NVIDIA GPU; which of them a GPU takes depends on its age."""
+
+TRY_SIDE = 256  # pixels
+FROM_GPU = ("nv12", "p010le", "p016le", "yuv444p", "yuv444p16le")
+"""Layouts of pictures that come down from a GPU; of these a software decoder gives yuv444p alone."""
 
 
 def nvdec(stream: VideoStream, gpu: int) -> VideoCodecContext:
     """A decoder for `stream` on that GPU; its pictures come down to the host as NV12 or P010.
 
-    A profile that the GPU does not take is decoded by software in the same context.
+    A profile that the GPU does not take is decoded by software in the same context (see `is_from_gpu`), or, in AV1,
+    which FFmpeg's own decoder leaves to hardware, not at all.
 
     Raises:
         MediaError: there is no such decoder here; the sentence says why.
@@ -31,12 +46,37 @@ def nvdec(stream: VideoStream, gpu: int) -> VideoCodecContext:
 
 
 def check_nvdec(codec: str, gpu: int = 0) -> None:
-    """Open the decoder of `codec` on that GPU once.
+    """Decode a picture of `codec` on that GPU.
 
     Raises:
-        MediaError: it does not open.
+        MediaError: the decoder does not open, or the GPU does not know the codec.
     """
-    _open_nvdec(codec, gpu)
+    context = _open_nvdec(codec, gpu)
+    try:
+        pictures = [picture for packet in _grey_picture(codec) for picture in context.decode(packet)]
+        pictures += context.decode(None)
+    except av.FFmpegError as error:
+        raise MediaError(f"GPU {gpu} does not decode {codec}") from error
+    if not pictures or not is_from_gpu(pictures[0]):
+        raise MediaError(f"GPU {gpu} does not decode {codec}")
+
+
+def is_from_gpu(picture: av.VideoFrame) -> bool:
+    """Whether a GPU decoded it, and not software in its place. 8-bit 4:4:4 looks alike, and counts as the GPU's."""
+    return picture.format.name in FROM_GPU
+
+
+def _grey_picture(codec: str) -> list[av.Packet[VideoStream]]:
+    """The packets of one small picture."""
+    encoder = av.CodecContext.create(NVDEC_CODECS[codec], "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.width, encoder.height, encoder.time_base = TRY_SIDE, TRY_SIDE, Fraction(1, 25)
+    encoder.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    picture = av.VideoFrame(TRY_SIDE, TRY_SIDE, encoder.pix_fmt)
+    for plane in picture.planes:
+        plane.update(bytes([128]) * plane.buffer_size)
+    picture.pts, picture.time_base = 0, encoder.time_base
+    return [*encoder.encode(picture), *encoder.encode(None)]
 
 
 def _open_nvdec(codec: str, gpu: int) -> VideoCodecContext:

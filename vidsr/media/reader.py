@@ -13,15 +13,14 @@ from typing import Any, TypeAlias, cast
 
 import av
 from av.stream import Discard
-from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from vidsr.errors import DamagedError, MediaError, UsageError
+from vidsr.errors import DamagedError, UsageError
 from vidsr.frame import Frame
 from vidsr.media.captions import captions_of, may_hold
+from vidsr.media.decoder import Decoder
 from vidsr.media.filters import Deinterlacer
-from vidsr.media.hardware import nvdec
-from vidsr.media.open import decoder_of, demux, limit_pixels, open_input
+from vidsr.media.open import demux, limit_pixels, open_input
 from vidsr.media.pixels import Unpacker, planes_of
 from vidsr.media.probe import MediaInfo, probe
 from vidsr.media.refresh import decodes_alone
@@ -111,11 +110,7 @@ class Reader:
             if other.index != self._stream.index:
                 other.discard = Discard.all
         limit_pixels(self._stream)
-        self._decoder = context = self._choose_decoder()
-        context.thread_count = self._threads
-        context.thread_type = "SLICE"  # never FRAME: it loses pictures and errors of damaged files in silence
-        if context.name == "libdav1d":
-            context.options = {**context.options, "max_frame_delay": "1"}  # its way of saying the same
+        self._decoder = Decoder(cast(VideoStream, self._stream), threads=self._threads, gpu=self._gpu)
         self._demux: Any = demux(self._container, self._stream)
         self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
         self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
@@ -127,17 +122,6 @@ class Reader:
         self._joined = False  # packets' times ran backwards, or are not all there
         self._end_pts: int | None = None  # of the packets so far
         self._at_end = False  # the whole file was read
-
-    def _choose_decoder(self) -> VideoCodecContext:
-        """The GPU's where it was asked for and opens, else the one in software, with a note."""
-        stream = cast(VideoStream, self._stream)
-        if self._gpu is not None:
-            try:
-                return nvdec(stream, self._gpu)
-            except MediaError as error:
-                note = f"decoded in software: {error}"
-                self.report.notes += [] if note in self.report.notes else [note]
-        return decoder_of(stream)
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -166,7 +150,7 @@ class Reader:
                 break
             yield self._frame(pts, picture)
             self.report.num_frames += 1
-        self.report.notes += self._timeline.notes
+        self.report.notes += [*self._decoder.notes, *self._timeline.notes]
         if self._gaps:
             self.report.notes.append(f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing")
         if self._captions_from and "A53_CC" not in self.info.video.extras:
@@ -235,7 +219,7 @@ class Reader:
 
     def _flushed(self) -> list[av.VideoFrame]:
         try:
-            return list(self._decoder.decode(None))
+            return self._decoder.decode(None)
         except av.FFmpegError as error:
             self._damaged(self._end_pts, f"the decoder failed at the end ({error.strerror})")
             return []
