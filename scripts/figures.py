@@ -1,10 +1,10 @@
 """Figures for the documents: measured into docs/figures/*.json, rendered from there between markers.
 
-    python scripts/figures.py                      # write the tables into README.md and docs/
-    python scripts/figures.py measure BENCHMARKS   # first measure the models that changed: minutes each on a CPU
+    python scripts/figures.py                             # write the tables into README.md and docs/
+    python scripts/figures.py measure BENCHMARKS PHOTOS   # first measure the models that changed: minutes each on a CPU
 
 A table stands between ``<!-- figures: NAME -->`` and ``<!-- /figures -->``; NAME is one of `TABLES`. BENCHMARKS is a
-folder with Set5 and Set14.
+folder with Set5 and Set14, PHOTOS one of photos, over which the video benchmark is made.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.videobench import BenchPlan, make
 from vidsr.models.registry import ModelInfo, available_models, default_model, load
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +35,17 @@ QUALITY = {  # figure of `python -m train evaluate` -> heading, decimals
     "colour_drift": ("colour drift", ".2f"),
     "checkerboard": ("checkerboard", ".3f"),
 }
+
+
+VIDEO = {  # figure of `python -m train videobench` -> heading, decimals
+    "psnr_y": ("PSNR Y", ".2f"),
+    "stlpips-alex": ("ST-LPIPS", ".3f"),
+    "squeezenet": ("SqueezeNet", ".3f"),
+    "flicker": ("flicker", ".2f"),
+    "warp_error": ("warp error", ".2f"),
+    "tlp-stlpips-alex": ("tLP", ".2f"),
+}
+CRF, FRAMES = 28, 4  # of the video benchmark: its middle quality, and so many frames of each clip
 
 
 def measure(benchmarks: Path) -> None:
@@ -53,6 +66,32 @@ def measure(benchmarks: Path) -> None:
             command = [sys.executable, "-m", "train", *arguments, "--benchmarks", str(benchmarks)]
             done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
             reports.append({"command": " ".join(["python -m train", *arguments]), **json.loads(done.stdout)})
+    lines = ",\n".join(json.dumps(report) for report in reports)
+    path.write_text(f"[\n{lines}\n]\n")
+
+
+def measure_video(photos: Path) -> None:
+    """Run ``python -m train videobench`` for every shipped model, into video.json; what is known is kept."""
+    path = FIGURES / "video.json"
+    old = {_key(one): one for one in json.loads(path.read_text())} if path.exists() else {}
+    reports = []
+    with tempfile.TemporaryDirectory() as folder:
+        digests: dict[int, str] = {}
+        for info in available_models():
+            bench, weights = Path(folder) / str(info.scale), load(info.name, info.scale).weights_hash
+            if info.scale not in digests:
+                digests[info.scale] = make(BenchPlan(scale=info.scale), photos, bench).digest
+            if known := old.get((info.name, info.scale, digests[info.scale], weights)):
+                reports.append(known)
+                continue
+            arguments = ["--measure", info.name, "--frames", str(FRAMES), "--crf", str(CRF)]
+            arguments += ["--distance", "stlpips-alex", "--distance", "squeezenet", "--json"]
+            command = [sys.executable, "-m", "train", "videobench", "--out", str(bench), *arguments]
+            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+            report = json.loads(done.stdout)
+            said = " ".join(["python -m train videobench --out BENCHMARK", *arguments])
+            kept = {key: report[key] for key in ("model", "scale", "benchmark", "frames", "rows")}
+            reports.append({"command": said, "weights": weights, **kept})
     lines = ",\n".join(json.dumps(report) for report in reports)
     path.write_text(f"[\n{lines}\n]\n")
 
@@ -83,6 +122,16 @@ def quality() -> list[str]:
     return table(["model", "scale", "on", *(heading for heading, _ in QUALITY.values())], rows)
 
 
+def video() -> list[str]:
+    """Figures of every model on the compressed clips of the video benchmark."""
+    rows = []
+    for one in json.loads((FIGURES / "video.json").read_text()):
+        figures = one["rows"][f"crf{CRF}"]
+        cells = [format(figures[key], decimals) for key, (_, decimals) in VIDEO.items()]
+        rows.append([f"`{one['model']}`", str(one["scale"]), *cells])
+    return table(["model", "scale", *(heading for heading, _ in VIDEO.values())], rows)
+
+
 def bench() -> list[str]:
     """What `vidsr bench --json` measured: the command, the machine, the network alone and whole jobs."""
     data = json.loads((FIGURES / "bench.json").read_text())
@@ -103,7 +152,7 @@ def bench() -> list[str]:
     return lines
 
 
-TABLES: dict[str, Callable[[], list[str]]] = {"models": models, "quality": quality, "bench": bench}
+TABLES: dict[str, Callable[[], list[str]]] = {"models": models, "quality": quality, "video": video, "bench": bench}
 
 
 def rendered(text: str) -> str:
@@ -147,9 +196,11 @@ def _size(row: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Measure if asked to, and write the tables."""
     if arguments:
-        if arguments[0] != "measure" or len(arguments) != 2:
+        if arguments[0] != "measure" or len(arguments) != 3:
             sys.exit(__doc__)
-        measure(Path(arguments[1]).resolve())
+        benchmarks, photos = (Path(argument).resolve() for argument in arguments[1:])
+        measure(benchmarks)
+        measure_video(photos)
     for path in DOCUMENTS:
         path.write_text(rendered(path.read_text()))
 
