@@ -113,6 +113,20 @@ def test_what_cannot_be_built_is_said(vidsr: Cli, folder: Path, monkeypatch: pyt
     assert "not installed" in vidsr("engine", "build").err
 
 
+def test_one_that_fails_does_not_keep_the_others(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile(_module: object, profile: Profile, **_: object) -> Plan:
+        if str(profile) == "64x48":
+            raise BackendError("Too little memory.")
+        return Plan(b"x", {})
+
+    monkeypatch.setattr(maker.compiler, "build", compile)
+    result = vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48", "--size", "80x60", "--json")
+    assert result.code == 1
+    failed, built = json.loads(result.out)
+    assert (failed["usable"], failed["reason"], failed["engine"]) == (False, "Too little memory.", None)
+    assert (built["built"], built["engine"]["key"]["shapes"]) == (True, "80x60")
+
+
 def test_on_its_own_gpu_an_engine_is_checked(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, FULL, ADA)
     loader = Emulated(registry.load("fast", 4))

@@ -52,10 +52,8 @@ class TensorRTBackend:
 
     def _begin(self) -> str:
         if static := self._cached():
-            profile = next(iter(static))
-            self._load(
-                Choice(profile, False, "")
-            )  # what cannot be loaded must show now, while there is another backend
+            # What cannot be loaded must show now, while another backend can take over.
+            self._load(Choice(next(iter(static)), False, ""))
             return f"engines cached for {', '.join(map(str, static))}"
         return self._load(Choice(self._dynamic, True, f"the dynamic engine, {self._dynamic}"))[1]
 
