@@ -126,7 +126,8 @@ def test_native_scale_of_a_model_that_lacks_one(shelf: Path) -> None:
         (("fast-x4", "srgan-x4"), 4, True, "srgan", "best shipped"),
         (("srresnet-x4", "srgan-x4"), 4, True, "srresnet", "best shipped"),
         (("fast-video-x4", "srgan-video-x4"), 4, False, "fast-video", "the default on a CPU"),
-        (("fast-video-x4", "srgan-video-x4"), 4, True, "srgan-video", "the default on a GPU"),
+        (("fast-video-x4", "srgan-video-x4"), 4, True, "fast-video", "the default on a GPU"),
+        (("srgan-video-x4", "srresnet-x4"), 4, True, "srgan-video", "best shipped"),
         (("srresnet-x4",), 4, False, "srresnet", "best shipped"),
     ],
 )
