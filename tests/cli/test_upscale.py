@@ -343,7 +343,8 @@ def test_impossible_options_are_bad_usage(vidsr: Cli, tmp_path: Path, arguments:
 
 
 def run_for_real(*arguments: object, prefix: str = "") -> subprocess.Popen[str]:
-    script = f"{prefix}\nfrom vidsr.cli import main\nmain()"
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in a shell's background
+    script = f"{heed}\n{prefix}\nfrom vidsr.cli import main\nmain()"
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
