@@ -53,9 +53,7 @@ def measure(benchmarks: Path) -> None:
 
     What was measured of the very same weights is kept.
     """
-    path = FIGURES / "models.json"
-    old = {_key(one): one for one in json.loads(path.read_text())} if path.exists() else {}
-    reports = []
+    old, reports = _known("models.json"), []
     for info in available_models():
         weights = load(info.name, info.scale).weights_hash
         for name in BENCHMARKS:
@@ -63,18 +61,14 @@ def measure(benchmarks: Path) -> None:
                 reports.append(known)
                 continue
             arguments = ["evaluate", "--benchmark", name, "--model", info.name, "--scale", str(info.scale), "--json"]
-            command = [sys.executable, "-m", "train", *arguments, "--benchmarks", str(benchmarks)]
-            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-            reports.append({"command": " ".join(["python -m train", *arguments]), **json.loads(done.stdout)})
-    lines = ",\n".join(json.dumps(report) for report in reports)
-    path.write_text(f"[\n{lines}\n]\n")
+            report = _train(*arguments, "--benchmarks", str(benchmarks))
+            reports.append({"command": " ".join(["python -m train", *arguments]), **report})
+    _keep("models.json", reports)
 
 
 def measure_video(photos: Path) -> None:
     """Run ``python -m train videobench`` for every shipped model, into video.json; what is known is kept."""
-    path = FIGURES / "video.json"
-    old = {_key(one): one for one in json.loads(path.read_text())} if path.exists() else {}
-    reports = []
+    old, reports = _known("video.json"), []
     with tempfile.TemporaryDirectory() as folder:
         digests: dict[int, str] = {}
         for info in available_models():
@@ -86,14 +80,29 @@ def measure_video(photos: Path) -> None:
                 continue
             arguments = ["--measure", info.name, "--frames", str(FRAMES), "--crf", str(CRF)]
             arguments += ["--distance", "stlpips-alex", "--distance", "squeezenet", "--json"]
-            command = [sys.executable, "-m", "train", "videobench", "--out", str(bench), *arguments]
-            done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-            report = json.loads(done.stdout)
+            report = _train("videobench", "--out", str(bench), *arguments)
             said = " ".join(["python -m train videobench --out BENCHMARK", *arguments])
             kept = {key: report[key] for key in ("model", "scale", "benchmark", "frames", "rows")}
             reports.append({"command": said, "weights": weights, **kept})
+    _keep("video.json", reports)
+
+
+def _train(*arguments: str) -> dict[str, Any]:
+    """What ``python -m train`` prints as JSON."""
+    command = [sys.executable, "-m", "train", *arguments]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def _known(name: str) -> dict[tuple[str, int, str, str], dict[str, Any]]:
+    path = FIGURES / name
+    return {_key(one): one for one in json.loads(path.read_text())} if path.exists() else {}
+
+
+def _keep(name: str, reports: Sequence[Mapping[str, Any]]) -> None:
     lines = ",\n".join(json.dumps(report) for report in reports)
-    path.write_text(f"[\n{lines}\n]\n")
+    (FIGURES / name).write_text(f"[\n{lines}\n]\n")
 
 
 def _key(report: Mapping[str, Any]) -> tuple[str, int, str, str]:

@@ -27,8 +27,8 @@ from vidsr.media.stills import is_image
 from vidsr.media.writer import Writer
 from vidsr.upscaler import Upscaler
 
-TRY_FRAMES = 24  # at least, and for a second at least, since a GPU makes them in no time; of both at most
-TRY_SECONDS = (1.0, 6.0)
+TRY_FRAMES, TRY_SECONDS = 24, 1.0  # at least so many, and so long: a GPU makes the frames in no time
+MOST_SECONDS = 6.0  # whatever was made by then
 WARM_UP_BATCHES = 3  # of a GPU
 
 
@@ -121,7 +121,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         for number, frame in enumerate(stream(frames), 1):
             yield frame
             seconds = time.perf_counter() - began
-            if (number >= TRY_FRAMES and seconds > TRY_SECONDS[0]) or seconds > TRY_SECONDS[1]:
+            if (number >= TRY_FRAMES and seconds > TRY_SECONDS) or seconds > MOST_SECONDS:
                 return
 
     video = job.source.video
