@@ -132,12 +132,13 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         try:
             if upscaler.backend.device.type != "cpu":
                 _warm_up(tried, lambda frames: stream(islice(frames, untimed)), upscaler.cancel)
-            last = _make(tried, segment, few, upscaler.cancel)
+            last, flush = _make(tried, segment, few, upscaler.cancel)
         except MediaError:  # nothing decodes from there on: a clip of one frame, or a duration that is not true
-            last = _make(job, segment, few, upscaler.cancel)
+            last, flush = _make(job, segment, few, upscaler.cancel)
         key, other = _packet_sizes(segment)
     num_frames = job.num_frames or last.num_frames
-    fps = last.num_frames / max(last.seconds, 1e-9)
+    seconds = steady_seconds(last, flush, shared=upscaler.backend.device.type == "cpu")
+    fps = last.num_frames / max(seconds, 1e-9)
     keyframes = max(num_frames / float((job.spec.rate or 25) * Fraction(job.spec.keyframe_seconds)), 1)
     video_bytes = key * keyframes + other * (num_frames - keyframes)
     return Planned(
@@ -164,21 +165,33 @@ def _warm_up(job: Plan, stream: Callable[[Iterable[Frame]], Iterator[Frame]], ca
         pipeline.run(reader, stream, lambda _: None, cancel=cancel)
 
 
+def steady_seconds(last: pipeline.Progress, flush: float, *, shared: bool) -> float:
+    """What the frames of a run take in the middle of a film, if its encoder needed `flush` seconds more in the end.
+
+    Encoders look ahead: most of a short run is encoded after its last frame went in. In the middle of a film that work
+    stands beside the network's. Where both need the same cores (`shared`) it adds to it, else the slower one counts.
+    """
+    encoding = last.busy["encode"] * last.seconds + flush
+    return last.seconds + flush if shared else max(last.seconds, encoding)
+
+
 def _make(
     job: Plan, path: Path, stream: Callable[[Iterable[Frame]], Iterator[Frame]], cancel: Callable[[], None]
-) -> pipeline.Progress:
-    """Write what comes out of `stream` into `path`, as a job would."""
+) -> tuple[pipeline.Progress, float]:
+    """Write what comes out of `stream` into `path`, as a job would; and the seconds that the last pictures took."""
     writer = Writer(path, job.spec, container=job.choice.segment_container)
     try:
         with open_reader(job, job.options.start) as reader:
             last = pipeline.run(reader, stream, writer.write, cancel=cancel)
         if not last.num_frames:
             raise MediaError(f"{job.source.path}: no picture could be decoded in the part that was asked for")
+        began = time.perf_counter()
         writer.close()
+        flush = time.perf_counter() - began
     except BaseException:
         writer.abort()
         raise
-    return last
+    return last, flush
 
 
 def _packet_sizes(segment: Path) -> tuple[float, float]:

@@ -1,0 +1,48 @@
+"""What a dry run makes of the few frames that it tried."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.clips import make_clip
+from vidsr.jobs import dry_run
+from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.options import Options
+from vidsr.media.writer import SegmentInfo, Writer
+from vidsr.pipeline import Progress
+
+
+def after(seconds: float, encode: float) -> Progress:
+    return Progress(24, seconds, 24 / seconds, {"decode": 0.0, "upscale": 1.0, "encode": encode})
+
+
+@pytest.mark.parametrize(
+    ("shared", "encode", "flush", "expected"),
+    [
+        (True, 0.1, 0.5, 2.5),  # both on the same cores: the work adds up
+        (False, 0.1, 0.5, 2.0),  # the network is the slower one, and hides what was still to be encoded
+        (False, 1.0, 3.0, 5.0),  # the encoder is
+        (False, 0.25, 2.0, 2.5),  # and so it is where it had hardly begun
+    ],
+)
+def test_what_the_encoder_kept_back_counts(shared: bool, encode: float, flush: float, expected: float) -> None:
+    assert dry_run.steady_seconds(after(2.0, encode), flush, shared=shared) == pytest.approx(expected)
+
+
+def test_the_end_of_the_encoder_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late, close = [0.0], Writer.close
+
+    def slow(self: Writer) -> SegmentInfo:
+        late[0] += 1000
+        return close(self)
+
+    monkeypatch.setattr(Writer, "close", slow)
+    monkeypatch.setattr(dry_run, "time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + late[0]))
+    source = make_clip(tmp_path / "a.mp4", frames=48)
+    options = Options(model="bicubic", backend="cpu", scale=2)
+    (planned,) = dry_run.run_batch([Input(source, tmp_path, named=True)], Target(), options).planned
+    assert planned.seconds >= 1000 * 48 / planned.num_tried
