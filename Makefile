@@ -44,6 +44,6 @@ clean:  ## remove the environment and everything that was built
 	touch $@
 
 .venv/.dev: .venv/.runtime
-	$(PIP) install -q --group dev --group train --group engines
+	$(PIP) install -q --group dev --group train --group gpu
 	$(PIP) install -q --no-deps 'spandrel>=0.4' 'einops>=0.8'  # it names torchvision, for networks that the tests do not use
 	touch $@

@@ -29,10 +29,10 @@ from tests.media.making import upscaled as made_anew
 from tests.test_enlarger import Small
 from tests.verify.mutants import LIGHT, MASTERING, OPTIONS, upscaled
 from vidsr import pipeline
+from vidsr.accuracy import compare as compare_engine
+from vidsr.accuracy import real_frame
 from vidsr.api import upscale_video
 from vidsr.engines.cache import EngineCache, Made
-from vidsr.engines.check import compare as compare_engine
-from vidsr.engines.check import real_frame
 from vidsr.enlarger import Enlarger
 from vidsr.errors import BackendError, OutOfMemoryError, OutputError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat

@@ -8,7 +8,7 @@ of the chroma spacing's radius, centred on its true positions, coming down. Code
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidsr import kernels
 from vidsr.frame import Colour, Matrix, PixelFormat, Plane, Siting
 from vidsr.staging import as_plane, as_tensor
 
@@ -30,6 +31,7 @@ LUMA = {
     Matrix.BT2020_CL: (0.2627, 0.0593),
 }
 GBR = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])  # the plane order of RGB formats
+CHECKED = ("yuv420p", "yuv422p10le", "gbrp")  # layouts in which a kernel is tried
 YCGCO = np.array([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0.0, -0.5]])
 
 
@@ -80,16 +82,59 @@ def encode(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ..
     Codes are uint8, or uint16 in the bits of int16. Values outside [0, 1] are kept as far as the codes
     0 .. 2**bits - 1 reach. Grey is the luma of `colour`'s matrix.
     """
-    rgb = rgb[0].float()
+    if why_not_fused(rgb.device) is None:
+        from vidsr.kernels.colour import plane
+
+        return _planes(plane, rgb[0], format, colour)
+    return _planes(_plane, rgb[0].float(), format, colour)
+
+
+@lru_cache(maxsize=16)
+def why_not_fused(device: torch.device) -> str | None:
+    """Why torch makes the planes on `device` step by step, in a few words; None where one kernel makes each of them.
+
+    The kernel is trusted once it has agreed with torch there, to one code, on noise in a few layouts.
+    """
+    if (why := kernels.why_none(device)) is not None:
+        return why
+    try:
+        from vidsr.kernels.colour import plane
+
+        for name in CHECKED:
+            format, colour, rgb = PixelFormat.parse(name), Colour(), torch.rand((3, 45, 67), device=device)
+            made, expected = (_planes(each, rgb, format, colour) for each in (plane, _plane))
+            if any(int((a.int() - b.int()).abs().max()) > 1 for a, b in zip(made, expected, strict=True)):
+                return f"its kernel is wrong here in {name}"
+    except Exception as error:  # of Triton, its compilers or the driver, and they have exceptions of all kinds
+        return f"its kernel fails here: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    return None
+
+
+PlaneMaker = Callable[[Tensor, NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]], Tensor]
+
+
+def _planes(make: PlaneMaker, rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ...]:
+    """(3, H, W) RGB -> codes of the planes of `format` without alpha."""
     matrix, offset = _encoding(format, colour)
-    planes = [_quantise(_mix(rgb, matrix[0]), float(offset[0]), format.bits)]
-    if format.model == "grey":
-        return tuple(planes)
-    (sx, sy), (x, y) = format.chroma_shift, chroma_offset(format, colour.siting)
-    for row, bias in zip(matrix[1:], offset[1:], strict=True):
-        chroma = _decimate(_decimate(_mix(rgb, row), 0, 1 << sy, y), 1, 1 << sx, x)
-        planes.append(_quantise(chroma, float(bias), format.bits))
+    planes = [make(rgb, matrix[0], float(offset[0]), format.bits, (1, 1), (0.0, 0.0))]
+    if format.model != "grey":
+        (sx, sy), place = format.chroma_shift, chroma_offset(format, colour.siting)
+        for row, bias in zip(matrix[1:], offset[1:], strict=True):
+            planes.append(make(rgb, row, float(bias), format.bits, (1 << sx, 1 << sy), place))
     return tuple(planes)
+
+
+def _plane(
+    rgb: Tensor,
+    row: NDArray[np.float64],
+    bias: float,
+    bits: int,
+    factor: tuple[int, int],
+    offset: tuple[float, float],
+) -> Tensor:
+    """(3, H, W) RGB float32 -> codes of a plane: see `vidsr.kernels.colour.plane`, which does it in one pass."""
+    mixed = _decimate(_mix(rgb, row), 0, factor[1], offset[1])
+    return _quantise(_decimate(mixed, 1, factor[0], offset[0]), bias, bits)
 
 
 def decode_alpha(codes: Tensor, bits: int) -> Tensor:

@@ -15,6 +15,7 @@ from vidsr.backends.eager import COMPILE_GAIN, COMPILE_SECONDS, MAX_COMPILED, Ea
 from vidsr.errors import OutOfMemoryError
 
 CPU = torch.device("cpu")
+COMPILED = Path(True, True, False)
 
 
 @pytest.fixture
@@ -34,10 +35,10 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return calls
 
 
-def gpu_like() -> EagerBackend:
+def gpu_like(path: Path = COMPILED) -> EagerBackend:
     """A backend on the CPU that decides as one on a GPU would."""
     backend = EagerBackend(make_model("fast", 2), precision="fp32", device=CPU)
-    backend.path = Path(True, True, False)
+    backend.path = path
     backend._run = backend._assemble()
     return backend
 
@@ -57,6 +58,15 @@ def test_only_what_pays_is_compiled(compiled: list[tuple[int, ...]]) -> None:
     assert backend.prepare((1, 8, 12)) == ""  # nobody knows how many: a pipe
     backend._run(torch.rand(1, 3, 8, 12))
     assert compiled[1:] == [(1, 3, 8, 12)]
+
+
+@pytest.mark.parametrize(("autotuned", "mode"), [(False, None), (True, "max-autotune-no-cudagraphs")])
+def test_torch_knows_how_to_compile(monkeypatch: pytest.MonkeyPatch, autotuned: bool, mode: str | None) -> None:
+    modes: list[str | None] = []
+    monkeypatch.setattr(torch, "compile", lambda module, *, dynamic, mode: modes.append(mode) or module)
+    gpu_like(Path(True, True, False, autotuned))
+    assert modes == [mode]
+    assert mode is None or mode in torch._inductor.list_mode_options()
 
 
 def test_no_more_sizes_than_torch_takes(compiled: list[tuple[int, ...]]) -> None:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from tests.engines.making import ADA, CPU, DYNAMIC, RTX, SHAPE, Emulated, make_maker, make_model
+from vidsr.accuracy import MIN_PSNR, compare, real_frame
 from vidsr.backends import open_backend
 from vidsr.backends.tensorrt import MAX_RUNNERS, TensorRTBackend
 from vidsr.engines import maker as making
 from vidsr.engines.build import Plan
 from vidsr.engines.cache import EngineCache
-from vidsr.engines.check import MIN_PSNR, compare, real_frame
 from vidsr.engines.flavour import Flavour
 from vidsr.engines.key import Profile, Shape
 from vidsr.engines.maker import Maker

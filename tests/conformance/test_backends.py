@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidsr.accuracy import real_frame
 from vidsr.backends import Backend, open_backend
 from vidsr.backends.base import activation_bytes, leaves
 from vidsr.backends.eager import EagerBackend
 from vidsr.backends.nearest import NearestBackend
-from vidsr.engines.check import real_frame
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models import registry, srgan
 

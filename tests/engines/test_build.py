@@ -23,7 +23,7 @@ BUILD = [sys.executable, "-m", "tests.engines.stand_ins", "engine", "build", "rt
 
 pytestmark = pytest.mark.skipif(
     find_spec("torch_tensorrt") is None or find_spec("tensorrt_rtx") is None,
-    reason="torch-tensorrt-rtx is not installed (pip install --group engines)",
+    reason="torch-tensorrt-rtx is not installed (pip install --group gpu)",
 )
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 from vidsr.backends.base import State, activation_bytes, check_batch, leaves, max_pixels
 from vidsr.backends.graphs import Graphs
 from vidsr.errors import BackendError, OutOfMemoryError
+from vidsr.kernels import why_none
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
 
@@ -26,16 +24,21 @@ GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copi
 NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # torch, driver, libraries
 MAX_ELEMENTS = 2**31 - 1  # of one tensor: cuDNN counts in 32 bits
 COMPILE_SECONDS, COMPILE_GAIN = 40.0, 0.2  # what compiling for one shape takes, and its share of a call saved: assumed
+AUTOTUNE = "max-autotune-no-cudagraphs"  # a mode of torch.compile
 MAX_COMPILED = 6  # shapes; torch stops after some more, in silence
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """What makes torch faster on a GPU: the fused graph, `torch.compile`, one CUDA graph for each shape."""
+    """What makes torch faster on a GPU: the fused graph, `torch.compile`, one CUDA graph for each shape.
+
+    `autotuned` lets `torch.compile` try Triton's convolutions beside cuDNN's; those take the activations and sums in.
+    """
 
     fused: bool = True
     compiled: bool = True
     captured: bool = True
+    autotuned: bool = False
 
 
 PLAIN = Path(fused=False, compiled=False, captured=False)
@@ -156,14 +159,17 @@ class EagerBackend:
     def _simplify(self, error: Exception) -> None:
         """Without `torch.compile`, then without CUDA graphs: both change the speed alone."""
         what = "torch.compile" if self.path.compiled else "a CUDA graph"
-        self.path = replace(self.path, captured=self.path.compiled and self.path.captured, compiled=False)
+        self.path = replace(
+            self.path, captured=self.path.compiled and self.path.captured, compiled=False, autotuned=False
+        )
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         self.notes.append(f"{what} failed on {self.device}, the network runs without: {reason}")
         self._run = self._assemble()
 
     def _assemble(self) -> Callable[[Tensor], Tensor]:
         """The function that runs the module by `path`."""
-        self._quick: Any = torch.compile(self._module, dynamic=False) if self.path.compiled else self._module
+        mode = AUTOTUNE if self.path.autotuned else None
+        self._quick: Any = torch.compile(self._module, dynamic=False, mode=mode) if self.path.compiled else self._module
         if self._graphs is not None:
             self._graphs.clear()
         self._graphs = Graphs(self._forward, self.device) if self.path.captured else None
@@ -202,22 +208,7 @@ def _prepare(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.
 def _best_path(model: Model, device: torch.device) -> Path:
     """All that is at hand; a model without weights is done before anything could be compiled."""
     trained = any(True for _ in model.module.parameters())
-    return Path(fused=trained, compiled=trained and why_not_compiled(device) is None, captured=True)
-
-
-def why_not_compiled(device: torch.device) -> str | None:
-    """Why `torch.compile` cannot make kernels for `device`, in a few words; None where it can.
-
-    Triton writes the kernels, and needs a C compiler for the small program that launches them.
-    """
-    if device.type != "cuda":
-        return "only a GPU gains from it"
-    if find_spec("triton") is None:
-        return "triton is not installed"
-    if torch.cuda.get_device_capability(device) < (7, 0):
-        return "triton needs compute capability 7.0"
-    names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
-    return None if any(map(shutil.which, names)) else "there is no C compiler"
+    return Path(fused=trained, compiled=trained and why_none(device) is None, captured=True)
 
 
 def _gpu_pixels(model: Model, device: torch.device, dtype: torch.dtype) -> int:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidsr.bench.command import command
-from vidsr.bench.network import Line, Refused, synthetic_frames
+from vidsr.bench.network import Line, Refused, Speed, synthetic_frames
 from vidsr.errors import VidsrError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.jobs import batch, dry_run
@@ -18,7 +18,6 @@ from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.media.encoder import VideoSpec
 from vidsr.media.writer import Writer
-from vidsr.upscaler import GPU_BATCH_PIXELS
 
 WARM_UP_BATCHES = 4  # in a clip of its own: algorithms are chosen
 MIN_FRAMES, MAX_FRAMES = 8, 2000
@@ -53,16 +52,16 @@ class FilmLine:
     command: str
 
 
-def measure_job(line: Line, size: tuple[int, int], fps: float, options: Options, seconds: float) -> JobSpeed | Refused:
-    """Upscale a synthetic clip of about `seconds`, for a network that makes `fps`, by the ordinary job."""
-    width, height = size
-    at_once = max(1, GPU_BATCH_PIXELS // (width * height)) if line.backend in ("cuda", "tensorrt") else 1
-    num = min(max(round(fps * seconds), MIN_FRAMES), MAX_FRAMES)
+def measure_job(network: Speed, options: Options, seconds: float) -> JobSpeed | Refused:
+    """Upscale a synthetic clip of about `seconds`, for a network of that size and speed, by the ordinary job."""
+    width, height = size = network.width, network.height
+    line = network.line.as_job
+    num = min(max(round(network.step_fps * seconds), MIN_FRAMES), MAX_FRAMES)
     wanted = replace(options, backend=line.backend, precision=line.precision)
     with tempfile.TemporaryDirectory(prefix="vidsr-bench-") as name:
         folder = Path(name)
         sources = [folder / "warm-up.mp4", folder / "clip.mp4"]
-        for path, length in zip(sources, (WARM_UP_BATCHES * at_once, num), strict=True):
+        for path, length in zip(sources, (WARM_UP_BATCHES * network.batch, num), strict=True):
             write_clip(path, width, height, length)
         items = [Input(path, folder, named=True) for path in sources]
         codecs: list[str] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,11 @@ from importlib.util import find_spec
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from vidsr import accuracy
 from vidsr.backends import Backend, open_backend
 from vidsr.backends.eager import PLAIN, EagerBackend, Path
 from vidsr.bench.timing import Timing, matrix_peak, measure
-from vidsr.engines.check import real_frame
 from vidsr.errors import BackendError, VidsrError
 from vidsr.frame import Colour, Frame, PixelFormat
 from vidsr.models.registry import Model
@@ -31,8 +29,8 @@ GPU_PATHS = {
     "fused+graph": Path(True, False, True),
     "plain+compiled+graph": Path(False, True, True),
     "fused+compiled+graph": Path(True, True, True),
+    "fused+autotuned+graph": Path(True, True, True, True),
 }
-KEEPS_PSNR = 50.0  # dB from FP32: a line above keeps the quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,11 @@ class Line:
         """For people."""
         return f"{self.backend} {self.precision}" + ("" if self.path == "best" else f" {self.path}")
 
+    @property
+    def as_job(self) -> Line:
+        """As `vidsr upscale` can run it, which chooses the path itself."""
+        return Line(self.backend, self.precision)
+
 
 @dataclass(frozen=True, slots=True)
 class Speed:
@@ -55,7 +58,7 @@ class Speed:
 
     FLOP are those of the plain graph, two for each multiply-add, whatever a backend made of it. `step_fps` is with
     colour conversion and the copies to and from the device. `psnr` (dB) and `codes` (99.9th percentile, in 8-bit codes)
-    are against FP32 on the CPU.
+    are against FP32 on the CPU; whether they keep the quality is said as for engines (`vidsr.accuracy`).
     """
 
     line: Line
@@ -71,11 +74,7 @@ class Speed:
     step_share: float
     psnr: float
     codes: float
-
-    @property
-    def keeps_quality(self) -> bool:
-        """Whether the result is FP32's to the eye."""
-        return self.psnr >= KEEPS_PSNR
+    keeps_quality: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +211,7 @@ def _check_path(line: Line, backend: Backend) -> None:
 
 
 def _speed(
-    line: Line, upscaler: Upscaler, size: tuple[int, int], peak: float, error: tuple[float, float], seconds: float
+    line: Line, upscaler: Upscaler, size: tuple[int, int], peak: float, error: accuracy.Check, seconds: float
 ) -> Speed:
     (width, height), backend = size, upscaler.backend
     batch = upscaler.batch_size(width * height)
@@ -236,8 +235,9 @@ def _speed(
         peak_share=flops / peak,
         step_fps=step_fps,
         step_share=step_fps / fps,
-        psnr=error[0],
-        codes=error[1],
+        psnr=error.psnr,
+        codes=error.p999,
+        keeps_quality=error.passed,
     )
 
 
@@ -257,15 +257,10 @@ def synthetic_frames(width: int, height: int, num: int) -> list[Frame]:
     return frames
 
 
-def _error(model: Model, backend: Backend) -> tuple[float, float]:
-    """(PSNR in dB, 99.9th percentile of the difference in 8-bit codes) from FP32 on the CPU, in a piece of a film."""
-    picture = real_frame((1, 2 * SAMPLE, 2 * SAMPLE))[..., SAMPLE:, SAMPLE:].contiguous()
+def _error(model: Model, backend: Backend) -> accuracy.Check:
+    """How far from FP32 on the CPU, in a piece of a film."""
+    picture = accuracy.real_frame((1, 2 * SAMPLE, 2 * SAMPLE))[..., SAMPLE:, SAMPLE:].contiguous()
     if prepare := getattr(backend, "prepare", None):
         prepare((1, SAMPLE, SAMPLE))
-    with torch.no_grad():
-        expected: Tensor = model.module(picture)
-    result = backend(picture.to(backend.device, backend.dtype)).float().cpu()
-    difference = (result.clamp(0, 1) - expected.clamp(0, 1)).abs()
-    mean_square = float((difference.double() ** 2).mean())
-    psnr = -10 * math.log10(max(mean_square, 1e-12))
-    return psnr, float(difference.flatten().quantile(0.999)) * 255
+    result = backend(picture.to(backend.device, backend.dtype)).cpu()
+    return accuracy.compare(result, accuracy.exact(model, picture))

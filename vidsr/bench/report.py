@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,49 +86,38 @@ def run(
         device=options.device,
         on_speed=on_result,
     )
-    best = _lines_that_run(report.networks)
     if bench.whole:
-        _measure_jobs(report, best, bench, options, on_result)
+        _measure_jobs(report, bench.seconds, options, on_result)
     if film is not None:
-        _predict(report, best, film, options, on_result)
+        _predict(report, film, options, on_result)
     report.fastest = fastest(report)
     if report.fastest is not None:
         report.command = command(film or PLACEHOLDER, report.fastest, options)
     return report
 
 
-def _lines_that_run(speeds: Sequence[Speed]) -> list[Line]:
-    """As a job would run them: one for each backend and precision."""
-    return list(dict.fromkeys(Line(speed.line.backend, speed.line.precision) for speed in speeds))
-
-
-def _measure_jobs(
-    report: Report, lines: Sequence[Line], bench: Bench, options: Options, on_result: Callable[[object], None]
-) -> None:
+def _measure_jobs(report: Report, seconds: float, options: Options, on_result: Callable[[object], None]) -> None:
+    """Of the ways to run a backend at one size a job takes the fastest."""
     from vidsr.bench.job import JobSpeed, measure_job
 
-    for line in lines:
-        for width, height in bench.sizes:
-            alone = max(
-                speed.step_fps
-                for speed in report.networks
-                if (speed.width, speed.height) == (width, height)
-                and (speed.line.backend, speed.line.precision) == (line.backend, line.precision)
-            )
-            measured = measure_job(line, (width, height), alone, options, bench.seconds)
-            on_result(measured)
-            if isinstance(measured, JobSpeed):
-                report.jobs.append(measured)
-            else:
-                report.refused.append(measured)
+    best: dict[tuple[Line, int, int], Speed] = {}
+    for speed in sorted(report.networks, key=lambda speed: speed.step_fps):
+        best[speed.line.as_job, speed.width, speed.height] = speed
+    for speed in report.networks:
+        if best[speed.line.as_job, speed.width, speed.height] is not speed:
+            continue
+        measured = measure_job(speed, options, seconds)
+        on_result(measured)
+        if isinstance(measured, JobSpeed):
+            report.jobs.append(measured)
+        else:
+            report.refused.append(measured)
 
 
-def _predict(
-    report: Report, lines: Sequence[Line], film: Path, options: Options, on_result: Callable[[object], None]
-) -> None:
+def _predict(report: Report, film: Path, options: Options, on_result: Callable[[object], None]) -> None:
     from vidsr.bench.job import FilmLine, predict
 
-    for predicted in predict(film, lines, options):
+    for predicted in predict(film, list(dict.fromkeys(speed.line.as_job for speed in report.networks)), options):
         on_result(predicted)
         if isinstance(predicted, FilmLine):
             report.film.append(predicted)
@@ -138,14 +127,14 @@ def _predict(
 
 def fastest(report: Report) -> Line | None:
     """The line that keeps the quality and needs least time: for the film, else for jobs, else alone; None: no line."""
-    good = {(s.line.backend, s.line.precision) for s in report.networks if s.keeps_quality}
+    good = {speed.line.as_job for speed in report.networks if speed.keeps_quality}
     if not good:
         return None
     for rows in (report.film, report.jobs, report.networks):
         speeds: dict[Line, float] = {}
         for row in rows:
-            line = Line(row.line.backend, row.line.precision)
-            if (line.backend, line.precision) in good:
+            line = row.line.as_job
+            if line in good:
                 speeds[line] = max(row.fps, speeds.get(line, 0.0))
         if speeds:
             return max(speeds, key=lambda line: speeds[line])

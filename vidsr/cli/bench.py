@@ -105,13 +105,10 @@ def _line(result: object) -> str:
 
 
 def _data(report: Report) -> dict[str, Any]:
-    """The report with the command that made it, and what its methods say."""
+    """The report with the command that made it."""
     from vidsr.cli.data import plain
 
-    data: dict[str, Any] = {"version": 1, "bench": shlex.join(["vidsr", *sys.argv[1:]]), **plain(report)}
-    for row, speed in zip(data["networks"], report.networks, strict=True):
-        row["keeps_quality"] = speed.keeps_quality
-    return data
+    return {"version": 1, "bench": shlex.join(["vidsr", *sys.argv[1:]]), **plain(report)}
 
 
 def _show(report: Report) -> None:

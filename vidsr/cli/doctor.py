@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,6 @@ ENCODERS = (
     "av1_nvenc",
 )
 DECODERS = ("h264", "hevc", "libdav1d", "vp9", "mpeg2video", "prores")
-NVDEC = ("h264", "hevc", "av1", "vp9")
 CUDA_TORCH = "pip install --force-reinstall 'torch>=2.11,<2.14'"
 EXAMPLES = """\b
 Examples:
@@ -63,6 +62,7 @@ def _facts() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         yield package, version(package) or "not installed"
     yield "compiler", _tried(_compiler)
+    yield "colour", _tried(_colour)
     for encoder in ENCODERS:
         yield encoder, _tried(lambda name=encoder: _encoder(name))  # type: ignore[misc]
     for decoder in DECODERS:
@@ -130,12 +130,24 @@ def _engines() -> str:
 
 
 def _compiler() -> str:
+    from vidsr import kernels
+
+    why = kernels.why_none(_place())
+    return f"torch.compile is not used: {why}" if why else "torch.compile is used where TensorRT is not"
+
+
+def _colour() -> str:
+    from vidsr.colour import why_not_fused
+
+    why = why_not_fused(_place())
+    return f"step by step: {why}" if why else "one kernel a plane"
+
+
+def _place() -> Any:
+    """The device that a job would take."""
     import torch
 
-    from vidsr.backends.eager import why_not_compiled
-
-    why = why_not_compiled(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return f"torch.compile is not used: {why}" if why else "torch.compile is used where TensorRT is not"
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def _cpu_units() -> str:
@@ -159,10 +171,10 @@ def _decoder(name: str) -> str:
 
 
 def _nvdec() -> str:
-    from vidsr.media.hardware import check_nvdec
+    from vidsr.media.hardware import NVDEC_CODECS, check_nvdec
 
     taken, refused = [], []
-    for codec in NVDEC:
+    for codec in NVDEC_CODECS:
         try:
             check_nvdec(codec)
             taken.append(codec)

@@ -19,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from vidsr.accuracy import Check
 from vidsr.engines.key import Key, Profile, differences
 from vidsr.errors import BackendError
 
@@ -26,15 +27,6 @@ FOLDER_VARIABLE = "VIDSR_ENGINE_DIR"
 ENGINE, MANIFEST, LOCK, PART, TIMING, KERNELS = ".engine", ".json", ".lock", ".part", ".timing", ".kernels"
 FORMAT = 1  # of the manifest
 POLL = 0.2  # seconds between two looks at a lock that another process holds
-
-
-@dataclass(frozen=True)
-class Check:
-    """How far an engine is from FP32 on a real frame: PSNR in dB, and the 99.9th percentile in code values."""
-
-    psnr: float
-    p999: float
-    passed: bool
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
+from vidsr.accuracy import MAX_P999, MIN_PSNR, Check, check
 from vidsr.engines import build as compiler
 from vidsr.engines.build import DTYPES, Progress
-from vidsr.engines.cache import KERNELS, TIMING, Check, Engine, EngineCache, Made, Opened
-from vidsr.engines.check import MAX_P999, MIN_PSNR, check
+from vidsr.engines.cache import KERNELS, TIMING, Engine, EngineCache, Made, Opened
 from vidsr.engines.flavour import Flavour
 from vidsr.engines.key import Key, Profile
 from vidsr.engines.runtime import Loaded, LoadedEngine, Loader

@@ -1,9 +1,10 @@
-"""Comparing an engine with FP32 on a real frame: half precision can go wrong without a word."""
+"""How far a runtime is from FP32 on a real frame: half precision can go wrong without a word."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +12,26 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from vidsr.engines.cache import Check
-from vidsr.engines.key import Shape
 from vidsr.models.registry import Model
 from vidsr.tiling import plan
 
-FRAME = Path(__file__).parent / "frame.png"  # of Sintel, (c) Blender Foundation, CC BY 3.0
-MIN_PSNR = 55.0  # dB between the engine and FP32, both clamped to [0, 1]
+FRAME = Path(__file__).with_suffix(".png")  # of Sintel, (c) Blender Foundation, CC BY 3.0
+MIN_PSNR = 55.0  # dB between a result and FP32's, both clamped to [0, 1]
 MAX_P999 = 1.0  # 8-bit code values: the 99.9th percentile of the absolute differences
 BEST_PSNR = 120.0  # stands for anything closer, equality included
 REFERENCE_PIXELS = 1 << 16  # of one tile of the FP32 network
 
 
-def real_frame(shape: Shape) -> Tensor:
+@dataclass(frozen=True)
+class Check:
+    """How far a result is from FP32's: PSNR in dB, the 99.9th percentile in 8-bit codes, and whether that will do."""
+
+    psnr: float
+    p999: float
+    passed: bool
+
+
+def real_frame(shape: tuple[int, int, int]) -> Tensor:
     """(N, 3, H, W) float32 RGB in [0, 1] on the CPU: a film frame, mirrored until it fills; each second one flipped."""
     num, height, width = shape
     image = np.asarray(Image.open(FRAME).convert("RGB"), dtype=np.float32) / 255
@@ -45,7 +53,7 @@ def compare(result: Tensor, reference: Tensor) -> Check:
 
 
 def check(
-    run: Callable[[Tensor], Tensor], model: Model, shape: Shape, device: torch.device, dtype: torch.dtype
+    run: Callable[[Tensor], Tensor], model: Model, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
 ) -> Check:
     """Compare `run`, which maps batches of `dtype` on `device`, with the plain network in FP32 on a real frame."""
     batch = real_frame(shape).to(device)

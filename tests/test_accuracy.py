@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.engines.making import CPU, STATIC, Emulated, half_precision, make_maker, make_model
+from vidsr.accuracy import MAX_P999, MIN_PSNR, check, compare, exact, real_frame
 from vidsr.engines.build import prepare
 from vidsr.engines.cache import Made
-from vidsr.engines.check import MAX_P999, MIN_PSNR, check, compare, exact, real_frame
 from vidsr.engines.key import Shape
 from vidsr.errors import BackendError
 from vidsr.models import registry
@@ -45,7 +45,7 @@ def test_the_fp32_engine_is_equal() -> None:
 
 
 def test_the_reference_is_the_whole_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidsr.engines.check.REFERENCE_PIXELS", 2 * 40 * 40)
+    monkeypatch.setattr("vidsr.accuracy.REFERENCE_PIXELS", 2 * 40 * 40)
     model, batch = make_model("srgan"), real_frame((2, 70, 60))
     assert float((exact(model, batch) - model.module(batch)).abs().max()) < 1e-5
 
