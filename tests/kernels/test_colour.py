@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.kernels.compiling import compiled
 from vidsr import colour as colours
 from vidsr import kernels
 from vidsr.engines.recipes import recipes
@@ -25,7 +26,7 @@ needs_triton = pytest.mark.skipif(
 
 @needs_triton
 def test_it_makes_the_planes_that_torch_makes() -> None:
-    command = [sys.executable, "-m", "tests.kernels.interpreted"]
+    command = [sys.executable, "-m", "tests.kernels.interpret_colour"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -49,25 +50,14 @@ def test_it_compiles_for_every_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
     from vidsr.kernels.colour import BLOCK, encode_plane
 
     constants: dict[str, object] = {"fx": 2, "fy": 2, "ox": 0.0, "oy": 0.5, "block": BLOCK}
     constants |= {unit: 1} if unit else {}  # Triton compiles arguments that are 1 into the kernel
     pointers = {"rgb": rgb, "codes": codes} | dict.fromkeys(("red", "green", "blue", "bias", "top"), "fp32")
-    signature = {name: pointers.get(name, "i32") for name in encode_plane.arg_names} | dict.fromkeys(
-        constants, "constexpr"
-    )
-    major, minor = capability
-    source = ASTSource(fn=encode_plane, signature=signature, constexprs=constants)
-    compiled = triton.compile(
-        source, target=GPUTarget("cuda", 10 * major + minor, 32), options={"enable_fp_fusion": False}
-    )
-    assert f".target sm_{major}{minor}" in compiled.asm["ptx"]
-    assert compiled.asm["cubin"].startswith(b"\x7fELF")
+    made = compiled(encode_plane, capability, pointers, constants, enable_fp_fusion=False)
+    assert f".target sm_{capability[0]}{capability[1]}" in made.asm["ptx"]
+    assert made.asm["cubin"].startswith(b"\x7fELF")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import copy
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,12 +33,14 @@ class Path:
     """What makes torch faster on a GPU: the fused graph, `torch.compile`, one CUDA graph for each shape.
 
     `autotuned` lets `torch.compile` try Triton's convolutions beside cuDNN's; those take the activations and sums in.
+    `kernels` stands for our own (`vidsr.kernels.conv`), which do so, too: of 64 channels, in half precision.
     """
 
     fused: bool = True
     compiled: bool = True
     captured: bool = True
     autotuned: bool = False
+    kernels: bool = False
 
 
 PLAIN = Path(fused=False, compiled=False, captured=False)
@@ -75,17 +77,16 @@ class EagerBackend:
         self._state = State()
         self._graphs: Graphs | None = None
         self._compiled: set[tuple[int, ...]] = set()  # shapes that are worth it
-        self._run: Callable[[Tensor], Tensor] | None
+        self._network = model.module
+        self._run: Callable[[Tensor], Tensor] | None = None
         if device.type == "cuda":
             self.max_pixels: int | None = _gpu_pixels(model, device, self.dtype)
             self.path = path or _best_path(model, device)
-            self._module = _prepare(fuse(model.module) if self.path.fused else model.module, device, self.dtype)
             self._run = self._assemble()
         else:
             self.max_pixels = max_pixels(model, halos=HALOS)
             self.path = path or Path(compiled=False, captured=False)
-            self._module = _prepare(fuse(model.module) if self.path.fused else model.module, device, self.dtype)
-            self._run = self._plain
+            self._module = self._built()
             if precision == "bf16":
                 _lower(self._module)
             for leaf in leaves(self._module):
@@ -152,22 +153,36 @@ class EagerBackend:
                     self._graphs.clear()
                 raise
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-                if _is_memory(error) or not (self.path.compiled or self.path.captured):
+                if _is_memory(error) or not (self.path.compiled or self.path.kernels or self.path.captured):
                     raise
                 self._simplify(error)
 
     def _simplify(self, error: Exception) -> None:
-        """Without `torch.compile`, then without CUDA graphs: both change the speed alone."""
-        what = "torch.compile" if self.path.compiled else "a CUDA graph"
-        self.path = replace(
-            self.path, captured=self.path.compiled and self.path.captured, compiled=False, autotuned=False
-        )
+        """Without `torch.compile` or kernels, then without CUDA graphs: all change the speed alone."""
+        path = self.path
+        what = "torch.compile" if path.compiled else "the network by kernels" if path.kernels else "a CUDA graph"
+        captured = path.captured and (path.compiled or path.kernels)
+        self.path = Path(path.fused, compiled=False, captured=captured)
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         self.notes.append(f"{what} failed on {self.device}, the network runs without: {reason}")
         self._run = self._assemble()
 
+    def _built(self) -> nn.Module:
+        """The module of `path`, a copy of its own, channels last."""
+        module = fuse(self._network) if self.path.fused else self._network
+        if self.path.kernels:
+            if why := why_none(self.device) or ("" if self.precision == "fp16" else "they are for half precision"):
+                raise BackendError(f"The kernels do not run on {self.device}: {why}.")
+            from vidsr.kernels.network import with_kernels
+
+            module = with_kernels(module, self.device)
+        copied: Any = copy.deepcopy(module).to(self.device, self.dtype)
+        built: nn.Module = copied.to(memory_format=torch.channels_last)
+        return built
+
     def _assemble(self) -> Callable[[Tensor], Tensor]:
         """The function that runs the module by `path`."""
+        self._module = self._built()
         mode = AUTOTUNE if self.path.autotuned else None
         self._quick: Any = torch.compile(self._module, dynamic=False, mode=mode) if self.path.compiled else self._module
         if self._graphs is not None:
@@ -195,14 +210,7 @@ class EagerBackend:
             torch.compiler.reset()  # what it compiled counts towards a limit for all modules of the class
             self._compiled.clear()
         self._graphs = self._run = None
-        self._module = self._quick = nn.Identity()
-
-
-def _prepare(module: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy of its own, channels last."""
-    copied: Any = copy.deepcopy(module).to(device, dtype)
-    prepared: nn.Module = copied.to(memory_format=torch.channels_last)
-    return prepared
+        self._network = self._module = self._quick = nn.Identity()
 
 
 def _best_path(model: Model, device: torch.device) -> Path:

@@ -29,7 +29,8 @@ GPU_PATHS = {
     "fused+graph": Path(True, False, True),
     "plain+compiled+graph": Path(False, True, True),
     "fused+compiled+graph": Path(True, True, True),
-    "fused+autotuned+graph": Path(True, True, True, True),
+    "fused+autotuned+graph": Path(True, True, True, autotuned=True),
+    "kernels+graph": Path(True, False, True, kernels=True),
 }
 
 

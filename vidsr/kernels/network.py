@@ -1,0 +1,80 @@
+"""The generators with their 3x3 convolutions as kernels (`vidsr.kernels.conv`): the same networks, half precision.
+
+Imported only where Triton is at hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vidsr.errors import BackendError
+from vidsr.kernels.conv import Conv3x3, Tuner, fits
+from vidsr.models.srgan import SRGAN, Fast
+
+
+def with_kernels(module: nn.Module, device: torch.device) -> nn.Module:
+    """A generator of 64 channels, plain or fused, that runs by kernels on `device` once it was moved there.
+
+    Raises:
+        BackendError: the kernels are not for this network.
+    """
+    if isinstance(module, SRGAN) and fits(module.trunk):
+        return SRGANByKernels(module, Tuner(device))
+    if isinstance(module, Fast) and all(fits(conv) for conv in module.body):
+        return FastByKernels(module, Tuner(device))
+    raise BackendError("The kernels are for generators of 64 channels.")
+
+
+class SRGANByKernels(nn.Module):
+    """`SRGAN` after `vidsr.models.fused.fuse`."""
+
+    def __init__(self, fused: SRGAN, tuner: Tuner) -> None:
+        super().__init__()
+        self.head, self.tail = fused.head, fused.tail
+        blocks: list[Any] = list(fused.blocks)
+        steps: list[Any] = list(fused.up)  # convolution, activation, and a shuffle in all but the last
+        self.first = nn.ModuleList(Conv3x3(block.conv1, tuner, slope=_slope(block.act)) for block in blocks)
+        self.second = nn.ModuleList(Conv3x3(block.conv2, tuner) for block in blocks)
+        self.trunk = Conv3x3(fused.trunk, tuner)
+        self.up = nn.Sequential(
+            *(Conv3x3(step[0], tuner, slope=_slope(step[1]), shuffle=len(step) == 3) for step in steps)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> (N, 3, H*scale, W*scale), not clamped."""
+        head = y = self.head(x)
+        for first, second in zip(self.first, self.second, strict=True):
+            y = second(first(y), y)
+        return self.tail(self.up(self.trunk(y, head)))  # type: ignore[no-any-return]
+
+
+class FastByKernels(nn.Module):
+    """`Fast`."""
+
+    def __init__(self, fast: Fast, tuner: Tuner) -> None:
+        super().__init__()
+        self.scale, self.skip = fast.scale, fast.skip
+        self.head = nn.Sequential(fast.head, fast.acts[0])
+        pairs: list[Any] = list(zip(fast.body, list(fast.acts)[1:], strict=True))
+        self.body = nn.ModuleList(Conv3x3(conv, tuner, slope=_slope(act)) for conv, act in pairs)
+        self.tail = fast.tail
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) in [0, 1] -> (N, 3, H*scale, W*scale), not clamped."""
+        base = F.interpolate(x, scale_factor=float(self.scale), mode="bilinear", align_corners=False)
+        y = bridge = self.head(x)
+        for count, conv in enumerate(self.body, 1):
+            if self.skip and count % self.skip == 0:
+                y = bridge = conv(y, bridge)
+            else:
+                y = conv(y)
+        return base + F.pixel_shuffle(self.tail(y), self.scale)
+
+
+def _slope(act: nn.Module) -> float:
+    assert isinstance(act, nn.PReLU)
+    return float(act.weight.detach().item())
