@@ -43,9 +43,9 @@ has() { "$python" -c "import $1" 2>/dev/null; }
 bench() { "$python" -m vidsr bench "$@" --json; }
 
 if [ "$rehearse" ]; then
-    backends=cpu precisions=fp32 sizes=32x24,48x32 whole=48x32 seconds=0.05 models="bicubic fast" require=0
+    backends=cpu precisions=fp32 sizes=32x24,48x32 whole=48x32 seconds=0.05 models="bicubic fast" paths=fused require=0
 else
-    backends=cuda precisions=fp16 sizes=480x270,960x540 whole=960x540 seconds=3 models="srgan fast" require=1
+    backends=cuda precisions=fp16 sizes=480x270,960x540 whole=960x540 seconds=3 models="srgan fast" paths="fused kernels+graph" require=1
 fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 VIDSR_REQUIRE_GPU=$require
 
@@ -60,8 +60,12 @@ fi
 export -f bench
 export python
 for model in $models; do
-    step "network-$model" 500 bash -c 'bench "$@"' - --model "$model" --backends $backends --precisions $precisions \
+    step "network-$model" 580 bash -c 'bench "$@"' - --model "$model" --backends $backends --precisions $precisions \
         --sizes $sizes --seconds $seconds --variants --network-only --plot "$out/network-$model.png"
+    for path in $paths; do
+        step "layers-$model-$path" 120 "$python" scripts/layers.py --model "$model" --backend $backends --path "$path" \
+            --size "${sizes##*,}"
+    done
     step "fp32-$model" 300 bash -c 'bench "$@"' - --model "$model" --backends $backends --precisions fp32 \
         --sizes "${sizes%%,*}" --seconds $seconds --network-only
     if has torch_tensorrt; then

@@ -27,10 +27,10 @@ FP32_TOLERANCE, GPU_TOLERANCE = 1e-5, 1e-4  # largest difference, of values arou
 BF16_PSNR = 50.0  # dB to FP32, on real frames
 
 
-def make_model(graph: str, scale: int, *, blocks: int = 2) -> registry.Model:
+def make_model(graph: str, scale: int, *, blocks: int = 2, channels: int = 32) -> registry.Model:
     """A small generator with random weights, whose output fills [0, 1]."""
     torch.manual_seed(0)
-    config = srgan.GeneratorConfig(graph, scale, channels=32, blocks=blocks)
+    config = srgan.GeneratorConfig(graph, scale, channels=channels, blocks=blocks)
     module = srgan.build(config).eval().requires_grad_(False)
     if graph == "srgan":
         tail = module.tail

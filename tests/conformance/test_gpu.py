@@ -15,8 +15,10 @@ from vidsr.backends import open_backend
 from vidsr.backends.eager import EagerBackend, Path
 from vidsr.backends.graphs import MAX_GRAPHS
 from vidsr.bench.network import GPU_PATHS
+from vidsr.colour import why_not_fused
 from vidsr.errors import OutOfMemoryError
 from vidsr.frame import PixelFormat
+from vidsr.kernels import why_none
 from vidsr.models import registry
 from vidsr.upscaler import Upscaler
 
@@ -57,17 +59,18 @@ def test_fp16_is_within_a_code_of_fp32(gpu: torch.device, name: str, scale: int)
 @pytest.mark.parametrize("path", GPU_PATHS.values(), ids=list(GPU_PATHS))
 @pytest.mark.parametrize("graph", ["srgan", "fast"])
 def test_every_path_is_the_module(gpu: torch.device, path: Path, graph: str) -> None:
-    model = make_model(graph, 4)
-    opened = EagerBackend(model, precision="fp32", device=gpu, path=path)
+    model = make_model(graph, 4, channels=64)
+    precision, tolerance = ("fp16", 0.02) if path.kernels else ("fp32", 1e-4)
+    opened = EagerBackend(model, precision=precision, device=gpu, path=path)
     for num, height, width in [(1, 40, 56), (2, 24, 32)]:
         assert opened.prepare((num, height, width)) == ""
     for shape in [(1, 3, 40, 56), (2, 3, 24, 32)] * 3:  # at the second time captured, then replayed
         batch = torch.rand(shape)
         with torch.no_grad():
             expected = model.module(batch)
-        result = opened(batch.to(gpu))
+        result = opened(batch.to(gpu, opened.dtype))
         assert result.is_contiguous()
-        assert float((result.cpu() - expected).abs().max()) < 1e-4
+        assert float((result.float().cpu() - expected).abs().max()) < tolerance
     assert (opened.path, opened.notes) == (path, [])
     opened.close()
 
@@ -83,6 +86,10 @@ def test_more_shapes_than_graphs(gpu: torch.device) -> None:
             assert turn == 0 or torch.equal(result, results[side])
             results[side] = result
     opened.close()
+
+
+def test_planes_are_made_by_one_kernel_each_where_triton_is(gpu: torch.device) -> None:
+    assert why_not_fused(gpu) == why_none(gpu)
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv420p10le", "yuv444p12le", "gbrp16le", "gray", "yuva420p"])
