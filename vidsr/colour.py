@@ -101,8 +101,8 @@ def why_not_fused(device: torch.device) -> str | None:
         from vidsr.kernels.colour import plane
 
         for name in CHECKED:
-            format, colour, rgb = PixelFormat.parse(name), Colour(), torch.rand((3, 45, 67), device=device)
-            made, expected = (_planes(each, rgb, format, colour) for each in (plane, _plane))
+            format, rgb = PixelFormat.parse(name), torch.rand((3, 45, 67), device=device).half()
+            made, expected = _planes(plane, rgb, format, Colour()), _planes(_plane, rgb.float(), format, Colour())
             if any(int((a.int() - b.int()).abs().max()) > 1 for a, b in zip(made, expected, strict=True)):
                 return f"its kernel is wrong here in {name}"
     except Exception as error:  # of Triton, its compilers or the driver, and they have exceptions of all kinds
