@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -200,6 +201,35 @@ def test_openvino_stops_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opened, "_request", cancel_after)
     with pytest.raises(Cancelled):
         opened(torch.rand(1, 3, 300, 300))
+    opened.close()
+
+
+@pytest.mark.skipif("openvino" not in available(), reason="openvino is not installed")
+def test_after_ctrl_c_openvino_writes_into_nothing_that_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, _ = open_backend("openvino", make_model("srgan", 4, blocks=16))
+    batch, other = torch.rand(1, 3, 120, 120), torch.rand(1, 3, 8, 8)
+    expected = opened(other).clone()
+    request = opened._request  # type: ignore[attr-defined]
+    requests: list[Any] = []
+
+    class Interrupted:
+        def __init__(self, shape: tuple[int, ...]) -> None:
+            requests.append(request(shape))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(requests[-1], name)
+
+        def wait_for(self, _: int) -> bool:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(opened, "_request", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        opened(batch)
+    assert [part.shape for part in opened._running[:2]] == [(1, 3, 120, 120), (1, 3, 480, 480)]  # type: ignore[attr-defined]
+    monkeypatch.setattr(opened, "_request", request)
+    assert torch.equal(opened(other), expected)
+    with pytest.raises(RuntimeError, match="cancel"):
+        requests[-1].wait_for(0)  # the call that was left had ended before another one began
     opened.close()
 
 

@@ -70,33 +70,45 @@ class OpenVINOBackend:
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        self._running: tuple[Any, ...] = ()  # an abandoned request and its memory
+        self._running: tuple[Any, ...] = ()  # a request and the memory that it writes, however its call ended
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32; both share their memory with the runtime."""
         self._state.check()
         check_batch(batch, self.device, self.dtype)
         num, channels, height, width = batch.shape
+        self._settle()
         batch = batch.contiguous()
         result = torch.empty((num, channels, height * self.scale, width * self.scale))
         try:
             request = self._request(tuple(batch.shape))
             request.set_input_tensor(self._share(batch))
             request.set_output_tensor(self._share(result))
+            self._running = (batch, result, request)
             request.start_async()
-            self._wait(request, batch, result)
+            self._wait(request)
         except RuntimeError as error:
             raise _translate(error, batch) from error
+        self._running = ()
         return result if self._base is None else result.add_(self._base(batch))
 
-    def _wait(self, request: Any, *memory: Tensor) -> None:
-        """Wait for the result, or for `cancel`: then leave at once; the runtime stops after the current layer."""
-        while not request.wait_for(POLL_MS):
-            if self._state.cancelled.is_set():
-                request.cancel()
-                self._running = (request, memory)
-                raise Cancelled("The network was stopped before it had finished.")
+    def _wait(self, request: Any) -> None:
+        """Wait for the result, or for `cancel` or Ctrl-C: then leave at once; the runtime stops after its layer."""
+        try:
+            while not request.wait_for(POLL_MS):
+                if self._state.cancelled.is_set():
+                    raise Cancelled("The network was stopped before it had finished.")
+        except (Cancelled, KeyboardInterrupt):
+            request.cancel()
+            raise
         request.wait()
+
+    def _settle(self) -> None:
+        """Wait for a call that was left (the rest of one layer): until then it writes."""
+        if self._running:
+            with suppress(RuntimeError):
+                self._running[-1].wait()
+        self._running = ()
 
     def _request(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._requests:
@@ -118,10 +130,7 @@ class OpenVINOBackend:
     def close(self) -> None:
         """Wait for an abandoned call (the rest of one layer), and free the compiled graphs."""
         self._state.closed = True
-        if self._running:
-            with suppress(RuntimeError):
-                self._running[0].wait()
-        self._running = ()
+        self._settle()
         self._requests.clear()
 
 
