@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,14 @@ import torch
 from tests.conftest import Result
 from tests.engines.making import ADA, CPU, FULL, RTX, Emulated, write_weights
 from vidsr.cli import engine as command
+from vidsr.cli import steps
 from vidsr.engines import flavour, maker, status, target
 from vidsr.engines.build import Plan
-from vidsr.engines.cache import EngineCache
+from vidsr.engines.cache import Engine, EngineCache, Opened
 from vidsr.engines.flavour import Flavour
 from vidsr.engines.key import Profile
 from vidsr.engines.target import Target
-from vidsr.errors import BackendError
+from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models import registry
 
 Cli = Callable[..., Result]
@@ -38,15 +40,10 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def use(monkeypatch: pytest.MonkeyPatch, installed: Flavour | None, gpu: Target | None) -> None:
     """Say which TensorRT is installed, and which GPU this machine has."""
 
-    def of_device(index: int) -> Target:
-        if gpu is None:
-            raise BackendError("This torch finds no NVIDIA GPU.")
-        return gpu
-
     monkeypatch.setattr(flavour, "installed", lambda: installed)
     monkeypatch.setattr(status, "installed", lambda: installed)
-    monkeypatch.setattr(target, "of_device", of_device)
-    monkeypatch.setattr(status, "of_device", of_device)
+    monkeypatch.setattr(target, "here", lambda _: gpu)
+    monkeypatch.setattr(status, "here", lambda _: gpu)
 
 
 def emulate(monkeypatch: pytest.MonkeyPatch, loader: Emulated) -> None:
@@ -99,7 +96,12 @@ def test_what_cannot_be_built_is_said(vidsr: Cli, folder: Path, monkeypatch: pyt
         ([], 1, "no NVIDIA GPU"),
         (["h100"], 1, "compute capability 9.0"),
         (["t4", "--size", "big"], 2, "like 960x540"),
-        (["t4", "--precision", "int8"], 1, "not int8"),
+        (["t4", "--precision", "int8"], 2, "not int8"),
+        (["t4", "--precision", "auto"], 2, "not auto"),
+        (["t4", "--scale", "0"], 2, "not 0"),
+        (["t4", "--scale", "3", "--model", "all"], 2, "not 3"),
+        (["t4", "--model", "srgan", "--size", "3000x3000"], 2, "2.10 megapixels"),
+        (["t4", "--size", "1x1"], 2, "at least 2x2"),
         (["t4", "--model", "none"], 1, "none"),
     ):
         result = vidsr("engine", "build", *arguments)
@@ -144,6 +146,80 @@ def test_on_its_own_gpu_an_engine_is_checked(vidsr: Cli, folder: Path, monkeypat
     assert "REFUSED" in checked.out
     assert vidsr("engine", "build", "--model", "fast", "--size", "64x48").code == 1
     assert json.loads(vidsr("engine", "list", "--json").out)[0]["status"] == "refused"
+
+
+def test_a_build_says_where_it_is_how_long_it_took_and_how_large_it_is(
+    vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compile(*_: object, on_progress: Callable[[str, float], None], **__: object) -> Plan:
+        on_progress("tactics", 0.5)
+        return Plan(bytes(2_500_000), {})
+
+    monkeypatch.setattr(maker.compiler, "build", compile)
+    monkeypatch.setattr(steps, "LOG_SECONDS", 0.0)  # without a terminal there is a line every fifteen seconds
+    said = vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48").err
+    assert "  fast x4 fp16 64x48: tactics, 50%" in said
+    assert re.search(
+        r"fast x4 fp16 64x48 for NVIDIA GeForce RTX 4090: built in \d+\.\d s \(there was none\), 2\.5 MB", said
+    )
+
+
+def test_a_gpu_that_is_not_there_is_bad_usage(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48")
+    monkeypatch.undo()
+    monkeypatch.setenv("VIDSR_ENGINE_DIR", str(folder))
+    monkeypatch.setattr(flavour, "installed", lambda: RTX)
+    monkeypatch.setattr(status, "installed", lambda: RTX)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for arguments in (
+        ["build", "rtx4090", "--size", "32x32"],
+        ["list"],
+        ["list", "--check"],
+        ["prune", "--other-gpus"],
+    ):
+        for device, words in ((7, "no GPU 7; this machine has 1"), (-1, "must not be negative")):
+            result = vidsr("engine", *arguments, "--device", device)
+            assert (result.code, result.err.count("\n"), words in result.err) == (2, 1, True), arguments
+    assert [engine.key.shapes for engine in EngineCache(folder).engines()] == ["64x48"]
+
+
+def test_one_that_cannot_be_checked_leaves_the_others(
+    vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, FULL, ADA)
+    emulate(monkeypatch, Emulated(registry.load("fast", 4)))
+    assert vidsr("engine", "build", "--model", "fast", "--size", "64x48", "--size", "32x32").code == 0
+    verify = maker.Maker.verify
+
+    def full(self: maker.Maker, opened: Opened, *others: object) -> Engine:
+        if opened.engine.key.shapes == "32x32":
+            raise OutOfMemoryError("There is too little GPU memory.")
+        return verify(self, opened, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(maker.Maker, "verify", full)
+    result = vidsr("engine", "list", "--check", "--json")
+    assert result.code == 0
+    rows = {row["engine"]["key"]["shapes"]: (row["status"], row["why"]) for row in json.loads(result.out)}
+    assert rows == {"64x48": ("fits", ""), "32x32": ("unknown", "There is too little GPU memory")}
+
+
+def test_without_a_gpu_nothing_is_checked_and_that_is_said(vidsr: Cli, folder: Path) -> None:
+    vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48")
+    assert vidsr("engine", "list", "--check").err == "nothing is compared: this torch finds no NVIDIA GPU\n"
+
+
+def test_a_file_is_built_at_its_own_scale(vidsr: Cli, folder: Path, tmp_path: Path) -> None:
+    mine = write_weights(tmp_path / "mine.safetensors", "fast", 2)
+    assert vidsr("engine", "build", "rtx4090", "--model", mine, "--size", "64x48").code == 0
+    assert [engine.key.scale for engine in EngineCache(folder).engines()] == [2]
+
+
+def test_doctor_counts_what_is_damaged(vidsr: Cli, folder: Path) -> None:
+    vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48", "--size", "32x32")
+    EngineCache(folder).path(EngineCache(folder).engines()[0].key.slot, ".engine").write_bytes(b"x")
+    assert "2 in " in (said := json.loads(vidsr("doctor", "--json").out)["engines"])
+    assert said.endswith(", 1 damaged (vidsr engine prune)")
 
 
 def test_list_says_what_still_fits(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

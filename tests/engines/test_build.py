@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from tests.engines.making import make_model, write_weights
+from vidsr.engines import key
 from vidsr.engines.build import prepare
 from vidsr.engines.cache import EngineCache
 from vidsr.models import registry
@@ -116,6 +121,45 @@ def test_tampered_and_truncated_engines_are_built_again(
     assert "its file holds 1000 bytes instead of" in err
     assert [entry.problem for entry in cache.entries()] == ["", ""]
     assert len(static.read_bytes()) > 1000
+
+
+def test_each_field_of_the_key_builds_again_with_its_reason(tmp_path: Path) -> None:
+    weights = write_weights(tmp_path / "mine.safetensors", "fast", 2)
+    command = [sys.executable, "-m", "tests.engines.key_changes", str(tmp_path / "engines"), str(weights)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    config = registry.load(str(weights), 2).config
+    assert told["key"] == {
+        "model": "mine", "scale": 2, "weights": registry.load(str(weights), 2).weights_hash,
+        "config": json.dumps(config.to_dict(), sort_keys=True), "shapes": "64x48", "precision": "fp16",
+        "flavour": "rtx", "tensorrt": version("tensorrt_rtx"), "torch_tensorrt": version("torch-tensorrt-rtx"),
+        "torch": torch.__version__, "capability": "8.9", "gpu": "", "driver": "",
+        "platform": f"{sys.platform}-{platform.machine()}", "format": key.FORMAT,
+    }  # fmt: skip
+    assert set(told["found"]) == set(told["key"])
+    for field, row in told["found"].items():
+        name, now = field.replace("torch_tensorrt", "torch-tensorrt"), told["key"][field]
+        reason = (
+            f"{name} changed" if field in ("weights", "config") else f"{name} was {row['other']}, is {now or 'unknown'}"
+        )
+        assert (row["built"], row["reason"]) == (True, reason)
+    assert told["last"] is False
+
+
+def test_ctrl_c_ends_a_build(tmp_path: Path) -> None:
+    weights = write_weights(tmp_path / "mine.safetensors", "srgan", 4)
+    process = start(tmp_path / "engines", "--model", weights)
+    assert process.stderr is not None
+    assert "built in" in process.stderr.readline()  # the first of five
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.endswith("vidsr: interrupted\n")
+    assert "ERROR" not in err
+    assert out == ""
+    assert 1 <= len(EngineCache(tmp_path / "engines").engines()) < 5
+    assert not list((tmp_path / "engines").glob("*.part"))
 
 
 SPELLING = """

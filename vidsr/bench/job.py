@@ -16,6 +16,7 @@ from vidsr.jobs import batch, dry_run
 from vidsr.jobs.events import Done, Event, Planned, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
+from vidsr.jobs.plan import plan
 from vidsr.media.encoder import VideoSpec
 from vidsr.media.writer import Writer
 
@@ -38,6 +39,7 @@ class JobSpeed:
     busy: dict[str, float]
     limit: str
     bytes: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,41 +54,59 @@ class FilmLine:
     command: str
 
 
+def check(options: Options, film: Path | None) -> None:
+    """Plan a job for a small clip, and for the film, before hours go into measuring.
+
+    Raises:
+        VidsrError: what such a job would raise.
+    """
+    with tempfile.TemporaryDirectory(prefix="vidsr-bench-") as name:
+        clip = Path(name) / "clip.mp4"
+        write_clip(clip, 256, 144, 1)
+        for path in (clip, film):
+            if path is not None:
+                plan(Input(path, path.parent, named=True), Target(), options)
+
+
 def measure_job(network: Speed, options: Options, seconds: float) -> JobSpeed | Refused:
     """Upscale a synthetic clip of about `seconds`, for a network of that size and speed, by the ordinary job."""
-    width, height = size = network.width, network.height
+    width, height = size = network.width // 2 * 2, network.height // 2 * 2  # as 4:2:0 wants it
     line = network.line.as_job
     num = min(max(round(network.step_fps * seconds), MIN_FRAMES), MAX_FRAMES)
     wanted = replace(options, backend=line.backend, precision=line.precision)
     with tempfile.TemporaryDirectory(prefix="vidsr-bench-") as name:
         folder = Path(name)
         sources = [folder / "warm-up.mp4", folder / "clip.mp4"]
-        for path, length in zip(sources, (WARM_UP_BATCHES * network.batch, num), strict=True):
-            write_clip(path, width, height, length)
+        try:
+            for path, length in zip(sources, (WARM_UP_BATCHES * network.batch, num), strict=True):
+                write_clip(path, width, height, length)
+        except VidsrError as error:
+            return Refused(line, str(error))
         items = [Input(path, folder, named=True) for path in sources]
-        codecs: list[str] = []
+        started: list[Started] = []
 
         def note(event: Event) -> None:
-            codecs.extend([event.codec] if isinstance(event, Started) else [])
+            started.extend([event] if isinstance(event, Started) else [])
 
         report = batch.run_batch(items, Target(folder=folder / "out"), wanted, on_event=note)
     if report.failed:
         return Refused(line, report.failed[0].error)
-    return _speed(line, size, codecs[-1], report.done[-1])
+    return _speed(line, size, started[-1], report.done[-1])
 
 
-def _speed(line: Line, size: tuple[int, int], codec: str, done: Done) -> JobSpeed:
+def _speed(line: Line, size: tuple[int, int], started: Started, done: Done) -> JobSpeed:
     return JobSpeed(
         line=line,
         width=size[0],
         height=size[1],
-        codec=codec,
+        codec=started.codec,
         num_frames=done.num_frames,
         seconds=done.seconds,
         fps=done.fps,
         busy={stage: done.busy[stage] for stage in STAGES},
         limit=done.limit,
         bytes=done.bytes,
+        notes=started.notes,
     )
 
 

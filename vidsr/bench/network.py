@@ -15,8 +15,9 @@ from vidsr import accuracy
 from vidsr.backends import Backend, open_backend
 from vidsr.backends.eager import PLAIN, EagerBackend, Path
 from vidsr.bench.timing import Timing, matrix_peak, measure
-from vidsr.errors import BackendError, VidsrError
+from vidsr.errors import BackendError, OutOfMemoryError, VidsrError
 from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.jobs.memory import is_out_of_memory
 from vidsr.models.registry import Model
 from vidsr.upscaler import Upscaler
 
@@ -171,9 +172,12 @@ def measure_model(
     peaks = Peaks(min(seconds, 1.0))
     for line in lines:
         try:
-            for speed in _line_speeds(line, model, sizes, peaks, seconds, threads, device):
-                speeds.append(speed)
-                on_speed(speed)
+            for result in _line_speeds(line, model, sizes, peaks, seconds, threads, device):
+                if isinstance(result, Speed):
+                    speeds.append(result)
+                else:
+                    refused.append(result)
+                on_speed(result)
         except VidsrError as error:
             refused.append(Refused(line, str(error)))
             on_speed(refused[-1])
@@ -188,7 +192,7 @@ def _line_speeds(
     seconds: float,
     threads: int | None,
     device: int,
-) -> Iterator[Speed]:
+) -> Iterator[Speed | Refused]:
     backend = open_line(line, model, threads=threads, device=device)
     num = torch.get_num_threads()
     torch.set_num_threads(threads or num)  # the matrix product's, too
@@ -197,7 +201,13 @@ def _line_speeds(
         peak, error = peaks.of(backend).flops, _error(model, backend)
         with Upscaler(str(model.path or model.name), scale=model.scale, backend=backend, reuse=False) as upscaler:
             for width, height in sizes:
-                speed = _speed(ran, upscaler, (width, height), peak, error, seconds)
+                try:
+                    speed = _speed(ran, upscaler, (width, height), peak, error, seconds)
+                except (MemoryError, RuntimeError, OutOfMemoryError) as lack:
+                    if not (isinstance(lack, OutOfMemoryError | torch.OutOfMemoryError) or is_out_of_memory(lack)):
+                        raise
+                    yield Refused(ran, f"{width}x{height} does not fit into the memory")
+                    continue
                 _check_path(line, backend)
                 yield speed
     finally:

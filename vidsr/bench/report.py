@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidsr import machine
+from vidsr.backends import BACKENDS, PRECISIONS
 from vidsr.bench.command import command
 from vidsr.bench.network import Line, Peak, Refused, Speed, lines_here, measure_model, variants
 from vidsr.errors import UsageError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vidsr.bench.job import FilmLine, JobSpeed
     from vidsr.jobs.options import Options
 
+MAX_SIDE = 16384  # pixels
 PLACEHOLDER = "INPUT"  # of the command to paste, where no film was given
 
 
@@ -36,8 +38,15 @@ class Bench:
     variants: bool = False
 
     def __post_init__(self) -> None:
-        if not self.sizes or min(min(size) for size in self.sizes) < 2:
-            raise UsageError("--sizes must be like 320x180,640x360, and at least 2x2")
+        sides = [side for size in self.sizes for side in size]
+        if not sides or min(sides) < 2 or max(sides) > MAX_SIDE:
+            raise UsageError(f"--sizes must be like 320x180,640x360, from 2x2 to {MAX_SIDE}x{MAX_SIDE}")
+        for option, names, known in (
+            ("--backends", self.backends, BACKENDS[1:-1]),  # auto is no line of its own, and the last is for tests
+            ("--precisions", self.precisions, PRECISIONS),
+        ):
+            if unknown := [name for name in names if name not in known]:
+                raise UsageError(f"{option} are {', '.join(known)}, not {unknown[0]!r}")
         if not 0 < self.seconds <= 600:
             raise UsageError(f"--seconds must be above 0, up to 600, not {self.seconds:g}")
 
@@ -69,8 +78,12 @@ def run(
     """Measure as `bench` says; `options` are those of the jobs: model, scale, codec, device, threads.
 
     Raises:
-        VidsrError: the model does not exist, or the film cannot be read.
+        VidsrError: the model does not exist, the film cannot be read, or a job with these options cannot be.
     """
+    if bench.whole or film is not None:
+        from vidsr.bench.job import check
+
+        check(options, film)
     name, scale = options.model, options.scale
     if name == "auto":
         name, _ = registry.default_model(scale, gpu=bool(machine.gpus()))

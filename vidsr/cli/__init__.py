@@ -33,6 +33,10 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         interrupted()
+    except SystemExit as leaving:  # typer makes one of Ctrl-C, without a word
+        if leaving.code == INTERRUPTED:
+            interrupted()
+        raise
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

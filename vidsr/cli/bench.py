@@ -16,7 +16,6 @@ from vidsr.errors import UsageError
 if TYPE_CHECKING:
     from vidsr.bench.report import Report
 
-COLUMNS = 150  # a table to paste must not depend on the terminal
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 EXAMPLES = """\b
 Examples:
@@ -67,25 +66,27 @@ def bench(
         variants=variants,
     )
     options = Options(model=model, scale=scale, codec=codec, preset=preset, device=device, threads=threads)
+    if plot is not None and not (plot.suffix.lower() == ".png" and plot.parent.is_dir()):
+        raise UsageError(f"--plot names a .png file in a folder that exists, not {plot}")
     with Steps() as tell:
         tell("measuring")
         report = run(wanted, options, film, on_result=lambda result: tell.say(_line(result)))
-    if plot is not None:
-        from vidsr.bench import chart
-
-        chart.save(report, plot)
     if json:
         from vidsr.cli.data import print_json
 
         print_json(_data(report))
     else:
         _show(report)
+    if plot is not None:
+        from vidsr.bench import chart
+
+        chart.save(report, plot)
     if not report.networks:
         sys.exit(1)
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _sizes(text: str) -> tuple[tuple[int, int], ...]:
@@ -112,11 +113,10 @@ def _data(report: Report) -> dict[str, Any]:
 
 
 def _show(report: Report) -> None:
-    from rich.console import Console
-
     from vidsr.bench.chart import flops
+    from vidsr.cli.tables import open_wide
 
-    console = Console(markup=False, highlight=False, soft_wrap=True, width=COLUMNS)
+    console = open_wide()
     console.print(f"$ {shlex.join(['vidsr', *sys.argv[1:]])}")
     for name, value in report.machine.items():
         console.print(f"{name:<9} {value}")
@@ -131,6 +131,8 @@ def _show(report: Report) -> None:
     if report.jobs:
         console.print("\nWhole jobs: decode, upscale, encode, join and check, with each stage's busy share")
         console.print(_jobs(report))
+        for note in dict.fromkeys(note for row in report.jobs for note in row.notes):
+            console.print(f"note: {note}")
     if report.film:
         console.print("\nThe film")
         console.print(_film(report))
@@ -141,12 +143,9 @@ def _show(report: Report) -> None:
 
 
 def _table(headings: str) -> Any:
-    from rich.table import Table
+    from vidsr.cli.tables import table
 
-    table = Table(box=None, pad_edge=False)
-    for number, heading in enumerate(headings.split("|")):
-        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=True)
-    return table
+    return table(headings, right=headings.partition("|")[2])
 
 
 def _networks(report: Report) -> Any:

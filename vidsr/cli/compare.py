@@ -49,7 +49,6 @@ def compare(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
 ) -> None:
     """Show one film by several models beside bicubic, or two films side by side."""
-    from vidsr.cli import interrupted
     from vidsr.cli.steps import Steps
 
     if len(inputs) > 2:
@@ -61,14 +60,11 @@ def compare(
     folder = output or inputs[0].parent / f"{inputs[0].stem}_compare"
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: cannot be written (it is a file, not a folder); choose another -o.")
-    try:
-        with Steps(quiet=quiet) as tell:
-            if len(inputs) == 1:
-                made = _preview(inputs[0], folder, at or [], models, scale, backend, html, tell)
-            else:
-                made = _pair(inputs[0], inputs[1], reference, folder, every, perceptual, html, tell)
-    except KeyboardInterrupt:
-        interrupted()
+    with Steps(quiet=quiet) as tell:
+        if len(inputs) == 1:
+            made = _preview(inputs[0], folder, at or [], models, scale, backend, html, tell)
+        else:
+            made = _pair(inputs[0], inputs[1], reference, folder, every, perceptual, html, tell)
     _report(made, json=json)
 
 

@@ -124,7 +124,7 @@ def _engines() -> str:
     folder = engine_folder()
     entries = EngineCache(folder).entries() if folder.is_dir() else []
     size = sum(entry.engine.num_bytes for entry in entries if entry.engine is not None)
-    damaged = sum(entry.engine is None for entry in entries)
+    damaged = sum(bool(entry.problem) for entry in entries)
     wrong = f", {damaged} damaged (vidsr engine prune)" if damaged else ""
     return f"{len(entries)} in {folder}, {size / 1e6:.1f} MB{wrong}"
 

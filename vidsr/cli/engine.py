@@ -40,6 +40,8 @@ Examples:
   vidsr engine prune --other-gpus  what was built for other GPUs, too
 """
 
+NAME_A_GPU = "name the one that the engines are for, like `vidsr engine build rtx4090`."
+
 Folder = Annotated[
     Path | None,
     typer.Option("--engine-dir", help="Where engines are. Default: VIDSR_ENGINE_DIR, else the user's cache."),
@@ -66,7 +68,9 @@ def build(
             autocompletion=complete.engine_model, help="A name, a .safetensors file, auto, or all: every shipped one."
         ),
     ] = "auto",
-    scale: Annotated[int | None, typer.Option(help="2 or 4. Default: 4; with --model all, both.")] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="2 or 4. Default: 4, or the file's; with --model all, both.")
+    ] = None,
     size: Annotated[
         list[str] | None, typer.Option(help="Build for this input size alone, like 960x540. May be repeated.")
     ] = None,
@@ -84,13 +88,14 @@ def build(
     from vidsr.engines.cache import EngineCache, engine_folder
 
     flavour = flavours.require()
+    _check_scale_and_precision(scale, precision)
     recipe, target = _recipe(gpu, device, flavour)
     profiles = _profiles(recipe, size, dynamic)
     cache, done, failed = EngineCache(engine_folder(folder)), [], False
     with _Display(quiet=json) as show:
         for loaded in _models(model, scale):
             maker = _maker(loaded, precision or recipe.precision, target, flavour, cache, show)
-            for profile in map(maker.fit, profiles):
+            for profile in [maker.fit(profile) for profile in profiles]:
                 row = _tried(maker, profile, force, show)
                 done.append(row)
                 failed = failed or not row["usable"]
@@ -110,12 +115,15 @@ def show_list(
     json: Json = False,
 ) -> None:
     """List the engines that are there, and whether they still fit this machine."""
+    from vidsr.engines import target as targets
     from vidsr.engines.cache import EngineCache, engine_folder
     from vidsr.engines.status import statuses
 
     cache = EngineCache(engine_folder(folder))
     rows = statuses(cache, device)
     if check:
+        if targets.here(device) is None:
+            typer.echo("nothing is compared: this torch finds no NVIDIA GPU", err=True)
         rows = [_checked(cache, row, device) for row in rows]
     if json:
         from vidsr.cli.data import print_json
@@ -152,30 +160,35 @@ def prune(
         typer.echo("nothing to remove", err=True)
 
 
+def _check_scale_and_precision(scale: int | None, precision: str | None) -> None:
+    from vidsr.engines.recipes import PRECISIONS
+    from vidsr.models.srgan import SCALES
+
+    if scale is not None and scale not in SCALES:
+        raise UsageError(f"Engines are for the native scales {' and '.join(map(str, SCALES))}, not {scale}.")
+    if precision is not None and precision not in PRECISIONS:
+        raise UsageError(f"Engines are built in {' or '.join(PRECISIONS)}, not {precision}.")
+
+
 def _recipe(gpu: str | None, device: int, flavour: Flavour) -> tuple[Recipe, Target]:
     """The recipe, and the GPU it is for: the one in this machine if it is of that kind."""
     from vidsr.engines import recipes
-    from vidsr.engines.target import Target, of_device
+    from vidsr.engines import target as targets
 
-    if gpu is None:
-        here = of_device(device)
-        return recipes.for_target(here), here
-    recipe = recipes.find(gpu)
-    try:
-        here = of_device(device)
-    except BackendError:
-        if recipe.capability is None or flavour.name == "full":
-            raise
-        return recipe, Target(recipe.capability, recipe.name)
-    if recipe.capability in (None, here.capability):
-        return recipe, here
-    if flavour.name == "full":
+    recipe, here = None if gpu is None else recipes.find(gpu), targets.here(device)
+    if here is not None and (recipe is None or recipe.capability in (None, here.capability)):
+        return recipe or recipes.for_target(here), here
+    if recipe is None or recipe.capability is None or (here is None and flavour.name == "full"):
+        raise BackendError(
+            "This torch finds no NVIDIA GPU; "
+            + ("TensorRT builds on the GPU that it is for." if flavour.name == "full" else NAME_A_GPU)
+        )
+    if here is not None and flavour.name == "full":
         raise UsageError(
             f"The recipe {recipe.label} is for another GPU than the {here.name} in this machine, and only TensorRT-RTX "
             "builds ahead; run this on that GPU, or install torch-tensorrt-rtx."
         )
-    assert recipe.capability is not None
-    return recipe, Target(recipe.capability, recipe.name)
+    return recipe, targets.Target(recipe.capability, recipe.name)
 
 
 def _profiles(recipe: Recipe, sizes: list[str] | None, dynamic: bool | None) -> list[Profile]:
@@ -190,7 +203,8 @@ def _models(name: str, scale: int | None) -> Iterator[Model]:
     from vidsr.models import registry
 
     if name != "all":
-        scale = scale or 4
+        if scale is None:
+            scale = registry.read_info(Path(name)).scale if registry.is_path(name) else 4
         yield registry.load(registry.default_model(scale, gpu=True)[0] if name == "auto" else name, scale)
         return
     for info in registry.available_models():
@@ -241,7 +255,7 @@ def _build(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[
 
 
 def _checked(cache: EngineCache, found: Status, device: int) -> Status:
-    """Run an engine that fits against FP32; others stay as they are."""
+    """Run an engine that fits against FP32; others stay as they are, and so does one that cannot be run."""
     from vidsr.engines.flavour import require
     from vidsr.engines.key import Profile
     from vidsr.engines.status import status
@@ -253,21 +267,23 @@ def _checked(cache: EngineCache, found: Status, device: int) -> Status:
         return found
     target, flavour = of_device(device), require()
     maker = _maker(registry.load(engine.source, engine.key.scale), engine.key.precision, target, flavour, cache)
-    engine = maker.verify(maker.obtain(Profile.parse(engine.key.shapes)))
+    try:
+        engine = maker.verify(maker.obtain(Profile.parse(engine.key.shapes)))
+    except Cancelled:
+        raise
+    except BackendError as error:
+        return replace(found, kind="unknown", why=str(error).rstrip("."))
     return status(replace(found.entry, engine=engine), flavour, target)
 
 
 def _print_table(rows: list[Status], check: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from vidsr.cli.tables import open_wide, table
 
-    table = Table(box=None, pad_edge=False)
-    error = ("error",) if check else ()
-    for heading in ("model", "input", "precision", "GPU", "versions", "size", "built", *error, "fits?"):
-        table.add_column(heading, justify="right" if heading == "size" else "left")
+    error = "error|" if check else ""
+    made = table(f"model|input|precision|GPU|versions|size|built|{error}fits?", right="size")
     for row in rows:
-        table.add_row(*map(printable, (*_cells(row.entry, check), str(row))))
-    Console(markup=False, highlight=False).print(table if rows else "no engines")
+        made.add_row(*map(printable, (*_cells(row.entry, check), str(row))))
+    open_wide().print(made if rows else "no engines")
 
 
 def _cells(entry: Entry, check: bool) -> list[str]:

@@ -110,7 +110,6 @@ def upscale(
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Upscale videos and images; sound, subtitles and everything else is copied."""
-    from vidsr.cli import interrupted
     from vidsr.cli.show import shower
     from vidsr.jobs import batch
     from vidsr.jobs import dry_run as dry
@@ -126,23 +125,20 @@ def upscale(
         keep_going=keep_going, deinterlace=deinterlace, decoder=decoder, square_pixels=square_pixels,
         reuse=not no_reuse, fps=_rate(fps) if fps else None,
     )  # fmt: skip
-    try:
-        sources, missing = files.expand(inputs, recursive=recursive)
-        target = files.target(output, inputs, sources)
-        sources = files.settle(sources, target)
-        if target.pipe and json:
-            raise UsageError("-o - writes the video to standard output, where --json would write, too; leave one out")
-        # Ray prints what happens to its nodes; of raw video on stdout it knows nothing
-        aside = redirect_stdout(sys.stderr) if json or ray else nullcontext()
-        with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources) + len(missing)) as show, aside:
-            run = dry.run_batch if dry_run else batch.run_batch
-            told = Logs(Path(log_dir), show) if log_dir else show
-            report = run(
-                sources, target, options, missing, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told
-            )
-            show.summary(report)
-    except KeyboardInterrupt:  # before typer turns it into a silent exit
-        interrupted()
+    sources, missing = files.expand(inputs, recursive=recursive)
+    target = files.target(output, inputs, sources)
+    sources = files.settle(sources, target)
+    if target.pipe and json:
+        raise UsageError("-o - writes the video to standard output, where --json would write, too; leave one out")
+    # Ray prints what happens to its nodes; of raw video on stdout it knows nothing
+    aside = redirect_stdout(sys.stderr) if json or ray else nullcontext()
+    with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources) + len(missing)) as show, aside:
+        run = dry.run_batch if dry_run else batch.run_batch
+        told = Logs(Path(log_dir), show) if log_dir else show
+        report = run(
+            sources, target, options, missing, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told
+        )
+        show.summary(report)
     sys.exit(report.exit_code)
 
 

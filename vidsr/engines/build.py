@@ -11,8 +11,8 @@ import logging
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -23,11 +23,12 @@ from torch import nn
 
 from vidsr.engines.flavour import Flavour
 from vidsr.engines.key import Profile
-from vidsr.errors import BackendError, OutOfMemoryError, VidsrError
+from vidsr.errors import BackendError, Cancelled, OutOfMemoryError, VidsrError
 from vidsr.models.fused import fuse, lower_prelu
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 MAX_VOLUME = 2**31 - 1  # elements that a tensor of TensorRT may hold
+LOGGER = "torch_tensorrt [TensorRT Conversion Context]"  # to which torch_tensorrt passes on what the builder says
 PROBE = 16  # side of the picture on which they are counted
 
 Progress = Callable[[str, float], None]  # the phase, and the share of it that is done
@@ -79,8 +80,12 @@ def build(
     capability: tuple[int, int],
     timing_cache: Path | None = None,
     on_progress: Progress = lambda *_: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Plan:
     """Compile a generator whole; nothing of it is left to torch.
+
+    To be called in another thread than the main one: TensorRT swallows what is raised in the callbacks of its log, and
+    Ctrl-C would be.
 
     Args:
         module: FP32, on the CPU.
@@ -90,13 +95,15 @@ def build(
         capability: of the GPU. The RTX flavour compiles for any that it supports, the full one for the GPU in use.
         timing_cache: where the full flavour keeps what it measured, for the next build.
         on_progress: called from the builder; what it raises ends the build.
+        stopped: asked by the builder; once it says so the build ends.
 
     Raises:
         BackendError: the compiler cannot be loaded, cannot take the network, or failed.
+        Cancelled: it was stopped.
     """
     on_progress("export", 0.0)
     network = _network(prepare(module, precision), profile, DTYPES[precision])
-    trt, monitor = flavour.load(), _monitor(flavour.load(), on_progress)
+    trt, monitor = flavour.load(), _monitor(flavour.load(), on_progress, stopped)
     config = network._populate_trt_builder_config()
     config.progress_monitor = monitor
     if flavour.name == "rtx":
@@ -106,9 +113,12 @@ def build(
         saved = timing_cache.read_bytes() if timing_cache.is_file() else b""
         cache = config.create_timing_cache(saved) or config.create_timing_cache(b"")  # none of what is damaged
         config.set_timing_cache(cache, False)
-    data = network.builder.build_serialized_network(network.ctx.net, config)
+    with _unless(stopped):
+        data = network.builder.build_serialized_network(network.ctx.net, config)
     if monitor.error is not None:
         raise monitor.error
+    if stopped():
+        raise Cancelled("The build was stopped.")
     if data is None:
         raise BackendError(f"TensorRT could not build an engine for {profile} in {precision}; use --backend cuda.")
     if flavour.name == "full" and timing_cache is not None:
@@ -166,6 +176,17 @@ class _quiet:  # noqa: N801  (used as a function)
         logging.disable(self._level)
 
 
+@contextmanager
+def _unless(stopped: Callable[[], bool]) -> Iterator[None]:
+    """TensorRT logs what it calls an error when a build is stopped."""
+    logger, told = logging.getLogger(LOGGER), lambda _: not stopped()
+    logger.addFilter(told)
+    try:
+        yield
+    finally:
+        logger.removeFilter(told)
+
+
 def _export(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Any:
     num, height, width = profile.opt
     if profile.is_static:
@@ -187,13 +208,13 @@ def _spec(compiler: Any, profile: Profile, dtype: torch.dtype) -> Any:
     return compiler.Input(min_shape=shapes[0], opt_shape=shapes[1], max_shape=shapes[2], dtype=dtype)
 
 
-def _monitor(trt: Any, on_progress: Progress) -> Any:
-    """TensorRT's progress, passed on. An exception of `on_progress` stops the build, and is kept in `error`."""
+def _monitor(trt: Any, on_progress: Progress, stopped: Callable[[], bool]) -> Any:
+    """TensorRT's progress, passed on. What `on_progress` raises is kept in `error`; it, or `stopped`, ends a build."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
-            self.error: BaseException | None = None
+            self.error: VidsrError | None = None
             self._steps: dict[str, int] = {}
 
         def phase_start(self, name: str, parent: str | None, num_steps: int) -> None:
@@ -210,9 +231,9 @@ def _monitor(trt: Any, on_progress: Progress) -> Any:
         def _tell(self, name: str, share: float) -> bool:
             try:
                 on_progress(name, min(share, 1.0))
-            except (VidsrError, KeyboardInterrupt) as error:
+            except VidsrError as error:
                 self.error = error
-            return self.error is None
+            return self.error is None and not stopped()
 
     return Monitor()
 

@@ -195,8 +195,8 @@ class EngineCache:
         """What is new about a key for which nothing stands here: its difference from the most similar engine."""
         others = [engine.key for engine in self.engines()]
         found = [differences(old, key) for old in others if (old.model, old.scale) == (key.model, key.scale)]
-        nearest: list[str] = min(found, key=len, default=["there was none"])
-        return "; ".join(nearest)
+        nearest: list[str] = min(found, key=len, default=[])
+        return f"none yet: {'; '.join(nearest)}" if nearest else "there was none"
 
     def _damage(self, engine: Engine) -> str:
         """What is wrong with an engine's file; empty if it is the one that was built."""

@@ -24,7 +24,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None or min(int(side) for side in match.groups()) < 2:
-        raise UsageError(f"A size is width x height in pixels, like 960x540, not {text!r}.")
+        raise UsageError(f"A size is width x height in pixels, like 960x540, and at least 2x2, not {text!r}.")
     return int(match[2]), int(match[1])
 
 

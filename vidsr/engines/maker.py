@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +22,10 @@ from vidsr.engines.flavour import Flavour
 from vidsr.engines.key import Key, Profile
 from vidsr.engines.runtime import Loaded, LoadedEngine, Loader
 from vidsr.engines.target import Target
-from vidsr.errors import BackendError, OutOfMemoryError
+from vidsr.errors import BackendError, OutOfMemoryError, UsageError
 from vidsr.models.registry import WEIGHTS, Model
+
+POLL_SECONDS = 0.5  # a wait without a limit cannot be interrupted on every platform
 
 
 @dataclass
@@ -75,11 +79,20 @@ class Maker:
         )
 
     def fit(self, profile: Profile) -> Profile:
-        """A dynamic profile made smaller until no tensor of this model holds more elements than TensorRT can count."""
+        """A dynamic profile made smaller until no tensor of this model holds more elements than TensorRT can count.
+
+        Raises:
+            UsageError: a static one is too large for that; such pictures go through in tiles.
+        """
         self._area = self._area or compiler.max_area(self.model.module)
         num, height, width = profile.max
-        if profile.is_static or num * height * width <= self._area:
+        if num * height * width <= self._area:
             return profile
+        if profile.is_static:
+            raise UsageError(
+                f"An engine for {profile} is too large for TensorRT, which takes {self._area / 1e6:.2f} megapixels at "
+                f"once of {self.model.name} x{self.model.scale}; jobs cut such pictures into tiles."
+            )
         shrink = (self._area / (num * height * width)) ** 0.5
         largest = (num, max(profile.min[1], int(height * shrink)), max(profile.min[2], int(width * shrink)))
         best = (profile.opt[0], min(profile.opt[1], largest[1]), min(profile.opt[2], largest[2]))
@@ -130,6 +143,18 @@ class Maker:
         return self.loader(self.flavour, opened.data, self.device, kernels)
 
     def _make(self, profile: Profile, key: Key) -> Made:
+        stop = threading.Event()
+        with ThreadPoolExecutor(1, "vidsr-engine") as pool:
+            made = pool.submit(self._built, profile, key, stop)
+            try:
+                while not wait([made], POLL_SECONDS).done:
+                    pass
+                return made.result()
+            except BaseException:
+                stop.set()
+                raise
+
+    def _built(self, profile: Profile, key: Key, stop: threading.Event) -> Made:
         cuda = self.device is not None and self.device.type == "cuda"
         if cuda:
             torch.cuda.empty_cache()  # TensorRT cannot use what torch holds
@@ -142,6 +167,7 @@ class Maker:
                 capability=self.target.capability,
                 timing_cache=self._timing_cache(key),
                 on_progress=self.on_progress,
+                stopped=stop.is_set,
             )
         return Made(plan.data, plan.layers)
 

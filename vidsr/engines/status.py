@@ -10,8 +10,8 @@ from vidsr.engines.cache import Engine, EngineCache, Entry
 from vidsr.engines.flavour import Flavour, installed
 from vidsr.engines.key import Key, Profile, differences
 from vidsr.engines.maker import Maker
-from vidsr.engines.target import Target, of_device, parse_capability
-from vidsr.errors import BackendError, VidsrError
+from vidsr.engines.target import Target, here, parse_capability
+from vidsr.errors import VidsrError
 from vidsr.models import registry
 
 Kind = Literal["fits", "refused", "another GPU", "stale", "unknown"]
@@ -31,12 +31,12 @@ class Status:
 
 
 def statuses(cache: EngineCache, device: int = 0) -> list[Status]:
-    """All entries of a cache against the GPU of that index. Without any GPU, engines for all GPUs are kept apart."""
-    entries, flavour = cache.entries(), installed()
-    try:
-        target = of_device(device) if entries else None
-    except BackendError:
-        target = None
+    """All entries of a cache against the GPU of that index. Without any GPU, engines for all GPUs are kept apart.
+
+    Raises:
+        UsageError: there are GPUs, but none of that index.
+    """
+    entries, flavour, target = cache.entries(), installed(), here(device)
     return [status(entry, flavour, target) for entry in entries]
 
 

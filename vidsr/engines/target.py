@@ -35,14 +35,28 @@ def of_device(index: int) -> Target:
     """The GPU of that index, counted from 0 among the visible ones. Loads torch.
 
     Raises:
-        BackendError: torch finds no GPU, or none of that index.
+        BackendError: torch finds no GPU.
+        UsageError: see `here`.
+    """
+    if (found := here(index)) is None:
+        raise BackendError("This torch finds no NVIDIA GPU; TensorRT needs one, and a CUDA build of torch.")
+    return found
+
+
+def here(index: int) -> Target | None:
+    """The GPU of that index, counted from 0 among the visible ones; None where torch finds no GPU at all.
+
+    Raises:
+        UsageError: there are GPUs, but none of that index, or it is negative.
     """
     import torch
 
+    if index < 0:
+        raise UsageError(f"--device must not be negative, got {index}")
     if not torch.cuda.is_available():
-        raise BackendError("This torch finds no NVIDIA GPU; use --backend auto, or install a CUDA build of torch.")
-    if not 0 <= index < torch.cuda.device_count():
-        raise BackendError(f"There is no GPU {index}; this machine has {torch.cuda.device_count()}, counted from 0.")
+        return None
+    if index >= torch.cuda.device_count():
+        raise UsageError(f"There is no GPU {index}; this machine has {torch.cuda.device_count()}, counted from 0.")
     properties = torch.cuda.get_device_properties(index)
     return Target((properties.major, properties.minor), properties.name, driver_version(), index)
 
