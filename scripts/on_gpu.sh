@@ -75,9 +75,20 @@ for model in $models; do
             --seconds $seconds --network-only
     fi
 done
+if has torch_tensorrt; then
+    step engines-checked 300 "$python" -m vidsr engine list --check --json
+    backends=$backends,tensorrt
+else
+    echo "== without torch_tensorrt: no engines"
+fi
 if has av; then
-    step whole-job 400 bash -c 'bench "$@"' - --model "${models%% *}" --backends $backends --precisions $precisions \
+    step whole-job 500 bash -c 'bench "$@"' - --model "${models%% *}" --backends $backends --precisions $precisions \
         --sizes $whole --seconds $seconds --preset ultrafast
+    step nvdec-nvenc 200 "$python" -m vidsr upscale samples/sintel.mp4 -o "$out/nvdec-nvenc.mkv" --overwrite \
+        --model "${models##* }" --decoder nvdec --codec hevc_nvenc --json
+    rm -f "$out/nvdec-nvenc.mkv"
+else
+    echo "== without av: no whole jobs"
 fi
 
 echo "$failed failed; results in $out"
