@@ -300,6 +300,13 @@ def test_close_frees_the_backend() -> None:
         upscaler.upscale(make_frame(16, 16))
 
 
+@pytest.mark.parametrize(("free", "expected"), [(80 << 30, 2), (2 << 30, 2), ((2 << 30) - 1, 1), (0, 1)])
+def test_batches_on_their_way_follow_the_free_memory(monkeypatch: pytest.MonkeyPatch, free: int, expected: int) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 << 30))
+    assert module._depth(torch.device("cuda", 0)) == expected
+    assert module._depth(torch.device("cpu")) == 0
+
+
 def test_a_stream_reads_no_further_than_it_must() -> None:
     read: list[int] = []
 

@@ -30,6 +30,7 @@ from vidsr.staging import Download, Staging, as_plane
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
 GPU_DEPTH = 2  # batches on their way to, on and from a GPU while the next one is prepared
+GPU_ROOM = 2 << 30  # bytes; with less of it free they are one: an 8K picture is 0.2 GB in half precision
 SRGB = Colour(Matrix.RGB, primaries=1, transfer=13, full_range=True)  # of images given as arrays
 
 
@@ -102,7 +103,7 @@ class Upscaler:
         if opened.name == "cpu" and any(True for _ in self.model.module.parameters()):  # torch rounds by its threads
             self._opened["network threads"] = getattr(opened, "threads", None)
         self._staging = Staging(opened.device)
-        self._depth = 0 if opened.device.type == "cpu" else GPU_DEPTH
+        self._depth = _depth(opened.device)
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = reuse
@@ -365,6 +366,13 @@ class Upscaler:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _depth(device: torch.device) -> int:
+    """How many batches are on their way at a time, by the memory that is free; none on the CPU."""
+    if device.type == "cpu":
+        return 0
+    return GPU_DEPTH if torch.cuda.mem_get_info(device)[0] >= GPU_ROOM else 1
 
 
 @contextmanager
