@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vidsr.bench.command import command
 from vidsr.bench.network import Line, Refused, Speed, synthetic_frames
-from vidsr.errors import VidsrError
+from vidsr.errors import UsageError, VidsrError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.jobs import batch, dry_run
 from vidsr.jobs.events import Done, Event, Planned, Started
@@ -18,6 +18,7 @@ from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import plan
 from vidsr.media.encoder import VideoSpec
+from vidsr.media.stills import is_image
 from vidsr.media.writer import Writer
 
 WARM_UP_BATCHES = 4  # in a clip of its own: algorithms are chosen
@@ -60,11 +61,13 @@ def check(options: Options, film: Path | None) -> None:
     Raises:
         VidsrError: what such a job would raise.
     """
+    if film is not None and film.is_fifo():
+        raise UsageError(f"{film} is a pipe; a film is read more than once, so name a file")
     with tempfile.TemporaryDirectory(prefix="vidsr-bench-") as name:
         clip = Path(name) / "clip.mp4"
         write_clip(clip, 256, 144, 1)
         for path in (clip, film):
-            if path is not None:
+            if path is not None and not (path.is_file() and is_image(path)):
                 plan(Input(path, path.parent, named=True), Target(), options)
 
 
