@@ -302,7 +302,9 @@ def test_close_frees_the_backend() -> None:
 
 @pytest.mark.parametrize(("free", "expected"), [(80 << 30, 2), (2 << 30, 2), ((2 << 30) - 1, 1), (0, 1)])
 def test_batches_on_their_way_follow_the_free_memory(monkeypatch: pytest.MonkeyPatch, free: int, expected: int) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free // 2, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: free - free // 2 + 1000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1000)
     assert module._depth(torch.device("cuda", 0)) == expected
     assert module._depth(torch.device("cpu")) == 0
 

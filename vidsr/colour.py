@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import product
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ LUMA = {
 }
 GBR = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])  # the plane order of RGB formats
 CHECKED = ("yuv420p", "yuv422p10le", "gbrp")  # layouts in which a kernel is tried
+CHECKED_SIZES = ((45, 67), (48, 64))  # (height, width): Triton compiles for multiples of 16 by themselves
 YCGCO = np.array([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0.0, -0.5]])
 
 
@@ -94,17 +96,22 @@ def why_not_fused(device: torch.device) -> str | None:
     """Why torch makes the planes on `device` step by step, in a few words; None where one kernel makes each of them.
 
     The kernel is trusted once it has agreed with torch there, to one code, on noise in a few layouts.
+
+    Raises:
+        torch.OutOfMemoryError: there is no room to try it.
     """
     if (why := kernels.why_none(device)) is not None:
         return why
     try:
         from vidsr.kernels.colour import plane
 
-        for name in CHECKED:
-            format, rgb = PixelFormat.parse(name), torch.rand((3, 45, 67), device=device).half()
+        for name, size in product(CHECKED, CHECKED_SIZES):
+            format, rgb = PixelFormat.parse(name), torch.rand((3, *size), device=device).half()
             made, expected = _planes(plane, rgb, format, Colour()), _planes(_plane, rgb.float(), format, Colour())
             if any(int((a.int() - b.int()).abs().max()) > 1 for a, b in zip(made, expected, strict=True)):
                 return f"its kernel is wrong here in {name}"
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # of Triton, its compilers or the driver, and they have exceptions of all kinds
         return f"its kernel fails here: {next(iter(str(error).splitlines()), type(error).__name__)}"
     return None

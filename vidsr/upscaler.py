@@ -372,7 +372,8 @@ def _depth(device: torch.device) -> int:
     """How many batches are on their way at a time, by the memory that is free; none on the CPU."""
     if device.type == "cpu":
         return 0
-    return GPU_DEPTH if torch.cuda.mem_get_info(device)[0] >= GPU_ROOM else 1
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes next
+    return GPU_DEPTH if torch.cuda.mem_get_info(device)[0] + kept >= GPU_ROOM else 1
 
 
 @contextmanager

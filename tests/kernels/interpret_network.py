@@ -11,11 +11,11 @@ import os
 os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
 
 import torch
-from torch import Tensor, nn
 
+from tests.kernels.making import error, untrained
 from vidsr.kernels.network import with_kernels
 from vidsr.models.fused import fuse
-from vidsr.models.srgan import GeneratorConfig, build
+from vidsr.models.srgan import GeneratorConfig
 
 CONFIGS = (
     GeneratorConfig("srgan", 4, blocks=1),
@@ -23,23 +23,6 @@ CONFIGS = (
     GeneratorConfig("fast", 2, blocks=1),
 )
 SIZES = ((1, 4, 19), (2, 3, 5), (1, 2, 2))  # (N, H, W); strips of the interpreter are 16 wide and 3 high
-
-
-def untrained(config: GeneratorConfig) -> nn.Module:
-    """With slopes and biases that show, and no residual that vanishes."""
-    module = build(config).eval().requires_grad_(False)
-    for name, parameter in module.named_parameters():
-        if parameter.ndim > 1:
-            nn.init.kaiming_normal_(parameter, a=0.2)
-        elif "act" in name or name.endswith(".1.weight"):
-            parameter.fill_(0.2)
-        else:
-            parameter.normal_(0, 0.1)
-    return module
-
-
-def error(result: Tensor, expected: Tensor) -> float:
-    return float((result.float() - expected).abs().max() / expected.abs().max())
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -57,6 +58,23 @@ def test_a_strip_compiles_and_fits(
     instruction = "wgmma.mma_async" if capability == (9, 0) else "mma.sync"
     assert made.asm["ptx"].count(instruction) >= 36  # nine products of 64 channels, 16 at a time
     assert "cp.async" in made.asm["ptx"]  # the next row is on its way while this one is multiplied
+    assert "serialized" not in assembled(made.asm["ptx"], tmp_path)  # ptxas waits for each product by itself then
+
+
+def assembled(ptx: str, folder: Path) -> str:
+    """What the first of Triton's assemblers that takes `ptx` says of it."""
+    import triton
+
+    target = re.search(r"\.target (sm_\w+)", ptx)
+    assert target is not None
+    (folder / "kernel.ptx").write_text(ptx)
+    for assembler in sorted(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas*")):
+        command = [assembler, "-v", f"-arch={target[1]}", folder / "kernel.ptx", "-o", folder / "kernel.cubin"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            assert "0 bytes spill stores" in done.stderr
+            return done.stderr
+    pytest.fail("none of Triton's assemblers takes its code")
 
 
 def test_strips_are_as_high_as_fills_the_gpu() -> None:

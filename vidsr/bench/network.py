@@ -22,16 +22,16 @@ from vidsr.models.registry import Model
 from vidsr.upscaler import Upscaler
 
 STEP_BATCHES = 8  # batches of one stream, the first and last of which overlap with nothing
-SAMPLE = 64  # side of the picture on which a line's error against FP32 is measured
+SAMPLE = 64  # side of the picture on which the error of a CPU's line against FP32 is measured
 PATHS = {"plain": PLAIN, "fused": Path(True, False, False)}
 GPU_PATHS = {
     **PATHS,
     "plain+graph": Path(False, False, True),
     "fused+graph": Path(True, False, True),
+    "kernels+graph": Path(True, False, True, kernels=True),
     "plain+compiled+graph": Path(False, True, True),
     "fused+compiled+graph": Path(True, True, True),
     "fused+autotuned+graph": Path(True, True, True, autotuned=True),
-    "kernels+graph": Path(True, False, True, kernels=True),
 }
 
 
@@ -198,32 +198,31 @@ def _line_speeds(
     torch.set_num_threads(threads or num)  # the matrix product's, too
     try:
         ran = Line(line.backend, backend.precision, line.path)
-        peak, error = peaks.of(backend).flops, _error(model, backend)
+        peak = peaks.of(backend).flops
         with Upscaler(str(model.path or model.name), scale=model.scale, backend=backend, reuse=False) as upscaler:
             for width, height in sizes:
                 try:
-                    speed = _speed(ran, upscaler, (width, height), peak, error, seconds)
+                    speed = _speed(ran, upscaler, (width, height), peak, seconds)
                 except (MemoryError, RuntimeError, OutOfMemoryError) as lack:
                     if not (isinstance(lack, OutOfMemoryError | torch.OutOfMemoryError) or is_out_of_memory(lack)):
                         raise
                     yield Refused(ran, f"{width}x{height} does not fit into the memory")
                     continue
-                _check_path(line, backend)
+                _check_path(line, upscaler)
                 yield speed
     finally:
         backend.close()
         torch.set_num_threads(num)
 
 
-def _check_path(line: Line, backend: Backend) -> None:
+def _check_path(line: Line, upscaler: Upscaler) -> None:
     """Refuse (`BackendError`) a line that went on by another path than its name says."""
+    backend = upscaler.backend
     if isinstance(backend, EagerBackend) and line.path != "best" and backend.path != GPU_PATHS[line.path]:
-        raise BackendError("; ".join(backend.notes) or f"{line.path} does not run here")
+        raise BackendError("; ".join((*upscaler.notes, *backend.notes)) or f"{line.path} does not run here")
 
 
-def _speed(
-    line: Line, upscaler: Upscaler, size: tuple[int, int], peak: float, error: accuracy.Check, seconds: float
-) -> Speed:
+def _speed(line: Line, upscaler: Upscaler, size: tuple[int, int], peak: float, seconds: float) -> Speed:
     (width, height), backend = size, upscaler.backend
     batch = upscaler.batch_size(width * height)
     upscaler.prepare(width, height)
@@ -234,6 +233,7 @@ def _speed(
     frames = synthetic_frames(width, height, STEP_BATCHES * batch)
     step = measure(lambda: deque(upscaler.stream(frames), maxlen=0), backend.device, seconds)
     step_fps = len(frames) / step.median
+    error = _error(upscaler, (batch, height, width))
     return Speed(
         line=line,
         width=width,
@@ -268,10 +268,11 @@ def synthetic_frames(width: int, height: int, num: int) -> list[Frame]:
     return frames
 
 
-def _error(model: Model, backend: Backend) -> accuracy.Check:
-    """How far from FP32 on the CPU, in a piece of a film."""
-    picture = accuracy.real_frame((1, 2 * SAMPLE, 2 * SAMPLE))[..., SAMPLE:, SAMPLE:].contiguous()
-    if prepare := getattr(backend, "prepare", None):
-        prepare((1, SAMPLE, SAMPLE))
-    result = backend(picture.to(backend.device, backend.dtype)).cpu()
-    return accuracy.compare(result, accuracy.exact(model, picture))
+def _error(upscaler: Upscaler, shape: tuple[int, int, int]) -> accuracy.Check:
+    """How far from FP32 on a film frame: on a GPU of the shape that was timed, on the CPU in a piece of the frame."""
+    device, dtype = upscaler.backend.device, upscaler.backend.dtype
+    if device.type == "cpu":
+        frame = accuracy.real_frame((1, 2 * SAMPLE, 2 * SAMPLE))[..., SAMPLE:, SAMPLE:].contiguous()
+    else:
+        frame = accuracy.real_frame(shape).to(device)
+    return accuracy.compare(upscaler.enlarger(frame.to(dtype)), accuracy.exact(upscaler.model, frame))

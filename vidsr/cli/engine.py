@@ -95,7 +95,7 @@ def build(
     with _Display(quiet=json) as show:
         for loaded in _models(model, scale):
             maker = _maker(loaded, precision or recipe.precision, target, flavour, cache, show)
-            for profile in [maker.fit(profile) for profile in profiles]:
+            for profile in profiles:
                 row = _tried(maker, profile, force, show)
                 done.append(row)
                 failed = failed or not row["usable"]
@@ -240,8 +240,9 @@ def _tried(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[
 
 def _build(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, Any]:
     """Build one engine and say how it went; returns that for JSON."""
-    name = f"{maker.model.name} x{maker.model.scale} {maker.precision} {profile}"
-    show.name = name
+    show.name = f"{maker.model.name} x{maker.model.scale} {maker.precision} {profile}"
+    profile = maker.fit(profile)
+    show.name = name = f"{maker.model.name} x{maker.model.scale} {maker.precision} {profile}"
     show("looking", 0.0)
     opened = maker.obtain(profile, force=force)
     engine = opened.engine

@@ -1,4 +1,4 @@
-"""Where engines are kept: a file and a JSON manifest for each, written under a lock. Loads no torch.
+"""Where engines are kept: a file and a JSON manifest for each, written under a lock.
 
 The manifest holds the whole key and the file's SHA-256. An engine whose key or file differs from what is wanted is
 built again, and the reason said; nothing is ever found by its name alone.

@@ -22,7 +22,7 @@ from vidsr.engines.flavour import Flavour
 from vidsr.engines.key import Key, Profile
 from vidsr.engines.runtime import Loaded, LoadedEngine, Loader
 from vidsr.engines.target import Target
-from vidsr.errors import BackendError, OutOfMemoryError, UsageError
+from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models.registry import WEIGHTS, Model
 
 POLL_SECONDS = 0.5  # a wait without a limit cannot be interrupted on every platform
@@ -82,14 +82,14 @@ class Maker:
         """A dynamic profile made smaller until no tensor of this model holds more elements than TensorRT can count.
 
         Raises:
-            UsageError: a static one is too large for that; such pictures go through in tiles.
+            BackendError: a static one is too large for that; such pictures go through in tiles.
         """
         self._area = self._area or compiler.max_area(self.model.module)
         num, height, width = profile.max
         if num * height * width <= self._area:
             return profile
         if profile.is_static:
-            raise UsageError(
+            raise BackendError(
                 f"An engine for {profile} is too large for TensorRT, which takes {self._area / 1e6:.2f} megapixels at "
                 f"once of {self.model.name} x{self.model.scale}; jobs cut such pictures into tiles."
             )

@@ -20,5 +20,5 @@ def why_none(device: torch.device) -> str | None:
         return "triton is not installed"
     if torch.cuda.get_device_capability(device) < (7, 0):
         return "triton needs compute capability 7.0"
-    names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
+    names = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
     return None if any(map(shutil.which, names)) else "there is no C compiler"

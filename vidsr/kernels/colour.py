@@ -5,6 +5,8 @@ Imported only where Triton is at hand; `vidsr.colour` decides.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ import triton
 import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
+from triton.errors import TritonError
 
 BLOCK = 512  # samples of a row that one program makes
 
@@ -30,12 +33,21 @@ def plane(
     codes = torch.empty((-(-height // fy), -(-width // fx)), dtype=dtype, device=rgb.device)
     grid = (codes.shape[0], triton.cdiv(codes.shape[1], BLOCK))
     weights = [float(weight) for weight in row]
-    with torch.cuda.device(rgb.device):
+    with torch.cuda.device(rgb.device), _errors():
         encode_plane[grid](
             rgb, codes, *rgb.stride(), height, width, codes.shape[1], *weights, float(bias), float((1 << bits) - 1),
             fx=fx, fy=fy, ox=ox, oy=oy, block=BLOCK, enable_fp_fusion=False,
         )  # fmt: skip
     return codes
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What Triton raises for want of a compiler, a folder or the driver's library, as torch raises it."""
+    try:
+        yield
+    except (TritonError, OSError, AssertionError) as error:
+        raise RuntimeError(f"Triton: {error}") from error
 
 
 @triton.jit
@@ -71,10 +83,11 @@ def encode_plane(
             if down > 0 and along > 0:
                 y = tl.minimum(tl.maximum(row * fy + j, 0), height - 1).to(tl.int64)
                 x = tl.minimum(tl.maximum(column * fx + i, 0), width - 1)
-                at = rgb + y * row_stride + x * column_stride
-                r = tl.load(at, mask=inside, other=0.0).to(tl.float32)
-                g = tl.load(at + channel_stride, mask=inside, other=0.0).to(tl.float32)
-                b = tl.load(at + 2 * channel_stride, mask=inside, other=0.0).to(tl.float32)
+                first = rgb + y * row_stride + x * column_stride
+                second = first + channel_stride  # twice that may be more than 32 bits hold
+                r = tl.load(first, mask=inside, other=0.0).to(tl.float32)
+                g = tl.load(second, mask=inside, other=0.0).to(tl.float32)
+                b = tl.load(second + channel_stride, mask=inside, other=0.0).to(tl.float32)
                 total += (r * red + g * green + b * blue) * (down * along / (fx * fy))
     code = tl.minimum(tl.maximum(total + bias + 0.5, 0.0), top)
     tl.store(codes + row.to(tl.int64) * num_columns + column, code.to(tl.int32).to(codes.dtype.element_ty), mask=inside)

@@ -75,10 +75,12 @@ class Tuner:
 
 
 def _milliseconds(launch: Launch, strip: Strip, rows: int) -> float | None:
-    """Of a few calls; None where the device has too little shared memory or too few registers for such a strip."""
+    """Of a few calls; None where Triton cannot compile such a strip, or the device has too little room for it."""
     try:
         launch(strip, rows)  # compiles
-    except TritonError:
+    except torch.OutOfMemoryError:
+        raise
+    except (TritonError, RuntimeError):
         return None
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     begin.record()
@@ -139,13 +141,16 @@ class Conv3x3(nn.Module):
             grid = (parts * triton.cdiv(width, strip.block), triton.cdiv(height, rows), num)
             conv3x3[grid](
                 x, self.weight, self.bias, out if bridge is None else bridge, out,
-                height, width, rows, self.slope or 0.0,
+                height, width, rows, self.slope or 0.0, 1.0,
                 channels=CHANNELS, parts=parts, block=strip.block, stages=strip.stages,
                 add=bridge is not None, activate=self.slope is not None, shuffle=self.shuffle,
                 num_warps=strip.warps, num_stages=strip.stages, enable_fp_fusion=True,
             )  # fmt: skip
 
-        launch(*self._tuner.best((num * parts, height, width), launch))
+        try:
+            launch(*self._tuner.best((num * parts, height, width), launch))
+        except (TritonError, AssertionError) as error:  # the latter where it does not find the driver's library
+            raise RuntimeError(f"Triton: {error}") from error
         return out
 
 
@@ -171,6 +176,7 @@ def conv3x3(
     width,
     rows,
     slope,
+    one,
     channels: tl.constexpr,
     parts: tl.constexpr,
     block: tl.constexpr,
@@ -179,7 +185,7 @@ def conv3x3(
     activate: tl.constexpr,
     shuffle: tl.constexpr,
 ):
-    """Programs (strip's column and part, strip's first row, picture)."""
+    """Programs (strip's column and part, strip's first row, picture). `one` is 1.0, of which Triton must not know."""
     part = tl.program_id(0) % parts
     column = (tl.program_id(0) // parts) * block + tl.arange(0, block)
     first = tl.program_id(1) * rows
@@ -227,4 +233,5 @@ def conv3x3(
         if activate:
             above = tl.where(above >= 0, above, above * slope)
         tl.store(out + place, above.to(out.dtype.element_ty), mask=ready)
-        above, here, below = here, below, start
+        # products are on their way until somebody needs them; a copy alone would make ptxas wait for each at once
+        above, here, below = here * one, below * one, start

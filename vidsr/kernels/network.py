@@ -17,7 +17,7 @@ from vidsr.models.srgan import SRGAN, Fast
 
 
 def with_kernels(module: nn.Module, device: torch.device) -> nn.Module:
-    """A generator of 64 channels, plain or fused, that runs by kernels on `device` once it was moved there.
+    """A generator of 64 channels, after `vidsr.models.fused.fuse`, by kernels; to be moved to `device`.
 
     Raises:
         BackendError: the kernels are not for this network.
@@ -30,7 +30,7 @@ def with_kernels(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 class SRGANByKernels(nn.Module):
-    """`SRGAN` after `vidsr.models.fused.fuse`."""
+    """`SRGAN`, fused."""
 
     def __init__(self, fused: SRGAN, tuner: Tuner) -> None:
         super().__init__()
