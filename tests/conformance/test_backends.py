@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vidsr.accuracy import real_frame
 from vidsr.backends import Backend, open_backend
-from vidsr.backends.base import activation_bytes, leaves
+from vidsr.backends.base import activation_bytes, countable_pixels, leaves
 from vidsr.backends.eager import EagerBackend
 from vidsr.backends.nearest import NearestBackend
 from vidsr.errors import BackendError, Cancelled, UsageError
@@ -288,6 +288,8 @@ def test_memory_bounds_the_call() -> None:
     """SRGAN x4 holds 256 channels at twice the side, in and out of its last activation; `fast` is narrow."""
     large = make_model("srgan", 4)
     assert activation_bytes(large.module) == 1.5 * 4 * 2 * 32 * 16
+    assert countable_pixels(large.module) == (2**31 - 1) // (32 * 16)
+    assert 1920 * 1080 <= countable_pixels(registry.load("srgan", 4).module) < 1920 * 1096  # Full HD goes through whole
     opened, _ = open_backend("cpu", large)
     assert opened.max_pixels is not None
     assert opened.max_pixels * activation_bytes(large.module) <= 1 << 30

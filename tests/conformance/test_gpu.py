@@ -12,6 +12,7 @@ import torch
 from tests.conformance.test_backends import frames, make_model, psnr
 from tests.kernels.making import error, untrained
 from tests.test_upscaler import make_frame
+from vidsr.accuracy import real_frame
 from vidsr.backends import open_backend
 from vidsr.backends.eager import EagerBackend, Path
 from vidsr.backends.graphs import MAX_GRAPHS
@@ -128,6 +129,24 @@ def test_frames_on_the_gpu_are_those_of_the_cpu(gpu: torch.device, name: str) ->
         for x, y in zip(a.planes, b.planes, strict=True):
             assert x.dtype == y.dtype
             assert np.abs(x.astype(int) - y).max() <= 1
+
+
+def test_the_largest_call_is_its_tiles(gpu: torch.device) -> None:
+    """As many elements as cuDNN can count: 1080p of SRGAN x4 in half precision."""
+    if torch.cuda.mem_get_info(gpu)[0] < 40 << 30:
+        pytest.skip("that takes 40 GB")
+    opened = EagerBackend(registry.load("srgan", 4), precision="fp16", device=gpu, path=GPU_PATHS["fused"])
+    assert opened.max_pixels is not None
+    assert opened.max_pixels >= 1920 * 1080
+    batch = real_frame((1, 1080, 1920)).to(gpu).half()
+    whole = opened(batch)
+    for top, left in ((0, 0), (1080 - 200, 1920 - 200)):  # corners: what is behind 2**31 bytes, too
+        part = opened(batch[..., top : top + 200, left : left + 200])
+        rows = slice(0, 600) if top == 0 else slice(-600, None)
+        columns = slice(0, 600) if left == 0 else slice(-600, None)
+        there = whole[..., 4 * top : 4 * (top + 200), 4 * left : 4 * (left + 200)]
+        assert float((there - part)[..., rows, columns].abs().max()) < 1 / 255
+    opened.close()
 
 
 def test_a_call_that_does_not_fit_is_a_step(gpu: torch.device) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import operator
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -15,6 +17,7 @@ from vidsr.models.registry import Model
 MEMORY = 1 << 30  # bytes that the activations of one call may take
 CALL_MACS = 40e9  # multiply-adds of one call: about a second on two ordinary cores
 PROBE = 16  # side of the picture on which activations are counted
+MAX_ELEMENTS = 2**31 - 1  # of one tensor
 
 
 class Backend(Protocol):
@@ -81,18 +84,28 @@ def max_pixels(model: Model, *, halos: int, memory: float = MEMORY) -> int:
 
 def activation_bytes(module: nn.Module) -> float:
     """Memory of an FP32 call per input pixel: the largest input plus output of a layer, and half as much again."""
+    return 1.5 * 4 * _largest(module, operator.add)
+
+
+def countable_pixels(module: nn.Module) -> int:
+    """The largest N*H*W at which 32 bits count the elements of every tensor: cuDNN and TensorRT have no more."""
+    return int(MAX_ELEMENTS / _largest(module, max))
+
+
+def _largest(module: nn.Module, size: Callable[[int, int], int]) -> float:
+    """The largest `size` that a layer has of its elements of input and output, per pixel of the network's input."""
     module = copy.deepcopy(module)
     largest = 0
 
     def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest
-        largest = max(largest, inputs[0].numel() + output.numel())
+        largest = max(largest, size(inputs[0].numel(), output.numel()))
 
     for leaf in leaves(module):
         leaf.register_forward_hook(count)
     with torch.no_grad():
         module(torch.zeros(1, 3, PROBE, PROBE))
-    return 1.5 * 4 * largest / PROBE**2
+    return largest / PROBE**2
 
 
 def leaves(module: nn.Module) -> list[nn.Module]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidsr.backends.base import State, activation_bytes, check_batch, leaves, max_pixels
+from vidsr.backends.base import State, activation_bytes, check_batch, countable_pixels, leaves, max_pixels
 from vidsr.backends.graphs import Graphs
 from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.kernels import why_none
@@ -22,7 +22,6 @@ from vidsr.models.registry import Model
 HALOS = 6  # width of the smallest tile in halos: a layer of such a tile lasts well under a second on two cores
 GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copies and other programs need the rest
 NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # torch, driver, libraries
-MAX_ELEMENTS = 2**31 - 1  # of one tensor: cuDNN counts in 32 bits
 COMPILE_SECONDS, COMPILE_GAIN = 40.0, 0.2  # what compiling for one shape takes, and its share of a call saved: assumed
 AUTOTUNE = "max-autotune-no-cudagraphs"  # a mode of torch.compile
 MAX_COMPILED = 6  # shapes; torch stops after some more, in silence
@@ -221,9 +220,9 @@ def _best_path(model: Model, device: torch.device) -> Path:
 
 def _gpu_pixels(model: Model, device: torch.device, dtype: torch.dtype) -> int:
     """The largest N*H*W of one call, by the memory that is free now and by cuDNN's way of counting."""
-    full = activation_bytes(model.module)  # of FP32: half as much again as the elements that a layer reads and writes
-    by_memory = GPU_SHARE * torch.cuda.mem_get_info(device)[0] / (full * dtype.itemsize / 4)
-    return max(1, int(min(by_memory, MAX_ELEMENTS / (full / 6))))
+    per_pixel = activation_bytes(model.module) * dtype.itemsize / torch.float32.itemsize
+    by_memory = GPU_SHARE * torch.cuda.mem_get_info(device)[0] / per_pixel
+    return max(1, min(int(by_memory), countable_pixels(model.module)))
 
 
 def _lower(module: nn.Module) -> None:

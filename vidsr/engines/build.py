@@ -21,15 +21,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidsr.backends.base import countable_pixels
 from vidsr.engines.flavour import Flavour
 from vidsr.engines.key import Profile
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError, VidsrError
 from vidsr.models.fused import fuse, lower_prelu
 
 DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
-MAX_VOLUME = 2**31 - 1  # elements that a tensor of TensorRT may hold
 LOGGER = "torch_tensorrt [TensorRT Conversion Context]"  # to which torch_tensorrt passes on what the builder says
-PROBE = 16  # side of the picture on which they are counted
 
 Progress = Callable[[str, float], None]  # the phase, and the share of it that is done
 
@@ -57,18 +56,7 @@ def prepare(module: nn.Module, precision: str) -> nn.Module:
 
 def max_area(module: nn.Module) -> int:
     """The most pixels of input for which no tensor of `prepare`'s graph holds more elements than TensorRT can count."""
-    largest = 0
-
-    def count(_: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal largest
-        largest = max(largest, inputs[0].numel(), output.numel())
-
-    prepared = lower_prelu(fuse(module))
-    for child in prepared.modules():
-        child.register_forward_hook(count)
-    with torch.no_grad():
-        prepared(torch.zeros(1, 3, PROBE, PROBE))
-    return MAX_VOLUME * PROBE**2 // largest
+    return countable_pixels(lower_prelu(fuse(module)))
 
 
 def build(
