@@ -8,6 +8,7 @@ The export, the lowering, the converters, TensorRT's builder and the bytes of th
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import torch
@@ -29,5 +30,6 @@ def answer_for_a_gpu(capability: tuple[int, int] = (8, 9)) -> None:
 if __name__ == "__main__":
     from vidsr.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in a shell's background
     answer_for_a_gpu()
     main()
