@@ -35,6 +35,8 @@ GBR = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])  # the plane
 CHECKED = ("yuv420p", "yuv422p10le", "gbrp")  # layouts in which a kernel is tried
 CHECKED_SIZES = ((45, 67), (48, 64))  # (height, width): Triton compiles for multiples of 16 by themselves
 YCGCO = np.array([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0.0, -0.5]])
+PlaneMaker = Callable[[Tensor, NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]], Tensor]
+"""Makes a plane: `_plane`, or `vidsr.kernels.colour.plane`."""
 
 
 def to_rgb(
@@ -115,9 +117,6 @@ def why_not_fused(device: torch.device) -> str | None:
     except Exception as error:  # of Triton, its compilers or the driver, and they have exceptions of all kinds
         return f"its kernel fails here: {next(iter(str(error).splitlines()), type(error).__name__)}"
     return None
-
-
-PlaneMaker = Callable[[Tensor, NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]], Tensor]
 
 
 def _planes(make: PlaneMaker, rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ...]:
