@@ -26,7 +26,7 @@ FIGURES = ROOT / "docs" / "figures"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 BENCHMARKS = ("Set5", "Set14")
-QUALITY = {  # figure of `python -m train evaluate` -> heading, decimals
+HEADINGS = {  # figure of `python -m train` -> heading, decimals
     "psnr_y": ("PSNR Y", ".2f"),
     "ssim_y": ("SSIM Y", ".4f"),
     "stlpips-alex": ("ST-LPIPS", ".3f"),
@@ -34,17 +34,12 @@ QUALITY = {  # figure of `python -m train evaluate` -> heading, decimals
     "shift_flicker": ("shift-flicker", ".2f"),
     "colour_drift": ("colour drift", ".2f"),
     "checkerboard": ("checkerboard", ".3f"),
-}
-
-
-VIDEO = {  # figure of `python -m train videobench` -> heading, decimals
-    "psnr_y": ("PSNR Y", ".2f"),
-    "stlpips-alex": ("ST-LPIPS", ".3f"),
-    "squeezenet": ("SqueezeNet", ".3f"),
     "flicker": ("flicker", ".2f"),
     "warp_error": ("warp error", ".2f"),
     "tlp-stlpips-alex": ("tLP", ".2f"),
 }
+QUALITY = ("psnr_y", "ssim_y", "stlpips-alex", "squeezenet", "shift_flicker", "colour_drift", "checkerboard")
+VIDEO = ("psnr_y", "stlpips-alex", "squeezenet", "flicker", "warp_error", "tlp-stlpips-alex")
 CRF, FRAMES = 28, 4  # of the video benchmark: its middle quality, and so many frames of each clip
 
 
@@ -126,9 +121,9 @@ def quality() -> list[str]:
     """All figures of every model on both benchmarks."""
     rows = []
     for (name, scale, benchmark), mean in _means().items():
-        figures = [format(mean[key], decimals) if key in mean else "" for key, (_, decimals) in QUALITY.items()]
+        figures = [_cell(mean, key) if key in mean else "" for key in QUALITY]
         rows.append([f"`{name}`", str(scale), benchmark, *figures])
-    return table(["model", "scale", "on", *(heading for heading, _ in QUALITY.values())], rows)
+    return table(["model", "scale", "on", *(HEADINGS[key][0] for key in QUALITY)], rows)
 
 
 def video() -> list[str]:
@@ -136,9 +131,12 @@ def video() -> list[str]:
     rows = []
     for one in json.loads((FIGURES / "video.json").read_text()):
         figures = one["rows"][f"crf{CRF}"]
-        cells = [format(figures[key], decimals) for key, (_, decimals) in VIDEO.items()]
-        rows.append([f"`{one['model']}`", str(one["scale"]), *cells])
-    return table(["model", "scale", *(heading for heading, _ in VIDEO.values())], rows)
+        rows.append([f"`{one['model']}`", str(one["scale"]), *(_cell(figures, key) for key in VIDEO)])
+    return table(["model", "scale", *(HEADINGS[key][0] for key in VIDEO)], rows)
+
+
+def _cell(figures: Mapping[str, float], key: str) -> str:
+    return format(figures[key], HEADINGS[key][1])
 
 
 def bench() -> list[str]:

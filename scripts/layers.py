@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from vidsr.bench.network import GPU_PATHS, Line, open_line
 from vidsr.bench.timing import wait_for
+from vidsr.engines.key import parse_size
 from vidsr.models import registry
 
 MOST = 25  # rows, the longest first
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--size", default="960x540", help="WIDTHxHEIGHT of the input")
     parser.add_argument("--calls", type=int, default=5)
     wanted = parser.parse_args()
-    width, height = map(int, wanted.size.split("x"))
+    height, width = parse_size(wanted.size)
     model = registry.load(wanted.model, wanted.scale)
     backend = open_line(Line(wanted.backend, wanted.precision, wanted.path), model)
     batch = torch.rand((1, 3, height, width)).to(backend.device, backend.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,17 +65,11 @@ def exact(model: Model, batch: Tensor) -> Tensor:
     """The plain network in FP32 on the batch's device, in tiles, without TF32."""
     module: nn.Module = model.module
     if batch.device.type != "cpu":
-        import copy
-
         module = copy.deepcopy(module).to(batch.device)
     num, channels, height, width = batch.shape
     s = model.scale
     result = torch.empty((num, channels, height * s, width * s), device=batch.device)
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for tile in plan(height, width, REFERENCE_PIXELS // num, model.halo, model.multiple):
-            y, x = tile.rows, tile.columns
-            part = module(batch[..., y.start : y.stop, x.start : x.stop])
-            part = part[..., (y.first - y.start) * s : (y.last - y.start) * s, :]
-            part = part[..., (x.first - x.start) * s : (x.last - x.start) * s]
-            result[..., y.first * s : y.last * s, x.first * s : x.last * s] = part
+            result[tile.placed(s)] = module(batch[tile.read()])[tile.kept(s)]
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Literal
 
@@ -69,7 +70,7 @@ class Enlarger:
         while (prepare := getattr(self.backend, "prepare", None)) is not None:
             at_once, _ = self._calls(num, height, width)
             tiles = self._tiles(at_once, height, width)
-            shape = (at_once, tiles[0].rows.stop - tiles[0].rows.start, tiles[0].columns.stop - tiles[0].columns.start)
+            shape = (at_once, *tiles[0].shape)
             calls = None if num_frames is None else -(-num_frames // at_once) * len(tiles)
             try:
                 self.notes += [said] if (said := prepare(shape, calls)) else []
@@ -137,9 +138,7 @@ class Enlarger:
         at_once = num
         if self._limit is not None:
             at_once = max(1, min(num, self._limit // (height * width)))
-        tile = self._tiles(at_once, height, width)[0]
-        rows, columns = tile.rows, tile.columns
-        return at_once, (rows.stop - rows.start) * (columns.stop - columns.start)
+        return at_once, math.prod(self._tiles(at_once, height, width)[0].shape)
 
     def _tiles(self, num: int, height: int, width: int) -> tuple[Tile, ...]:
         return plan(height, width, self._max_pixels(num), self.model.halo, self.model.multiple)
@@ -168,11 +167,7 @@ class Enlarger:
         s = self.model.scale
         large = torch.empty((num, channels, height * s, width * s), dtype=batch.dtype, device=batch.device)
         for tile in tiles:
-            y, x = tile.rows, tile.columns
-            result = self.backend(batch[..., y.start : y.stop, x.start : x.stop])
-            kept = result[..., (y.first - y.start) * s : (y.last - y.start) * s, :]
-            kept = kept[..., (x.first - x.start) * s : (x.last - x.start) * s]
-            large[..., y.first * s : y.last * s, x.first * s : x.last * s] = kept
+            large[tile.placed(s)] = self.backend(batch[tile.read()])[tile.kept(s)]
         return large
 
     def cancel(self) -> None:

@@ -11,6 +11,9 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from types import EllipsisType
+
+Place = tuple[EllipsisType | slice, ...]  # an index of arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,28 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The rows and columns of a tile."""
+    """The rows and columns of a tile, and where they lie in arrays (..., H, W)."""
 
     rows: Span
     columns: Span
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of what it reads."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def read(self) -> Place:
+        """Of the picture: what goes into the network."""
+        return (..., *(slice(span.start, span.stop) for span in (self.rows, self.columns)))
+
+    def kept(self, scale: int) -> Place:
+        """Of the network's result, `scale` times as large: what is right."""
+        spans = ((span.first - span.start, span.last - span.start) for span in (self.rows, self.columns))
+        return (..., *(slice(first * scale, last * scale) for first, last in spans))
+
+    def placed(self, scale: int) -> Place:
+        """Of the large picture: where that belongs."""
+        return (..., *(slice(span.first * scale, span.last * scale) for span in (self.rows, self.columns)))
 
 
 @lru_cache(maxsize=32)

@@ -22,7 +22,7 @@ from vidsr.models.registry import Model
 from vidsr.upscaler import Upscaler
 
 STEP_BATCHES = 8  # batches of one stream, the first and last of which overlap with nothing
-SAMPLE = 64  # side of the picture on which the error of a CPU's line against FP32 is measured
+CPU_SHAPE = (1, 128, 128)  # of the frame on which the error of a CPU's line is measured: FP32 takes its time there
 PATHS = {"plain": PLAIN, "fused": Path(True, False, False)}
 GPU_PATHS = {
     **PATHS,
@@ -60,7 +60,7 @@ class Speed:
 
     FLOP are those of the plain graph, two for each multiply-add, whatever a backend made of it. `step_fps` is with
     colour conversion and the copies to and from the device. `psnr` (dB) and `codes` (99.9th percentile, in 8-bit codes)
-    are against FP32 on the CPU; whether they keep the quality is said as for engines (`vidsr.accuracy`).
+    are against FP32; whether they keep the quality is said as for engines (`vidsr.accuracy`).
     """
 
     line: Line
@@ -201,18 +201,22 @@ def _line_speeds(
         peak = peaks.of(backend).flops
         with Upscaler(str(model.path or model.name), scale=model.scale, backend=backend, reuse=False) as upscaler:
             for width, height in sizes:
-                try:
-                    speed = _speed(ran, upscaler, (width, height), peak, seconds)
-                except (MemoryError, RuntimeError, OutOfMemoryError) as lack:
-                    if not (isinstance(lack, OutOfMemoryError | torch.OutOfMemoryError) or is_out_of_memory(lack)):
-                        raise
-                    yield Refused(ran, f"{width}x{height} does not fit into the memory")
-                    continue
+                result = _tried(ran, upscaler, (width, height), peak, seconds)
                 _check_path(line, upscaler)
-                yield speed
+                yield result
     finally:
         backend.close()
         torch.set_num_threads(num)
+
+
+def _tried(line: Line, upscaler: Upscaler, size: tuple[int, int], peak: float, seconds: float) -> Speed | Refused:
+    """`_speed`, unless that size does not fit into the memory."""
+    try:
+        return _speed(line, upscaler, size, peak, seconds)
+    except (MemoryError, RuntimeError, OutOfMemoryError) as error:
+        if not (isinstance(error, OutOfMemoryError | torch.OutOfMemoryError) or is_out_of_memory(error)):
+            raise
+        return Refused(line, f"{size[0]}x{size[1]} does not fit into the memory")
 
 
 def _check_path(line: Line, upscaler: Upscaler) -> None:
@@ -269,10 +273,8 @@ def synthetic_frames(width: int, height: int, num: int) -> list[Frame]:
 
 
 def _error(upscaler: Upscaler, shape: tuple[int, int, int]) -> accuracy.Check:
-    """How far from FP32 on a film frame: on a GPU of the shape that was timed, on the CPU in a piece of the frame."""
+    """How far from FP32 on a film frame: on a GPU of the shape that was timed, on the CPU of a small one."""
     device, dtype = upscaler.backend.device, upscaler.backend.dtype
-    if device.type == "cpu":
-        frame = accuracy.real_frame((1, 2 * SAMPLE, 2 * SAMPLE))[..., SAMPLE:, SAMPLE:].contiguous()
-    else:
-        frame = accuracy.real_frame(shape).to(device)
-    return accuracy.compare(upscaler.enlarger(frame.to(dtype)), accuracy.exact(upscaler.model, frame))
+    return accuracy.check(
+        upscaler.enlarger, upscaler.model, CPU_SHAPE if device.type == "cpu" else shape, device, dtype
+    )

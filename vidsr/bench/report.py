@@ -114,11 +114,10 @@ def _measure_jobs(report: Report, seconds: float, options: Options, on_result: C
     from vidsr.bench.job import JobSpeed, measure_job
 
     best: dict[tuple[Line, int, int], Speed] = {}
-    for speed in sorted(report.networks, key=lambda speed: speed.step_fps):
-        best[speed.line.as_job, speed.width, speed.height] = speed
     for speed in report.networks:
-        if best[speed.line.as_job, speed.width, speed.height] is not speed:
-            continue
+        key = (speed.line.as_job, speed.width, speed.height)
+        best[key] = max(best.get(key, speed), speed, key=lambda one: one.step_fps)
+    for speed in best.values():
         measured = measure_job(speed, options, seconds)
         on_result(measured)
         if isinstance(measured, JobSpeed):

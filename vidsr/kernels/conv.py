@@ -120,13 +120,13 @@ class Conv3x3(nn.Module):
         self.slope, self.shuffle, self._tuner = slope, shuffle, tuner
         parts = conv.out_channels // CHANNELS
         # a part is 64 channels that stand side by side in the output; those of a shuffle are 4 apart in the convolution
-        order = torch.arange(conv.out_channels).view(parts, CHANNELS)
-        order = torch.arange(conv.out_channels).view(CHANNELS, parts).T if shuffle else order
+        order = torch.arange(conv.out_channels)
+        order = order.view(CHANNELS, parts).T.flatten() if shuffle else order
         with torch.no_grad():
-            weight = conv.weight[order.flatten()].view(parts, CHANNELS, CHANNELS, 3, 3)
+            weight = conv.weight[order].view(parts, CHANNELS, CHANNELS, 3, 3)
             weight = weight.permute(0, 3, 4, 2, 1)  # part, y, x, in, out
             self.register_buffer("weight", weight.reshape(parts, 9 * CHANNELS, CHANNELS))
-            self.register_buffer("bias", conv.bias[order.flatten()].contiguous())
+            self.register_buffer("bias", conv.bias[order])
 
     def forward(self, x: Tensor, bridge: Tensor | None = None) -> Tensor:
         """`bridge`, of the output's shape, is added before the activation."""

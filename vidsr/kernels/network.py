@@ -57,7 +57,7 @@ class FastByKernels(nn.Module):
 
     def __init__(self, fast: Fast, tuner: Tuner) -> None:
         super().__init__()
-        self.scale, self.skip = fast.scale, fast.skip
+        self.scale, self.skip, self.base = fast.scale, fast.skip, fast.base
         self.head = nn.Sequential(fast.head, fast.acts[0])
         pairs: list[Any] = list(zip(fast.body, list(fast.acts)[1:], strict=True))
         self.body = nn.ModuleList(Conv3x3(conv, tuner, slope=_slope(act)) for conv, act in pairs)
@@ -65,14 +65,13 @@ class FastByKernels(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 3, H*scale, W*scale), not clamped."""
-        base = F.interpolate(x, scale_factor=float(self.scale), mode="bilinear", align_corners=False)
         y = bridge = self.head(x)
         for count, conv in enumerate(self.body, 1):
             if self.skip and count % self.skip == 0:
                 y = bridge = conv(y, bridge)
             else:
                 y = conv(y)
-        return base + F.pixel_shuffle(self.tail(y), self.scale)
+        return self.base(x) + F.pixel_shuffle(self.tail(y), self.scale)
 
 
 def _slope(act: nn.Module) -> float:
