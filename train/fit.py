@@ -139,7 +139,7 @@ class Trainer:
 
     def _fixed_sample(self) -> Sample:
         """The same pairs at every call, from the training data, without a trace in the run's randomness."""
-        random = torch.Generator().manual_seed(self.run.recipe.seed)
+        random = torch.Generator(self.run.device).manual_seed(self.run.recipe.seed)
         return next(samples(self.source, self.run.recipe, random, self.run.device))
 
     def _save(self) -> None:

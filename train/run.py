@@ -57,8 +57,9 @@ class Run:
         if recipe.losses.adversarial:
             judge = Discriminator(recipe.discriminator.channels)
             self.discriminator = judge.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self.critic = torch.optim.Adam(self.discriminator.parameters(), recipe.discriminator.rate, (0.9, 0.99))
-        self.random = torch.Generator().manual_seed(recipe.seed)
+            parameters = self.discriminator.parameters()
+            self.critic = torch.optim.Adam(parameters, recipe.discriminator.rate, (0.9, 0.99), fused=True)
+        self.random = torch.Generator(self.device).manual_seed(recipe.seed)
 
     @property
     def last_step(self) -> int:
@@ -111,9 +112,16 @@ class Run:
             module.load_state_dict(below(saved.tensors, f"{part}."))
         for part, optimiser in self._optimisers():
             _load(optimiser, below(saved.tensors, f"{part}."))
-        self.random.set_state(saved.tensors["random"])
+        self._thaw_random(saved.tensors["random"], saved.state["step"])
         self.step, self.seconds = saved.state["step"], saved.state["seconds"]
         self.bf16, self.origin = saved.state.get("bf16"), saved.state.get("origin")
+
+    def _thaw_random(self, state: Tensor, step: int) -> None:
+        """Go on with the same choices; on a device of another kind, whose states are of another size, with new ones."""
+        if state.shape == self.random.get_state().shape:
+            self.random.set_state(state)
+        else:
+            self.random.manual_seed(self.recipe.seed + step)
 
     def _check(self, saved: checkpoint.Checkpoint) -> None:
         made = saved.state["recipe"]

@@ -35,7 +35,7 @@ def samples(
 ) -> Iterator[Sample]:
     """Endless samples of `recipe.batch` crops, or of as many shifted pairs where the recipe weighs shifts.
 
-    All processes draw the same; each keeps its share. All choices come from `random`.
+    All processes draw the same; each keeps its share. All choices come from `random`, which is best where the source lies.
 
     Raises:
         UsageError: the source is of another scale, or too small for the recipe's patch.
@@ -44,19 +44,26 @@ def samples(
     if isinstance(source, Cache) and source.scale != recipe.generator.scale:
         raise UsageError(f"The cache holds pairs for x{source.scale}, the recipe trains x{recipe.generator.scale}.")
     share = slice(world.rank, None, world.size)
+    for sample in _whole(source, recipe, random, device):
+        halves = 1 if sample.shifts is None else 2
+        lr, hr = (torch.cat([half[share] for half in whole.chunk(halves)]) for whole in (sample.lr, sample.hr))
+        yield Sample(lr, hr, None if sample.shifts is None else sample.shifts[share])
+
+
+def _whole(source: Source, recipe: Recipe, random: torch.Generator, device: torch.device) -> Iterator[Sample]:
+    """Endless samples of the whole batch."""
+    batch, patch = recipe.batch, recipe.patch
     if recipe.losses.shift and isinstance(source, Cache):
-        for lr, other_lr, hr, other_hr, shifts in source.shift_batches(recipe.batch, recipe.patch, random, device):
-            originals = torch.cat((hr[share], other_hr[share]))
-            yield Sample(torch.cat((lr[share], other_lr[share])), _target(originals, recipe), shifts[share])
+        for lr, hr, shifts in source.shift_batches(batch, patch, random, device):
+            yield Sample(lr, _target(hr, recipe), shifts)
         return
-    scale = recipe.generator.scale
     pairs = (
-        batches(source, recipe.batch, recipe.patch, scale, random, device)
+        batches(source, batch, patch, recipe.generator.scale, random, device)
         if isinstance(source, Bank)
-        else source.batches(recipe.batch, recipe.patch, random, device)
+        else source.batches(batch, patch, random, device)
     )
     for lr, hr in pairs:
-        yield Sample(lr[share], _target(hr[share], recipe))
+        yield Sample(lr, _target(hr, recipe))
 
 
 def _target(hr: Tensor, recipe: Recipe) -> Tensor:
