@@ -6,7 +6,7 @@ from torch import Tensor
 from train import losses
 from train.run import Run, round_moments
 from train.sample import Sample
-from train.stage import Stage, Terms
+from train.stage import Stage, Terms, quicken
 from train.world import World
 from vidsr.errors import UsageError
 
@@ -23,18 +23,20 @@ class Adversarial(Stage):
         if not (run.discriminator and run.critic):
             raise UsageError(f"The recipe {run.recipe.name} has no losses.adversarial above 0; train it with fit.")
         self.discriminator, self.critic = run.discriminator, run.critic
+        self.judge = quicken(run.discriminator, run.device)
+        self.average = quicken(run.ema, run.device)
 
     def terms(self, sample: Sample, sr: Tensor) -> Terms:
         """The pixel stage's losses, the adversarial one and the artefacts'."""
         terms = super().terms(sample, sr)
         self.discriminator.requires_grad_(False)
         with self.autocast():
-            fake = self.discriminator(sr)
+            fake = self.judge(sr)
         self.discriminator.requires_grad_(True)
         terms["adversarial"] = losses.generator_loss(fake.float())
         if self.weights.artefact:
             with torch.no_grad(), self.autocast():
-                averaged = self.run.ema(sample.lr.contiguous(memory_format=torch.channels_last))
+                averaged = self.average(sample.lr.contiguous(memory_format=torch.channels_last))
             terms["artefact"] = losses.artefact_loss(sr, averaged.float(), sample.hr)
         return terms
 
@@ -47,8 +49,8 @@ class Adversarial(Stage):
     def follow(self, sample: Sample, sr: Tensor) -> Terms:
         """Move the discriminator, on the same originals and outputs."""
         with self.autocast():
-            real, fake = self.discriminator(sample.hr), self.discriminator(sr)
-        real, fake = real.float(), fake.float()
+            both = torch.cat((sample.hr, sr)).contiguous(memory_format=torch.channels_last)
+            real, fake = self.judge(both).float().chunk(2)
         loss = losses.discriminator_loss(real, fake)
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.mean_gradients(self.discriminator.parameters())

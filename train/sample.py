@@ -35,7 +35,7 @@ def samples(
 ) -> Iterator[Sample]:
     """Endless samples of `recipe.batch` crops, or of as many shifted pairs where the recipe weighs shifts.
 
-    All processes draw the same; each keeps its share. All choices come from `random`, which is best where the source lies.
+    All processes draw the same; each keeps its share. All choices come from `random`, best on the device of the source.
 
     Raises:
         UsageError: the source is of another scale, or too small for the recipe's patch.

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from train import losses
 from train.run import Run
@@ -29,7 +30,8 @@ class Stage:
         self.trunk: FeatureLoss | None = None
         if self.weights.perceptual:
             self.trunk = open_loss(self.weights.trunk, self.weights.trunk_file, run.device)
-        self.upscale = quicken(run.model, run)
+            self.distance = quicken(self.trunk.distance, run.device)
+        self.upscale = quicken(run.model, run.device)
 
     def autocast(self) -> torch.autocast:
         """The precision of the networks' layers; the losses themselves are in FP32."""
@@ -60,7 +62,7 @@ class Stage:
         if self.trunk:
             seen = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
             with self.autocast():
-                terms["perceptual"] = self.trunk.distance(sr[:seen], sample.hr[:seen])
+                terms["perceptual"] = self.distance(sr[:seen], sample.hr[:seen])
         if self.weights.shift and sample.shifts is not None:
             first, second = sr.chunk(2)
             terms["shift"] = losses.shift_loss(first, second, sample.shifts)
@@ -75,19 +77,21 @@ class Stage:
         return {"drift": losses.colour_drift(sr, sample.hr)}
 
 
-def quicken(module: nn.Module, run: Run) -> Callable[[Tensor], Tensor]:
-    """`module` compiled for the GPU that it is on; as it is on a CPU, or where the compiler fails."""
-    if run.device.type != "cuda":
-        return module
-    compiled: Callable[[Tensor], Tensor] = torch.compile(module)
-    shape = (2, 3, run.recipe.patch, run.recipe.patch)
-    try:
-        with torch.autocast("cuda", torch.bfloat16, enabled=bool(run.bf16)):
-            result = compiled(torch.zeros(shape, device=run.device).contiguous(memory_format=torch.channels_last))
-        result.float().sum().backward()  # type: ignore[no-untyped-call]
-    except (RuntimeError, ImportError, OSError) as error:
-        log.info("the network is not compiled: %s", str(error).partition("\n")[0])
-        return module
-    finally:
-        module.zero_grad(set_to_none=True)
+def quicken(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
+    """`function` compiled for the GPU `device`, for each shape by itself; as it is elsewhere, or without a compiler."""
+    if device.type != "cuda" or not _compiles(device):
+        return function
+    compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False)
     return compiled
+
+
+@lru_cache
+def _compiles(device: torch.device) -> bool:
+    """Whether a small function can be compiled there, backward too."""
+    try:
+        x = torch.ones(8, device=device, requires_grad=True)
+        torch.compile(lambda y: (y.relu() + 1).sum())(x).backward()
+    except (RuntimeError, ImportError, OSError) as error:
+        log.info("networks are not compiled: %s", str(error).partition("\n")[0])
+        return False
+    return True
