@@ -107,10 +107,10 @@ def _open(name: str, model: Model, precision: str, threads: int | None, device: 
 
         return OpenVINOBackend(model, precision=precision, threads=threads)
     if name == "tensorrt":
-        from vidsr.backends.tensorrt import open_tensorrt
+        from vidsr.backends.tensorrt.backend import open_tensorrt
 
         return open_tensorrt(model, precision=precision, device=device)
-    from vidsr.backends.eager import EagerBackend
+    from vidsr.backends.torch.backend import EagerBackend
 
     place = torch.device("cuda", device) if name == "cuda" else torch.device("cpu")
     return EagerBackend(model, precision=precision, device=place, threads=threads)
