@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from torch import cpu, cuda
-from torch import device as Device  # noqa: N813
+from torch import device as Device
 
 from vidsr.backends.base import Backend
 from vidsr.errors import BackendError, Cancelled, UsageError
