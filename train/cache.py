@@ -9,8 +9,10 @@ to their neighbours, which deflate to half.
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -224,12 +226,20 @@ def open_cache(path: Path) -> Cache:
         UsageError: a cache of another format.
     """
     header = Header.read(path)
-    shards = [_read(shard_path(path, number), header) for number in range(num_shards(path))]
+    paths = [shard_path(path, number) for number in range(num_shards(path))]
+    with ThreadPoolExecutor() as pool:
+        shards = list(pool.map(partial(_read, header=header), paths))
     if not shards:
         raise MediaError(f"The cache {path} holds no pairs yet; run the bake command again, it goes on by itself.")
     offsets = torch.from_numpy(np.concatenate([shard["offsets"] for shard in shards]).astype(np.int64))
-    hr, lr = (torch.from_numpy(np.concatenate([unpack(shard[name]) for shard in shards])) for name in ("hr", "lr"))
+    hr, lr = (torch.from_numpy(np.concatenate([shard[name] for shard in shards])) for name in ("hr", "lr"))
     return Cache(header, hr, lr, offsets)
+
+
+def join(caches: Sequence[Cache]) -> Cache:
+    """The scenes of several caches as one, which says of itself what the first one does; all are of one size."""
+    parts = ((cache.hr, cache.lr, cache.offsets) for cache in caches)
+    return Cache(caches[0].header, *(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def num_shards(path: Path) -> int:
@@ -253,4 +263,4 @@ def _read(path: Path, header: Header) -> dict[str, Any]:
         raise MediaError(f"The shard {path} is damaged; delete it and bake again, which makes it anew.") from error
     if any(arrays[name].shape != (header.per_shard, *shape) for name, shape in expected.items()):
         raise MediaError(f"The shard {path} does not belong to its {HEADER}; delete it and bake again.")
-    return arrays
+    return arrays | {name: unpack(arrays[name]) for name in ("hr", "lr")}

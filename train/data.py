@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -128,15 +130,20 @@ def _identity(path: Path) -> tuple[str, int, int]:
 
 def _decode(photos: Sequence[Path], target: Path, index: Path) -> None:
     """Write all pixels to `target`, and then, as the sign of completion, all sizes to `index`."""
-    sizes = [_size(path) for path in photos]
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        sizes = list(pool.map(_size, photos))
     total = sum(height * width * 3 for height, width in sizes)
     part = target.with_suffix(".part")
     try:
         with part.open("wb") as file:
             head = {"descr": "|u1", "fortran_order": False, "shape": (total,)}
             np.lib.format.write_array_header_1_0(file, head)
-            for path, size in zip(photos, sizes, strict=True):
-                file.write(_pixels(path, size))
+            with ThreadPoolExecutor(threads) as pool:
+                for first in range(0, len(photos), 4 * threads):  # only so many pictures at a time in memory
+                    some = slice(first, first + 4 * threads)
+                    for pixels in pool.map(_pixels, photos[some], sizes[some]):
+                        file.write(pixels)
         part.replace(target)
         index.write_text(json.dumps(sizes))
     except OSError as error:
