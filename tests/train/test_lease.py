@@ -115,7 +115,7 @@ def assert_it_travels(out: Path) -> None:
 
 def test_a_plan_from_photos_to_measured_weights(rented: Path) -> None:
     """Most of the seconds are reserved for the figures, and none is waited for once they are there."""
-    plan = write(rented, PIXEL, VIDEO, head='photos = "photos"\nbenchmarks = "benchmarks"\nreserve = 0.88\n')
+    plan = write(rented, PIXEL, VIDEO, head='photos = "photos"\nbenchmarks = "benchmarks"\nreserve = 0.9\n')
     assert main(["lease", plan, "--seconds", "200", "--out", "out", "--device", "cpu"]) == 0
     out = rented / "out"
     assert_it_travels(out)
@@ -138,7 +138,7 @@ def test_a_plan_from_photos_to_measured_weights(rented: Path) -> None:
 
 
 def started(plan: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "train", "lease", plan, "--seconds", "90", "--out", "out", "--device", "cpu"]
+    command = [sys.executable, "-m", "train", "lease", plan, "--seconds", "40", "--out", "out", "--device", "cpu"]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
@@ -169,7 +169,7 @@ def test_killed_it_leaves_the_best_so_far_and_goes_on(rented: Path) -> None:
 
 
 def test_terminated_it_stops_with_its_weights(rented: Path) -> None:
-    plan, out = write(rented, PIXEL), rented / "out"
+    plan, out = write(rented, PIXEL + "hold = 0.1"), rented / "out"
     with started(plan) as process:
         wait_for(process, "pixel.safetensors", out)
         process.terminate()
