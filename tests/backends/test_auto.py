@@ -8,7 +8,7 @@ import torch
 from tests.conformance.test_backends import make_model
 from vidsr import backends
 from vidsr.backends import Backend, open_backend
-from vidsr.backends.torch.backend import EagerBackend
+from vidsr.backends.torch.backend import TorchBackend
 from vidsr.errors import BackendError, Cancelled
 from vidsr.models.registry import Model
 
@@ -21,7 +21,7 @@ def failure(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
     def start(name: str, model: Model, *_: object) -> Backend:
         if name == "tensorrt":
             raise raised[0]
-        return EagerBackend(model, precision="fp32", device=torch.device("cpu"))
+        return TorchBackend(model, precision="fp32", device=torch.device("cpu"))
 
     monkeypatch.setattr(backends, "_choose", lambda *_: ("cuda", "a GPU"))
     monkeypatch.setattr(backends, "_require", lambda *_: None)

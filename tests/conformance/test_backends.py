@@ -19,7 +19,7 @@ from vidsr.backends import Backend, open_backend
 from vidsr.backends.accuracy import real_frame
 from vidsr.backends.base import activation_bytes, countable_pixels, leaves
 from vidsr.backends.nearest import NearestBackend
-from vidsr.backends.torch.backend import EagerBackend
+from vidsr.backends.torch.backend import TorchBackend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models import registry, srgan
 
@@ -180,7 +180,7 @@ def test_cancel_stops_a_call_in_another_thread(name: str) -> None:
 
 def test_eager_stops_between_layers() -> None:
     opened, _ = open_backend("cpu", make_model("fast", 2))
-    assert isinstance(opened, EagerBackend)
+    assert isinstance(opened, TorchBackend)
     assert opened._module is not None
     leaves(opened._module)[0].register_forward_hook(lambda *_: opened.cancel())
     with pytest.raises(Cancelled):

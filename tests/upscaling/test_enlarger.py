@@ -16,7 +16,7 @@ from tests.clips import make_clip
 from tests.conformance.test_backends import make_model
 from vidsr.api import upscale_video
 from vidsr.backends.base import Backend
-from vidsr.backends.torch.backend import EagerBackend
+from vidsr.backends.torch.backend import TorchBackend
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.frame import Colour, Frame, PixelFormat
 from vidsr.jobs.events import Done
@@ -112,9 +112,9 @@ class Elsewhere(Small):
 
 def test_the_cpu_takes_over(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes: list[tuple[int, ...]] = []
-    real = EagerBackend.__call__
+    real = TorchBackend.__call__
     monkeypatch.setattr(
-        EagerBackend, "__call__", lambda self, batch: shapes.append(tuple(batch.shape)) or real(self, batch)
+        TorchBackend, "__call__", lambda self, batch: shapes.append(tuple(batch.shape)) or real(self, batch)
     )
     expected = Enlarger(model, Small(model, math.inf))(pictures(2))
     small = Elsewhere(model, 10)

@@ -111,7 +111,7 @@ def _open(name: str, model: Model, precision: str, threads: int | None, device: 
         from vidsr.backends.tensorrt.backend import open_tensorrt
 
         return open_tensorrt(model, precision=precision, device=device)
-    from vidsr.backends.torch.backend import EagerBackend
+    from vidsr.backends.torch.backend import TorchBackend
 
     place = Device("cuda", device) if name == "cuda" else Device("cpu")
-    return EagerBackend(model, precision=precision, device=place, threads=threads)
+    return TorchBackend(model, precision=precision, device=place, threads=threads)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from vidsr.bench.report import Report
+from vidsr.bench.report import BenchReport
 from vidsr.errors import OutputError
 
 WIDTH, ROW, MARGIN, LABEL, BAR = 1100, 30, 24, 390, 470
@@ -25,7 +25,7 @@ class Bar:
     remark: str
 
 
-def bars(report: Report) -> list[Bar]:
+def bars(report: BenchReport) -> list[Bar]:
     """All of a report: for each size and line the generator, the step around it, and the whole job."""
     found: list[Bar] = []
     jobs = {(job.line.backend, job.line.precision, job.width, job.height): job for job in report.jobs}
@@ -40,7 +40,7 @@ def bars(report: Report) -> list[Bar]:
     return found
 
 
-def draw(report: Report) -> Image.Image:
+def draw(report: BenchReport) -> Image.Image:
     """The chart, as long as it must be."""
     rows = bars(report)
     picture = Image.new("RGB", (WIDTH, 2 * MARGIN + 110 + ROW * max(len(rows), 1)), PAPER)
@@ -64,7 +64,7 @@ def draw(report: Report) -> Image.Image:
     return picture
 
 
-def save(report: Report, path: Path) -> None:
+def save(report: BenchReport, path: Path) -> None:
     """Write the chart; the suffix says in which format.
 
     Raises:

@@ -18,11 +18,10 @@ from vidsr.backends import open_backend
 from vidsr.backends.accuracy import MIN_PSNR, compare, real_frame
 from vidsr.backends.tensorrt import engines as making
 from vidsr.backends.tensorrt.backend import MAX_RUNNERS, TensorRTBackend
-from vidsr.backends.tensorrt.build import Plan
-from vidsr.backends.tensorrt.cache import EngineCache
+from vidsr.backends.tensorrt.cache import BuiltEngine, EngineCache
 from vidsr.backends.tensorrt.engines import Maker
 from vidsr.backends.tensorrt.flavour import Flavour
-from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.key import Profile, Shape
 from vidsr.errors import BackendError, Cancelled
 
@@ -30,10 +29,10 @@ from vidsr.errors import BackendError, Cancelled
 class Builds(list[str]):
     """Stands for the compiler: notes each profile, and gives its name as the engine."""
 
-    def __call__(self, module: torch.nn.Module, profile: Profile, **options: object) -> Plan:
+    def __call__(self, module: torch.nn.Module, profile: Profile, **options: object) -> BuiltEngine:
         self.append(str(profile))
         options["on_progress"]("building", 0.5)  # type: ignore[operator]
-        return Plan(str(profile).encode())
+        return BuiltEngine(str(profile).encode())
 
 
 @pytest.fixture
@@ -208,7 +207,7 @@ def test_profiles_shrink_to_what_tensorrt_can_count(tmp_path: Path) -> None:
 
 
 def test_what_this_tensorrt_cannot_do_is_refused(tmp_path: Path) -> None:
-    hopper, cache = Target((9, 0), "NVIDIA H100"), EngineCache(tmp_path)
+    hopper, cache = Gpu((9, 0), "NVIDIA H100"), EngineCache(tmp_path)
     with pytest.raises(BackendError, match=r"compute capability 9.0; install torch-tensorrt"):
         Maker(make_model(), "fp16", hopper, RTX, cache, CPU)
     assert Maker(make_model(), "fp16", hopper, Flavour("full", "tensorrt", "11.0", "2.13.0"), cache, CPU)

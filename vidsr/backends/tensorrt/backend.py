@@ -17,8 +17,8 @@ from vidsr.backends.tensorrt.engines import Maker
 from vidsr.backends.tensorrt.flavour import require
 from vidsr.backends.tensorrt.gpu import of_device
 from vidsr.backends.tensorrt.key import Profile, Shape
-from vidsr.backends.tensorrt.profiles import BUILD_SECONDS, Choice, choose, measured_gain
-from vidsr.backends.tensorrt.runtime import Loaded, Runner
+from vidsr.backends.tensorrt.profiles import BUILD_SECONDS, EngineChoice, choose, measured_gain
+from vidsr.backends.tensorrt.runtime import EngineRunner, Loaded
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
@@ -47,15 +47,15 @@ class TensorRTBackend:
         self._state = State()
         maker.on_wait, maker.on_progress = self._state.check, _watched(maker.on_progress, self._state)
         self._loaded: dict[Profile, Loaded] = {}
-        self._runners: OrderedDict[Shape, tuple[Runner, int]] = OrderedDict()  # with the most frames of one call
+        self._runners: OrderedDict[Shape, tuple[EngineRunner, int]] = OrderedDict()  # with the most frames of one call
         self.reason = self._begin()
 
     def _begin(self) -> str:
         if static := self._cached():
             # What cannot be loaded must show now, while another backend can take over.
-            self._load(Choice(next(iter(static)), False, ""))
+            self._load(EngineChoice(next(iter(static)), False, ""))
             return f"engines cached for {', '.join(map(str, static))}"
-        return self._load(Choice(self._dynamic, True, f"the dynamic engine, {self._dynamic}"))[1]
+        return self._load(EngineChoice(self._dynamic, True, f"the dynamic engine, {self._dynamic}"))[1]
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3, H*scale, W*scale), both `dtype` on `device`."""
@@ -78,7 +78,7 @@ class TensorRTBackend:
         self._ready(shape, loaded)
         return reason
 
-    def _runner(self, shape: Shape) -> tuple[Runner, int]:
+    def _runner(self, shape: Shape) -> tuple[EngineRunner, int]:
         if shape not in self._runners:
             loaded, self.reason = self._load_or_dynamic(shape, self._choose(shape, None))
             self._ready(shape, loaded)
@@ -102,7 +102,7 @@ class TensorRTBackend:
                 torch.cuda.empty_cache()  # TensorRT cannot use what torch holds
             self._runners[shape] = engine.runner(best), best[0]
 
-    def _choose(self, shape: Shape, num_calls: int | None) -> Choice:
+    def _choose(self, shape: Shape, num_calls: int | None) -> EngineChoice:
         static = self._cached()
         dynamic = self._maker.cache.find(self._maker.key(self._dynamic))
         engines = [*static.values(), *([dynamic] if dynamic else [])]
@@ -118,7 +118,7 @@ class TensorRTBackend:
             build_seconds=max(known, default=BUILD_SECONDS[self._maker.flavour.name]),
         )
 
-    def _load_or_dynamic(self, shape: Shape, choice: Choice) -> tuple[tuple[Profile, Loaded], str]:
+    def _load_or_dynamic(self, shape: Shape, choice: EngineChoice) -> tuple[tuple[Profile, Loaded], str]:
         """The engine that was chosen, or the dynamic one where a static one cannot be had."""
         try:
             return self._load(choice)
@@ -127,9 +127,11 @@ class TensorRTBackend:
         except BackendError as error:
             if choice.profile == self._dynamic or not self._dynamic.covers((1, *shape[1:])):
                 raise
-            return self._load(Choice(self._dynamic, True, f"the dynamic engine, since there is no static one: {error}"))
+            return self._load(
+                EngineChoice(self._dynamic, True, f"the dynamic engine, since there is no static one: {error}")
+            )
 
-    def _load(self, choice: Choice) -> tuple[tuple[Profile, Loaded], str]:
+    def _load(self, choice: EngineChoice) -> tuple[tuple[Profile, Loaded], str]:
         if choice.profile in self._loaded:
             return (choice.profile, self._loaded[choice.profile]), choice.reason
         loaded, opened = self._maker.load(choice.profile)

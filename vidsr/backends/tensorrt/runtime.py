@@ -19,7 +19,7 @@ from vidsr.errors import BackendError, OutOfMemoryError
 WARM_UP, TIMED = 3, 10  # calls
 
 
-class Runner(Protocol):
+class EngineRunner(Protocol):
     """An engine for one shape, ready to run: (n, 3, H, W) with n up to the shape's N -> (n, 3, H*scale, W*scale)."""
 
     def __call__(self, batch: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class Runner(Protocol):
 class Loaded(Protocol):
     """An engine on its device."""
 
-    def runner(self, shape: Shape) -> Runner:
+    def runner(self, shape: Shape) -> EngineRunner:
         """Prepare it for batches of that shape.
 
         Raises:
