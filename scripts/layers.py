@@ -34,8 +34,7 @@ def main() -> None:
     model = registry.load(wanted.model, wanted.scale)
     backend = open_line(BenchLine(wanted.backend, wanted.precision, wanted.path), model)
     batch = torch.rand((1, 3, height, width)).to(backend.device, backend.dtype)
-    if prepare := getattr(backend, "prepare", None):
-        prepare((1, height, width))
+    backend.prepare((1, height, width))
     for _ in range(5):
         backend(batch)
     wait_for(backend.device)

@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from train.cache import HEADER, WINDOW_MARGIN, Cache, Header, num_shards, open_cache, pack, shard_path
 from vidsr.errors import OutputError, UsageError
+from vidsr.files import write
 
 if TYPE_CHECKING:
     from train.data import Bank
@@ -116,7 +116,7 @@ def bake(
                 content = _shard(bank, plan, done)
                 if size + len(content) > max_bytes:
                     break
-                _write(shard_path(out, done), content)
+                write(shard_path(out, done), content)
                 done, size = done + 1, size + len(content)
                 _report(plan, done, size, time.monotonic() - began, done - old)
     return done * plan.scenes * plan.variants
@@ -138,7 +138,7 @@ def _header(plan: BakePlan, folders: Sequence[Path], photos: Sequence[Path]) -> 
 def _settle(header: Header, out: Path) -> None:
     """Write the header, or make sure that the one there is the same."""
     if not (out / HEADER).exists():
-        _write(out / HEADER, header.to_json().encode())
+        write(out / HEADER, header.to_json().encode())
         return
     there, asked = asdict(Header.read(out)), asdict(header)
     if different := [name for name in asked if asked[name] != there[name]]:
@@ -169,19 +169,6 @@ def _shard(bank: "Bank", plan: BakePlan, number: int) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, hr=pack(hr), lr=pack(lr), offsets=offsets.astype(np.uint8))
     return file.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidsr.backends import Backend, open_backend
 from vidsr.backends.accuracy import real_frame
-from vidsr.backends.base import activation_bytes, countable_pixels, leaves
+from vidsr.backends.base import Backend, activation_bytes, countable_pixels, leaves
 from vidsr.backends.nearest import NearestBackend
+from vidsr.backends.selection import open_backend
 from vidsr.backends.torch.backend import TorchBackend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models import registry, srgan
@@ -140,9 +140,9 @@ def test_shipped_weights_in_bf16(scale: int) -> None:
 def test_openvino_in_bf16_does_not_tint(scale: int) -> None:
     """A bf16 step is a whole code value near 1.0: the base of the picture must not pass through it."""
     pytest.importorskip("openvino")
-    from vidsr.backends.openvino import computes_bf16
+    from vidsr.backends.openvino import OpenVINOBackend
 
-    if not computes_bf16():
+    if OpenVINOBackend.best_precision(torch.device("cpu"))[0] != "bf16":
         pytest.skip("this CPU has no bf16 units")
     model = registry.load("fast", scale)
     half, _ = open_backend("openvino", model, precision="bf16")

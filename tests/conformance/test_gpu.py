@@ -12,8 +12,8 @@ import torch
 from tests.backends.torch.kernels.making import error, untrained
 from tests.conformance.test_backends import frames, make_model, psnr
 from tests.upscaling.test_upscaler import make_frame
-from vidsr.backends import open_backend
 from vidsr.backends.accuracy import real_frame
+from vidsr.backends.selection import open_backend
 from vidsr.backends.torch.backend import Speedups, TorchBackend
 from vidsr.backends.torch.graphs import MAX_GRAPHS
 from vidsr.backends.torch.kernels import why_none

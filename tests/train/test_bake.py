@@ -222,7 +222,7 @@ def test_a_full_disk_loses_no_shard(folder: Path, tmp_path: Path, monkeypatch: p
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.bake.os.fsync", full)
+    monkeypatch.setattr("vidsr.files.os.fsync", full)
     with pytest.raises(OutputError, match=r"No space left on device\); make room and run again"):
         bake(PLAN, [folder], out, tmp_path / "photos", count=12)
     assert shards(out) == before

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vidsr.bench.report import BenchReport
 from vidsr.errors import OutputError
+from vidsr.files import replacing
 
 WIDTH, ROW, MARGIN, LABEL, BAR = 1100, 30, 24, 390, 470
 INK, FAINT, PAPER = (32, 36, 44), (120, 126, 138), (255, 255, 255)
@@ -71,8 +72,10 @@ def save(report: BenchReport, path: Path) -> None:
         OutputError: it cannot be written there.
     """
     try:
-        draw(report).save(path)
-    except (OSError, ValueError) as error:
+        kind = Image.registered_extensions()[path.suffix.lower()]
+        with replacing(path, shared=True) as part:
+            draw(report).save(part, kind)
+    except (OSError, KeyError) as error:
         raise OutputError(f"{path}: the chart cannot be written ({error}); name a .png file") from error
 
 

@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.util import find_spec
 
 import numpy as np
 import torch
 
-from vidsr.backends import Backend, accuracy, open_backend
+from vidsr.backends import LISTED, accuracy
+from vidsr.backends.base import Backend
+from vidsr.backends.selection import open_backend
 from vidsr.backends.torch.backend import PLAIN, Speedups, TorchBackend
 from vidsr.bench.timing import Timing, matrix_peak, measure
 from vidsr.errors import BackendError, OutOfMemoryError, VidsrError
@@ -114,10 +115,7 @@ def variants(lines: Sequence[BenchLine]) -> list[BenchLine]:
 
 def _backends_here() -> list[str]:
     gpu = torch.cuda.is_available()
-    tensorrt = gpu and find_spec("torch_tensorrt") is not None
-    openvino = find_spec("openvino") is not None
-    named = {"tensorrt": tensorrt, "cuda": gpu, "openvino": openvino and not gpu, "cpu": not gpu}
-    return [name for name, there in named.items() if there]
+    return [row.name for row in LISTED if row.gpu == gpu and row.is_installed]
 
 
 def open_line(line: BenchLine, model: Model, *, threads: int | None = None, device: int = 0) -> Backend:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidsr import machine
-from vidsr.backends import BACKENDS, PRECISIONS
+from vidsr.backends import NAMES, PRECISIONS
 from vidsr.bench.command import command
 from vidsr.bench.network import BenchLine, NotMeasured, Peak, Speed, lines_here, measure_model, variants
 from vidsr.errors import UsageError
@@ -42,7 +42,7 @@ class Bench:
         if not sides or min(sides) < 2 or max(sides) > MAX_SIDE:
             raise UsageError(f"--sizes must be like 320x180,640x360, from 2x2 to {MAX_SIDE}x{MAX_SIDE}")
         for option, names, known in (
-            ("--backends", self.backends, BACKENDS[1:-1]),  # auto is no line of its own, and the last is for tests
+            ("--backends", self.backends, NAMES[1:]),  # auto is no line of its own
             ("--precisions", self.precisions, PRECISIONS),
         ):
             if unknown := [name for name in names if name not in known]:

@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidsr.backends import Backend, open_backend
+from vidsr.backends import may_use_gpu
+from vidsr.backends.base import Backend
+from vidsr.backends.selection import open_backend
 from vidsr.errors import BackendError, UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.models import registry
@@ -100,8 +102,8 @@ class Upscaler:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.enlarger = Enlarger(self.model, opened, tile=tile)
         self._opened: dict[str, Any] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
-        if opened.name == "cpu" and any(True for _ in self.model.module.parameters()):  # torch rounds by its threads
-            self._opened["network threads"] = getattr(opened, "threads", None)
+        if opened.threads is not None and any(True for _ in self.model.module.parameters()):
+            self._opened["network threads"] = opened.threads
         self._staging = Staging(opened.device)
         self._depth = _depth(opened.device)
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
@@ -409,7 +411,7 @@ def output_colour(colour: Colour, source: PixelFormat, target: PixelFormat) -> C
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:
     if str(model) != "auto":
         return str(model), "as asked"
-    gpu = backend in ("auto", "cuda", "tensorrt") and torch.cuda.is_available()
+    gpu = isinstance(backend, str) and may_use_gpu(backend) and torch.cuda.is_available()
     return registry.default_model(scale, gpu=gpu)
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from tests.backends.tensorrt.making import ADA, CPU, DYNAMIC, RTX, SHAPE, Emulated, make_maker, make_model
-from vidsr.backends import open_backend
 from vidsr.backends.accuracy import MIN_PSNR, compare, real_frame
+from vidsr.backends.selection import open_backend
 from vidsr.backends.tensorrt import engines as making
 from vidsr.backends.tensorrt.backend import MAX_RUNNERS, TensorRTBackend
 from vidsr.backends.tensorrt.cache import BuiltEngine, EngineCache
@@ -227,5 +227,5 @@ def test_the_key_of_the_full_flavour_alone_names_gpu_and_driver(tmp_path: Path) 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_tensorrt_is_refused_and_never_replaced() -> None:
-    with pytest.raises(BackendError, match="TensorRT needs an NVIDIA GPU"):
+    with pytest.raises(BackendError, match="finds no NVIDIA GPU"):
         open_backend("tensorrt", make_model())

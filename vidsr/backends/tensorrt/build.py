@@ -8,7 +8,6 @@ nor a choice of the compute capability, and wants to load the engine that it mad
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidsr import files
 from vidsr.backends.base import countable_pixels
 from vidsr.backends.tensorrt.cache import BuiltEngine
 from vidsr.backends.tensorrt.flavour import Flavour
@@ -102,7 +102,8 @@ def build(
     if data is None:
         raise BackendError(f"TensorRT could not build an engine for {profile} in {precision}; use --backend cuda.")
     if flavour.name == "full" and timing_cache is not None:
-        _replace(timing_cache, bytes(config.get_timing_cache().serialize()))
+        with suppress(OSError):  # the disk is full, or another process reads it on Windows: next time
+            files.write(timing_cache, bytes(config.get_timing_cache().serialize()), shared=True)
     return BuiltEngine(bytes(data), _layers(network.ctx.net))
 
 
@@ -226,10 +227,3 @@ def _layers(network: Any) -> dict[str, int]:
 
 def _line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with suppress(OSError):  # the disk is full, or another process reads it on Windows: next time
-        part.write_bytes(data)
-        part.replace(path)

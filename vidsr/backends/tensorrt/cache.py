@@ -19,12 +19,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from vidsr import files
 from vidsr.backends.accuracy import Accuracy
 from vidsr.backends.tensorrt.key import Key, Profile, differences
 from vidsr.errors import BackendError
 
 FOLDER_VARIABLE = "VIDSR_ENGINE_DIR"
-ENGINE, MANIFEST, LOCK, PART, TIMING, KERNELS = ".engine", ".json", ".lock", ".part", ".timing", ".kernels"
+ENGINE, MANIFEST, LOCK, TIMING, KERNELS = ".engine", ".json", ".lock", ".timing", ".kernels"
 FORMAT = 1  # of the manifest
 POLL = 0.2  # seconds between two looks at a lock that another process holds
 
@@ -164,7 +165,7 @@ class EngineCache:
         with self._locked(entry.slot, lambda: None):
             if self._entry(entry.slot) != entry:
                 return 0
-            paths = [self.path(entry.slot, suffix) for suffix in (ENGINE, MANIFEST, KERNELS, ENGINE + PART)]
+            paths = [self.path(entry.slot, suffix) for suffix in (ENGINE, MANIFEST, KERNELS, ENGINE + files.PART)]
             freed = sum(path.stat().st_size for path in paths if path.exists())
             for path in paths:
                 path.unlink(missing_ok=True)
@@ -232,7 +233,7 @@ class EngineCache:
     def _write(self, engine: Engine, data: bytes) -> None:
         try:
             self.path(engine.key.slot, KERNELS).unlink(missing_ok=True)  # of the engine before
-            _replace(self.path(engine.key.slot, ENGINE), data)
+            files.write(self.path(engine.key.slot, ENGINE), data)
             self._write_manifest(engine)
         except OSError as error:
             raise BackendError(
@@ -241,7 +242,7 @@ class EngineCache:
 
     def _write_manifest(self, engine: Engine) -> None:
         values: dict[str, Any] = {"format": FORMAT, **asdict(engine)}
-        _replace(self.path(engine.key.slot, MANIFEST), json.dumps(values, indent=2).encode())
+        files.write(self.path(engine.key.slot, MANIFEST), json.dumps(values, indent=2))
 
     @contextmanager
     def _locked(self, slot: str, on_wait: Callable[[], None]) -> Iterator[None]:
@@ -262,13 +263,3 @@ class EngineCache:
             yield
         finally:
             lock.release()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, to the disk, then give it its own."""
-    part = path.with_name(path.name + PART)
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -7,12 +7,21 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from vidsr.backends.base import State, activation_bytes, check_batch, countable_pixels, leaves, max_pixels
+from vidsr.backends import find
+from vidsr.backends.base import (
+    Backend,
+    activation_bytes,
+    auto_on_cpu,
+    check_batch,
+    countable_pixels,
+    leaves,
+    max_pixels,
+)
 from vidsr.backends.torch.graphs import Graphs
 from vidsr.backends.torch.kernels import why_none
 from vidsr.errors import BackendError, OutOfMemoryError
@@ -45,7 +54,7 @@ class Speedups:
 PLAIN = Speedups(fused=False, compiled=False, captured=False)
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """Runs the module channels last. Name ``cpu`` or ``cuda``.
 
     On the CPU it goes layer by layer. `speedups` says what is done to be faster; where torch cannot compile or capture
@@ -67,19 +76,18 @@ class TorchBackend:
         threads: int | None = None,
         speedups: Speedups | None = None,
     ) -> None:
-        if (device.type, precision) not in (("cpu", "fp32"), ("cpu", "bf16"), ("cuda", "fp32"), ("cuda", "fp16")):
+        super().__init__()
+        if precision not in find(device.type).precisions:
             raise BackendError(f"torch on {device.type} does not run {precision} here; use --precision auto.")
         self.name, self.precision, self.device, self.scale = device.type, precision, device, model.scale
         self.dtype = torch.float16 if precision == "fp16" else torch.float32
-        self.notes: list[str] = []
         self.threads = (threads or torch.get_num_threads()) if device.type == "cpu" else None  # results depend on it
-        self._state = State()
         self._graphs: Graphs | None = None
         self._compiled: set[tuple[int, ...]] = set()  # shapes that are worth it
         self._network = model.module
         self._run: Callable[[Tensor], Tensor] | None = None
         if device.type == "cuda":
-            self.max_pixels: int | None = _gpu_pixels(model, device, self.dtype)
+            self.max_pixels = _gpu_pixels(model, device, self.dtype)
             self.speedups = speedups or _best(model, device)
             self._run = self._assemble()
         else:
@@ -90,6 +98,19 @@ class TorchBackend:
                 _lower(self._module)
             for leaf in leaves(self._module):
                 leaf.register_forward_pre_hook(lambda *_: self._state.check())
+
+    @classmethod
+    def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
+        """By the fastest way that is at hand."""
+        return cls(model, precision=precision, device=device, threads=threads)
+
+    @classmethod
+    def best_precision(cls, device: torch.device) -> tuple[str, str]:
+        """FP16 on a GPU, bf16 on a CPU that has units for it."""
+        if device.type == "cuda":
+            return "fp16", "twice as fast on a GPU"
+        units = torch.cpu.get_capabilities()
+        return auto_on_cpu(bool(units.get("avx512_bf16") or units.get("amx_bf16")))
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3, H*scale, W*scale), both `dtype` on `device`."""
@@ -200,13 +221,9 @@ class TorchBackend:
             result: Tensor = module(batch)
             return result
 
-    def cancel(self) -> None:
-        """Stop before the next layer; on a GPU before the next call, which is a matter of milliseconds."""
-        self._state.cancelled.set()
-
     def close(self) -> None:
         """Drop the weights."""
-        self._state.closed = True
+        super().close()
         if self._graphs is not None:
             self._graphs.clear()
         if self._compiled:
