@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from tests.conformance.test_backends import make_model
-from vidsr.backends import LISTED, NAMES, PRECISIONS, RUNTIMES, Runtime, may_use_gpu, selection
+from vidsr.backends import LISTED, NAMES, PRECISIONS, RUNTIMES, Runtime, find, may_use_gpu, selection
 from vidsr.backends.base import Backend
 from vidsr.backends.nearest import NearestBackend
 from vidsr.backends.selection import open_backend
+from vidsr.backends.tensorrt import recipes
+from vidsr.backends.tensorrt.build import DTYPES
 from vidsr.backends.torch.backend import TorchBackend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models.registry import Model
@@ -97,9 +99,8 @@ def test_a_row_says_what_its_backend_is(row: Runtime) -> None:
 @pytest.mark.parametrize("row", [row for row in RUNTIMES if not row.gpu and row.is_installed], ids=lambda row: row.name)
 def test_a_precision_that_is_not_in_the_row_is_refused(row: Runtime) -> None:
     for precision in set(PRECISIONS) - {"auto", *row.precisions}:
-        if row.listed:
-            with pytest.raises(BackendError, match="use --precision auto"):
-                open_backend(row.name, make_model("fast", 2), precision=precision)
+        with pytest.raises(BackendError, match=f"not in {precision}; use --precision auto"):
+            open_backend(row.name, make_model("fast", 2), precision=precision)
 
 
 def test_unknown_names_are_refused_with_those_that_there_are() -> None:
@@ -110,6 +111,7 @@ def test_unknown_names_are_refused_with_those_that_there_are() -> None:
 
 
 def test_what_follows_from_the_table() -> None:
+    assert find("tensorrt").precisions == recipes.PRECISIONS == tuple(DTYPES)
     assert ("auto", *(row.name for row in LISTED)) == NAMES
     assert [name for name in NAMES if may_use_gpu(name)] == ["auto", "tensorrt", "cuda"]
 

@@ -71,6 +71,9 @@ def _open(
 ) -> tuple[Backend, str]:
     place, kind = _place(row, device), _kind(row)
     precision, why_precision = _choose_precision(kind, precision, model, place)
+    if precision not in row.precisions:
+        known = " and ".join(row.precisions)
+        raise BackendError(f"{row.title} computes in {known}, not in {precision}; use --precision auto.")
     backend = kind.open(model, precision=precision, device=place, threads=threads)
     said = f"; {backend.reason}" if backend.reason else ""
     return backend, f"{row.name}: {why}; {precision.upper()}: {why_precision}{said}"

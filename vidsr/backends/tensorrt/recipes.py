@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidsr.backends import find
 from vidsr.backends.tensorrt.gpu import Gpu, parse_capability
 from vidsr.backends.tensorrt.key import Profile, Shape, parse_size
 from vidsr.errors import UsageError
@@ -15,7 +14,7 @@ from vidsr.errors import UsageError
 INSTALLED = Path(__file__).parent / "gpus"  # in the wheel
 CHECKOUT = Path(__file__).parents[3] / "engines"
 GENERIC = "generic"
-PRECISIONS = find("tensorrt").precisions
+PRECISIONS = ("fp16", "fp32")
 FIELDS = ("name", "capability", "precision", "batch", "static", "dynamic")
 
 

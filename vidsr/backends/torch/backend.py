@@ -12,7 +12,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from vidsr.backends import find
 from vidsr.backends.base import (
     Backend,
     activation_bytes,
@@ -62,9 +61,6 @@ class TorchBackend(Backend):
 
     bf16 keeps the input, the last convolution and the sum that makes the output in FP32: near 1.0 a bf16 step is a
     whole 8-bit code value.
-
-    Raises:
-        BackendError: a precision that the device cannot do.
     """
 
     def __init__(
@@ -77,8 +73,6 @@ class TorchBackend(Backend):
         speedups: Speedups | None = None,
     ) -> None:
         super().__init__()
-        if precision not in find(device.type).precisions:
-            raise BackendError(f"torch on {device.type} does not run {precision} here; use --precision auto.")
         self.name, self.precision, self.device, self.scale = device.type, precision, device, model.scale
         self.dtype = torch.float16 if precision == "fp16" else torch.float32
         self.threads = (threads or torch.get_num_threads()) if device.type == "cpu" else None  # results depend on it
