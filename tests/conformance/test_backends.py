@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidsr.backends import LISTED
 from vidsr.backends.accuracy import real_frame
 from vidsr.backends.base import Backend, activation_bytes, countable_pixels, leaves
 from vidsr.backends.nearest import NearestBackend
@@ -43,12 +44,9 @@ def make_model(graph: str, scale: int, *, blocks: int = 2, channels: int = 32) -
 
 
 def available() -> list[str]:
-    """The backends that can run here, nearest and the reference left out."""
-    return [
-        *(["openvino"] if find_spec("openvino") else []),
-        *(["cuda"] if torch.cuda.is_available() else []),
-        *(["tensorrt"] if torch.cuda.is_available() and find_spec("torch_tensorrt") else []),
-    ]
+    """The backends that can run here, the reference left out."""
+    gpu = torch.cuda.is_available()
+    return [row.name for row in LISTED if row.name != "cpu" and row.is_installed and (gpu or not row.gpu)]
 
 
 def tolerance(backend: Backend) -> float:

@@ -23,6 +23,7 @@ from vidsr.jobs.events import Done
 from vidsr.models.registry import Model
 from vidsr.upscaling import enlarger as module
 from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.renderer import Renderer
 from vidsr.upscaling.upscaler import Upscaler
 
 
@@ -219,14 +220,14 @@ def test_out_of_memory_in_the_colour_conversion_is_a_step_too(model: Model, monk
     frames = clip(2)
     upscaler = make_upscaler(model, Small(model, math.inf))
     expected = [upscaler.upscale(frame) for frame in frames]
-    real, failures = Upscaler._attempt, [torch.OutOfMemoryError("CUDA out of memory")]
+    real, failures = Renderer._attempt, [torch.OutOfMemoryError("CUDA out of memory")]
 
     def attempt(*arguments: object) -> object:
         if failures:
             raise failures.pop()
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Upscaler, "_attempt", attempt)
+    monkeypatch.setattr(Renderer, "_attempt", attempt)
     same_frames(
         list(upscaler.stream(frames)), expected, codes=1
     )  # tiles differ by 1e-6: a code may round the other way

@@ -203,7 +203,7 @@ def _make_here(plan: Plan, upscaler: Upscaler, segments: Segments, on_event: Cal
     begin = segments.grid.begin(segments.manifest.first_missing)
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-        return upscaler.stream(frames, size=plan.size, format=plan.spec.format, colour=plan.spec.colour)
+        return upscaler.stream(frames, plan.spec.canvas)
 
     def advance(progress: pipeline.Progress) -> None:
         total = replace(progress, num_frames=progress.num_frames + before)
