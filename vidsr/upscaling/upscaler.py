@@ -90,15 +90,19 @@ class Upscaler:
             opened, why_backend = open_backend(backend, self.model, **options)  # type: ignore[arg-type]
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
-        self.enlarger = Enlarger(self.model, opened, tile=tile)
+        self.renderer = Renderer(Enlarger(self.model, opened, tile=tile))
         self._opened: dict[str, Any] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
         if opened.threads is not None and any(True for _ in self.model.module.parameters()):
             self._opened["network threads"] = opened.threads
-        self._renderer = Renderer(self.enlarger)
         self._depth = _depth(opened.device)
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = reuse
+
+    @property
+    def enlarger(self) -> Enlarger:
+        """The network on its backend, for pictures of any size."""
+        return self.renderer.enlarger
 
     @property
     def backend(self) -> Backend:
@@ -116,7 +120,7 @@ class Upscaler:
         Raises:
             BackendError: it cannot compile.
         """
-        self._renderer.prepare(self.batch_size(width * height), height, width, num_frames)
+        self.renderer.prepare(self.batch_size(width * height), height, width, num_frames)
 
     def output_size(self, width: int, height: int, format: PixelFormat | None = None) -> tuple[int, int]:
         """(width, height) of an upscaled picture: rounded, and to even numbers where chroma is subsampled."""
@@ -222,7 +226,7 @@ class Upscaler:
         """Give the device all it needs for `frames`; `before` is the frame that they follow."""
         repeats = [self._reuse and _same_picture(*pair) for pair in pairwise((before, *frames))]
         fresh = [frame for frame, same in zip(frames, repeats, strict=True) if not same]
-        work = self._renderer.start(fresh, canvas) if fresh else None
+        work = self.renderer.start(fresh, canvas) if fresh else None
         return _Batch(frames, repeats, fresh, canvas, self.backend, work)
 
     def _finished(self, batch: _Batch, made: Frame | None) -> Generator[Frame, None, Frame | None]:
@@ -244,7 +248,7 @@ class Upscaler:
             if backend is self.backend:  # a batch before this one may have replaced it already
                 self.enlarger.make_exact()
             backend = self.backend
-            sound, *codes = self._renderer.start(batch.fresh, batch.canvas).wait()
+            sound, *codes = self.renderer.start(batch.fresh, batch.canvas).wait()
         planes, canvas = iter(codes), batch.canvas
         num = len(codes) // len(batch.fresh)
         return [
