@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from train import metrics
 from train.data import read_image
+from train.metrics import colour_drift, crop_border, psnr, rgb_to_y, shift_flicker, ssim
 from train.resample import downscale
-from vidsr import metrics
-from vidsr.colour import ycc_matrix
 from vidsr.errors import BackendError, MediaError, UsageError
 from vidsr.frame import Matrix
-from vidsr.metrics import colour_drift, crop_border, psnr, rgb_to_y, shift_flicker, ssim
 from vidsr.models import registry
 from vidsr.perceptual import SOURCES, Perceptual
+from vidsr.upscaling.colour import ycc_matrix
 
 if TYPE_CHECKING:
     from train.videoscore import Report

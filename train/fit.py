@@ -16,15 +16,15 @@ import torch
 from torch import nn
 
 from train import checkpoint
+from train.alarms import Watch
 from train.data import crop_size
 from train.evaluate import Pair, psnr_y
 from train.gan import Adversarial
+from train.processes import World
 from train.recipe import Recipe
 from train.run import Run
 from train.sample import Sample, Source, samples
 from train.stage import Stage, Terms
-from train.watch import Watch
-from train.world import World
 from vidsr.errors import ModelError
 
 log = logging.getLogger("train")

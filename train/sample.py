@@ -9,8 +9,8 @@ from torch import Tensor
 from train.cache import Cache
 from train.data import Bank, batches
 from train.filters import sharpen
+from train.processes import World
 from train.recipe import Recipe
-from train.world import World
 from vidsr.errors import UsageError
 
 Source = Bank | Cache
