@@ -42,6 +42,12 @@ def streams(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
     return [s for s in ffprobe(path)["streams"] if kind in (None, s.get("codec_type"))]
 
 
+def num_chapters(path: Path) -> int:
+    """Of the file."""
+    said = run("ffprobe", "-v", "error", "-print_format", "json", "-show_chapters", path).stdout
+    return len(json.loads(said or "{}").get("chapters", ()))
+
+
 @cache
 def mediainfo(path: Path, kind: str) -> dict[str, Any]:
     """The first track of a kind: General, Video, Audio or Text."""

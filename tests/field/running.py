@@ -1,4 +1,4 @@
-"""One case: its file through `vidsr upscale`, and whether the output is what its row expects, by other programs' word."""
+"""One case: its file through `vidsr upscale`, and whether the output is as expected, by other programs' word."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tests.conftest import Result
@@ -28,7 +29,7 @@ class Case:
     """A row of the table: what it takes, and what is expected. None: not asked."""
 
     kind: int  # of the list at the head of the table
-    source: str  # of `making.RECIPES`
+    source: str  # of `recipes.RECIPES`
     output: str  # the suffix of the output
     options: tuple[str, ...] = ()
     wrong: bool = False  # it does not come out so today
@@ -119,10 +120,18 @@ def wrongs(vidsr: Callable[..., Result], case: Case, source: Path, folder: Path)
         if (asking.picture_md5(outcome.output) == asking.picture_md5(off.output)) != case.like_off:
             yield f"pictures {'differ from' if case.like_off else 'equal'} those of --deinterlace off"
     if case.verify:
-        deinterlace = [word for k, word in enumerate(case.options) if "--deinterlace" in case.options[max(k - 1, 0) : k + 1]]
-        checked = vidsr("verify", source, outcome.output, *deinterlace)
-        if checked.code:
-            yield f"verify: {checked.out.strip()[-300:]}{checked.err.strip()[-300:]}"
+        yield from _verified(vidsr, source, outcome.output, case.options)
+
+
+def _verified(vidsr: Callable[..., Result], source: Path, output: Path, options: Sequence[str]) -> Iterator[str]:
+    """The rows of `vidsr verify` that differ."""
+    passed = [word for pair in pairwise(options) if pair[0] == "--deinterlace" for word in pair]
+    done = vidsr("verify", source, output, "--json", *passed)
+    if done.code and not done.out:
+        yield f"verify: {done.err}"
+    elif done.code:
+        rows = [row for row in json.loads(done.out)["checks"] if row["verdict"] == "differs"]
+        yield "verify: " + "; ".join(f"{row['name']} ({row['detail']})" for row in rows)
 
 
 def failures(outcome: Outcome, code: int) -> Iterator[str]:
@@ -194,7 +203,8 @@ def _streams(case: Case, outcome: Outcome) -> Iterator[str]:
         if spoken != case.languages:
             yield f"languages {spoken}, not {case.languages}"
     if case.side_data is not None and case.side_data not in asking.side_data(output):
-        if not re.search(case.named or case.side_data, outcome.said, re.IGNORECASE):
+        named = re.search(case.named or case.side_data, outcome.said, re.IGNORECASE)
+        if not named:
             yield f"{case.side_data} is neither kept nor named: {outcome.said!r}"
     if complaint := asking.decodes(output):
         yield f"ffmpeg: {complaint[:200]}"

@@ -1,4 +1,4 @@
-"""Files from the field, upscaled, by the word of other programs. The table is `cases.toml`, the files `making.py`'s."""
+"""Files from the field, upscaled, by the word of other programs: `cases.toml` has the table, `recipes.py` the files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Result
 from tests.field import asking
-from tests.field.making import RECIPES, make
+from tests.field.recipes import RECIPES, make
 from tests.field.running import Case, cases, wrongs
 
 KINDS = range(1, 15)
