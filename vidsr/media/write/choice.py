@@ -6,39 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
-from typing import Literal
 
 from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat
+from vidsr.media import containers
 from vidsr.media.captions import ENCODERS as CAPTIONED
+from vidsr.media.containers import FOR_ALPHA, HOLDS_ALL, Container
 from vidsr.media.read.probe import MediaInfo
 
-MUXERS = {  # container, named by its suffix -> FFmpeg's muxer
-    "mp4": "mp4",
-    "m4v": "mp4",  # the same file under another name; FFmpeg's own "ipod" muxer refuses HEVC
-    "mov": "mov",
-    "mkv": "matroska",
-    "webm": "webm",
-    "ts": "mpegts",
-}
-_SAME = {"m2ts": "ts", "mts": "ts", "qt": "mov"}  # suffixes of those containers
-_HOLDS = {  # codecs that each container holds in a way that players read
-    "mp4": ("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
-    "m4v": ("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
-    "mov": ("h264", "hevc", "prores", "mpeg4", "mpeg2video", "mjpeg", "dnxhd", "qtrle", "png"),
-    "mkv": ("h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mpeg2video", "mjpeg", "vp8"),
-    "webm": ("vp9", "av1", "vp8"),
-    "ts": ("h264", "hevc", "mpeg2video", "mpeg4"),
-}
 _WIDEST_H264 = 4096  # pixels: beyond, few decoders take H.264
 _NARROWEST_X265 = 64  # pixels: below, x265 4.1 writes past its buffers, and the process dies sooner or later
-
-_VIDEO = (
-    "mp4 m4v mov qt mkv webm avi ts m2ts mts mpg mpeg vob m2v wmv asf flv f4v 3gp 3g2 ogv mxf dv gif"
-    " h264 264 h265 265 hevc y4m mj2"
-)
-VIDEO_SUFFIXES = frozenset("." + name for name in _VIDEO.split())
-"""Suffixes, in lower case, that count as video when a folder is searched."""
 
 _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 _NVENC = tuple(f"p{k}" for k in range(1, 8))
@@ -78,9 +55,6 @@ _BY_CODEC = {
     "ffv1": "ffv1",
     "prores": "prores_ks",
 }
-_ALPHA = {"ffv1": ("mkv",), "prores_ks": ("mov", "mkv"), "libvpx-vp9": ("webm", "mkv")}
-"""Encoders that keep alpha in a way that players see, and the containers that they keep it in."""
-_ALPHA_OF = {"webm": "libvpx-vp9", "mov": "prores_ks", "mkv": "ffv1"}  # the encoder of a source with alpha
 _LOST = {  # side data of the source's pictures, by FFmpeg's name, that no encoder here takes
     "ALPHA": "transparency is dropped: it is a picture stream of its own in this source",
     "DOVI_METADATA": "Dolby Vision metadata is dropped: the output is its base layer",
@@ -95,7 +69,7 @@ _HARDWARE = ("_nvenc", "_qsv", "_vaapi", "_amf", "_videotoolbox", "_mf", "_v4l2m
 class Choice:
     """What the output will be. `notes` are sentences for the user: each automatic choice that needs a reason."""
 
-    container: str  # a key of MUXERS, and the suffix of the output
+    container: str  # a key of CONTAINERS, and the suffix of the output
     codec: str
     encoder: str  # FFmpeg's name
     pix_fmt: PixelFormat  # the layout that the writer wants its frames in
@@ -104,13 +78,9 @@ class Choice:
     notes: tuple[str, ...] = ()
 
     @property
-    def segment_container(self) -> Literal["mp4", "mov", "mkv"]:
-        """The container that one segment is written into: mp4, or what holds the codec."""
-        if self.codec == "vp9" and self.pix_fmt.alpha:
-            return "mkv"
-        if self.codec in _HOLDS["mp4"]:
-            return "mp4"
-        return "mov" if self.codec in _HOLDS["mov"] else "mkv"
+    def segment_container(self) -> str:
+        """The container that one segment is written into."""
+        return containers.segment_container(self.codec, self.encoder, alpha=self.pix_fmt.alpha)
 
 
 def choose(
@@ -137,22 +107,22 @@ def choose(
         UsageError: a name or a number that does not exist.
         OutputError: what was asked for does not fit together, or its encoder does not start on this machine.
     """
-    named = _named_container(container, out_suffix)
+    named = containers.named(container, out_suffix)
     notes: list[str] = []
-    target, reason = (named, None) if named else _source_container(source)
-    if target is None and codec == "auto" and source.video.format.alpha and source.video.codec == "gif":
-        target, reason = "webm", None
-        notes.append("webm: it keeps the transparency")
-    encoder = _alpha_encoder(source, codec, target or "mkv", notes) or _encoder(
-        codec, target or "mkv", width, height, bits, notes
+    video = source.video
+    target, reason = (named, None) if named else containers.own(source.container, source.path, source.metadata)
+    if target is None and codec == "auto" and video.format.alpha and video.codec == "gif":
+        target, reason = FOR_ALPHA, None
+        notes.append(f"{target}: it keeps the transparency")
+    encoder = _alpha_encoder(source, codec, target or HOLDS_ALL, notes) or _encoder(
+        codec, target or HOLDS_ALL, width, height, bits, notes
     )
     made = codec_of(encoder)
-    if target is None or not (named or made in _HOLDS[target]):
-        notes.append(f"mkv: {reason or f'{target} cannot hold {made}'}")
-        target = "mkv"
-    if made not in _HOLDS[target]:
-        fitting = ", ".join(name for name, codecs in _HOLDS.items() if made in codecs and name != "m4v")
-        if not fitting:
+    if target is None or not (named or made in target.pictures):
+        notes.append(f"{HOLDS_ALL}: {reason or f'{target} cannot hold {made}'}")
+        target = HOLDS_ALL
+    if made not in target.pictures:
+        if not (fitting := ", ".join(containers.offering(made))):
             raise UsageError(f"vidsr does not write {made}: use --codec {', '.join(_SAID)}.")
         raise OutputError(f"{target} cannot hold {made}: choose another --codec, or --container {fitting}.")
     layout = _layout(source.video.format, bits, encoder, target, pix_fmt, notes)
@@ -180,13 +150,7 @@ def choose(
         )
         reason = f"{software} encodes, since {encoder} does not start here: {_hint(encoder, width, height)}"
         return replace(instead, notes=(reason, *instead.notes))
-    return Choice(target, made, encoder, layout, quality, speed, tuple(notes))
-
-
-def container_of(suffix: str) -> str:
-    """The container that a file's suffix names, such as ``ts`` for ``.m2ts``; the suffix itself where it names none."""
-    name = suffix.lower().lstrip(".")
-    return _SAME.get(name, name)
+    return Choice(target.name, made, encoder, layout, quality, speed, tuple(notes))
 
 
 def codec_of(encoder: str) -> str:
@@ -286,39 +250,16 @@ def _chroma(format: PixelFormat) -> tuple[int, int]:
     return (9, 9) if format.model == "grey" else format.chroma_shift
 
 
-def _named_container(container: str | None, out_suffix: str | None) -> str | None:
-    name = container_of(container or out_suffix or "")
-    if not name or name in MUXERS:
-        return name or None
-    if container is None and "." + name in VIDEO_SUFFIXES:
-        raise OutputError(f"{name} cannot keep the times of all frames: name the output .{', .'.join(MUXERS)}.")
-    raise UsageError(f"There is no output container {name!r}: use {', '.join(MUXERS)}.")
-
-
-def _source_container(source: MediaInfo) -> tuple[str | None, str | None]:
-    """The source's own container where it can be written, or None with the reason."""
-    names, suffix = source.container.split(","), source.path.suffix.lower().lstrip(".")
-    suffix = _SAME.get(suffix, suffix)
-    if "mpegts" in names:
-        return "ts", None
-    if "matroska" in names:
-        return ("webm" if suffix == "webm" else "mkv"), None
-    if "mov" in names and suffix in ("mp4", "m4v", "mov"):
-        return suffix, None
-    if "mov" in names and "." + suffix not in VIDEO_SUFFIXES:
-        return ("mov" if source.metadata.get("major_brand", "").startswith("qt") else "mp4"), None
-    return None, f"{suffix or names[0]} cannot keep the times of all frames or all streams"
-
-
-def _encoder(codec: str, container: str, width: int, height: int, bits: int, notes: list[str]) -> str:
+def _encoder(codec: str, container: Container, width: int, height: int, bits: int, notes: list[str]) -> str:
     longest = max(width, height)
     if codec != "auto":
         return _BY_CODEC.get(codec.lower(), codec.lower())
-    if container == "webm":
+    if container.encoders is not None:
+        usual, deep = container.encoders
         if bits <= 8:
-            return "libvpx-vp9"
-        notes.append("AV1: this build of VP9 encodes 8 bits only")
-        return "libsvtav1"
+            return usual
+        notes.append(f"{codec_of(deep).upper()}: this build of {codec_of(usual).upper()} encodes 8 bits only")
+        return deep
     if bits > 8 and width < _NARROWEST_X265:
         notes.append(f"H.264: its encoder takes pictures of {width} pixels, that of HEVC does not")
         return "libx264"
@@ -331,19 +272,19 @@ def _encoder(codec: str, container: str, width: int, height: int, bits: int, not
     return "libx264"
 
 
-def _alpha_encoder(source: MediaInfo, codec: str, container: str, notes: list[str]) -> str | None:
+def _alpha_encoder(source: MediaInfo, codec: str, container: Container, notes: list[str]) -> str | None:
     """The encoder that keeps the alpha of `source` in `container`; None: there is no alpha, or no such encoder."""
-    if codec != "auto" or not source.video.format.alpha or container not in _ALPHA_OF:
+    if codec != "auto" or not source.video.format.alpha or not container.alpha:
         return None
-    encoder = _ALPHA_OF[container]
-    if container == "mkv" and source.video.codec in ("vp8", "vp9"):
+    encoder = container.alpha[0]
+    if source.video.codec in ("vp8", "vp9") and "libvpx-vp9" in container.alpha:
         encoder = "libvpx-vp9"
     notes.append(f"{codec_of(encoder)}: it keeps the transparency")
     return encoder
 
 
 def _layout(
-    source: PixelFormat, bits: int, encoder: str, container: str, pix_fmt: str | None, notes: list[str]
+    source: PixelFormat, bits: int, encoder: str, container: Container, pix_fmt: str | None, notes: list[str]
 ) -> PixelFormat:
     layouts = encoder_layouts(encoder)
     if not layouts:
@@ -351,13 +292,14 @@ def _layout(
     if pix_fmt is not None:
         return _named_layout(pix_fmt, encoder, layouts)
     model = "yuv" if source.model == "rgb" else source.model
-    wanted = PixelFormat(model, bits, source.chroma_shift, source.alpha and container in _ALPHA.get(encoder, ()))
+    wanted = PixelFormat(model, bits, source.chroma_shift, source.alpha and encoder in container.alpha)
     usable = [layout for layout in layouts if layout.model != "rgb"] or layouts
     chosen = nearest_layout(wanted, usable)
     if source.model == "rgb" and chosen.model == "yuv":
         notes.append(f"{chosen.name}: RGB is stored as YUV with its own primaries")
     if source.alpha and not chosen.alpha:
-        notes.append(f"transparency is dropped: {encoder} in {container} does not keep it (webm, mov and mkv can)")
+        able = containers.keeping_alpha()
+        notes.append(f"transparency is dropped: {encoder} in {container} does not keep it ({able} can)")
     if chosen.bits < bits:
         notes.append(f"{bits} bits a sample become {chosen.bits}: {encoder} takes no more")
     if any(have > want for have, want in zip(_chroma(chosen), _chroma(wanted), strict=True)):
