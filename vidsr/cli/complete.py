@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from vidsr.media.containers import CONTAINERS
+
 BACKENDS = ("auto", "tensorrt", "cuda", "openvino", "cpu")  # `vidsr.backends` itself would load torch
 PRECISIONS = ("auto", "fp16", "bf16", "fp32")
 
@@ -43,9 +45,7 @@ def codec(incomplete: str) -> list[str]:
 
 def container(incomplete: str) -> list[str]:
     """What --container takes."""
-    from vidsr.media.write.choice import MUXERS
-
-    return _begin(MUXERS, incomplete)
+    return _begin(CONTAINERS, incomplete)
 
 
 def size(incomplete: str) -> list[str]:
