@@ -16,7 +16,7 @@ from av.stream import Disposition
 from tests.clips import Audio, Subtitles, jpeg, make_clip
 from vidsr.errors import OutputError, UsageError
 from vidsr.media import containers
-from vidsr.media.containers import CONTAINERS, VIDEO_SUFFIXES, Container
+from vidsr.media.containers import CONTAINERS, VIDEO_SUFFIXES, Container, Written
 from vidsr.media.mux import flags, languages
 from vidsr.media.mux.streams import refusal
 
@@ -147,9 +147,13 @@ def test_languages_come_back_as_the_row_says(row: Container, language: str, tmp_
 
 
 def test_metadata_and_chapters_have_a_place_or_none(row: Container, tmp_path: Path) -> None:
-    path = clip(row, tmp_path, metadata={"title": "A film"}, chapters=[(0.0, 0.1, "one")])
+    tags = {"title": "A film", "com.example.place": "Here"}
+    path = clip(row, tmp_path, metadata=tags, chapters=[(0.0, 0.1, "one")])
+    row.finish(Written(path, tags, [None], None, (64, 48), Fraction(1), None))
     with av.open(str(path)) as opened:
-        assert ("title" in opened.metadata, len(opened.chapters())) == ((True, 1) if row.metadata else (False, 0))
+        found = {key.lower(): value for key, value in opened.metadata.items()}
+        assert {key: value for key, value in tags.items() if found.get(key) == value} == (tags if row.metadata else {})
+        assert len(opened.chapters()) == (1 if row.metadata else 0)
 
 
 @pytest.mark.parametrize("name", [row.name for row in ROWS if not row.boxes])  # where a title is read as a name
