@@ -14,6 +14,7 @@ import typer
 from vidsr.backends import NAMES, PRECISIONS
 from vidsr.cli import complete
 from vidsr.errors import UsageError
+from vidsr.media.containers import offered
 from vidsr.media.encoders import CODECS, OFFERED
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def upscale(
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format of the output. Default: the source's.")] = None,
     container: Annotated[
         str | None,
-        typer.Option(autocompletion=complete.container, help="mp4, mov, mkv, webm, ts. Default: the source's."),
+        typer.Option(autocompletion=complete.container, help=f"{', '.join(offered())}. Default: the source's."),
     ] = None,
     fps: Annotated[
         str | None, typer.Option(help="Frames per second of numbered images: 24, 29.97 or 30000/1001. Default: 24.")

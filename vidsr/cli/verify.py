@@ -11,7 +11,7 @@ import typer
 from vidsr.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidsr.verify import Report
+    from vidsr.verify import VerifyReport
 
 EXAMPLES = """\b
 Examples:
@@ -50,7 +50,7 @@ def verify(
     sys.exit(0 if report.ok else 1)
 
 
-def _show(report: Report, *, quiet: bool) -> None:
+def _show(report: VerifyReport, *, quiet: bool) -> None:
     """A table on stdout; with `quiet` a line for each difference."""
     from rich.console import Console
     from rich.table import Table

@@ -16,8 +16,9 @@ from vidsr.frame import Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
+from vidsr.media.containers import container_of
 from vidsr.media.encoders import DEFAULT_THREADS
-from vidsr.media.mux.join import Dropped, Kept, plan_streams
+from vidsr.media.mux.streams import Dropped, KeptStream, plan_streams
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
@@ -40,7 +41,7 @@ class Plan:
     options: Options
     choice: choice.OutputFormat
     spec: VideoSpec
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptStream, ...]
     dropped: tuple[Dropped, ...]
     notes: tuple[str, ...]
     pipe: Y4MReader | None = None  # standard input, of which nothing can be read twice
@@ -103,7 +104,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     pipe = sources.standard_input(options) if source.kind == "pipe" else None
     info = info or sources.examine(source, options, pipe)
     _check_interval(info, options)
-    if target.file is not None and options.container not in (None, choice.container_of(target.file.suffix)):
+    if target.file is not None and options.container not in (None, container_of(target.file.suffix)):
         raise UsageError(f"-o {target.file} and --container {options.container} disagree; leave one of them out")
     wide, high, aspect, notes = geometry(info, options)
     asked = choice.Encoding(
@@ -165,7 +166,7 @@ def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fra
     return wide, high, aspect, notes
 
 
-def _made_anew(kept: Sequence[Kept]) -> tuple[str, ...]:
+def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:
     return tuple(str(item) for item in kept if item.how in ("converted", "encoded"))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class Task:
     identity: dict[str, Any]  # of the network that the job was begun with
     video: Video
     spec: VideoSpec
-    container: Literal["mp4", "mov", "mkv"]
+    container: str
     num_frames: int | None = None  # that each worker may expect, for a backend that compiles where that is worth it
 
 
