@@ -19,6 +19,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
+from vidsr.files import sync_file
 from vidsr.media.containers import CONTAINERS, Written
 from vidsr.media.mux import timecode
 from vidsr.media.mux.fingerprint import KEY
@@ -30,7 +31,7 @@ from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import scaled_matrix
 from vidsr.media.write.times import Ticks, Times, fitting_clock, read_times
-from vidsr.media.write.writer import VideoSpec, sync_file, writing
+from vidsr.media.write.writer import VideoSpec, writing
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # a type of the stubs only
