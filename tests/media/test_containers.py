@@ -177,11 +177,12 @@ def test_rotation_is_kept_whole_by_its_turn_or_not_at_all(row: Container, tmp_pa
 
 
 def test_cover_art_goes_where_the_row_says(row: Container, tmp_path: Path) -> None:
-    with av.open(str(make_clip(tmp_path / "cover.mp4", frames=2, cover=jpeg()))) as opened:
-        still = next(s for s in opened.streams if s.disposition & Disposition.attached_pic)
-        assert (refusal(still, row) is None) == (row.cover == "copied")
-        if row.cover == "copied":
-            header(row, "mjpeg")
+    try:
+        with av.open(str(clip(row, tmp_path, cover=jpeg()))) as opened:
+            copied = any(stream.disposition & Disposition.attached_pic for stream in opened.streams)
+    except (av.FFmpegError, ValueError):  # its muxer takes no such stream
+        copied = False
+    assert copied == (row.cover == "copied")
     if row.cover == "attached":
         with av.open(io.BytesIO(), "w", format=row.muxer) as out:
             add(out, "h264")
@@ -203,13 +204,16 @@ def test_times_before_zero_are_kept(name: str) -> None:
     data = io.BytesIO()
     with av.open(data, "w", format=row.muxer, container_options=dict(row.options)) as out:
         stream: Any = out.add_stream(row.sound[0], rate=48000)
-        for packet in packets(stream):
+        written = list(packets(stream))
+        wanted = float(written[0].pts * written[0].time_base)
+        for packet in written:
             out.mux(packet)
     data.seek(0)
     with av.open(data) as opened:
         first = next(p for p in opened.demux(audio=0) if p.pts is not None)
         begin = float(first.pts * first.time_base)  # type: ignore[operator]
-    assert -0.05 < begin < 0
+    assert wanted < 0
+    assert begin == pytest.approx(wanted, abs=0.001)
 
 
 def packets(stream: Any) -> Iterator[av.Packet[Any]]:
