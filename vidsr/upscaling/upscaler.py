@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vidsr.backends import Backend, open_backend
 from vidsr.errors import BackendError, UsageError
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.frame import Colour, Frame, Matrix, PixelFormat, output_colour
 from vidsr.models import registry
 from vidsr.upscaling import colour as colours
 from vidsr.upscaling.enlarger import Enlarger
@@ -395,15 +395,6 @@ def _same_picture(before: Frame | None, frame: Frame | None) -> bool:
     if before is None or frame is None or (before.format, before.colour) != (frame.format, frame.colour):
         return False
     return all(np.array_equal(a, b) for a, b in zip(before.planes, frame.planes, strict=True))
-
-
-def output_colour(colour: Colour, source: PixelFormat, target: PixelFormat) -> Colour:
-    """What samples mean after a conversion between layouts: RGB is full range, and YUV made from it limited BT.709."""
-    if target.model == "rgb" and source.model != "rgb":
-        return replace(colour, matrix=Matrix.RGB, full_range=True)
-    if target.model == "yuv" and colour.matrix is Matrix.RGB and (source.model != "yuv" or any(target.chroma_shift)):
-        return replace(colour, matrix=Matrix.BT709, full_range=False)
-    return colour
 
 
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:

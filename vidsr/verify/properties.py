@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from vidsr.frame import Colour, Matrix
+from vidsr.frame import Colour, Matrix, output_colour
 from vidsr.media.hdr import Mastering, light_level
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write.encoder import scaled_matrix
@@ -86,8 +86,6 @@ def expected_colour(old: Video, new: Video) -> Colour:
     """What the output's samples mean: as the source's, where both are of one model."""
     colour = old.colour
     if (old.format.model == "rgb") != (new.format.model == "rgb") or colour.matrix is Matrix.RGB:
-        from vidsr.upscaling.upscaler import output_colour  # loads torch
-
         colour = output_colour(colour, old.format, new.format)
     return replace(colour, siting="left") if new.format.chroma_shift == (1, 0) else colour
 
