@@ -49,8 +49,9 @@ def table(headings: str, rows: Iterable[Iterable[str]] = (), *, right: str = "",
     from rich.table import Table
 
     made = Table(box=None, pad_edge=False)
+    on_the_right = right.split("|") if right else []
     for heading in headings.split("|"):
-        justify: Literal["left", "right"] = "right" if heading in right.split("|") else "left"
+        justify: Literal["left", "right"] = "right" if heading in on_the_right else "left"
         made.add_column(heading, justify=justify, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
     for row in rows:
         made.add_row(*row)
