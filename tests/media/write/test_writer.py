@@ -233,7 +233,7 @@ from pathlib import Path
 from tests.media.making import frames_of, spec_of
 from vidsr.errors import OutputError
 from vidsr.frame import Frame
-from vidsr.media.writer import Writer
+from vidsr.media.write.writer import Writer
 import numpy as np
 resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000))
 path, spec = Path(sys.argv[1]), spec_of("ffv1", "yuv420p")
