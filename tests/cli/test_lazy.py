@@ -61,6 +61,7 @@ def test_help_loads_nothing_that_is_heavy(folder: Path) -> None:
         (("clip.mp4", "--start", "5:00"), 1, "lies behind the end"),
         (("missing.mp4",), 1, "does not exist"),
         (("clip.mp4", "--model", "nonesuch"), 1, "Unknown model 'nonesuch'"),
+        (("clip.mp4", "--backend", "nonesuch"), 2, "Unknown backend 'nonesuch'"),
         (("clip.mp4", "-o", "out.avi"), 1, ""),
         (("clip.mp4", "--container", "webm", "--codec", "h264"), 1, ""),
         (("clip.mp4", "-o", "clip.mp4"), 1, "would replace its own source"),

@@ -17,7 +17,7 @@ from vidsr.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vidsr.bench.report import Report
+    from vidsr.bench.report import BenchReport
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 EXAMPLES = """\b
@@ -104,12 +104,12 @@ def _line(result: object) -> str:
     return f"{line.name}{size}: {done}"
 
 
-def _data(report: Report) -> dict[str, Any]:
+def _data(report: BenchReport) -> dict[str, Any]:
     """The report with the command that made it."""
     return {"version": 1, "bench": shlex.join(["vidsr", *sys.argv[1:]]), **plain(report)}
 
 
-def _show(report: Report) -> None:
+def _show(report: BenchReport) -> None:
     from vidsr.bench.chart import flops
 
     print(f"$ {shlex.join(['vidsr', *sys.argv[1:]])}")
@@ -140,7 +140,7 @@ def _numbers(headings: str) -> Table:
     return table(headings, right=headings.partition("|")[2])
 
 
-def _networks(report: Report) -> Table:
+def _networks(report: BenchReport) -> Table:
     from vidsr.bench.chart import flops
 
     made = _numbers("line|size|ms a frame|fps|rate|of peak|with copies|of it|PSNR to FP32")
@@ -160,7 +160,7 @@ def _networks(report: Report) -> Table:
     return made
 
 
-def _jobs(report: Report) -> Table:
+def _jobs(report: BenchReport) -> Table:
     made = _numbers("line|size|codec|frames|fps|decode|upscale|encode|limited by")
     for row in report.jobs:
         shares = [f"{row.busy[stage]:.0%}" for stage in ("decode", "upscale", "encode")]
@@ -176,7 +176,7 @@ def _jobs(report: Report) -> Table:
     return made
 
 
-def _film(report: Report) -> Table:
+def _film(report: BenchReport) -> Table:
     made = _numbers("line|time|fps|size|tried|")
     for row in report.film:
         mark = "<- fastest that keeps the quality" if row.line == report.fastest else ""

@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
+from vidsr.backends import NAMES, PRECISIONS
 from vidsr.cli import complete
 
 Model = Annotated[
     str, typer.Option(autocompletion=complete.model, help="A name from `vidsr models`, or a .safetensors file.")
 ]
 Scale = Annotated[float, typer.Option(help="How many times as wide and high: any number from 1 to 4.")]
-Backend = Annotated[str, typer.Option(autocompletion=complete.backend, help="auto, tensorrt, cuda, openvino or cpu.")]
-Precision = Annotated[str, typer.Option(autocompletion=complete.precision, help="auto, fp16, bf16 or fp32.")]
+Backend = Annotated[str, typer.Option(autocompletion=complete.backend, help=f"{complete.listed(NAMES)}.")]
+Precision = Annotated[str, typer.Option(autocompletion=complete.precision, help=f"{complete.listed(PRECISIONS)}.")]
 Device = Annotated[int, typer.Option(help="Which GPU, counted from 0.")]
 Threads = Annotated[int | None, typer.Option(help="How many the software encoder and a CPU backend use, each.")]
 Codec = Annotated[

@@ -74,7 +74,7 @@ class LocalMaker:
         begin = segments.grid.begin(manifest.first_missing)
 
         def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-            return upscaler.stream(frames, size=plan.size, format=plan.spec.format, colour=plan.spec.colour)
+            return upscaler.stream(frames, plan.spec.canvas)
 
         def advance(progress: pipeline.Progress) -> None:
             total = replace(progress, num_frames=progress.num_frames + before)

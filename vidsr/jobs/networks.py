@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vidsr.backends import find
 from vidsr.jobs.options import Options
 from vidsr.jobs.segment_maker import SegmentMaker
 from vidsr.models import registry
@@ -57,8 +58,7 @@ class Networks:
         return self._here[native].upscaler
 
     def _local(self, native: int) -> LocalMaker:
-        if self._options.model != "auto":
-            registry.native_scale(self._options.model, native)  # whether it exists is known before torch is loaded
+        check_network(self._options, native)
         from vidsr.jobs.local_maker import LocalMaker, open_upscaler
 
         self._here[native] = LocalMaker(open_upscaler(self._options, native))
@@ -70,6 +70,19 @@ class Networks:
 
         self._cluster = self._cluster or Cluster(address, self._options)
         return ClusterMaker(self._cluster, native)
+
+
+def check_network(options: Options, scale: int) -> None:
+    """Find what does not exist before anything is loaded that runs it.
+
+    Raises:
+        ModelError: no such model, or it does not reach `scale`.
+        UsageError: no such backend.
+    """
+    if options.model != "auto":
+        registry.native_scale(options.model, scale)
+    if options.backend != "auto":
+        find(options.backend)
 
 
 def _native(scale: float) -> int:

@@ -18,10 +18,11 @@ from filelock import FileLock, Timeout
 
 from vidsr import verify
 from vidsr.errors import DamagedError, MediaError, OutputError, VidsrError
+from vidsr.files import rename
 from vidsr.jobs import sources
 from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.events import Done, Event, PartsKept, Resumed
-from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts, sync_folder
+from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts
 from vidsr.jobs.plan import Plan, fingerprint
 from vidsr.jobs.segment_maker import SegmentMaker, SegmentsMade
 from vidsr.jobs.segments import Segments
@@ -155,8 +156,7 @@ def _put(finished: Path, output: Path, overwrite: bool) -> None:
     """Give the finished file its name, unless something else has taken it in the meantime."""
     if output.exists() and not overwrite:
         raise OutputError(f"{output}: appeared while the job ran; {REPLACE}")
-    finished.replace(output)
-    sync_folder(output.parent)
+    rename(finished, output)
 
 
 def _make_missing(plan: Plan, maker: SegmentMaker, segments: Segments, batch: Batch) -> SegmentsMade:
