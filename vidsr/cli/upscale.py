@@ -161,8 +161,10 @@ def _rate(text: str) -> Fraction:
 
 
 def _side(tile: str) -> int | Literal["auto", "off"]:
-    if tile == "auto" or tile == "off":
-        return tile
+    if tile == "auto":
+        return "auto"
+    if tile == "off":
+        return "off"
     if not tile.isdigit():
         raise UsageError(f"--tile must be auto, off or a number of pixels, not {tile!r}")
     return int(tile)
