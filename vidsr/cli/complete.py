@@ -36,10 +36,9 @@ def precision(incomplete: str) -> list[str]:
 
 def codec(incomplete: str) -> list[str]:
     """What --codec takes: codecs by their usual names, then the encoders of NVIDIA GPUs."""
-    from vidsr.media.write.choice import ENCODERS
+    from vidsr.media.encoders import OFFERED
 
-    usual = dict.fromkeys(encoder.codec for encoder in ENCODERS.values())
-    return _begin(("auto", *usual, *(name for name in ENCODERS if name.endswith("_nvenc"))), incomplete)
+    return _begin(("auto", *(row.spoken[0] for row in OFFERED)), incomplete)
 
 
 def container(incomplete: str) -> list[str]:

@@ -13,6 +13,7 @@ from vidsr.cli.options import Json
 from vidsr.cli.output import print_json
 from vidsr.errors import MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, num_cores, version
+from vidsr.media.encoders import OFFERED
 
 CPU_RUNTIMES = [row for row in LISTED if not row.gpu]
 PACKAGES = (
@@ -24,17 +25,6 @@ PACKAGES = (
     "pillow",
     "typer",
     "rich",
-)
-ENCODERS = (
-    "libx264",
-    "libx265",
-    "libsvtav1",
-    "libvpx-vp9",
-    "ffv1",
-    "prores_ks",
-    "h264_nvenc",
-    "hevc_nvenc",
-    "av1_nvenc",
 )
 DECODERS = ("h264", "hevc", "libdav1d", "vp9", "mpeg2video", "prores")
 CUDA_TORCH = "pip install --force-reinstall 'torch>=2.11,<2.14'"
@@ -72,8 +62,8 @@ def _facts() -> Iterator[tuple[str, str]]:
         yield package, version(package) or "not installed"
     yield "compiler", _tried(_compiler)
     yield "colour", _tried(_colour)
-    for encoder in ENCODERS:
-        yield encoder, _tried(lambda name=encoder: _encoder(name))  # type: ignore[misc]
+    for row in OFFERED:
+        yield row.name, _tried(lambda name=row.name: _encoder(name))  # type: ignore[misc]
     for decoder in DECODERS:
         yield f"{decoder} decoder", _tried(lambda name=decoder: _decoder(name))  # type: ignore[misc]
     yield "nvdec", _tried(_nvdec)
@@ -166,7 +156,7 @@ def _cpu_units() -> str:
 
 
 def _encoder(name: str) -> str:
-    from vidsr.media.write.choice import check_encoder
+    from vidsr.media.write.encoder import check_encoder
 
     check_encoder(name)
     return "works"

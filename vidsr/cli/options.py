@@ -8,6 +8,7 @@ import typer
 
 from vidsr.backends import NAMES, PRECISIONS
 from vidsr.cli import complete
+from vidsr.media.encoders import CODECS
 
 Model = Annotated[
     str, typer.Option(autocompletion=complete.model, help="A name from `vidsr models`, or a .safetensors file.")
@@ -19,7 +20,7 @@ Device = Annotated[int, typer.Option(help="Which GPU, counted from 0.")]
 Threads = Annotated[int | None, typer.Option(help="How many the software encoder and a CPU backend use, each.")]
 Codec = Annotated[
     str,
-    typer.Option(autocompletion=complete.codec, help="auto, h264, hevc, av1, vp9, ffv1, prores, or an FFmpeg encoder."),
+    typer.Option(autocompletion=complete.codec, help=f"auto, {', '.join(CODECS)}, or an FFmpeg encoder."),
 ]
 Preset = Annotated[str | None, typer.Option(help="The encoder's own speed preset.")]
 Start = Annotated[str | None, typer.Option(help="Begin at this time: 90, 1:30 or 0:01:30.5.")]

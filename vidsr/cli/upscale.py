@@ -14,12 +14,14 @@ import typer
 
 from vidsr.cli import complete, options
 from vidsr.errors import UsageError, VidsrError
+from vidsr.media.encoders import OFFERED
 
 if TYPE_CHECKING:
     from vidsr.jobs.batch import Batch
     from vidsr.jobs.run import BatchReport
 
 _NTSC = {text: Fraction(round(float(text)) * 1000, 1001) for text in ("23.976", "29.97", "59.94")}
+_USUAL_CRF = next(f"{row.quality.default} for {row.title}" for row in OFFERED if row.quality)
 EXAMPLES = """\b
 Examples:
   vidsr upscale clip.mp4                        makes clip_x4.mp4
@@ -53,7 +55,9 @@ def upscale(
     precision: options.Precision = "auto",
     device: options.Device = 0,
     codec: options.Codec = "auto",
-    crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger. Default: 17 for H.264.")] = None,
+    crf: Annotated[
+        int | None, typer.Option(help=f"Quality: lower is better and larger. Default: {_USUAL_CRF}.")
+    ] = None,
     preset: options.Preset = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format of the output. Default: the source's.")] = None,
     container: Annotated[
