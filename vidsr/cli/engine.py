@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidsr.cli import complete, printable
+from vidsr.cli.options import Device, Json
+from vidsr.cli.output import print_json, print_table, table
 from vidsr.errors import BackendError, Cancelled, UsageError
 
 if TYPE_CHECKING:
@@ -46,8 +48,6 @@ Folder = Annotated[
     Path | None,
     typer.Option("--engine-dir", help="Where engines are. Default: VIDSR_ENGINE_DIR, else the user's cache."),
 ]
-Device = Annotated[int, typer.Option(help="Which GPU, counted from 0.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, list and remove TensorRT engines.")
 
@@ -100,8 +100,6 @@ def build(
                 done.append(row)
                 failed = failed or not row["usable"]
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(done)
     if failed:
         raise typer.Exit(1)
@@ -126,8 +124,6 @@ def show_list(
             typer.echo("nothing is compared: this torch finds no NVIDIA GPU", err=True)
         rows = [_checked(cache, row, device) for row in rows]
     if json:
-        from vidsr.cli.data import print_json
-
         print_json([{"status": row.kind, "why": row.why, **vars(row.entry)} for row in rows])
         return
     _print_table(rows, check)
@@ -153,8 +149,6 @@ def prune(
             if not json:
                 typer.echo(f"removed {slot} ({freed / 1e6:.1f} MB): {row}", err=True)
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(removed)
     elif not removed:
         typer.echo("nothing to remove", err=True)
@@ -278,13 +272,10 @@ def _checked(cache: EngineCache, found: Status, device: int) -> Status:
 
 
 def _print_table(rows: list[Status], check: bool) -> None:
-    from vidsr.cli.tables import open_wide, table
-
     error = "error|" if check else ""
-    made = table(f"model|input|precision|GPU|versions|size|built|{error}fits?", right="size")
-    for row in rows:
-        made.add_row(*map(printable, (*_cells(row.entry, check), str(row))))
-    open_wide().print(made if rows else "no engines")
+    cells = (map(printable, (*_cells(row.entry, check), str(row))) for row in rows)
+    made = table(f"model|input|precision|GPU|versions|size|built|{error}fits?", cells, right="size")
+    print_table(made if rows else "no engines")
 
 
 def _cells(entry: CacheEntry, check: bool) -> list[str]:

@@ -68,17 +68,17 @@ class Plan:
         share = max(end - start, Fraction(0)) / video.duration
         return round(video.num_frames * share) if share < 1 else video.num_frames
 
+    def open_reader(self, start: Fraction | None) -> sources.FrameSource:
+        """The source's frames from `start` seconds on, to the end that the options set."""
+        return sources.open_source(self.source, self.options, start, self.pipe)
+
     def facts(self, upscaler: Identified) -> dict[str, str]:
         """All that decides the output, in words: source, options, network and program. Equal facts, equal output."""
-        options = self.options
         return {
             "source": sources.identity(self.source),
             **{name.replace("_", " "): str(getattr(self.spec, name)) for name in VideoSpec.__slots__},
             "container": self.choice.container,
-            "start": str(options.start),
-            "end": str(options.end),
-            "deinterlace": options.deinterlace,
-            "segment seconds": str(options.segment_seconds),
+            **self.options.deciding(),
             **network_identity(upscaler),
         }
 
@@ -105,7 +105,9 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     info = info or sources.examine(source, options, pipe)
     _check_interval(info, options)
     if target.file is not None and options.container not in (None, container_of(target.file.suffix)):
-        raise UsageError(f"-o {target.file} and --container {options.container} disagree; leave one of them out")
+        raise UsageError(
+            f"the output {target.file} and the container {options.container} disagree; leave one of them out"
+        )
     wide, high, aspect, notes = geometry(info, options)
     asked = choice.Encoding(
         width=rounded(wide, 2),
@@ -124,7 +126,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     output = target.path(source, options.label, f".{chosen.container}")
     if is_same(output, info.path):
-        raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
+        raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
     kept, dropped = plan_streams(info, chosen.container) if sources.is_file(info) else ([], [])
     return Plan(
         source=info,
@@ -142,9 +144,8 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
 def _check_interval(info: MediaInfo, options: Options) -> None:
     duration = info.video.duration
     if options.start is not None and duration is not None and options.start >= duration:
-        raise MediaError(
-            f"{info.path}: --start {float(options.start):g} lies behind the end of the video, {float(duration):.2f} s"
-        )
+        start, end = float(options.start), float(duration)
+        raise MediaError(f"{info.path}: the start, {start:g} s, lies behind the end of the video, {end:.2f} s")
 
 
 def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fraction, tuple[str, ...]]:
@@ -173,12 +174,12 @@ def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:
 def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:
     """What is said of an interlaced source."""
     if info.video.combed and options.deinterlace == "auto":
-        return ("not marked as interlaced, but it is: made progressive by bwdif (--deinterlace off leaves it)",)
+        return ("not marked as interlaced, but it is: made progressive by bwdif (deinterlace off leaves it)",)
     if not info.video.interlaced:
         return ()
     if options.deinterlace == "off":
-        return ("interlaced, and upscaled as it is: --deinterlace auto makes it progressive first",)
-    return ("interlaced: made progressive by bwdif, one picture for each (--deinterlace off leaves it)",)
+        return ("interlaced, and upscaled as it is: deinterlace auto makes it progressive first",)
+    return ("interlaced: made progressive by bwdif, one picture for each (deinterlace off leaves it)",)
 
 
 def rounded(side: Fraction, step: int) -> int:

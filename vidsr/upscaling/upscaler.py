@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -45,6 +45,18 @@ class _Batch:
     work: Download | None
 
 
+class UpscalerKeywords(TypedDict, total=False):
+    """What an `Upscaler` may be told besides its model."""
+
+    scale: float
+    backend: str | Backend
+    precision: str
+    tile: int | Literal["auto", "off"]
+    device: int
+    threads: int | None
+    reuse: bool
+
+
 class Upscaler:
     """A model on a backend, ready to upscale frames. One call at a time; `cancel` alone may come from another thread.
 
@@ -65,18 +77,11 @@ class Upscaler:
         BackendError: the backend is not available here.
     """
 
-    def __init__(
-        self,
-        model: str | Path = "auto",
-        *,
-        scale: float = 4,
-        backend: str | Backend = "auto",
-        precision: str = "auto",
-        tile: int | Literal["auto", "off"] = "auto",
-        device: int = 0,
-        threads: int | None = None,
-        reuse: bool = True,
-    ) -> None:
+    def __init__(self, model: str | Path = "auto", **keywords: Unpack[UpscalerKeywords]) -> None:
+        if wrong := UsageError.of_keywords("Upscaler", keywords, ("model", *UpscalerKeywords.__annotations__)):
+            raise wrong
+        scale, tile = keywords.get("scale", 4), keywords.get("tile", "auto")
+        backend, threads = keywords.get("backend", "auto"), keywords.get("threads")
         if not (math.isfinite(scale) and MIN_SCALE <= scale <= MAX_SCALE):
             raise UsageError(f"The scale must be a number from 1 to 4, not {scale:g}.")
         if threads is not None and threads < 1:
@@ -86,8 +91,8 @@ class Upscaler:
         self.model = registry.load(name, registry.native_scale(name, scale))
         tile = _check_tile(tile, self.model)
         if isinstance(backend, str):
-            options = {"precision": precision, "threads": threads, "device": device}
-            opened, why_backend = open_backend(backend, self.model, **options)  # type: ignore[arg-type]
+            precision, device = keywords.get("precision", "auto"), keywords.get("device", 0)
+            opened, why_backend = open_backend(backend, self.model, precision=precision, threads=threads, device=device)
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = Renderer(Enlarger(self.model, opened, tile=tile))
@@ -97,7 +102,7 @@ class Upscaler:
         self._depth = _depth(opened.device)
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
-        self._reuse = reuse
+        self._reuse = keywords.get("reuse", True)
 
     @property
     def enlarger(self) -> Enlarger:
@@ -314,8 +319,8 @@ def _check_tile(tile: int | Literal["auto", "off"], model: registry.Model) -> in
     if isinstance(tile, str):
         if tile in ("auto", "off"):
             return tile
-        raise UsageError(f"--tile is auto, off or a number of pixels, not {tile!r}.")
+        raise UsageError(f"tile is auto, off or a number of pixels, not {tile!r}.")
     smallest = 2 * model.halo + max(8, model.multiple)
     if tile < smallest:
-        raise UsageError(f"--tile {tile} is too small for {model.name}: use at least {smallest}.")
+        raise UsageError(f"A tile of {tile} pixels is too small for {model.name}: use at least {smallest}.")
     return tile

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vidsr import __version__, pipeline
 from vidsr.errors import VidsrError
 from vidsr.frame import Frame
+from vidsr.jobs.local_maker import open_upscaler
 from vidsr.jobs.options import Options
 from vidsr.media.read.packets import Shipment, Unsound, unpack
 from vidsr.media.read.probe import Video
@@ -118,16 +119,7 @@ class Worker:
     def _upscaler(self, scale: int) -> Upscaler:
         if scale not in self._open:
             with _present(self._options.model, self._weights) as model:
-                options = self._options
-                self._open[scale] = Upscaler(
-                    model,
-                    scale=scale,
-                    backend=options.backend,
-                    precision=options.precision,
-                    tile=options.tile,
-                    threads=self._threads,
-                    reuse=options.reuse,
-                )
+                self._open[scale] = open_upscaler(self._options, scale, model=model, threads=self._threads)
         return self._open[scale]
 
     def _forget(self, scale: int) -> None:
