@@ -51,8 +51,8 @@ def test_a_file_that_computes_something_else_is_never_given_its_name(
     from vidsr.models import onnx
 
     model = registry.load("bicubic", 2)
-    written = onnx._serialise(registry.load("fast", 2), torch.float32)
-    monkeypatch.setattr(onnx, "_serialise", lambda *_: written)
+    written = onnx.graph(registry.load("fast", 2), torch.float32)
+    monkeypatch.setattr(onnx, "graph", lambda *_: written)
     with pytest.raises(ModelError, match="differs"):
         onnx.export(model, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []

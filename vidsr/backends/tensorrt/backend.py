@@ -104,9 +104,10 @@ class TensorRTBackend:
 
     def _choose(self, shape: Shape, num_calls: int | None) -> Choice:
         static = self._cached()
-        dynamic = self._maker.cache.find(self._maker.key(self._dynamic))
+        dynamic = self._maker.find(self._dynamic)
         engines = [*static.values(), *([dynamic] if dynamic else [])]
-        known = [engine.seconds for engine in static.values()] or [engine.seconds for engine in engines]
+        here = [engine for engine in engines if engine.key.converter == self._maker.converter]  # not built elsewhere
+        known = [engine.seconds for engine in here if engine is not dynamic] or [engine.seconds for engine in here]
         return choose(
             shape,
             num_calls,
@@ -142,7 +143,7 @@ class TensorRTBackend:
         found = {}
         for engine in self._maker.cache.engines():
             profile, refused = Profile.parse(engine.key.shapes), engine.check is not None and not engine.check.passed
-            if profile.is_static and not refused and engine.key == self._maker.key(profile):
+            if profile.is_static and not refused and engine.key in self._maker.keys(profile):
                 found[profile] = engine
         return found
 
