@@ -53,8 +53,7 @@ class TensorRTBackend:
     def _begin(self) -> str:
         if static := self._cached():
             # What cannot be loaded must show now, while another backend can take over.
-            self._load(Choice(next(iter(static)), False, ""))
-            return f"engines cached for {', '.join(map(str, static))}"
+            return self._load(Choice(next(iter(static)), False, f"engines for {', '.join(map(str, static))}"))[1]
         return self._load(Choice(self._dynamic, True, f"the dynamic engine, {self._dynamic}"))[1]
 
     def __call__(self, batch: Tensor) -> Tensor:
