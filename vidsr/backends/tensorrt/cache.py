@@ -273,8 +273,8 @@ def parse_manifest(text: bytes) -> Engine:
     Raises:
         ValueError: something else.
     """
-    values = json.loads(text)
     try:
+        values = json.loads(text)
         if values.pop("format") != FORMAT:
             raise ValueError("another format")
         key, check = Key.from_dict(values.pop("key")), values.pop("check")

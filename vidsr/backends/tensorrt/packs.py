@@ -12,6 +12,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -67,7 +68,8 @@ def pack(cache: EngineCache, path: Path, capabilities: Set[tuple[int, int]] = fr
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another file.") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return found
 
 
