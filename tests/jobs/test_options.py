@@ -88,7 +88,7 @@ def test_labels(options: dict[str, object], label: str) -> None:
 def test_the_gpu_that_was_asked_for_encodes_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, device: int, gpu: int | None
 ) -> None:
-    monkeypatch.setattr("vidsr.media.write.choice.check_encoder", lambda *_: None)
+    monkeypatch.setattr("vidsr.media.write.choice.check_starts", lambda *_: None)
     clip = make_clip(tmp_path / "a.mp4", frames=2)
     job = plan(Input(clip, tmp_path, named=True), Target(), Options(codec=codec, device=device))
     assert job.spec.gpu == gpu

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vidsr.backends import NAMES, PRECISIONS
 from vidsr.cli import complete
 from vidsr.errors import UsageError
+from vidsr.media.encoders import CODECS, OFFERED
 
 if TYPE_CHECKING:
     from vidsr.jobs.options import Options
 
 _NTSC = {text: Fraction(round(float(text)) * 1000, 1001) for text in ("23.976", "29.97", "59.94")}
+_USUAL_CRF = next(f"{row.quality.default} for {row.title}" for row in OFFERED if row.quality)
 EXAMPLES = """\b
 Examples:
   vidsr upscale clip.mp4                        makes clip_x4.mp4
@@ -49,20 +52,18 @@ def upscale(
     detail: Annotated[
         float | None, typer.Option(help="Of srgan, from 0 (faithful, steady: srresnet) to 1 (most detail).")
     ] = None,
-    backend: Annotated[
-        str, typer.Option(autocompletion=complete.backend, help="auto, tensorrt, cuda, openvino or cpu.")
-    ] = "auto",
+    backend: Annotated[str, typer.Option(autocompletion=complete.backend, help=f"{complete.listed(NAMES)}.")] = "auto",
     precision: Annotated[
-        str, typer.Option(autocompletion=complete.precision, help="auto, fp16, bf16 or fp32.")
+        str, typer.Option(autocompletion=complete.precision, help=f"{complete.listed(PRECISIONS)}.")
     ] = "auto",
     device: Annotated[int, typer.Option(help="Which GPU, counted from 0.")] = 0,
     codec: Annotated[
         str,
-        typer.Option(
-            autocompletion=complete.codec, help="auto, h264, hevc, av1, vp9, ffv1, prores, or an FFmpeg encoder."
-        ),
+        typer.Option(autocompletion=complete.codec, help=f"auto, {', '.join(CODECS)}, or an FFmpeg encoder."),
     ] = "auto",
-    crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger. Default: 17 for H.264.")] = None,
+    crf: Annotated[
+        int | None, typer.Option(help=f"Quality: lower is better and larger. Default: {_USUAL_CRF}.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="The encoder's own speed preset.")] = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format of the output. Default: the source's.")] = None,
     container: Annotated[

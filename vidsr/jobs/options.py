@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Literal
 
 from vidsr.errors import UsageError
+from vidsr.media.encoders import WORST_QUALITY
 
 MAX_SCALE = 4.0
 _NAMED_SIZE = re.compile(r"(\d{3,4})p")
@@ -71,8 +72,8 @@ class Options:
             raise UsageError(f"--end must come after the start, got {float(self.end):g}")
         if isinstance(self.tile, int) and self.tile < 32:
             raise UsageError(f"--tile must be auto, off, or at least 32 pixels, not {self.tile}")
-        if self.crf is not None and not 0 <= self.crf <= 63:
-            raise UsageError(f"--crf must be from 0 to 63, not {self.crf}")
+        if self.crf is not None and not 0 <= self.crf <= WORST_QUALITY:
+            raise UsageError(f"--crf must be from 0 to {WORST_QUALITY}, not {self.crf}")
         if self.segment_seconds <= 0:
             raise UsageError(f"--segment-seconds must be positive, got {float(self.segment_seconds):g}")
         if self.device < 0:

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 
 from vidsr import __version__
 from vidsr.errors import MediaError, OutputError, UsageError
-from vidsr.frame import Colour, PixelFormat
+from vidsr.frame import Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
+from vidsr.media.encoders import DEFAULT_THREADS
 from vidsr.media.mux.join import Dropped, Kept, plan_streams
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
 from vidsr.media.y4m import Y4MReader
-from vidsr.upscaling.upscaler import output_colour
 
 
 class Identified(Protocol):
@@ -38,7 +38,7 @@ class Plan:
     source: MediaInfo
     output: Path
     options: Options
-    choice: choice.Choice
+    choice: choice.OutputFormat
     spec: VideoSpec
     kept: tuple[Kept, ...]
     dropped: tuple[Dropped, ...]
@@ -106,8 +106,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     if target.file is not None and options.container not in (None, choice.container_of(target.file.suffix)):
         raise UsageError(f"-o {target.file} and --container {options.container} disagree; leave one of them out")
     wide, high, aspect, notes = geometry(info, options)
-    chosen = choice.choose(
-        info,
+    asked = choice.Encoding(
         width=rounded(wide, 2),
         height=rounded(high, 2),
         bits=info.video.format.bits,
@@ -119,6 +118,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         preset=options.preset,
         gpu=options.device or None,
     )
+    chosen = choice.choose(info, asked)
     shift = chosen.pix_fmt.chroma_shift
     width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     output = target.path(source, options.label, f".{chosen.container}")
@@ -192,7 +192,7 @@ def _output_colour(video: Video, format: PixelFormat) -> Colour:
 
 
 def _spec(
-    info: MediaInfo, chosen: choice.Choice, size: tuple[int, int], aspect: Fraction, options: Options
+    info: MediaInfo, chosen: choice.OutputFormat, size: tuple[int, int], aspect: Fraction, options: Options
 ) -> VideoSpec:
     video = info.video
     return VideoSpec(
@@ -207,8 +207,8 @@ def _spec(
         display_matrix=video.display_matrix,
         crf=chosen.crf,
         preset=chosen.preset,
-        threads=options.threads or choice.DEFAULT_THREADS,
+        threads=options.threads or DEFAULT_THREADS,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
-        gpu=(options.device or None) if chosen.encoder.endswith("_nvenc") else None,
+        gpu=chosen.gpu,
     )

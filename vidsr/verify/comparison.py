@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidsr.errors import UsageError
-from vidsr.media.captions import CODECS as CAPTIONED
+from vidsr.media.encoders import CAPTIONED
 from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image

@@ -6,20 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from vidsr.frame import Colour, Matrix
-from vidsr.media.hdr import Mastering, light_level
+from vidsr.frame import Colour, Matrix, output_colour
+from vidsr.media.encoders import WITH_ALPHA, WITHOUT_HDR10
+from vidsr.media.hdr import DYNAMIC, Mastering, light_level
+from vidsr.media.read.colour_tags import SITED
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write.encoder import scaled_matrix
 from vidsr.verify.phrases import ratio
 from vidsr.verify.report import Check, same
 
-_SITED = ("h264", "hevc", "av1")  # whose headers say where chroma stands
-_WITHOUT_HDR10 = ("ffv1",)
 _STEP = Fraction(1, 1000)  # relative, of HDR10's numbers: encoders take them in steps
-_EXTRAS = {
-    "DOVI_METADATA": ("Dolby Vision", "the output is its base layer"),
-    "DYNAMIC_HDR_PLUS": ("HDR10+", "HDR10 stays"),
-}
 
 
 def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterator[Check]:
@@ -29,11 +25,13 @@ def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterato
     yield from _check_rotation(old, new, container)
     yield from _check_colour(old, new)
     yield from _check_hdr10(old, new)
-    for name, (word, reason) in _EXTRAS.items():
+    for name, (word, reason) in DYNAMIC.items():
         if name in old.extras and name not in new.extras:
             yield Check(word, "there", "none", "dropped", reason)
     if old.format.alpha and not new.format.alpha:
-        yield Check("transparency", "there", "none", "dropped", f"{new.codec} does not keep it (prores and ffv1 do)")
+        yield Check(
+            "transparency", "there", "none", "dropped", f"{new.codec} does not keep it ({' and '.join(WITH_ALPHA)} do)"
+        )
 
 
 def _check_aspect(old: Video, new: Video) -> Check:
@@ -84,11 +82,7 @@ def _turn(matrix: tuple[int, ...] | None) -> str:
 
 def expected_colour(old: Video, new: Video) -> Colour:
     """What the output's samples mean: as the source's, where both are of one model."""
-    colour = old.colour
-    if (old.format.model == "rgb") != (new.format.model == "rgb") or colour.matrix is Matrix.RGB:
-        from vidsr.upscaling.upscaler import output_colour  # loads torch
-
-        colour = output_colour(colour, old.format, new.format)
+    colour = output_colour(old.colour, old.format, new.format)
     return replace(colour, siting="left") if new.format.chroma_shift == (1, 0) else colour
 
 
@@ -101,7 +95,7 @@ def _check_colour(old: Video, new: Video) -> Iterator[Check]:
         yield same(f"colour {name}", str(a), str(b), a == b, "colours are shown differently")
     ranges = ["full" if colour.full_range else "limited" for colour in (want, found)]
     yield same("colour range", ranges[0], ranges[1], ranges[0] == ranges[1], "contrast is shown differently")
-    if new.codec in _SITED and new.format.model == "yuv" and new.format.chroma_shift == (1, 1):
+    if new.codec in SITED and new.format.model == "yuv" and new.format.chroma_shift == (1, 1):
         same_place = want.siting == found.siting or old.format.chroma_shift != (1, 1)
         yield same("chroma location", want.siting, found.siting, same_place, "colour edges are shown displaced")
 
@@ -120,7 +114,7 @@ def _check_hdr10(old: Video, new: Video) -> Iterator[Check]:
     for name, words, equal in rows:
         if words == ["none", "none"]:
             continue
-        if new.codec in _WITHOUT_HDR10 and words[1] == "none":
+        if new.codec in WITHOUT_HDR10 and words[1] == "none":
             yield Check(name, words[0], "none", "dropped", f"{new.codec} does not carry it")
         else:
             yield same(name, words[0], words[1], equal, "HDR is shown differently")

@@ -23,7 +23,7 @@ from vidsr.backends.tensorrt.build import prepare
 from vidsr.backends.tensorrt.cache import EngineCache
 from vidsr.backends.tensorrt.engines import Maker
 from vidsr.backends.tensorrt.flavour import RTX_CAPABILITIES
-from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.key import Profile
 from vidsr.models import registry
 
@@ -95,7 +95,7 @@ def test_torch_tensorrt_builds_both_graphs_whole(tmp_path: Path) -> None:
 
 
 def maker(folder: Path, model: registry.Model, capability: tuple[int, int], graphs: dict[str, bytes]) -> Maker:
-    return Maker(model, "fp16", Target(capability), flavour.require(), EngineCache(folder), graphs=graphs)
+    return Maker(model, "fp16", Gpu(capability), flavour.require(), EngineCache(folder), graphs=graphs)
 
 
 @pytest.mark.parametrize(("name", "scale"), [("srgan-video", 4), ("fast-video", 2)])

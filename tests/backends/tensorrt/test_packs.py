@@ -16,20 +16,20 @@ import torch
 
 from tests.backends.tensorrt.making import ADA, RTX, write_weights
 from tests.conftest import Result
-from vidsr.backends.accuracy import Check
+from vidsr.backends.accuracy import Accuracy
 from vidsr.backends.tensorrt import engines as making
 from vidsr.backends.tensorrt import flavour, gpu, packs
-from vidsr.backends.tensorrt.build import Plan
+from vidsr.backends.tensorrt.build import BuiltEngine
 from vidsr.backends.tensorrt.cache import EngineCache
 from vidsr.backends.tensorrt.engines import Maker
-from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.key import Profile
 from vidsr.errors import BackendError, OutputError
 from vidsr.models import registry
 
 Cli = Callable[..., Result]
 STATIC, DYNAMIC = Profile.static((1, 48, 64)), Profile((1, 2, 2), (1, 48, 64), (1, 96, 128))
-TURING = Target((7, 5), "Tesla T4")
+TURING = Gpu((7, 5), "Tesla T4")
 SLOT = "fast-x4_64x48_fp16_rtx_sm89"
 
 
@@ -37,13 +37,13 @@ SLOT = "fast-x4_64x48_fp16_rtx_sm89"
 def _compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes do not matter here: a pack carries any."""
 
-    def build(model: registry.Model, profile: Profile, *, capability: tuple[int, int], **_: object) -> Plan:
-        return Plan(f"{model.name} {profile} {capability}".encode() * 100, {"convolution": 1})
+    def build(model: registry.Model, profile: Profile, *, capability: tuple[int, int], **_: object) -> BuiltEngine:
+        return BuiltEngine(f"{model.name} {profile} {capability}".encode() * 100, {"convolution": 1})
 
     monkeypatch.setattr(making.compiler, "build", build)
 
 
-def fill(folder: Path, model: str = "fast", *targets: Target, scale: int = 4) -> EngineCache:
+def fill(folder: Path, model: str = "fast", *targets: Gpu, scale: int = 4) -> EngineCache:
     """A cache as a machine without a GPU makes it."""
     cache = EngineCache(folder)
     for target in targets or (replace(ADA, index=None), TURING):
@@ -113,7 +113,7 @@ def test_a_pack_says_nothing_of_the_machine_that_made_it(tmp_path: Path) -> None
     folder.mkdir()
     weights = write_weights(folder / "mine.safetensors", "fast", 2)
     cache = fill(tmp_path / "away", str(weights), scale=2)
-    cache.record(cache.engines()[0], check=Check(60.0, 0.1, True), ms=2.0)
+    cache.record(cache.engines()[0], check=Accuracy(60.0, 0.1, True), ms=2.0)
     packs.pack(cache, tmp_path / "pack.zip")
     data = (tmp_path / "pack.zip").read_bytes()
     assert b"secret place" not in data
@@ -148,7 +148,7 @@ def test_other_versions_and_weights_are_left_out_with_the_reason(pack: Path, her
 
 def test_what_is_here_stays_unless_asked(pack: Path, here: EngineCache) -> None:
     packs.unpack(here, pack, RTX, ADA)
-    mine = here.record(here.engines()[0], check=Check(60.0, 0.1, True))
+    mine = here.record(here.engines()[0], check=Accuracy(60.0, 0.1, True))
     rows = packs.unpack(here, pack, RTX, ADA)
     assert [row.there for row in rows].count(True) == 2
     assert not any(row.taken for row in rows)

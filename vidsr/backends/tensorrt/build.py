@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from vidsr import files
 from vidsr.backends.base import countable_pixels
+from vidsr.backends.tensorrt.cache import BuiltEngine
 from vidsr.backends.tensorrt.flavour import Flavour
 from vidsr.backends.tensorrt.key import ONNX, Profile
 from vidsr.errors import BackendError, Cancelled, VidsrError
@@ -26,14 +26,6 @@ DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 LOGGERS = ("torch_tensorrt [TensorRT Conversion Context]", "vidsr.backends.tensorrt.parsed")
 
 Progress = Callable[[str, float], None]  # the phase, and the share of it that is done
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the builder made: `data` is the serialized engine, `layers` counts the network's layers by type."""
-
-    data: bytes
-    layers: dict[str, int] = field(default_factory=dict)
 
 
 def prepare(module: nn.Module, precision: str) -> nn.Module:
@@ -66,7 +58,7 @@ def build(
     timing_cache: Path | None = None,
     on_progress: Progress = lambda *_: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Plan:
+) -> BuiltEngine:
     """Compile a generator whole; nothing of it is left to torch.
 
     To be called in another thread than the main one: TensorRT swallows what is raised in the callbacks of its log, and
@@ -112,8 +104,9 @@ def build(
     if data is None:
         raise BackendError(f"TensorRT could not build an engine for {profile} in {precision}; use --backend cuda.")
     if flavour.name == "full" and timing_cache is not None:
-        _replace(timing_cache, bytes(config.get_timing_cache().serialize()))
-    return Plan(bytes(data), _layers(network))
+        with suppress(OSError):  # the disk is full, or another process reads it on Windows: next time
+            files.write(timing_cache, bytes(config.get_timing_cache().serialize()), shared=True)
+    return BuiltEngine(bytes(data), _layers(network))
 
 
 def _network(
@@ -179,10 +172,3 @@ def _layers(network: Any) -> dict[str, int]:
     """How many layers of each of TensorRT's types; activations are told apart by their function."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     return dict(sorted(Counter(str(layer.type).rpartition(".")[2].lower() for layer in layers).items()))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with suppress(OSError):  # the disk is full, or another process reads it on Windows: next time
-        part.write_bytes(data)
-        part.replace(path)

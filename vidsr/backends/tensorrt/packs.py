@@ -12,13 +12,13 @@ import re
 import struct
 import zipfile
 from collections.abc import Iterator, Sequence, Set
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from vidsr.backends.tensorrt.cache import ENGINE, FORMAT, MANIFEST, PART, Engine, EngineCache, Entry, parse_manifest
+from vidsr import files
+from vidsr.backends.tensorrt.cache import ENGINE, FORMAT, MANIFEST, CacheEntry, Engine, EngineCache, parse_manifest
 from vidsr.backends.tensorrt.flavour import Flavour
-from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.status import status
 from vidsr.errors import BackendError, OutputError
 from vidsr.models import registry
@@ -54,22 +54,17 @@ def pack(cache: EngineCache, path: Path, capabilities: Set[tuple[int, int]] = fr
     if not found:
         kind = f" for compute capability {' or '.join(sorted(wanted))}" if wanted else ""
         raise BackendError(f"There is no engine{kind} in {cache.folder}; build some with `vidsr engine build rtx4090`.")
-    part = path.with_name(path.name + PART)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        with files.replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
             for engine in found:
                 plain = {"format": FORMAT, **asdict(replace(engine, source=engine.key.model, check=None, ms=None))}
                 archive.writestr(zipfile.ZipInfo(engine.key.slot + MANIFEST), json.dumps(plain, indent=2))
                 archive.writestr(
                     zipfile.ZipInfo(engine.key.slot + ENGINE), cache.path(engine.key.slot, ENGINE).read_bytes()
                 )
-        part.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another file.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     return found
 
 
@@ -77,7 +72,7 @@ def unpack(
     cache: EngineCache,
     path: Path,
     flavour: Flavour,
-    target: Target | None,
+    target: Gpu | None,
     *,
     weights: Sequence[Path] = (),
     overwrite: bool = False,
@@ -109,11 +104,11 @@ def _weights(path: Path) -> registry.Model:
     return registry.load(str(path), registry.read_info(path).scale)
 
 
-def _judged(cache: EngineCache, engine: Engine, flavour: Flavour, target: Target | None, overwrite: bool) -> Unpacked:
+def _judged(cache: EngineCache, engine: Engine, flavour: Flavour, target: Gpu | None, overwrite: bool) -> Unpacked:
     slot = engine.key.slot
     if engine.source == engine.key.model and not _is_shipped(engine):
         return Unpacked(slot, False, f"the weights of {engine.key.model} are not here; name their file with --model")
-    found = status(Entry(slot, engine), flavour, target)
+    found = status(CacheEntry(slot, engine), flavour, target)
     if found.kind not in ("unchecked", "another GPU") or (found.kind == "another GPU" and target is not None):
         return Unpacked(slot, False, str(found))
     there = cache.entry(slot)

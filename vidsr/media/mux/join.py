@@ -19,6 +19,8 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedError, OutputError
+from vidsr.files import sync_file
+from vidsr.media.encoders import encoder
 from vidsr.media.mux import matroska, timecode
 from vidsr.media.mux.fingerprint import KEY, append_null_packet
 from vidsr.media.mux.languages import held
@@ -30,7 +32,7 @@ from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.choice import MUXERS
 from vidsr.media.write.encoder import scaled_matrix
 from vidsr.media.write.times import Ticks, Times, fitting_clock, read_times
-from vidsr.media.write.writer import VideoSpec, sync_file, writing
+from vidsr.media.write.writer import VideoSpec, writing
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # a type of the stubs only
@@ -235,7 +237,7 @@ class _Join:
         grown = Fraction(self._spec.width, video.width), Fraction(self._spec.height, video.height)
         target.set_display_matrix(scaled_matrix(self._spec.display_matrix, *grown))
         target.metadata.update(own_metadata(source))
-        if self._spec.format.alpha and self._spec.encoder == "libvpx-vp9":
+        if self._spec.format.alpha and encoder(self._spec.encoder).alpha_beside:
             target.metadata["alpha_mode"] = "1"  # Matroska's muxer makes an element of it, without which nobody looks
         if placeholder:
             target.metadata["title"] = matroska.PLACEHOLDER
