@@ -92,7 +92,8 @@ def build(
 
     flavour = flavours.require()
     _check_scale_and_precision(scale, precision)
-    wanted = [_recipe(name, device, flavour) for name in gpu or [None]]
+    names: list[str | None] = [*gpu] if gpu else [None]
+    wanted = [_recipe(name, device, flavour) for name in names]
     profiles = [_profiles(recipe, size, dynamic) for recipe, _ in wanted]
     cache, done = EngineCache(engine_folder(folder)), []
     with _Display(quiet=json) as show:

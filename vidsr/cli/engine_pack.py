@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vidsr.cli import complete, printable
+from vidsr.cli import complete
 from vidsr.errors import BackendError, UsageError
 
 EXAMPLES = """\b
@@ -84,7 +84,7 @@ def unpack(
 
         print_json(rows)
     for why, count in Counter(row.why for row in rows if not row.taken).items():
-        typer.echo(printable(f"left out {_counted(count)}: {why}"), err=True)
+        typer.echo(f"left out {_counted(count)}: {why}", err=True)
     if taken := [row for row in rows if row.taken]:
         where = target.name if target else "any GPU, since there is none here"
         typer.echo(f"unpacked {_counted(len(taken))} for {where}; none is compared with FP32 yet", err=True)

@@ -182,6 +182,11 @@ def manifest(data: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
     return lambda entries: {**entries, f"{SLOT}.json": data}
 
 
+def escaped(entries: dict[str, bytes]) -> dict[str, bytes]:
+    """A value that would write to the terminal, in a manifest whose name it does not change."""
+    return {**entries, f"{SLOT}.json": entries[f"{SLOT}.json"].replace(b'"tensorrt": "', b'"tensorrt": "\\u001b[31m')}
+
+
 HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], str]] = {
     "traversal": (traversal, "'../evil.engine', which is not of a pack"),
     "absolute": (lambda entries: {**entries, "/etc/evil.json": b"x"}, "'/etc/evil.json'"),
@@ -198,6 +203,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], dict[str, bytes]], str]] =
     "no json": (manifest(b"{"), "the manifest of fast-x4_64x48_fp16_rtx_sm89 is damaged"),
     "a list": (manifest(b"[]"), "is damaged"),
     "deep": (manifest(b"[" * 100_000), "is damaged"),
+    "escape": (escaped, "the manifest of fast-x4_64x48_fp16_rtx_sm89 is damaged"),
     "large": (manifest(b" " * (packs.MAX_MANIFEST + 1)), "is too large"),
 }
 

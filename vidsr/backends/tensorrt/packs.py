@@ -160,6 +160,8 @@ def _engines(path: Path, archive: zipfile.ZipFile) -> Iterator[Engine]:
             engine = parse_manifest(archive.read(slot + MANIFEST))
         except ValueError as error:
             raise _damaged(path, f"the manifest of {slot} is damaged") from error
+        if not all(str(value).isprintable() for value in engine.key.to_dict().values()):
+            raise _damaged(path, f"the manifest of {slot} is damaged")
         if engine.key.slot != slot or engine.num_bytes != sizes[slot + ENGINE]:
             raise _damaged(path, f"{slot} is not what its manifest says")
         if hashlib.sha256(archive.read(slot + ENGINE)).hexdigest() != engine.sha256:
