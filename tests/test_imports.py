@@ -19,7 +19,6 @@ ALL = [*MODULES, *sorted((ROOT / "train").rglob("*.py"))]
 KNOWN_CIRCLES = (
     {"vidsr.cli", "vidsr.cli.app", "vidsr.cli.compare", "vidsr.cli.engine", "vidsr.cli.probe", "vidsr.cli.show",
      "vidsr.cli.steps", "vidsr.cli.bench", "vidsr.cli.upscale", "vidsr.cli.verify"},
-    {"vidsr.media.write.choice", "vidsr.media.write.encoder"},
     {"train.evaluate", "train.videobench", "train.videoscore"},
     {"train.card", "train.export"},
 )  # fmt: skip

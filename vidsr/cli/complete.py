@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from vidsr.backends import LISTED, PRECISIONS
+from vidsr.media.containers import CONTAINERS
 
 
 def model(incomplete: str) -> list[str]:
@@ -43,9 +44,7 @@ def codec(incomplete: str) -> list[str]:
 
 def container(incomplete: str) -> list[str]:
     """What --container takes."""
-    from vidsr.media.write.choice import MUXERS
-
-    return _begin(MUXERS, incomplete)
+    return _begin(CONTAINERS, incomplete)
 
 
 def size(incomplete: str) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from vidsr.backends import LISTED
+from vidsr.cli.options import Json
+from vidsr.cli.output import print_json
 from vidsr.errors import MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, num_cores, version
 from vidsr.media.encoders import OFFERED
@@ -33,14 +35,10 @@ Examples:
 """  # \b: lines as they are
 
 
-def doctor(
-    json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
-) -> None:
+def doctor(json: Json = False) -> None:
     """Check the runtimes, encoders and models that vidsr can use here, and say what would make it faster."""
     facts = dict(_facts())
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(facts)
         return
     width = max(map(len, facts))

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidsr.cli import complete, engine_pack, printable
-from vidsr.cli.engine_pack import Device, Folder, Json
+from vidsr.cli.engine_pack import Folder
+from vidsr.cli.options import Device, Json
+from vidsr.cli.output import print_json, print_table, table
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -106,8 +108,6 @@ def build(
             for maker, shapes in zip(makers, profiles, strict=True):
                 done += [_tried(maker, profile, force, show) for profile in shapes]
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(done)
     if not all(row["usable"] for row in done):
         raise typer.Exit(1)
@@ -132,8 +132,6 @@ def show_list(
             typer.echo("nothing is compared: this torch finds no NVIDIA GPU", err=True)
         rows = [_checked(cache, row, device) for row in rows]
     if json:
-        from vidsr.cli.data import print_json
-
         print_json([{"status": row.kind, "why": row.why, **vars(row.entry)} for row in rows])
         return
     _print_table(rows, check)
@@ -159,8 +157,6 @@ def prune(
             if not json:
                 typer.echo(f"removed {slot} ({freed / 1e6:.1f} MB): {row}", err=True)
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(removed)
     elif not removed:
         typer.echo("nothing to remove", err=True)
@@ -289,13 +285,10 @@ def _checked(cache: EngineCache, found: Status, device: int) -> Status:
 
 
 def _print_table(rows: list[Status], check: bool) -> None:
-    from vidsr.cli.tables import open_wide, table
-
     error = "error|" if check else ""
-    made = table(f"model|input|precision|GPU|versions|size|built|{error}fits?", right="size")
-    for row in rows:
-        made.add_row(*map(printable, (*_cells(row.entry, check), str(row))))
-    open_wide().print(made if rows else "no engines")
+    cells = (map(printable, (*_cells(row.entry, check), str(row))) for row in rows)
+    made = table(f"model|input|precision|GPU|versions|size|built|{error}fits?", cells, right="size")
+    print_table(made if rows else "no engines")
 
 
 def _cells(entry: CacheEntry, check: bool) -> list[str]:

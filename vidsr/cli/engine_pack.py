@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from vidsr.cli import complete
+from vidsr.cli.options import Device, Json
+from vidsr.cli.output import print_json
 from vidsr.errors import BackendError, UsageError
 
 EXAMPLES = """\b
@@ -27,8 +29,6 @@ Folder = Annotated[
     Path | None,
     typer.Option("--engine-dir", help="Where engines are. Default: VIDSR_ENGINE_DIR, else the user's cache."),
 ]
-Device = Annotated[int, typer.Option(help="Which GPU, counted from 0.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 
 
 def pack(
@@ -51,8 +51,6 @@ def pack(
     cache = EngineCache(engine_folder(folder))
     packed = packs.pack(cache, file, {recipe.capability for recipe in found if recipe.capability})
     if json:
-        from vidsr.cli.data import print_json
-
         print_json([{"slot": engine.key.slot, "bytes": engine.num_bytes} for engine in packed])
     kinds = ", ".join(sorted({f"sm {engine.key.capability}" for engine in packed}))
     typer.echo(f"{file}: {_counted(len(packed))} for {kinds}, {file.stat().st_size / 1e6:.1f} MB", err=True)
@@ -80,8 +78,6 @@ def unpack(
     cache, target = EngineCache(engine_folder(folder)), gpu.here(device)
     rows = packs.unpack(cache, file, flavour.require(), target, weights=model or [], overwrite=overwrite)
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(rows)
     for why, count in Counter(row.why for row in rows if not row.taken).items():
         typer.echo(f"left out {_counted(count)}: {why}", err=True)

@@ -57,7 +57,6 @@ class Encoder:
     environment: Mapping[str, str] = field(default_factory=dict)
     layouts: tuple[str, ...] = ()  # that it is fed; none: all planar ones that FFmpeg says it takes
     packed: Mapping[str, str] = field(default_factory=dict)  # layout -> how FFmpeg wants it stored
-    alpha_in: tuple[str, ...] = ()  # containers where players see its alpha; in the first it is the choice for alpha
     alpha_layouts: tuple[str, ...] = ()  # the only ones with alpha that players know; none: all
     alpha_beside: bool = False  # a second picture beside each, for which only Matroska and WebM have a place
     hdr: HdrKeys | None = None
@@ -129,7 +128,6 @@ _ROWS = (
         presets=Presets("2", tuple(map(str, range(9))), option="cpu-used"),
         options={"b": "0", "deadline": "good", "row-mt": "1"},
         alpha_options={"auto-alt-ref": "0"},  # pictures that are not shown have no place for the alpha
-        alpha_in=("webm", "mkv"),
         alpha_layouts=("yuva420p",),
         alpha_beside=True,
     ),
@@ -139,7 +137,6 @@ _ROWS = (
         spoken=("ffv1",),
         title="FFV1",
         options={"level": "3", "g": "1", "slicecrc": "1", "slices": "4"},
-        alpha_in=("mkv",),
         keeps_hdr10=False,
     ),
     Encoder(
@@ -149,7 +146,6 @@ _ROWS = (
         title="ProRes",
         presets=Presets("auto", ("auto", "proxy", "lt", "standard", "hq", "4444", "4444xq"), option="profile"),
         options={"vendor": "apl0"},
-        alpha_in=("mov", "mkv"),
     ),
     Encoder(
         name="h264_nvenc",
@@ -211,10 +207,6 @@ CODECS = tuple(row.spoken[0] for row in OFFERED if not row.hardware)
 CAPTIONED = frozenset(row.codec for row in _ROWS if row.captions)
 """Codecs that carry captions inside their pictures, as made here."""
 WITHOUT_HDR10 = frozenset(row.codec for row in _ROWS if not row.keeps_hdr10)
-ALPHA_OF = {row.alpha_in[0]: row for row in OFFERED if row.alpha_in}
-"""Container -> the encoder of a source that has alpha."""
-WITH_ALPHA = tuple(sorted((row.codec for row in OFFERED if row.alpha_in and not row.alpha_beside), reverse=True))
-"""Codecs that keep alpha in any player's sight."""
 WORST_QUALITY = max(row.quality.worst for row in _ROWS if row.quality)
 _SPOKEN = {name: row for row in OFFERED for name in row.spoken}
 

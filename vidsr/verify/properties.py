@@ -7,18 +7,20 @@ from dataclasses import replace
 from fractions import Fraction
 
 from vidsr.frame import Colour, Matrix, output_colour
-from vidsr.media.encoders import WITH_ALPHA, WITHOUT_HDR10
+from vidsr.media.containers import CONTAINERS
+from vidsr.media.encoders import ENCODERS, WITHOUT_HDR10
 from vidsr.media.hdr import DYNAMIC, Mastering, light_level
+from vidsr.media.mux.streams import no_place
 from vidsr.media.read.colour_tags import SITED
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write.encoder import scaled_matrix
 from vidsr.verify.phrases import ratio
-from vidsr.verify.report import Check, same
+from vidsr.verify.report import Finding, same
 
 _STEP = Fraction(1, 1000)  # relative, of HDR10's numbers: encoders take them in steps
 
 
-def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterator[Check]:
+def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterator[Finding]:
     """All properties of the picture stream but its samples."""
     old, new = source.video, output.video
     yield _check_aspect(old, new)
@@ -27,14 +29,18 @@ def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterato
     yield from _check_hdr10(old, new)
     for name, (word, reason) in DYNAMIC.items():
         if name in old.extras and name not in new.extras:
-            yield Check(word, "there", "none", "dropped", reason)
+            yield Finding(word, "there", "none", "dropped", reason)
     if old.format.alpha and not new.format.alpha:
-        yield Check(
-            "transparency", "there", "none", "dropped", f"{new.codec} does not keep it ({' and '.join(WITH_ALPHA)} do)"
-        )
+        yield Finding("transparency", "there", "none", "dropped", f"{new.codec} does not keep it ({_with_alpha()} do)")
 
 
-def _check_aspect(old: Video, new: Video) -> Check:
+def _with_alpha() -> str:
+    """Codecs whose pictures have alpha themselves, in words."""
+    rows = (ENCODERS[name] for container in CONTAINERS.values() for name in container.alpha)
+    return " and ".join(sorted({row.codec for row in rows if not row.alpha_beside}, reverse=True))
+
+
+def _check_aspect(old: Video, new: Video) -> Finding:
     """Pixels keep their shape, or the picture keeps the shape that it is shown in."""
     stretch = Fraction(new.width, new.height) / Fraction(old.width, old.height)
     rounding = Fraction(2, new.width) + Fraction(2, new.height) + Fraction(1, 100)
@@ -52,16 +58,17 @@ def _tolerance(old: Video, new: Video, rounding: Fraction) -> Fraction:
     return Fraction(0) if unchanged and new.sample_aspect != 1 else rounding
 
 
-def _check_rotation(old: Video, new: Video, container: str) -> Iterator[Check]:
+def _check_rotation(old: Video, new: Video, container: str) -> Iterator[Finding]:
     grown = Fraction(new.width, old.width), Fraction(new.height, old.height)
     want = scaled_matrix(old.display_matrix, *grown)
     if want is None and new.display_matrix is None:
         return
-    if container == "ts" and want is not None and new.display_matrix is None:
-        yield Check("rotation", _turn(want), "none", "dropped", "ts has no place for it; --container mkv keeps it")
+    row = CONTAINERS[container]
+    if row.rotation is None and want is not None and new.display_matrix is None:
+        yield Finding("rotation", _turn(want), "none", "dropped", no_place(row))
         return
     found = new.display_matrix
-    if container in ("mkv", "webm"):  # which keep angle and mirror, not the place
+    if row.rotation == "turn":
         want, found = (_without_place(matrix) for matrix in (want, found))
     yield same("rotation", _turn(want), _turn(found), want == found, "the display matrix is another")
 
@@ -86,7 +93,7 @@ def expected_colour(old: Video, new: Video) -> Colour:
     return replace(colour, siting="left") if new.format.chroma_shift == (1, 0) else colour
 
 
-def _check_colour(old: Video, new: Video) -> Iterator[Check]:
+def _check_colour(old: Video, new: Video) -> Iterator[Finding]:
     want, found = expected_colour(old, new), new.colour
     tagged = new.colour_tagged or found.matrix is Matrix.RGB or "grey" in (old.format.model, new.format.model)
     matrices = [want.matrix.name.lower(), found.matrix.name.lower() if tagged else "untagged"]
@@ -100,7 +107,7 @@ def _check_colour(old: Video, new: Video) -> Iterator[Check]:
         yield same("chroma location", want.siting, found.siting, same_place, "colour edges are shown displaced")
 
 
-def _check_hdr10(old: Video, new: Video) -> Iterator[Check]:
+def _check_hdr10(old: Video, new: Video) -> Iterator[Finding]:
     displays = [Mastering.parse(v.mastering_display) for v in (old, new)]
     levels = [light_level(v.light_level) for v in (old, new)]
     rows = (
@@ -115,7 +122,7 @@ def _check_hdr10(old: Video, new: Video) -> Iterator[Check]:
         if words == ["none", "none"]:
             continue
         if new.codec in WITHOUT_HDR10 and words[1] == "none":
-            yield Check(name, words[0], "none", "dropped", f"{new.codec} does not carry it")
+            yield Finding(name, words[0], "none", "dropped", f"{new.codec} does not carry it")
         else:
             yield same(name, words[0], words[1], equal, "HDR is shown differently")
 

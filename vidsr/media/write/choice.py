@@ -4,44 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal
 
 from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat
-from vidsr.media import encoders, hdr
-from vidsr.media.encoders import ALPHA_OF, CODECS, ENCODERS, Encoder
+from vidsr.media import containers, encoders, hdr
+from vidsr.media.containers import FOR_ALPHA, HOLDS_ALL, Container
+from vidsr.media.encoders import CODECS, ENCODERS, Encoder
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, check_starts, why_not
 from vidsr.media.write.layouts import choose_layout, named_layout
 
-MUXERS = {  # container, named by its suffix -> FFmpeg's muxer
-    "mp4": "mp4",
-    "m4v": "mp4",  # the same file under another name; FFmpeg's own "ipod" muxer refuses HEVC
-    "mov": "mov",
-    "mkv": "matroska",
-    "webm": "webm",
-    "ts": "mpegts",
-}
-_SAME = {"m2ts": "ts", "mts": "ts", "qt": "mov"}  # suffixes of those containers
-_HOLDS = {  # codecs that each container holds in a way that players read
-    "mp4": ("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
-    "m4v": ("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
-    "mov": ("h264", "hevc", "prores", "mpeg4", "mpeg2video", "mjpeg", "dnxhd", "qtrle", "png"),
-    "mkv": ("h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mpeg2video", "mjpeg", "vp8"),
-    "webm": ("vp9", "av1", "vp8"),
-    "ts": ("h264", "hevc", "mpeg2video", "mpeg4"),
-}
-
-_VIDEO = (
-    "mp4 m4v mov qt mkv webm avi ts m2ts mts mpg mpeg vob m2v wmv asf flv f4v 3gp 3g2 ogv mxf dv gif"
-    " h264 264 h265 265 hevc y4m mj2"
-)
-VIDEO_SUFFIXES = frozenset("." + name for name in _VIDEO.split())
-"""Suffixes, in lower case, that count as video when a folder is searched."""
-
 _USUAL, _DEEP = ENCODERS["libx264"], ENCODERS["libx265"]  # the second above 8 bits, and for large pictures
-_WEB, _WEB_DEEP = ENCODERS["libvpx-vp9"], ENCODERS["libsvtav1"]
-_SUCCEEDED = ("vp8", "vp9")  # codecs of a source that VP9 follows where it has alpha
+_SUCCESSORS = {"vp8": "libvpx-vp9", "vp9": "libvpx-vp9"}  # codec of a source with alpha -> the encoder that is nearest
 _LOST = {  # side data of the source's pictures, by FFmpeg's name, that no encoder here takes
     "ALPHA": "transparency is dropped: it is a picture stream of its own in this source",
     **{name: f"{what} metadata is dropped: {left}" for name, (what, left) in hdr.DYNAMIC.items()},
@@ -72,7 +46,7 @@ class Encoding:
 class OutputFormat:
     """What the output will be. `notes` are sentences for the user: each automatic choice that needs a reason."""
 
-    container: str  # a key of MUXERS, and the suffix of the output
+    container: str  # a key of CONTAINERS, and the suffix of the output
     codec: str
     encoder: str  # FFmpeg's name
     pix_fmt: PixelFormat  # the layout that the writer wants its frames in
@@ -82,13 +56,9 @@ class OutputFormat:
     notes: tuple[str, ...] = ()
 
     @property
-    def segment_container(self) -> Literal["mp4", "mov", "mkv"]:
-        """The container that one segment is written into: mp4, or what holds the codec."""
-        if self.pix_fmt.alpha and encoders.encoder(self.encoder).alpha_beside:
-            return "mkv"
-        if self.codec in _HOLDS["mp4"]:
-            return "mp4"
-        return "mov" if self.codec in _HOLDS["mov"] else "mkv"
+    def segment_container(self) -> str:
+        """The container that one segment is written into."""
+        return containers.segment_container(self.codec, self.encoder, alpha=self.pix_fmt.alpha)
 
 
 def choose(source: MediaInfo, asked: Encoding) -> OutputFormat:
@@ -116,24 +86,24 @@ def choose(source: MediaInfo, asked: Encoding) -> OutputFormat:
 
 def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
     """The choice, before anything is opened."""
-    named = _named_container(asked.container, asked.out_suffix)
+    video, named = source.video, containers.named(asked.container, asked.out_suffix)
     notes: list[str] = []
-    target, reason = (named, None) if named else _source_container(source)
-    if target is None and asked.codec == "auto" and source.video.format.alpha and source.video.codec == "gif":
-        target, reason = "webm", None
-        notes.append("webm: it keeps the transparency")
-    row = _encoder(source, asked, target or "mkv", notes)
-    if target is None or not (named or row.codec in _HOLDS[target]):
-        notes.append(f"mkv: {reason or f'{target} cannot hold {row.codec}'}")
-        target = "mkv"
+    target, reason = (named, None) if named else containers.own(source.container, source.path, source.metadata)
+    if target is None and asked.codec == "auto" and video.format.alpha and video.codec == "gif":
+        target, reason = FOR_ALPHA, None
+        notes.append(f"{target}: it keeps the transparency")
+    row = _encoder(source, asked, target or HOLDS_ALL, notes)
+    if target is None or not (named or row.codec in target.pictures):
+        notes.append(f"{HOLDS_ALL}: {reason or f'{target} cannot hold {row.codec}'}")
+        target = HOLDS_ALL
     _check_held(target, row.codec)
     if asked.pix_fmt is not None:
         layout = named_layout(asked.pix_fmt, row)
     else:
-        layout, losses = choose_layout(source.video.format, asked.bits, row, target)
+        layout, losses = choose_layout(video.format, asked.bits, row, target)
         notes += losses
     return OutputFormat(
-        container=target,
+        container=target.name,
         codec=row.codec,
         encoder=row.name,
         pix_fmt=layout,
@@ -160,11 +130,10 @@ def _check(made: OutputFormat, asked: Encoding) -> None:
     check_starts(spec)
 
 
-def _check_held(container: str, codec: str) -> None:
-    if codec in _HOLDS[container]:
+def _check_held(container: Container, codec: str) -> None:
+    if codec in container.pictures:
         return
-    fitting = ", ".join(name for name, codecs in _HOLDS.items() if codec in codecs and name != "m4v")
-    if not fitting:
+    if not (fitting := ", ".join(containers.offering(codec))):
         raise UsageError(f"vidsr does not write {codec}: use --codec {', '.join(CODECS)}.")
     raise OutputError(f"{container} cannot hold {codec}: choose another --codec, or --container {fitting}.")
 
@@ -182,49 +151,21 @@ def _lost(source: MediaInfo, row: Encoder) -> list[str]:
     return lost
 
 
-def container_of(suffix: str) -> str:
-    """The container that a file's suffix names, such as ``ts`` for ``.m2ts``; the suffix itself where it names none."""
-    name = suffix.lower().lstrip(".")
-    return _SAME.get(name, name)
-
-
-def _named_container(container: str | None, out_suffix: str | None) -> str | None:
-    name = container_of(container or out_suffix or "")
-    if not name or name in MUXERS:
-        return name or None
-    if container is None and "." + name in VIDEO_SUFFIXES:
-        raise OutputError(f"{name} cannot keep the times of all frames: name the output .{', .'.join(MUXERS)}.")
-    raise UsageError(f"There is no output container {name!r}: use {', '.join(MUXERS)}.")
-
-
-def _source_container(source: MediaInfo) -> tuple[str | None, str | None]:
-    """The source's own container where it can be written, or None with the reason."""
-    names, suffix = source.container.split(","), source.path.suffix.lower().lstrip(".")
-    suffix = _SAME.get(suffix, suffix)
-    if "mpegts" in names:
-        return "ts", None
-    if "matroska" in names:
-        return ("webm" if suffix == "webm" else "mkv"), None
-    if "mov" in names and suffix in ("mp4", "m4v", "mov"):
-        return suffix, None
-    if "mov" in names and "." + suffix not in VIDEO_SUFFIXES:
-        return ("mov" if source.metadata.get("major_brand", "").startswith("qt") else "mp4"), None
-    return None, f"{suffix or names[0]} cannot keep the times of all frames or all streams"
-
-
-def _encoder(source: MediaInfo, asked: Encoding, container: str, notes: list[str]) -> Encoder:
+def _encoder(source: MediaInfo, asked: Encoding, container: Container, notes: list[str]) -> Encoder:
     """The encoder that is asked for, or the one that keeps most in `container`."""
     if asked.codec != "auto":
         return encoders.spoken(asked.codec)
-    if source.video.format.alpha and container in ALPHA_OF:
-        row = _WEB if container in _WEB.alpha_in and source.video.codec in _SUCCEEDED else ALPHA_OF[container]
+    if source.video.format.alpha and container.alpha:
+        nearest = _SUCCESSORS.get(source.video.codec)
+        row = ENCODERS[nearest if nearest in container.alpha else container.alpha[0]]
         notes.append(f"{row.codec}: it keeps the transparency")
         return row
-    if container == "webm":
+    if container.encoders is not None:
+        usual, deep = (ENCODERS[name] for name in container.encoders)
         if asked.bits <= 8:
-            return _WEB
-        notes.append(f"{_WEB_DEEP.title}: this build of {_WEB.title} encodes 8 bits only")
-        return _WEB_DEEP
+            return usual
+        notes.append(f"{deep.title}: this build of {usual.title} encodes 8 bits only")
+        return deep
     longest = max(asked.width, asked.height)
     if asked.bits > 8 and asked.width < _DEEP.narrowest:
         what = f"its encoder takes pictures of {asked.width} pixels, that of {_DEEP.title} does not"

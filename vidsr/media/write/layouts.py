@@ -8,10 +8,11 @@ import av
 
 from vidsr.errors import OutputError, UsageError
 from vidsr.frame import PixelFormat
-from vidsr.media.encoders import ALPHA_OF, CODECS, Encoder
+from vidsr.media.containers import Container, keeping_alpha
+from vidsr.media.encoders import CODECS, Encoder
 
 
-def choose_layout(source: PixelFormat, bits: int, row: Encoder, container: str) -> tuple[PixelFormat, list[str]]:
+def choose_layout(source: PixelFormat, bits: int, row: Encoder, container: Container) -> tuple[PixelFormat, list[str]]:
     """The layout in which `row` keeps most of `source` at `bits` a sample, and a sentence for each loss.
 
     Raises:
@@ -19,15 +20,14 @@ def choose_layout(source: PixelFormat, bits: int, row: Encoder, container: str) 
     """
     layouts = _fed(row)
     model = "yuv" if source.model == "rgb" else source.model
-    wanted = PixelFormat(model, bits, source.chroma_shift, source.alpha and container in row.alpha_in)
+    wanted = PixelFormat(model, bits, source.chroma_shift, source.alpha and row.name in container.alpha)
     chosen = nearest_layout(wanted, [layout for layout in layouts if layout.model != "rgb"] or layouts)
     notes = []
     if source.model == "rgb" and chosen.model == "yuv":
         notes.append(f"{chosen.name}: RGB is stored as YUV with its own primaries")
     if source.alpha and not chosen.alpha:
-        *others, last = sorted(ALPHA_OF, reverse=True)
-        can = f"{', '.join(others)} and {last} can"
-        notes.append(f"transparency is dropped: {row.name} in {container} does not keep it ({can})")
+        able = keeping_alpha()
+        notes.append(f"transparency is dropped: {row.name} in {container} does not keep it ({able} can)")
     if chosen.bits < bits:
         notes.append(f"{bits} bits a sample become {chosen.bits}: {row.name} takes no more")
     if any(have > want for have, want in zip(_chroma(chosen), _chroma(wanted), strict=True)):
