@@ -58,7 +58,8 @@ class Stage:
         if self.weights.pixel:
             terms["pixel"] = losses.pixel_loss(sr, sample.hr)
         if self.trunk:
-            seen = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
+            whole = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
+            seen = min(self.weights.seen or whole, whole)
             with self.autocast():
                 terms["perceptual"] = self.trunk.distance(sr[:seen], sample.hr[:seen])
         if self.weights.shift and sample.shifts is not None:

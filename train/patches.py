@@ -1,0 +1,51 @@
+"""Constant and slowly sloping patches: what no photo holds enough of, and where a network's drift and hatching show."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from train.sample import Sample
+
+STEEPEST = 1.0  # codes per LR pixel
+CONSTANT = 0.5  # of the patches; the others slope
+
+
+def put_patches(sample: "Sample", count: int, random: torch.Generator) -> "Sample":
+    """The same sample with its last `count` crops, of a shifted pair both, replaced by constants and slopes.
+
+    The LR side is rounded to 8 bit, the other is the slope itself: antialiased bicubic leaves a slope as it is.
+    All choices come from `random`.
+    """
+    pairs = len(sample.lr) if sample.shifts is None else len(sample.lr) // 2
+    lr, hr = sample.lr.clone(), sample.hr.clone()
+    colour = torch.sin(torch.rand(count, 3, generator=random) * torch.pi / 2) ** 2 * 255  # vivid ones more often
+    slope = (torch.rand(count, 3, 2, generator=random) * 2 - 1) * STEEPEST
+    slope *= (torch.rand(count, 1, 1, generator=random) >= CONSTANT).float()
+    scale = hr.shape[-1] // lr.shape[-1]
+    for at, moved in _places(sample, pairs, count):
+        codes = colour[:, :, None, None] + _plane(slope, lr.shape[-1], 1, moved / scale)
+        fine = colour[:, :, None, None] + _plane(slope, hr.shape[-1], scale, moved / scale)
+        lr[at] = (codes.clamp(0, 255).round() / 255).to(lr)
+        flat = slope.abs().amax((1, 2))[:, None, None, None] == 0  # of a constant, the code itself
+        hr[at] = (torch.where(flat, fine.round(), fine).clamp(0, 255) / 255).to(hr)
+    return replace(sample, lr=lr, hr=hr)
+
+
+def _places(sample: "Sample", pairs: int, count: int) -> list[tuple[slice, Tensor]]:
+    """Where the patches go in the batch, and by how many HR pixels (down, right) each is moved there: (count, 2)."""
+    still = torch.zeros(count, 2)
+    if sample.shifts is None:
+        return [(slice(pairs - count, pairs), still)]
+    moved = sample.shifts[pairs - count :].cpu().float()
+    return [(slice(pairs - count, pairs), still), (slice(2 * pairs - count, 2 * pairs), moved)]
+
+
+def _plane(slope: Tensor, side: int, scale: int, moved: Tensor) -> Tensor:
+    """(N, 3, side, side): `slope` (N, 3, 2) times the distance to the centre in LR pixels, seen `moved` (N, 2) further."""
+    line = (torch.arange(side) - (side - 1) / 2) / scale
+    down = line[None, :] + moved[:, :1]
+    right = line[None, :] + moved[:, 1:]
+    return slope[..., 0, None, None] * down[:, None, :, None] + slope[..., 1, None, None] * right[:, None, None, :]
