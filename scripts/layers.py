@@ -11,9 +11,9 @@ import json
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from vidsr.backends.tensorrt.key import parse_size
 from vidsr.bench.network import GPU_PATHS, Line, open_line
 from vidsr.bench.timing import wait_for
-from vidsr.engines.key import parse_size
 from vidsr.models import registry
 
 MOST = 25  # rows, the longest first

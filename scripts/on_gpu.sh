@@ -52,8 +52,8 @@ export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 VIDSR_REQ
 command -v nvidia-smi >/dev/null && nvidia-smi >"$out/nvidia-smi.txt"
 step doctor 120 "$python" -m vidsr doctor --json
 if has pytest; then
-    tests=(tests/conformance tests/test_staging.py)
-    ! has av || tests+=(tests/test_enlarger.py)
+    tests=(tests/conformance tests/upscaling/test_staging.py)
+    ! has av || tests+=(tests/upscaling/test_enlarger.py)
     step correctness 500 "$python" -m pytest "${tests[@]}" -p no:cacheprovider
 fi
 

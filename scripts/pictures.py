@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.text import Text
 
-from vidsr import pages
+from vidsr.compare.page import build, write
 from vidsr.compare.picture import View
 from vidsr.compare.preview import preview
 from vidsr.compare.sheet import sheet
@@ -86,7 +86,7 @@ def page() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for flag in (*FLAGS, f"user-data-dir={folder}/profile"):
             options.add_argument(f"--{flag}")
-        path = pages.write(Path(folder) / "page.html", pages.build(CLIP.name, _views([])))
+        path = write(Path(folder) / "page.html", build(CLIP.name, _views([])))
         browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
         browser.get(path.as_uri())
         browser.get_screenshot_as_file(f"{folder}/page.png")

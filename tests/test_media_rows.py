@@ -20,28 +20,28 @@ import numpy as np
 import pytest
 import torch
 
+from tests.backends.tensorrt.making import make_key
 from tests.clips import Audio, make_clip, read_number
 from tests.conformance.test_backends import make_model
 from tests.conftest import ROOT, Result
-from tests.engines.making import make_key
 from tests.media.making import spec_of
 from tests.media.making import upscaled as made_anew
-from tests.test_enlarger import Small
+from tests.upscaling.test_enlarger import Small
 from tests.verify.mutants import LIGHT, MASTERING, OPTIONS, upscaled
 from vidsr import pipeline
-from vidsr.accuracy import compare as compare_engine
-from vidsr.accuracy import real_frame
 from vidsr.api import upscale_video
-from vidsr.engines.cache import EngineCache, Made
-from vidsr.enlarger import Enlarger
+from vidsr.backends.accuracy import compare as compare_engine
+from vidsr.backends.accuracy import real_frame
+from vidsr.backends.tensorrt.cache import EngineCache, Made
 from vidsr.errors import BackendError, OutOfMemoryError, OutputError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.jobs.events import Advanced, Done, Event
 from vidsr.jobs.options import Options
-from vidsr.media import codecs
-from vidsr.media.encoder import VideoSpec
-from vidsr.media.probe import probe
-from vidsr.upscaler import Upscaler
+from vidsr.media.read.probe import probe
+from vidsr.media.write import choice
+from vidsr.media.write.encoder import VideoSpec
+from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.upscaler import Upscaler
 from vidsr.verify import compare
 
 Cli = Callable[..., Result]
@@ -122,7 +122,7 @@ def test_hdr_lost(tmp_path: Path) -> None:
     info = probe(tmp_path / "a.mp4")
     for extra, words in (("DOVI_METADATA", "Dolby Vision"), ("DYNAMIC_HDR_PLUS", "HDR10+")):
         marked = replace(info, video=replace(info.video, extras=(extra,)))
-        assert any(words in note for note in codecs.choose(marked, width=192, height=128, bits=10).notes)
+        assert any(words in note for note in choice.choose(marked, width=192, height=128, bits=10).notes)
 
 
 def test_anamorphic_squashed_or_phone_clip_on_its_side(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_the_real_error_is_hidden(vidsr: Cli, tmp_path: Path, monkeypatch: pytes
     def fail(*_: object) -> None:
         raise OutputError("the first thing that failed")
 
-    monkeypatch.setattr("vidsr.media.writer.Writer.write", fail)
+    monkeypatch.setattr("vidsr.media.write.writer.Writer.write", fail)
     source = make_clip(tmp_path / "a.mp4", frames=8)
     result = vidsr("upscale", source, *QUICK)
     assert result.code == 1
@@ -290,7 +290,7 @@ def test_metadata_lost(tmp_path: Path) -> None:
 
 def test_46_mbits_by_default(vidsr: Cli, tmp_path: Path) -> None:
     """Quality decides, so a still picture costs little; and a dry run says the size before."""
-    assert codecs.ENCODERS["libx264"].crf is not None
+    assert choice.ENCODERS["libx264"].crf is not None
     assert VideoSpec.__dataclass_fields__["crf"].default is None
     source = make_clip(tmp_path / "a.mp4", frames=48, numbers=[5] * 48, width=320, height=240)
     done = run(source, tmp_path / "out.mp4", preset=None)

@@ -14,7 +14,7 @@ import pytest
 from vidsr import pipeline
 from vidsr.backends.nearest import NearestBackend
 from vidsr.frame import Colour, Frame, PixelFormat
-from vidsr.upscaler import Upscaler
+from vidsr.upscaling.upscaler import Upscaler
 
 GREY = PixelFormat("grey")
 

@@ -39,7 +39,7 @@ def test_the_wheel_holds_the_product_and_nothing_else(wheel: Path) -> None:
     assert "vidsr/models/weights/fast-x4.safetensors" in weights
     assert "vidsr/models/weights/fast-x2.safetensors" in weights
     assert "vidsr/py.typed" in names
-    assert {"vidsr/engines/recipes/rtx4090.toml", "vidsr/accuracy.png"} <= set(names)
+    assert {"vidsr/backends/tensorrt/gpus/rtx4090.toml", "vidsr/backends/accuracy.png"} <= set(names)
 
 
 def test_the_wheel_runs_alone_and_offline(wheel: Path, tmp_path: Path) -> None:

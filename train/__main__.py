@@ -9,9 +9,9 @@ from pathlib import Path
 
 from train import arguments, bake, doctor, evaluate, export, fit
 from train.origin import initialise, read_origin
+from train.processes import join
 from train.recipe import Recipe
 from train.run import start
-from train.world import join
 from vidsr.errors import UsageError, VidsrError
 
 

@@ -10,10 +10,10 @@ import torch
 from av.video.codeccontext import VideoCodecContext
 from torch import Tensor
 
-from vidsr.colour import from_rgb, to_rgb
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
-from vidsr.media.encoder import VideoSpec, configure, to_video_frame
-from vidsr.media.pixels import planes_of
+from vidsr.media.read.pixels import planes_of
+from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
+from vidsr.upscaling.colour import from_rgb, to_rgb
 
 YUV420 = PixelFormat("yuv", 8, (1, 1))
 DECODERS = {
@@ -48,7 +48,7 @@ def round_trip(frames: Sequence[Tensor], codec: Codec, keep: int) -> Tensor:
     """The frame number `keep` of `frames` after encoding all of them and decoding them again.
 
     Each is (3, H, W) float code values, even sides; so is the result, in whole numbers. The chroma is reduced and
-    interpolated as `vidsr.colour` does for every video that vidsr upscales.
+    interpolated as `vidsr.upscaling.colour` does for every video that vidsr upscales.
 
     Raises:
         ValueError: a side is odd or below `MIN_SIDE`.

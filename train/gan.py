@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from train import losses
+from train.processes import World
 from train.run import Run, round_moments
 from train.sample import Sample
 from train.stage import Stage, Terms
-from train.world import World
 from vidsr.errors import UsageError
 
 

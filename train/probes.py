@@ -1,4 +1,4 @@
-"""What a network does where there is nothing to draw: its drift on constants, its hatching on flats, slopes and noise."""
+"""What a network does where there is nothing to draw: its drift on constants, its hatching on slopes and dark noise."""
 
 import copy
 from dataclasses import dataclass
@@ -7,12 +7,11 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from vidsr.metrics import crop_border
+from train.metrics import crop_border
 
 LEVELS = (16, 72, 128, 184, 240)  # of each channel of a constant: 125 colours
 SIDE, EDGE = 10, 4  # LR pixels of a constant, and what is cut off: a border repeated is still a constant
 INNER = 24  # LR pixels of the other probes that count, beyond the reach of the border
-GREYS = (16, 48, 96, 160, 224)
 SLOPES = ((64, 0.0, 1.0), (128, 1.5, 0.0), (128, 0.4, 0.7), (176, -0.9, 0.9))  # middle, codes per LR pixel down, right
 DARK, NOISE = 20, 2.0  # codes: mean and deviation of the noise of a dark place
 
@@ -54,8 +53,8 @@ def _repeating(module: nn.Module) -> nn.Module:
 def hatch(module: nn.Module, scale: int, halo: int) -> dict[str, float]:
     """Pattern that a network draws finer than its source's pixels, as a root mean square in code values.
 
-    Under ``flats``, ``slopes`` and ``dark``: on greys, on slow slopes, and on noise in a dark place, none of which
-    holds anything above the source's Nyquist frequency. Taken before rounding, far from the border.
+    Under ``hatch_slopes`` and ``hatch_dark``: on slow slopes, and on noise in a dark place, neither of which holds
+    anything above the source's Nyquist frequency. Taken before rounding, far from the border.
     """
     found = {}
     for name, lr in _probes(INNER + 2 * halo).items():
@@ -68,12 +67,10 @@ def _probes(side: int) -> dict[str, Tensor]:
     """(N, 3, side, side) code values by name."""
     y, x = torch.meshgrid(*[torch.arange(side) - (side - 1) / 2] * 2, indexing="ij")
     slopes = torch.stack([middle + down * y + right * x for middle, down, right in SLOPES])
-    greys = torch.tensor(GREYS, dtype=torch.float32)[:, None, None].expand(-1, side, side)
     noise = DARK + NOISE * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     return {
-        "flats": greys[:, None].expand(-1, 3, -1, -1),
-        "slopes": slopes[:, None].expand(-1, 3, -1, -1).clamp(0, 255).round(),
-        "dark": noise.clamp(0, 255).round(),
+        "hatch_slopes": slopes[:, None].expand(-1, 3, -1, -1).clamp(0, 255).round(),
+        "hatch_dark": noise.clamp(0, 255).round(),
     }
 
 

@@ -10,8 +10,8 @@ from train.cache import Cache
 from train.data import Bank, batches
 from train.filters import sharpen
 from train.patches import put_patches
+from train.processes import World
 from train.recipe import Recipe
-from train.world import World
 from vidsr.errors import UsageError
 
 Source = Bank | Cache

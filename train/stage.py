@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from train import losses
+from train.processes import World
 from train.run import Run
 from train.sample import Sample
 from train.trunk import FeatureLoss, open_loss
-from train.world import World
 
 log = logging.getLogger("train")
 

@@ -26,12 +26,12 @@ from train.camera import View, render
 from train.codec import X264_REPEATABLE, YUV420
 from train.data import find_photos, read_image
 from train.resample import downscale
-from vidsr.colour import from_rgb, to_rgb
 from vidsr.errors import MediaError, UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
-from vidsr.media.encoder import VideoSpec, configure, to_video_frame
-from vidsr.media.reader import Reader
-from vidsr.media.writer import writing
+from vidsr.media.read.reader import Reader
+from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
+from vidsr.media.write.writer import writing
+from vidsr.upscaling.colour import from_rgb, to_rgb
 
 FORMAT = 1
 INDEX = "benchmark.json"

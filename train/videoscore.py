@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from train.evaluate import upscale
+from train.metrics import crop_border, psnr, rgb_to_y, shift_flicker, ssim, warp_error
 from train.videobench import Benchmark, Clip, open_benchmark
 from vidsr.errors import UsageError
-from vidsr.metrics import crop_border, psnr, rgb_to_y, shift_flicker, ssim, warp_error
 from vidsr.models import registry
 
 Upscale = Callable[[Tensor], Tensor]  # (3, h, w) code values -> (3, h*scale, w*scale) code values, rounded

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vidsr.api import upscale_video
     from vidsr.errors import VidsrError
-    from vidsr.media.probe import probe
+    from vidsr.media.read.probe import probe
     from vidsr.models.registry import available_models
-    from vidsr.upscaler import Upscaler
+    from vidsr.upscaling.upscaler import Upscaler
 
 __version__ = "0.1.0"
 __all__ = ["Upscaler", "VidsrError", "available_models", "probe", "upscale_video"]
 
 _HOMES = {
-    "Upscaler": "vidsr.upscaler",
+    "Upscaler": "vidsr.upscaling.upscaler",
     "VidsrError": "vidsr.errors",
     "available_models": "vidsr.models.registry",
-    "probe": "vidsr.media.probe",
+    "probe": "vidsr.media.read.probe",
     "upscale_video": "vidsr.api",
 }
 

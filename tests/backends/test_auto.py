@@ -8,7 +8,7 @@ import torch
 from tests.conformance.test_backends import make_model
 from vidsr import backends
 from vidsr.backends import Backend, open_backend
-from vidsr.backends.eager import EagerBackend
+from vidsr.backends.torch.backend import EagerBackend
 from vidsr.errors import BackendError, Cancelled
 from vidsr.models.registry import Model
 

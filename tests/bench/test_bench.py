@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import Result
-from vidsr.accuracy import MIN_PSNR
+from vidsr.backends.accuracy import MIN_PSNR
 from vidsr.bench import chart, network, timing
 from vidsr.bench.network import Line, Speed, synthetic_frames
 from vidsr.bench.report import Bench, Report, fastest
@@ -24,7 +24,7 @@ from vidsr.errors import UsageError
 from vidsr.jobs import dry_run
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
-from vidsr.upscaler import Upscaler
+from vidsr.upscaling.upscaler import Upscaler
 
 Cli = Callable[..., Result]
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""`vidsr engine`: what it builds, shows and removes. The compiler is a stand-in; tests/engines/test_build.py has it."""
+"""`vidsr engine`: what it builds, shows and removes. The compiler is a stand-in; `test_build.py` has the real one."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.backends.tensorrt.making import ADA, CPU, FULL, RTX, Emulated, write_weights
 from tests.conftest import Result
-from tests.engines.making import ADA, CPU, FULL, RTX, Emulated, write_weights
+from vidsr.backends.tensorrt import engines, flavour, status
+from vidsr.backends.tensorrt.build import Plan
+from vidsr.backends.tensorrt.cache import Engine, EngineCache, Opened
+from vidsr.backends.tensorrt.flavour import Flavour
+from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.key import Profile
 from vidsr.cli import engine as command
 from vidsr.cli import steps
-from vidsr.engines import flavour, maker, status, target
-from vidsr.engines.build import Plan
-from vidsr.engines.cache import Engine, EngineCache, Opened
-from vidsr.engines.flavour import Flavour
-from vidsr.engines.key import Profile
-from vidsr.engines.target import Target
 from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models import registry
 
@@ -32,7 +32,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty engine folder, a compiler that gives the profile's name, TensorRT-RTX, and no GPU."""
     monkeypatch.setenv("VIDSR_ENGINE_DIR", str(tmp_path / "engines"))
     compile: Callable[..., Plan] = lambda _module, profile, **_: Plan(str(profile).encode(), {"convolution": 1})  # noqa: E731
-    monkeypatch.setattr(maker.compiler, "build", compile)
+    monkeypatch.setattr(engines.compiler, "build", compile)
     use(monkeypatch, RTX, None)
     return tmp_path / "engines"
 
@@ -42,7 +42,7 @@ def use(monkeypatch: pytest.MonkeyPatch, installed: Flavour | None, gpu: Target 
 
     monkeypatch.setattr(flavour, "installed", lambda: installed)
     monkeypatch.setattr(status, "installed", lambda: installed)
-    monkeypatch.setattr(target, "here", lambda _: gpu)
+    monkeypatch.setattr(gpu, "here", lambda _: gpu)
     monkeypatch.setattr(status, "here", lambda _: gpu)
 
 
@@ -50,7 +50,7 @@ def emulate(monkeypatch: pytest.MonkeyPatch, loader: Emulated) -> None:
     """Let engines run on the CPU, emulated."""
     make = command._maker
 
-    def on_cpu(*arguments: object) -> maker.Maker:
+    def on_cpu(*arguments: object) -> engines.Maker:
         made = make(*arguments)  # type: ignore[arg-type]
         made.device, made.loader = (CPU if made.device else None), loader
         return made
@@ -121,7 +121,7 @@ def test_one_that_fails_does_not_keep_the_others(vidsr: Cli, folder: Path, monke
             raise BackendError("Too little memory.")
         return Plan(b"x", {})
 
-    monkeypatch.setattr(maker.compiler, "build", compile)
+    monkeypatch.setattr(engines.compiler, "build", compile)
     result = vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48", "--size", "80x60", "--json")
     assert result.code == 1
     failed, built = json.loads(result.out)
@@ -155,7 +155,7 @@ def test_a_build_says_where_it_is_how_long_it_took_and_how_large_it_is(
         on_progress("tactics", 0.5)
         return Plan(bytes(2_500_000), {})
 
-    monkeypatch.setattr(maker.compiler, "build", compile)
+    monkeypatch.setattr(engines.compiler, "build", compile)
     monkeypatch.setattr(steps, "LOG_SECONDS", 0.0)  # without a terminal there is a line every fifteen seconds
     said = vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48").err
     assert "  fast x4 fp16 64x48: tactics, 50%" in said
@@ -190,14 +190,14 @@ def test_one_that_cannot_be_checked_leaves_the_others(
     use(monkeypatch, FULL, ADA)
     emulate(monkeypatch, Emulated(registry.load("fast", 4)))
     assert vidsr("engine", "build", "--model", "fast", "--size", "64x48", "--size", "32x32").code == 0
-    verify = maker.Maker.verify
+    verify = engines.Maker.verify
 
-    def full(self: maker.Maker, opened: Opened, *others: object) -> Engine:
+    def full(self: engines.Maker, opened: Opened, *others: object) -> Engine:
         if opened.engine.key.shapes == "32x32":
             raise OutOfMemoryError("There is too little GPU memory.")
         return verify(self, opened, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(maker.Maker, "verify", full)
+    monkeypatch.setattr(engines.Maker, "verify", full)
     result = vidsr("engine", "list", "--check", "--json")
     assert result.code == 0
     rows = {row["engine"]["key"]["shapes"]: (row["status"], row["why"]) for row in json.loads(result.out)}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.backends.tensorrt.making import FULL, RTX
 from tests.clips import Audio, make_clip
 from tests.conftest import Result
-from tests.engines.making import FULL, RTX
+from vidsr.backends.tensorrt.flavour import Flavour
 from vidsr.cli import doctor
-from vidsr.engines.flavour import Flavour
 
 Cli = Callable[..., Result]
 
@@ -87,6 +87,6 @@ def test_the_doctor_knows_which_tensorrt_fits_a_gpu(
     torch = pytest.importorskip("torch")
     name, capability = gpu.split("/")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("vidsr.engines.flavour.installed", lambda: flavour)
+    monkeypatch.setattr("vidsr.backends.tensorrt.flavour.installed", lambda: flavour)
     monkeypatch.setattr(doctor, "gpus", lambda: [{"name": name, "compute_capability": capability}])
     assert words in doctor._advice()

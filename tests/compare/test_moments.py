@@ -14,7 +14,7 @@ from tests.numbered import Planes
 from vidsr.compare.moments import NUM_APART, at, pick
 from vidsr.errors import UsageError
 from vidsr.frame import PixelFormat
-from vidsr.media.probe import probe
+from vidsr.media.read.probe import probe
 
 SHARP, BUSY, DARK = 6, 14, 22
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidsr import pages
+from vidsr.compare.page import build, write
 from vidsr.compare.picture import Picture, View
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -44,7 +44,7 @@ def example() -> str:
     first = [Picture("red", flat(RED)), Picture("green", flat(GREEN)), Picture("blue", flat(BLUE), "a note")]
     second = [Picture("white", flat(WHITE)), Picture("red", flat(RED)), Picture("blue", flat(BLUE))]
     views = [View("0:00:01.0", 1.0, tuple(first), figures), View("0:00:02.0", 2.0, tuple(second))]
-    return pages.build(HOSTILE, views, table=figures)
+    return build(HOSTILE, views, table=figures)
 
 
 def test_the_page_holds_everything_and_names_no_other_place() -> None:
@@ -76,7 +76,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    path = pages.write(tmp_path / "page.html", example())
+    path = write(tmp_path / "page.html", example())
     browser.set_window_size(1000, 800)
     browser.get_log("performance")
     browser.get(path.as_uri())
@@ -239,7 +239,7 @@ def test_all_text_has_contrast_in_a_light_and_in_a_dark_scheme(page: Any, scheme
 def test_of_pictures_too_large_for_a_page_it_holds_the_part_with_most_detail() -> None:
     wide = np.zeros((40, 16400, 3), np.uint8)  # no WebP is as wide
     wide[:, 9000:9100] = np.random.default_rng(0).integers(0, 256, (40, 100, 3), np.uint8)
-    html = pages.build("wide", [View("image", None, (Picture("a", wide), Picture("b", wide)))])
+    html = build("wide", [View("image", None, (Picture("a", wide), Picture("b", wide)))])
     (part,) = re.findall(r'"part": "3840x40 of 16400x40 at (\d+),0"', html)
     assert 9100 - 3840 <= int(part) <= 9000
     source = base64.b64decode(re.findall(r"data:image/webp;base64,([^\"]+)", html)[0])

@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidsr.accuracy import real_frame
 from vidsr.backends import Backend, open_backend
+from vidsr.backends.accuracy import real_frame
 from vidsr.backends.base import activation_bytes, countable_pixels, leaves
-from vidsr.backends.eager import EagerBackend
 from vidsr.backends.nearest import NearestBackend
+from vidsr.backends.torch.backend import EagerBackend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models import registry, srgan
 
@@ -301,7 +301,7 @@ def test_a_signal_after_closed_openvino_backends_does_not_crash() -> None:
     pytest.importorskip("openvino")
     script = (
         "import os, signal, numpy as np\n"
-        "from vidsr.upscaler import Upscaler\n"
+        "from vidsr.upscaling.upscaler import Upscaler\n"
         "image = np.zeros((8, 8, 3), np.uint8)\n"
         "first, second = (Upscaler('bicubic', scale=s, backend='openvino') for s in (2, 4))\n"
         "first(image), second(image), first.close(), second.close()\n"

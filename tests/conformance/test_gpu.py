@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import torch
 
+from tests.backends.torch.kernels.making import error, untrained
 from tests.conformance.test_backends import frames, make_model, psnr
-from tests.kernels.making import error, untrained
-from tests.test_upscaler import make_frame
-from vidsr.accuracy import real_frame
+from tests.upscaling.test_upscaler import make_frame
 from vidsr.backends import open_backend
-from vidsr.backends.eager import EagerBackend, Path
-from vidsr.backends.graphs import MAX_GRAPHS
+from vidsr.backends.accuracy import real_frame
+from vidsr.backends.torch.backend import EagerBackend, Path
+from vidsr.backends.torch.graphs import MAX_GRAPHS
+from vidsr.backends.torch.kernels import why_none
 from vidsr.bench.network import GPU_PATHS
-from vidsr.colour import why_not_fused
 from vidsr.errors import OutOfMemoryError
 from vidsr.frame import PixelFormat
-from vidsr.kernels import why_none
 from vidsr.models import registry
 from vidsr.models.srgan import GeneratorConfig
-from vidsr.upscaler import Upscaler
+from vidsr.upscaling.colour import why_not_fused
+from vidsr.upscaling.upscaler import Upscaler
 
 REQUIRED = os.environ.get("VIDSR_REQUIRE_GPU") == "1"
 FP16_PSNR, FP16_CODES = 55.0, 1.0  # dB, and 8-bit codes at the 99.9th percentile

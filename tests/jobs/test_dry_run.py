@@ -12,7 +12,7 @@ from tests.clips import make_clip
 from vidsr.jobs import dry_run
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
-from vidsr.media.writer import SegmentInfo, Writer
+from vidsr.media.write.writer import SegmentInfo, Writer
 from vidsr.pipeline import Progress
 
 

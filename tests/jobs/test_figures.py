@@ -25,7 +25,7 @@ from vidsr.jobs.batch import run_batch
 from vidsr.jobs.events import Event, SegmentDone
 from vidsr.jobs.inputs import expand, target
 from vidsr.jobs.options import Options
-from vidsr.media import remux
+from vidsr.media.mux import join
 
 pytestmark = pytest.mark.soak
 NUM_CLIPS = int(os.environ.get("VIDSR_NUM_CLIPS", "1000"))
@@ -52,7 +52,7 @@ def test_a_file_among_many_costs_little(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(planning.sources, "examine", timed("read", planning.sources.examine))
     monkeypatch.setattr(pipeline, "run", timed("upscale", pipeline.run))
-    monkeypatch.setattr(remux, "join", timed("join", remux.join))
+    monkeypatch.setattr(join, "join", timed("join", join.join))
     monkeypatch.setattr(verify, "quick", timed("verify", verify.quick))
     inputs, _ = expand([str(films)])
     options = Options(model="bicubic", backend="cpu", scale=2, preset="ultrafast")

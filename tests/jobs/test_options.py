@@ -9,7 +9,7 @@ import pytest
 
 from tests.clips import make_clip
 from vidsr.errors import UsageError
-from vidsr.jobs.cluster import Cluster
+from vidsr.jobs.cluster.workers import Cluster
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options, parse_time
 from vidsr.jobs.plan import plan
@@ -88,7 +88,7 @@ def test_labels(options: dict[str, object], label: str) -> None:
 def test_the_gpu_that_was_asked_for_encodes_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str, device: int, gpu: int | None
 ) -> None:
-    monkeypatch.setattr("vidsr.media.codecs.check_encoder", lambda *_: None)
+    monkeypatch.setattr("vidsr.media.write.choice.check_encoder", lambda *_: None)
     clip = make_clip(tmp_path / "a.mp4", frames=2)
     job = plan(Input(clip, tmp_path, named=True), Target(), Options(codec=codec, device=device))
     assert job.spec.gpu == gpu

@@ -16,9 +16,9 @@ from av.stream import Disposition
 
 from tests.clips import draw_number, read_number
 from vidsr.frame import Colour, Frame, PixelFormat
-from vidsr.media.probe import MediaInfo, probe
-from vidsr.media.remux import JoinReport, join
-from vidsr.media.writer import SegmentInfo, VideoSpec, Writer
+from vidsr.media.mux.join import JoinReport, join
+from vidsr.media.read.probe import MediaInfo, probe
+from vidsr.media.write.writer import SegmentInfo, VideoSpec, Writer
 
 WIDTH, HEIGHT = 96, 64
 FAST = {"libx264": "ultrafast", "libx265": "ultrafast", "libsvtav1": "8", "libvpx-vp9": "8", "prores_ks": "auto"}

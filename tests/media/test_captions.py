@@ -17,10 +17,11 @@ from tests.clips import make_clip
 from tests.verify.mutants import erring, upscaled
 from vidsr.frame import Frame
 from vidsr.jobs.events import Advanced
-from vidsr.media import captions, codecs
-from vidsr.media.probe import probe
-from vidsr.media.reader import Reader
-from vidsr.media.shipment import can_cut, cut, pack_pictures, unpack
+from vidsr.media import captions
+from vidsr.media.read.packets import can_cut, cut, pack_pictures, unpack
+from vidsr.media.read.probe import probe
+from vidsr.media.read.reader import Reader
+from vidsr.media.write import choice
 from vidsr.verify import compare
 
 
@@ -94,8 +95,8 @@ def test_other_codecs_drop_them_and_say_so(clip: Path, tmp_path: Path, codec: st
     output = upscaled(clip, tmp_path / f"out.{suffix}", codec=codec, preset=preset)
     assert {each for _, each in inside(output)} == {b""}
     assert row(clip, output) == ("dropped", f"{codec} does not carry them; h264 does")
-    choice = codecs.choose(probe(clip), width=128, height=96, bits=8, codec=codec, container=suffix)
-    assert any("CEA-608" in note for note in choice.notes)
+    chosen = choice.choose(probe(clip), width=128, height=96, bits=8, codec=codec, container=suffix)
+    assert any("CEA-608" in note for note in chosen.notes)
 
 
 def test_they_change_no_picture(clip: Path, tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_shipments_carry_them(tmp_path: Path, given: list[bytes]) -> None:
 
 
 def test_a_source_without_any_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidsr.media.reader.captions_of", lambda _: pytest.fail("side data was read"))
+    monkeypatch.setattr("vidsr.media.read.reader.captions_of", lambda _: pytest.fail("side data was read"))
     monkeypatch.setattr(captions, "picture_with", lambda *_: pytest.fail("a picture was made for captions"))
     upscaled(make_clip(tmp_path / "a.mp4", frames=3), tmp_path / "out.mp4")
 

@@ -18,8 +18,8 @@ from vidsr import upscale_video
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, Matrix, PixelFormat
 from vidsr.jobs.events import Done
-from vidsr.media.probe import probe
-from vidsr.media.reader import Reader
+from vidsr.media.read.probe import probe
+from vidsr.media.read.reader import Reader
 
 QUICK: dict[str, Any] = {"model": "bicubic", "backend": "cpu", "scale": 2, "preset": None}
 HDR10 = Colour(Matrix.BT2020_NCL, primaries=9, transfer=16)

@@ -18,7 +18,7 @@ import pytest
 from tests.clips import make_clip
 from tests.conftest import ROOT, Result
 from vidsr.errors import ModelError, VidsrError
-from vidsr.media.probe import probe
+from vidsr.media.read.probe import probe
 from vidsr.media.stills import read_image
 from vidsr.models import registry
 
@@ -169,7 +169,7 @@ def make_gif(path: Path) -> bytes:
 def test_sizes_that_no_picture_has_take_no_memory(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
-        "from vidsr.errors import VidsrError\nfrom vidsr.media.probe import probe\n"
+        "from vidsr.errors import VidsrError\nfrom vidsr.media.read.probe import probe\n"
         "from vidsr.media.stills import is_image, read_image\n"
         "for name in sys.argv[1:]:\n"
         "    path = pathlib.Path(name)\n"

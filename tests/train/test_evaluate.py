@@ -15,7 +15,7 @@ from torch import nn
 from tests.conftest import Result
 from tests.train.conftest import photo, save
 from train import evaluate as module_under_test
-from train import videobench, videoscore
+from train import metrics, videobench, videoscore
 from train.__main__ import main
 from train.evaluate import (
     PAN_DOWN,
@@ -33,11 +33,11 @@ from train.evaluate import (
     score,
     upscale,
 )
+from train.metrics import crop_border, shift_flicker
 from train.resample import downscale
-from vidsr import metrics, perceptual
+from vidsr import perceptual
 from vidsr.errors import BackendError, MediaError, UsageError
 from vidsr.media.stills import read_image, write_image
-from vidsr.metrics import crop_border, shift_flicker
 from vidsr.models import registry
 from vidsr.models.srgan import GeneratorConfig, build
 from vidsr.perceptual import Distance, Perceptual

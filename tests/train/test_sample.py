@@ -11,11 +11,11 @@ from train.cache import Cache, Header
 from train.data import Bank
 from train.filters import sharpen
 from train.fit import Trainer
+from train.processes import World
 from train.recipe import Recipe
 from train.run import Run, start
 from train.sample import samples
 from train.stage import Stage
-from train.world import World
 from vidsr.errors import UsageError
 
 CPU = torch.device("cpu")

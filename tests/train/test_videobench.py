@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tests.train.conftest import photo, save
 from train.__main__ import main
+from train.metrics import psnr
 from train.resample import downscale
 from train.videobench import INDEX, Benchmark, BenchPlan, make, open_benchmark, plan_clips
 from train.videoscore import measure, table
 from vidsr.errors import MediaError, UsageError
-from vidsr.metrics import psnr
 
 PLAN = BenchPlan(scale=4, size=256, clips=3, frames=4, crfs=(18, 36))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vidsr.api import upscale_video
 from vidsr.frame import Frame
-from vidsr.upscaler import Upscaler
+from vidsr.upscaling.upscaler import Upscaler
 
 OPTIONS: dict[str, Any] = {"scale": 2, "model": "bicubic", "backend": "cpu", "preset": "ultrafast"}
 MASTERING = struct.pack("<22i", *(34000, 50000, 16000, 50000, 13250, 50000, 34500, 50000, 7500, 50000), *(

@@ -15,8 +15,8 @@ from tests.verify.mutants import black, erring, upscaled
 from vidsr import verify
 from vidsr.errors import VerifyError
 from vidsr.frame import Colour, Frame, PixelFormat
-from vidsr.media.open import demux
-from vidsr.media.writer import VideoSpec
+from vidsr.media.read.open import demux
+from vidsr.media.write.writer import VideoSpec
 from vidsr.verify import finished
 
 PTS = [0, 2, 3, 7, 8, 9, 15]
@@ -78,7 +78,7 @@ def test_a_picture_that_does_not_decode(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [0, 24, 47], ids=["first", "middle", "last"])
 def test_a_black_picture_is_found_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """At the three keyframes that are looked at: here every frame is one."""
-    monkeypatch.setattr("vidsr.jobs.run.SAMPLE_SHARE", 100)
+    monkeypatch.setattr("vidsr.jobs.video.SAMPLE_SHARE", 100)
     source = make_clip(tmp_path / "a.mp4", frames=48, numbers=range(1000, 1048))
 
     def one_black(frames: list[Frame]) -> list[Frame]:
@@ -100,7 +100,7 @@ def test_what_a_network_and_an_encoder_do_is_no_mistake(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     """Nothing but noise, most of which is gone afterwards; in part and in whole."""
-    monkeypatch.setattr("vidsr.jobs.run.SAMPLE_SHARE", 100)
+    monkeypatch.setattr("vidsr.jobs.video.SAMPLE_SHARE", 100)
     source = make_clip(tmp_path / f"a.{suffix}", frames=24, draw=noise, codec="libx264", options={"qp": "0"})
     upscaled(source, tmp_path / f"out.{suffix}", crf=40)
     upscaled(source, tmp_path / f"part.{suffix}", crf=40, start=Fraction(1, 3), end=Fraction(2, 3))

@@ -29,7 +29,7 @@ from tests.verify.mutants import (
 from vidsr.errors import VerifyError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.jobs import plan as plans
-from vidsr.media import tracks
+from vidsr.media.mux import tracks
 from vidsr.verify import Report, compare
 
 TURNED = (0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30)
@@ -259,13 +259,13 @@ def test_a_wrong_label_of_the_picture_is_named(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], check: str, container: str
 ) -> None:
     """The samples stay: only what the output says of them is wrong."""
-    right, stream = plans._spec, __import__("vidsr.upscaler", fromlist=["Upscaler"]).Upscaler.stream
+    right, stream = plans._spec, __import__("vidsr.upscaling.upscaler", fromlist=["Upscaler"]).Upscaler.stream
 
     def mislabelled(self: Any, frames: Any, **kwargs: Any) -> Any:
         yield from stream(self, frames, **{**kwargs, "colour": Colour(Matrix.BT709)})
 
     monkeypatch.setattr(plans, "_spec", lambda *arguments: replace(right(*arguments), **wrong))
-    monkeypatch.setattr("vidsr.upscaler.Upscaler.stream", mislabelled)
+    monkeypatch.setattr("vidsr.upscaling.upscaler.Upscaler.stream", mislabelled)
     with pytest.raises(VerifyError, match=f"in the finished file {check} is "):
         upscaled(source, tmp_path / f"refused.{container}")
     assert not (tmp_path / f"refused.{container}").exists()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-import torch
+from torch import cpu, cuda
+from torch import device as Device
 
 from vidsr.backends.base import Backend
 from vidsr.errors import BackendError, Cancelled, UsageError
@@ -60,20 +61,20 @@ def _open_named(
 def _choose(name: str, device: int) -> tuple[str, str]:
     if name != "auto":
         return name, "as asked"
-    if torch.cuda.is_available():
-        return "cuda", torch.cuda.get_device_name(device if device < torch.cuda.device_count() else 0)
+    if cuda.is_available():
+        return "cuda", cuda.get_device_name(device if device < cuda.device_count() else 0)
     if find_spec("openvino") is not None:
         return "openvino", "no NVIDIA GPU"
     return "cpu", "no NVIDIA GPU, and openvino is not installed"
 
 
 def _require(name: str, device: int) -> None:
-    if name == "tensorrt" and not torch.cuda.is_available():
+    if name == "tensorrt" and not cuda.is_available():
         raise BackendError("TensorRT needs an NVIDIA GPU, and this torch finds none; use --backend auto.")
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not cuda.is_available():
         raise BackendError("This torch finds no NVIDIA GPU; use --backend auto, or install a CUDA build of torch.")
-    if name in ("tensorrt", "cuda") and not 0 <= device < torch.cuda.device_count():
-        raise BackendError(f"There is no GPU {device}; this machine has {torch.cuda.device_count()}, counted from 0.")
+    if name in ("tensorrt", "cuda") and not 0 <= device < cuda.device_count():
+        raise BackendError(f"There is no GPU {device}; this machine has {cuda.device_count()}, counted from 0.")
 
 
 def _choose_precision(name: str, precision: str, model: Model) -> tuple[str, str]:
@@ -93,7 +94,7 @@ def _has_bf16(name: str) -> bool:
         from vidsr.backends.openvino import computes_bf16
 
         return computes_bf16()
-    units = torch.cpu.get_capabilities()
+    units = cpu.get_capabilities()
     return bool(units.get("avx512_bf16") or units.get("amx_bf16"))
 
 
@@ -107,10 +108,10 @@ def _open(name: str, model: Model, precision: str, threads: int | None, device: 
 
         return OpenVINOBackend(model, precision=precision, threads=threads)
     if name == "tensorrt":
-        from vidsr.backends.tensorrt import open_tensorrt
+        from vidsr.backends.tensorrt.backend import open_tensorrt
 
         return open_tensorrt(model, precision=precision, device=device)
-    from vidsr.backends.eager import EagerBackend
+    from vidsr.backends.torch.backend import EagerBackend
 
-    place = torch.device("cuda", device) if name == "cuda" else torch.device("cpu")
+    place = Device("cuda", device) if name == "cuda" else Device("cpu")
     return EagerBackend(model, precision=precision, device=place, threads=threads)

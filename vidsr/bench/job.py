@@ -17,9 +17,9 @@ from vidsr.jobs.events import Done, Event, Planned, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import plan
-from vidsr.media.encoder import VideoSpec
 from vidsr.media.stills import is_image
-from vidsr.media.writer import Writer
+from vidsr.media.write.encoder import VideoSpec
+from vidsr.media.write.writer import Writer
 
 WARM_UP_BATCHES = 4  # in a clip of its own: algorithms are chosen
 MIN_FRAMES, MAX_FRAMES = 8, 2000

@@ -11,15 +11,14 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
-from vidsr import accuracy
-from vidsr.backends import Backend, open_backend
-from vidsr.backends.eager import PLAIN, EagerBackend, Path
+from vidsr.backends import Backend, accuracy, open_backend
+from vidsr.backends.torch.backend import PLAIN, EagerBackend, Path
 from vidsr.bench.timing import Timing, matrix_peak, measure
 from vidsr.errors import BackendError, OutOfMemoryError, VidsrError
 from vidsr.frame import Colour, Frame, PixelFormat
 from vidsr.jobs.memory import is_out_of_memory
 from vidsr.models.registry import Model
-from vidsr.upscaler import Upscaler
+from vidsr.upscaling.upscaler import Upscaler
 
 STEP_BATCHES = 8  # batches of one stream, the first and last of which overlap with nothing
 CPU_SHAPE = (1, 128, 128)  # of the frame on which the error of a CPU's line is measured: FP32 takes its time there
@@ -60,7 +59,7 @@ class Speed:
 
     FLOP are those of the plain graph, two for each multiply-add, whatever a backend made of it. `step_fps` is with
     colour conversion and the copies to and from the device. `psnr` (dB) and `codes` (99.9th percentile, in 8-bit codes)
-    are against FP32; whether they keep the quality is said as for engines (`vidsr.accuracy`).
+    are against FP32; whether they keep the quality is said as for engines (`vidsr.backends.accuracy`).
     """
 
     line: Line

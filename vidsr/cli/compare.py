@@ -89,18 +89,18 @@ def _preview(
 ) -> dict[str, Any]:
     from functools import partial
 
-    from vidsr import pages
+    from vidsr.compare import page
     from vidsr.compare.preview import preview
     from vidsr.compare.sheet import sheets
     from vidsr.jobs.options import parse_time
-    from vidsr.upscaler import Upscaler
+    from vidsr.upscaling.upscaler import Upscaler
 
     opener = partial(Upscaler, backend=backend)
     views = preview(source, models, scale, [parse_time(text) for text in at], open_upscaler=opener, on_step=tell)
     tell("writing")
     files = sheets(views, folder)
     if html:
-        files.append(pages.write(folder / "compare.html", pages.build(source.name, views)))
+        files.append(page.write(folder / "compare.html", page.build(source.name, views)))
     moments = [
         {"title": view.title, "seconds": view.seconds, "pictures": [picture.label for picture in view.pictures]}
         for view in views
@@ -118,7 +118,7 @@ def _pair(
     html: bool,
     tell: Steps,
 ) -> dict[str, Any]:
-    from vidsr import pages
+    from vidsr.compare import page
     from vidsr.compare.pair import compare as measure
     from vidsr.compare.sheet import plot, save, sheets
 
@@ -129,7 +129,7 @@ def _pair(
         files.append(save(plot(result), folder / "plot.png"))
     if html:
         title = f"{result.labels[0]} and {result.labels[1]}"
-        files.append(pages.write(folder / "compare.html", pages.build(title, result.views, table=result.means())))
+        files.append(page.write(folder / "compare.html", page.build(title, result.views, table=result.means())))
     return _figures(result) | {"files": files}
 
 

@@ -36,7 +36,7 @@ def precision(incomplete: str) -> list[str]:
 
 def codec(incomplete: str) -> list[str]:
     """What --codec takes: codecs by their usual names, then the encoders of NVIDIA GPUs."""
-    from vidsr.media.codecs import ENCODERS
+    from vidsr.media.write.choice import ENCODERS
 
     usual = dict.fromkeys(encoder.codec for encoder in ENCODERS.values())
     return _begin(("auto", *usual, *(name for name in ENCODERS if name.endswith("_nvenc"))), incomplete)
@@ -44,7 +44,7 @@ def codec(incomplete: str) -> list[str]:
 
 def container(incomplete: str) -> list[str]:
     """What --container takes."""
-    from vidsr.media.codecs import MUXERS
+    from vidsr.media.write.choice import MUXERS
 
     return _begin(MUXERS, incomplete)
 
@@ -56,7 +56,7 @@ def size(incomplete: str) -> list[str]:
 
 def gpu(incomplete: str) -> list[str]:
     """Recipes of engines."""
-    from vidsr.engines import recipes
+    from vidsr.backends.tensorrt import recipes
 
     return _begin(recipes.recipes(), incomplete)
 

@@ -83,7 +83,7 @@ def _tried(question: Callable[[], str]) -> str:
 
 
 def _driver() -> str:
-    from vidsr.engines.target import driver_version
+    from vidsr.backends.tensorrt.gpu import driver_version
 
     return driver_version() or "no NVIDIA driver"
 
@@ -108,7 +108,7 @@ def _cuda() -> str:
 
 
 def _tensorrt() -> str:
-    from vidsr.engines.flavour import installed
+    from vidsr.backends.tensorrt.flavour import installed
 
     flavour = installed()
     if flavour is None:
@@ -119,7 +119,7 @@ def _tensorrt() -> str:
 
 
 def _engines() -> str:
-    from vidsr.engines.cache import EngineCache, engine_folder
+    from vidsr.backends.tensorrt.cache import EngineCache, engine_folder
 
     folder = engine_folder()
     entries = EngineCache(folder).entries() if folder.is_dir() else []
@@ -130,14 +130,14 @@ def _engines() -> str:
 
 
 def _compiler() -> str:
-    from vidsr import kernels
+    from vidsr.backends.torch import kernels
 
     why = kernels.why_none(_place())
     return f"torch.compile is not used: {why}" if why else "torch.compile is used where TensorRT is not"
 
 
 def _colour() -> str:
-    from vidsr.colour import why_not_fused
+    from vidsr.upscaling.colour import why_not_fused
 
     why = why_not_fused(_place())
     return f"step by step: {why}" if why else "one kernel a plane"
@@ -157,21 +157,21 @@ def _cpu_units() -> str:
 
 
 def _encoder(name: str) -> str:
-    from vidsr.media.codecs import check_encoder
+    from vidsr.media.write.choice import check_encoder
 
     check_encoder(name)
     return "works"
 
 
 def _decoder(name: str) -> str:
-    from vidsr.media.hardware import check_decoder
+    from vidsr.media.read.nvdec import check_decoder
 
     check_decoder(name)
     return "works"
 
 
 def _nvdec() -> str:
-    from vidsr.media.hardware import NVDEC_CODECS, check_nvdec
+    from vidsr.media.read.nvdec import NVDEC_CODECS, check_nvdec
 
     taken, refused = [], []
     for codec in NVDEC_CODECS:
@@ -195,8 +195,8 @@ def _advice() -> str:
     """The next step to a faster path, with the line that takes it."""
     import torch
 
-    from vidsr.engines.flavour import installed
-    from vidsr.engines.target import parse_capability
+    from vidsr.backends.tensorrt.flavour import installed
+    from vidsr.backends.tensorrt.gpu import parse_capability
 
     if torch.cuda.is_available():
         flavour, cards = installed(), gpus()

@@ -13,14 +13,14 @@ from vidsr.cli import complete, printable
 from vidsr.errors import BackendError, Cancelled, UsageError
 
 if TYPE_CHECKING:
-    from vidsr.engines.build import Progress
-    from vidsr.engines.cache import Engine, EngineCache, Entry
-    from vidsr.engines.flavour import Flavour
-    from vidsr.engines.key import Profile
-    from vidsr.engines.maker import Maker
-    from vidsr.engines.recipes import Recipe
-    from vidsr.engines.status import Status
-    from vidsr.engines.target import Target
+    from vidsr.backends.tensorrt.build import Progress
+    from vidsr.backends.tensorrt.cache import Engine, EngineCache, Entry
+    from vidsr.backends.tensorrt.engines import Maker
+    from vidsr.backends.tensorrt.flavour import Flavour
+    from vidsr.backends.tensorrt.gpu import Target
+    from vidsr.backends.tensorrt.key import Profile
+    from vidsr.backends.tensorrt.recipes import Recipe
+    from vidsr.backends.tensorrt.status import Status
     from vidsr.models.registry import Model
 
 EXAMPLES = """\b
@@ -84,8 +84,8 @@ def build(
     json: Json = False,
 ) -> None:
     """Build the engines of a recipe, and check them against FP32 where the GPU is in this machine."""
-    from vidsr.engines import flavour as flavours
-    from vidsr.engines.cache import EngineCache, engine_folder
+    from vidsr.backends.tensorrt import flavour as flavours
+    from vidsr.backends.tensorrt.cache import EngineCache, engine_folder
 
     flavour = flavours.require()
     _check_scale_and_precision(scale, precision)
@@ -115,9 +115,9 @@ def show_list(
     json: Json = False,
 ) -> None:
     """List the engines that are there, and whether they still fit this machine."""
-    from vidsr.engines import target as targets
-    from vidsr.engines.cache import EngineCache, engine_folder
-    from vidsr.engines.status import statuses
+    from vidsr.backends.tensorrt import gpu as targets
+    from vidsr.backends.tensorrt.cache import EngineCache, engine_folder
+    from vidsr.backends.tensorrt.status import statuses
 
     cache = EngineCache(engine_folder(folder))
     rows = statuses(cache, device)
@@ -142,8 +142,8 @@ def prune(
     json: Json = False,
 ) -> None:
     """Remove engines that fit no longer: of other versions, of changed weights, or damaged."""
-    from vidsr.engines.cache import EngineCache, engine_folder
-    from vidsr.engines.status import statuses
+    from vidsr.backends.tensorrt.cache import EngineCache, engine_folder
+    from vidsr.backends.tensorrt.status import statuses
 
     cache, removed = EngineCache(engine_folder(folder)), []
     for row in statuses(cache, device):
@@ -161,7 +161,7 @@ def prune(
 
 
 def _check_scale_and_precision(scale: int | None, precision: str | None) -> None:
-    from vidsr.engines.recipes import PRECISIONS
+    from vidsr.backends.tensorrt.recipes import PRECISIONS
     from vidsr.models.srgan import SCALES
 
     if scale is not None and scale not in SCALES:
@@ -172,8 +172,8 @@ def _check_scale_and_precision(scale: int | None, precision: str | None) -> None
 
 def _recipe(gpu: str | None, device: int, flavour: Flavour) -> tuple[Recipe, Target]:
     """The recipe, and the GPU it is for: the one in this machine if it is of that kind."""
-    from vidsr.engines import recipes
-    from vidsr.engines import target as targets
+    from vidsr.backends.tensorrt import gpu as targets
+    from vidsr.backends.tensorrt import recipes
 
     recipe, here = None if gpu is None else recipes.find(gpu), targets.here(device)
     if here is not None and (recipe is None or recipe.capability in (None, here.capability)):
@@ -192,7 +192,7 @@ def _recipe(gpu: str | None, device: int, flavour: Flavour) -> tuple[Recipe, Tar
 
 
 def _profiles(recipe: Recipe, sizes: list[str] | None, dynamic: bool | None) -> list[Profile]:
-    from vidsr.engines.key import Profile, parse_size
+    from vidsr.backends.tensorrt.key import Profile, parse_size
 
     static = [Profile.static((1, *parse_size(size))) for size in sizes] if sizes else list(recipe.static)
     with_dynamic = not sizes if dynamic is None else dynamic
@@ -217,7 +217,7 @@ def _maker(
 ) -> Maker:
     import torch
 
-    from vidsr.engines.maker import Maker
+    from vidsr.backends.tensorrt.engines import Maker
 
     device = None if target.index is None else torch.device("cuda", target.index)
     maker = Maker(model, precision, target, flavour, cache, device)
@@ -257,10 +257,10 @@ def _build(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[
 
 def _checked(cache: EngineCache, found: Status, device: int) -> Status:
     """Run an engine that fits against FP32; others stay as they are, and so does one that cannot be run."""
-    from vidsr.engines.flavour import require
-    from vidsr.engines.key import Profile
-    from vidsr.engines.status import status
-    from vidsr.engines.target import of_device
+    from vidsr.backends.tensorrt.flavour import require
+    from vidsr.backends.tensorrt.gpu import of_device
+    from vidsr.backends.tensorrt.key import Profile
+    from vidsr.backends.tensorrt.status import status
     from vidsr.models import registry
 
     engine = found.entry.engine

@@ -29,8 +29,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write a model as ONNX: RGB in [0, 1], any size; checked with ONNX Runtime against the network."""
-    from vidsr import onnx
-    from vidsr.models import registry
+    from vidsr.models import onnx, registry
 
     if precision not in onnx.TOLERANCE:
         raise UsageError(f"--precision must be one of {', '.join(onnx.TOLERANCE)}, not {precision!r}.")

@@ -11,7 +11,7 @@ from vidsr.cli import printable
 
 if TYPE_CHECKING:
     from vidsr.frame import Colour
-    from vidsr.media.probe import MediaInfo
+    from vidsr.media.read.probe import MediaInfo
 
 
 EXAMPLES = """\b
@@ -26,7 +26,7 @@ def probe(
     json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
 ) -> None:
     """Show the streams, times, colour and extras of a video."""
-    from vidsr.media.probe import probe as examine
+    from vidsr.media.read.probe import probe as examine
 
     info = examine(file)
     if json:

@@ -55,7 +55,7 @@ def _show(report: Report, *, quiet: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from vidsr.verify.words import plain
+    from vidsr.verify.phrases import plain
 
     if quiet:
         for check in report.differences:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vidsr.compare.picture import open_reader
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
-from vidsr.media.probe import MediaInfo
+from vidsr.media.read.probe import MediaInfo
 
 NUM_SAMPLES = 16
 NUM_APART = 8  # moments lie an eighth of the sampled time apart, where there is such a choice

@@ -15,7 +15,7 @@ from vidsr.compare.measure import Meter
 from vidsr.compare.picture import Picture, Pixels, View, clock, frame_rgb8, open_reader, read_still, resized, upright
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
-from vidsr.media.probe import MediaInfo, probe
+from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
 
 NUM_VIEWS = 3

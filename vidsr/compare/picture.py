@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vidsr.colour import to_rgb
 from vidsr.frame import Frame
-from vidsr.media.probe import MediaInfo
-from vidsr.media.reader import Reader
+from vidsr.media.read.probe import MediaInfo
+from vidsr.media.read.reader import Reader
 from vidsr.media.stills import read_image
-from vidsr.resize import resize
+from vidsr.upscaling.colour import to_rgb
+from vidsr.upscaling.resize import resize
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 

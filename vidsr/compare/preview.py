@@ -13,10 +13,10 @@ import numpy as np
 from vidsr.compare.moments import Moment, at, pick
 from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, frame_rgb8, upright
 from vidsr.errors import UsageError
-from vidsr.media.probe import MediaInfo, probe
+from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image, read_image
 from vidsr.models.registry import BICUBIC
-from vidsr.upscaler import Upscaler
+from vidsr.upscaling.upscaler import Upscaler
 
 T = TypeVar("T")
 _Timed = tuple[Pixels, float]  # a picture, and the seconds that it took

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidsr.errors import DamagedError, MediaError, OutputError, UsageError, VidsrError
-from vidsr.jobs import images, streams
+from vidsr.jobs import image, piped
 from vidsr.jobs.events import Done, Event, Failed, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.joining import Tails, failed
 from vidsr.jobs.memory import memory_for
 from vidsr.jobs.networks import Networks
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan, fingerprint, plan
-from vidsr.jobs.run import Unjoined, discard, finish, make
 from vidsr.jobs.runner import Runner
-from vidsr.jobs.tails import Tails, failed
-from vidsr.media.fingerprint import read_fingerprint
+from vidsr.jobs.video import Unjoined, discard, finish, make
+from vidsr.media.mux.fingerprint import read_fingerprint
 from vidsr.media.stills import is_image
 
 
@@ -155,7 +155,7 @@ class Claims:
 
 
 def _is_marked(path: Path) -> bool:
-    return images.mark(path) is not None if is_image(path) else read_fingerprint(path) is not None
+    return image.mark(path) is not None if is_image(path) else read_fingerprint(path) is not None
 
 
 def run_one(
@@ -199,10 +199,10 @@ def make_one(
     """
     if claims.is_own_output(item):
         return None
-    if streams.is_stream(target) and item.number is None:
-        return streams.run(item, target, options, networks.get, overwrite, on_event)
+    if piped.is_stream(target) and item.number is None:
+        return piped.run(item, target, options, networks.get, overwrite, on_event)
     if item.kind == "file" and is_image(item.path):
-        return images.run(item, target, options, networks.get, claims.take, overwrite, on_event)
+        return image.run(item, target, options, networks.get, claims.take, overwrite, on_event)
     prepared = prepare(item, target, options, networks, claims, overwrite=overwrite)
     if isinstance(prepared, Skipped):
         return prepared

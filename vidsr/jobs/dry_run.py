@@ -13,19 +13,19 @@ from pathlib import Path
 from vidsr import pipeline
 from vidsr.errors import MediaError, UsageError, VidsrError
 from vidsr.frame import Frame
-from vidsr.jobs import images, streams
+from vidsr.jobs import image, piped
 from vidsr.jobs.batch import Claims, Report, each, prepare
 from vidsr.jobs.events import Done, Event, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.networks import Networks
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan
-from vidsr.jobs.run import open_reader
 from vidsr.jobs.runner import Runner
-from vidsr.media.open import demux, open_input
+from vidsr.jobs.video import open_reader
+from vidsr.media.read.open import demux, open_input
 from vidsr.media.stills import is_image
-from vidsr.media.writer import Writer
-from vidsr.upscaler import Upscaler
+from vidsr.media.write.writer import Writer
+from vidsr.upscaling.upscaler import Upscaler
 
 TRY_FRAMES, TRY_SECONDS = 24, 1.0  # at least so many, and so long: a GPU makes the frames in no time
 MOST_SECONDS = 6.0  # whatever was made by then
@@ -54,7 +54,7 @@ def run_batch(
     def one(item: Input, networks: Networks, claims: Claims) -> Planned | Skipped | None:
         if claims.is_own_output(item):
             return None
-        if item.kind == "pipe" or (streams.is_stream(target) and item.number is None):
+        if item.kind == "pipe" or (piped.is_stream(target) and item.number is None):
             raise UsageError("--dry-run tries files that become files; there is none to try here")
         if item.kind == "file" and is_image(item.path):
             return _try_image(item, target, options, networks, claims, overwrite)
@@ -82,7 +82,7 @@ def _try_image(
         return Path(folder) / output.name
 
     with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
-        made = images.run(item, target, options, networks.get, claims.take, overwrite, keep, write_to=elsewhere)
+        made = image.run(item, target, options, networks.get, claims.take, overwrite, keep, write_to=elsewhere)
     if not isinstance(made, Done):
         return made
     (start,) = started

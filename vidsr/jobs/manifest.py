@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 
 from vidsr.errors import OutputError
-from vidsr.media.segments import read_times
-from vidsr.media.writer import writing
+from vidsr.media.write.times import read_times
+from vidsr.media.write.writer import writing
 
 NAME = "manifest.json"
 ONCE = "pipe "  # begins the "source" of a job that nothing can go on with

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from vidsr.jobs.options import Options
 from vidsr.jobs.runner import Runner
-from vidsr.upscaler import Upscaler
+from vidsr.upscaling.upscaler import Upscaler
 
 if TYPE_CHECKING:
-    from vidsr.jobs.cluster import Cluster
+    from vidsr.jobs.cluster.workers import Cluster
 
 
 class Networks:
@@ -59,8 +59,8 @@ class Networks:
         )
 
     def _there(self, native: int, address: str) -> Runner:
-        from vidsr.jobs.cluster import Cluster
-        from vidsr.jobs.dispatch import ClusterRunner
+        from vidsr.jobs.cluster.dispatch import ClusterRunner
+        from vidsr.jobs.cluster.workers import Cluster
 
         self._cluster = self._cluster or Cluster(address, self._options)
         return ClusterRunner(self._cluster, native)

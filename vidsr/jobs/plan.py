@@ -16,12 +16,12 @@ from vidsr.frame import Colour, PixelFormat
 from vidsr.jobs import sources
 from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
-from vidsr.media import codecs
-from vidsr.media.probe import MediaInfo, Video
-from vidsr.media.remux import Dropped, Kept, plan_streams
-from vidsr.media.writer import VideoSpec
+from vidsr.media.mux.join import Dropped, Kept, plan_streams
+from vidsr.media.read.probe import MediaInfo, Video
+from vidsr.media.write import choice
+from vidsr.media.write.writer import VideoSpec
 from vidsr.media.y4m import Y4MReader
-from vidsr.upscaler import output_colour
+from vidsr.upscaling.upscaler import output_colour
 
 
 class Identified(Protocol):
@@ -38,7 +38,7 @@ class Plan:
     source: MediaInfo
     output: Path
     options: Options
-    choice: codecs.Choice
+    choice: choice.Choice
     spec: VideoSpec
     kept: tuple[Kept, ...]
     dropped: tuple[Dropped, ...]
@@ -103,10 +103,10 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     pipe = sources.standard_input(options) if source.kind == "pipe" else None
     info = info or sources.examine(source, options, pipe)
     _check_interval(info, options)
-    if target.file is not None and options.container not in (None, codecs.container_of(target.file.suffix)):
+    if target.file is not None and options.container not in (None, choice.container_of(target.file.suffix)):
         raise UsageError(f"-o {target.file} and --container {options.container} disagree; leave one of them out")
     wide, high, aspect, notes = geometry(info, options)
-    choice = codecs.choose(
+    chosen = choice.choose(
         info,
         width=rounded(wide, 2),
         height=rounded(high, 2),
@@ -119,21 +119,21 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         preset=options.preset,
         gpu=options.device or None,
     )
-    shift = choice.pix_fmt.chroma_shift
+    shift = chosen.pix_fmt.chroma_shift
     width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
-    output = target.path(source, options.label, f".{choice.container}")
+    output = target.path(source, options.label, f".{chosen.container}")
     if is_same(output, info.path):
         raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
-    kept, dropped = plan_streams(info, choice.container) if sources.is_file(info) else ([], [])
+    kept, dropped = plan_streams(info, chosen.container) if sources.is_file(info) else ([], [])
     return Plan(
         source=info,
         output=output,
         options=options,
-        choice=choice,
-        spec=_spec(info, choice, (width, height), aspect, options),
+        choice=chosen,
+        spec=_spec(info, chosen, (width, height), aspect, options),
         kept=tuple(kept),
         dropped=tuple(dropped),
-        notes=(*choice.notes, *notes, *scan_notes(info, options), *_made_anew(kept)),
+        notes=(*chosen.notes, *notes, *scan_notes(info, options), *_made_anew(kept)),
         pipe=pipe,
     )
 
@@ -192,23 +192,23 @@ def _output_colour(video: Video, format: PixelFormat) -> Colour:
 
 
 def _spec(
-    info: MediaInfo, choice: codecs.Choice, size: tuple[int, int], aspect: Fraction, options: Options
+    info: MediaInfo, chosen: choice.Choice, size: tuple[int, int], aspect: Fraction, options: Options
 ) -> VideoSpec:
     video = info.video
     return VideoSpec(
-        encoder=choice.encoder,
-        format=choice.pix_fmt,
-        colour=_output_colour(video, choice.pix_fmt),
+        encoder=chosen.encoder,
+        format=chosen.pix_fmt,
+        colour=_output_colour(video, chosen.pix_fmt),
         width=size[0],
         height=size[1],
         time_base=video.time_base,
         rate=video.rate,
         sample_aspect=aspect,
         display_matrix=video.display_matrix,
-        crf=choice.crf,
-        preset=choice.preset,
-        threads=options.threads or codecs.DEFAULT_THREADS,
+        crf=chosen.crf,
+        preset=chosen.preset,
+        threads=options.threads or choice.DEFAULT_THREADS,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
-        gpu=(options.device or None) if choice.encoder.endswith("_nvenc") else None,
+        gpu=(options.device or None) if chosen.encoder.endswith("_nvenc") else None,
     )

@@ -16,7 +16,7 @@ from vidsr.pipeline import Progress
 
 
 class Runner(Protocol):
-    """A model on a backend, or on many. `vidsr.upscaler.Upscaler` is one."""
+    """A model on a backend, or on many. `vidsr.upscaling.upscaler.Upscaler` is one."""
 
     reason: str  # model and backend, for people
     num_reused: int  # frames that repeated the one before them, so far

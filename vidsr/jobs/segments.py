@@ -10,7 +10,7 @@ from vidsr.frame import Frame
 from vidsr.jobs.events import Event, SegmentDone
 from vidsr.jobs.manifest import Entry, Manifest, sync_folder
 from vidsr.jobs.plan import Plan
-from vidsr.media.writer import Writer, sync_file, writing
+from vidsr.media.write.writer import Writer, sync_file, writing
 
 
 class Grid:

@@ -17,9 +17,9 @@ from vidsr.jobs.inputs import Input
 from vidsr.jobs.manifest import ONCE
 from vidsr.jobs.options import Options
 from vidsr.media import sequence, y4m
-from vidsr.media.interlace import looks_interlaced
-from vidsr.media.probe import MediaInfo, probe
-from vidsr.media.reader import Reader, ReadReport
+from vidsr.media.read.interlace import looks_interlaced
+from vidsr.media.read.probe import MediaInfo, probe
+from vidsr.media.read.reader import Reader, ReadReport
 
 
 class FrameSource(Protocol):

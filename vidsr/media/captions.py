@@ -14,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 
-from vidsr.media.probe import Video
+from vidsr.media.read.probe import Video
 
 ENCODERS = ("libx264", "libx265", "mpeg2video", "h264_nvenc", "hevc_nvenc")  # that write them; NVENC was not tried
 CODECS = ("h264", "hevc", "mpeg2video")  # that these make

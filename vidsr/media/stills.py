@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vidsr.errors import MediaError, OutputError
-from vidsr.media.open import MAX_PIXELS
+from vidsr.media.read.open import MAX_PIXELS
 
 IMAGE_SUFFIXES = frozenset(
     [

@@ -19,12 +19,12 @@ import numpy as np
 
 from vidsr.errors import DamagedError, MediaError
 from vidsr.frame import Frame, PixelFormat, Plane, Siting
-from vidsr.media.colour_tags import assumed_colour
-from vidsr.media.filters import Deinterlacer
-from vidsr.media.open import MAX_PIXELS
-from vidsr.media.pixels import planes_of
-from vidsr.media.probe import MediaInfo, Stream, Video
-from vidsr.media.reader import ReadReport
+from vidsr.media.read.colour_tags import assumed_colour
+from vidsr.media.read.deinterlace import Deinterlacer
+from vidsr.media.read.open import MAX_PIXELS
+from vidsr.media.read.pixels import planes_of
+from vidsr.media.read.probe import MediaInfo, Stream, Video
+from vidsr.media.read.reader import ReadReport
 
 CONTAINER = "pipe"
 """What `MediaInfo.container` says of a stream that has no file."""

@@ -10,18 +10,18 @@ from typing import Literal
 
 from vidsr.errors import UsageError
 from vidsr.media.captions import CODECS as CAPTIONED
-from vidsr.media.codecs import MUXERS
-from vidsr.media.interlace import looks_interlaced
-from vidsr.media.probe import MediaInfo, probe
+from vidsr.media.read.interlace import looks_interlaced
+from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
+from vidsr.media.write.choice import MUXERS
 from vidsr.verify.inventory import NO_TIME, Inventory, Pairing, Track, pair, take_inventory
-from vidsr.verify.looks import check_looks
+from vidsr.verify.packets import Mapping, check_packets, check_presence, rounding
+from vidsr.verify.phrases import ms, seconds, some
 from vidsr.verify.pictures import Pictures, look
+from vidsr.verify.properties import check_looks
 from vidsr.verify.report import Check, Report, same
-from vidsr.verify.streams import Mapping, check_packets, check_presence, rounding
+from vidsr.verify.subtitles import check_text
 from vidsr.verify.tags import check_attachments, check_chapters, check_metadata, check_streams, check_timecode
-from vidsr.verify.text import check_text
-from vidsr.verify.words import ms, seconds, some
 
 _GRID = Fraction(1, 50)  # seconds: a stated offset is the least that is needed, on a grid at most this coarse
 _MP4 = ("mp4", "m4v", "mov")

@@ -11,10 +11,10 @@ from typing import Any
 import av
 
 from vidsr.errors import VerifyError
-from vidsr.media.open import demux, open_input
-from vidsr.media.probe import MediaInfo, probe
-from vidsr.media.writer import VideoSpec
-from vidsr.verify.looks import check_looks
+from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.probe import MediaInfo, probe
+from vidsr.media.write.writer import VideoSpec
+from vidsr.verify.properties import check_looks
 from vidsr.verify.sample import FramesFrom, check_sample
 
 CLOCKS = {"mkv": Fraction(1, 1000), "webm": Fraction(1, 1000), "ts": Fraction(1, 90000)}  # seconds; mp4 takes any

@@ -15,10 +15,10 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
-from vidsr.media.codecs import container_of
-from vidsr.media.open import demux, open_input
-from vidsr.media.streams import Dropped, Kept, codec_name, decide, is_cover
-from vidsr.media.tracks import own_metadata
+from vidsr.media.mux.streams import Dropped, Kept, codec_name, decide, is_cover
+from vidsr.media.mux.tracks import own_metadata
+from vidsr.media.read.open import demux, open_input
+from vidsr.media.write.choice import container_of
 
 NO_TIME = -(2**63)
 """In `Track.pts` and `Track.dts`: the packet has none."""

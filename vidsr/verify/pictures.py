@@ -11,8 +11,8 @@ from typing import Generic, TypeVar
 
 from vidsr.errors import DamagedError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
-from vidsr.media.probe import MediaInfo
-from vidsr.media.reader import Reader
+from vidsr.media.read.probe import MediaInfo
+from vidsr.media.read.reader import Reader
 from vidsr.verify.content import Likeness, Picture, Shrinker, liken
 
 MAX_NAMED = 5  # pictures that a row names
@@ -171,7 +171,7 @@ def as_output(frame: Frame, target: PixelFormat, colour: Colour) -> Frame:
     wide = frame.format.chroma_shift[0] > 1  # 4:1:1 and 4:1:0, whose blocks of chroma are one sample wide
     if grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB) and not wide):
         return frame
-    from vidsr.colour import from_rgb, to_rgb  # loads torch
+    from vidsr.upscaling.colour import from_rgb, to_rgb  # loads torch
 
     fmt = PixelFormat(target.model, target.bits, target.chroma_shift)
     planes = from_rgb(to_rgb(frame.planes, frame.format, frame.colour), fmt, colour)

@@ -12,9 +12,9 @@ import av
 
 from vidsr.errors import DamagedError, VerifyError
 from vidsr.frame import Frame
-from vidsr.media.open import decoder_of, demux, open_input
-from vidsr.media.pixels import Unpacker, planes_of
-from vidsr.media.probe import MediaInfo
+from vidsr.media.read.open import decoder_of, demux, open_input
+from vidsr.media.read.pixels import Unpacker, planes_of
+from vidsr.media.read.probe import MediaInfo
 from vidsr.verify.content import MAX_LOST_DETAIL, Shrinker, liken
 from vidsr.verify.pictures import as_output
 

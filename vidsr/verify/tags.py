@@ -8,15 +8,15 @@ from fractions import Fraction
 
 from av.stream import Disposition
 
-from vidsr.media import flags
-from vidsr.media.fingerprint import KEY
-from vidsr.media.languages import held
-from vidsr.media.streams import NOT_COPIED
-from vidsr.media.timecode import later, timecode_of
+from vidsr.media.mux import flags
+from vidsr.media.mux.fingerprint import KEY
+from vidsr.media.mux.languages import held
+from vidsr.media.mux.streams import NOT_COPIED
+from vidsr.media.mux.timecode import later, timecode_of
 from vidsr.verify.inventory import Chapter, Inventory, Pairing, Track
+from vidsr.verify.packets import Mapping as Times
+from vidsr.verify.phrases import plain, seconds, some, spoken
 from vidsr.verify.report import Check, same
-from vidsr.verify.streams import Mapping as Times
-from vidsr.verify.words import plain, seconds, some, spoken
 
 _MP4 = ("mp4", "m4v", "mov")
 _IGNORED = (*NOT_COPIED, KEY, "duration", "timecode")  # of the file, not of the film; timecode has a row of its own

@@ -1,0 +1,131 @@
+"""The convolutions of the generators as kernels: by Triton's interpreter, and compiled for GPUs that are not there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.backends.torch.kernels.compiling import compiled
+from tests.conformance.test_backends import make_model
+from vidsr.backends.tensorrt.recipes import recipes
+from vidsr.backends.torch.backend import EagerBackend
+from vidsr.backends.torch.backend import Path as Way
+from vidsr.errors import BackendError
+
+pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed (pip install --group gpu)")
+
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+SHARED = {(8, 0): 166912, (8, 6): 101376, (8, 9): 101376, (9, 0): 232448, (12, 0): 101376}
+"""Bytes that one program may have, by compute capability (CUDA programming guide, technical specifications)."""
+
+
+def test_kernels_make_the_network() -> None:
+    command = [sys.executable, "-m", "tests.backends.torch.kernels.interpret_network"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 9
+    for row in rows:
+        assert row["shape"] == row["expected_shape"], row
+        assert row["kernels"] < max(2 * row["torch"], 1e-3), row
+
+
+@pytest.mark.parametrize(
+    "capability", sorted({each.capability for each in recipes().values() if each.capability} & SHARED.keys())
+)
+@pytest.mark.parametrize(("parts", "add", "shuffle"), [(1, True, False), (4, False, True), (4, False, False)])
+def test_a_strip_compiles_and_fits(
+    capability: tuple[int, int], parts: int, add: bool, shuffle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vidsr.backends.torch.kernels.conv import CHANNELS, STRIPS, conv3x3
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    strip = next(strip for strip in STRIPS if strip.stages > 1 and strip.shared <= SHARED[capability])
+    types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
+    constants = {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle, "channels": CHANNELS}
+    constants |= {"block": strip.block, "stages": strip.stages}
+    options = {"num_warps": strip.warps, "num_stages": strip.stages, "enable_fp_fusion": True}
+    made = compiled(conv3x3, capability, types, constants, **options)
+    assert made.metadata.shared <= SHARED[capability]
+    instruction = "wgmma.mma_async" if capability == (9, 0) else "mma.sync"
+    assert made.asm["ptx"].count(instruction) >= 36  # nine products of 64 channels, 16 at a time
+    assert "cp.async" in made.asm["ptx"]  # the next row is on its way while this one is multiplied
+    assert "serialized" not in assembled(made.asm["ptx"], tmp_path)  # ptxas waits for each product by itself then
+
+
+def assembled(ptx: str, folder: Path) -> str:
+    """What the first of Triton's assemblers that takes `ptx` says of it."""
+    import triton
+
+    target = re.search(r"\.target (sm_\w+)", ptx)
+    assert target is not None
+    (folder / "kernel.ptx").write_text(ptx)
+    for assembler in sorted(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas*")):
+        command = [assembler, "-v", f"-arch={target[1]}", folder / "kernel.ptx", "-o", folder / "kernel.cubin"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            assert "0 bytes spill stores" in done.stderr
+            return done.stderr
+    pytest.fail("none of Triton's assemblers takes its code")
+
+
+def test_strips_are_as_high_as_fills_the_gpu() -> None:
+    from vidsr.backends.torch.kernels.conv import Strip, num_rows
+
+    strip = Strip(128, 2, 8)
+    assert num_rows(strip, 132, (1, 540, 960)) == 34  # 8 across, 16 down: 128 programs at once
+    assert num_rows(strip, 132, (1, 270, 480)) == 9
+    assert num_rows(strip, 1, (1, 1000, 100)) == 125  # one after another: 8 of 127 steps, the fewest
+    assert num_rows(strip, 132, (1, 2, 2)) == 1
+
+
+def test_the_fastest_strip_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidsr.backends.torch.kernels import conv
+
+    properties = SimpleNamespace(name="GPU", multi_processor_count=132, shared_memory_per_multiprocessor=233472)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    times: list[float | None] = [3.0, None, 1.0, 2.0, 4.0, 5.0]
+    timed = iter(times)
+    monkeypatch.setattr(conv, "_milliseconds", lambda *_: next(timed))
+    tuner = conv.Tuner(CUDA)
+    assert tuner.best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[2]
+    assert tuner.best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[2]  # without another look
+    timed = iter([None] * len(conv.STRIPS))
+    with pytest.raises(RuntimeError, match="GPU does not run the kernel"):
+        tuner.best((1, 270, 480), lambda *_: None)
+
+
+@pytest.mark.parametrize(("graph", "channels"), [("fast", 16), ("bicubic", 64)])
+def test_other_networks_are_refused(graph: str, channels: int) -> None:
+    from vidsr.backends.torch.kernels.network import with_kernels
+    from vidsr.models.srgan import GeneratorConfig, build
+
+    with pytest.raises(BackendError, match="64 channels"):
+        with_kernels(build(GeneratorConfig(graph, 2, channels=channels, blocks=2)), CPU)
+
+
+def test_a_kernel_is_for_one_kind_of_convolution() -> None:
+    from vidsr.backends.torch.kernels.conv import Conv3x3, Tuner
+
+    for conv in (
+        torch.nn.Conv2d(64, 64, 3),
+        torch.nn.Conv2d(64, 64, 3, padding=1, stride=2),
+        torch.nn.Conv2d(64, 64, 3, padding=1, bias=False),
+        torch.nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"),
+        torch.nn.Conv2d(64, 48, 3, padding=1),
+    ):
+        with pytest.raises(ValueError, match="64 channels"):
+            Conv3x3(conv, Tuner(CPU))
+
+
+def test_without_a_gpu_the_way_by_kernels_is_refused() -> None:
+    with pytest.raises(BackendError, match="only a GPU gains from it"):
+        EagerBackend(make_model("fast", 2), precision="fp32", device=CPU, path=Way(True, False, False, kernels=True))

@@ -1,0 +1,103 @@
+"""The kernel that makes planes: by Triton's interpreter, which needs no GPU, and compiled for every GPU of a recipe."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.backends.torch.kernels.compiling import compiled
+from vidsr.backends.tensorrt.recipes import recipes
+from vidsr.backends.torch import kernels
+from vidsr.upscaling import colour as colours
+
+CPU = torch.device("cpu")
+needs_triton = pytest.mark.skipif(
+    find_spec("triton") is None, reason="triton is not installed (pip install --group gpu)"
+)
+
+
+@needs_triton
+def test_it_makes_the_planes_that_torch_makes() -> None:
+    command = [sys.executable, "-m", "tests.upscaling.interpret_colour"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) > 40
+    for row in rows:
+        assert (row["shapes"], row["types"]) == (row["expected_shapes"], row["expected_types"]), row
+        assert row["most"] <= 1, row
+    assert sum(row["differing"] for row in rows) < 1e-3 * sum(row["samples"] for row in rows)  # ties, rounded otherwise
+    assert any(row["spread"] > 200 for row in rows)
+
+
+@needs_triton
+@pytest.mark.parametrize("capability", sorted({each.capability for each in recipes().values() if each.capability}))
+@pytest.mark.parametrize(("rgb", "codes", "unit"), [("*fp16", "*u8", "column_stride"), ("*fp32", "*i16", None)])
+def test_it_compiles_for_every_gpu(
+    capability: tuple[int, int],
+    rgb: str,
+    codes: str,
+    unit: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    from vidsr.upscaling.colour_kernel import BLOCK, encode_plane
+
+    constants: dict[str, object] = {"fx": 2, "fy": 2, "ox": 0.0, "oy": 0.5, "block": BLOCK}
+    constants |= {unit: 1} if unit else {}  # Triton compiles arguments that are 1 into the kernel
+    pointers = {"rgb": rgb, "codes": codes} | dict.fromkeys(("red", "green", "blue", "bias", "top"), "fp32")
+    made = compiled(encode_plane, capability, pointers, constants, enable_fp_fusion=False)
+    assert f".target sm_{capability[0]}{capability[1]}" in made.asm["ptx"]
+    assert made.asm["cubin"].startswith(b"\x7fELF")
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    """The kernel's module as it would be where Triton works, to be filled; nothing is remembered of other tests."""
+    module = types.ModuleType("vidsr.upscaling.colour_kernel")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(kernels, "why_none", lambda _: None)
+    colours.why_not_fused.cache_clear()
+    yield module
+    colours.why_not_fused.cache_clear()
+
+
+def test_a_kernel_that_agrees_is_used(as_on_a_gpu: types.ModuleType) -> None:
+    calls = []
+
+    def plane(rgb: torch.Tensor, *how: object) -> torch.Tensor:
+        calls.append(rgb.shape)
+        return colours._plane(rgb, *how)
+
+    as_on_a_gpu.plane = plane
+    assert colours.why_not_fused(CPU) is None
+    num_checks = len(calls)
+    rgb = torch.rand(1, 3, 6, 8)
+    format, colour = colours.PixelFormat.parse("yuv420p"), colours.Colour()
+    made = colours.encode(rgb, format, colour)
+    assert calls[num_checks:] == [(3, 6, 8)] * 3
+    assert all(map(torch.equal, made, colours._planes(colours._plane, rgb[0], format, colour)))
+
+
+def test_a_wrong_kernel_is_not(as_on_a_gpu: types.ModuleType) -> None:
+    as_on_a_gpu.plane = lambda *arguments: colours._plane(*arguments).roll(1, 0)
+    assert colours.why_not_fused(CPU) == "its kernel is wrong here in yuv420p"
+    codes = colours.encode(torch.zeros(1, 3, 2, 2), colours.PixelFormat.parse("gray"), colours.Colour())
+    assert codes[0].tolist() == [[16, 16], [16, 16]]
+
+
+def test_a_failing_kernel_is_not(as_on_a_gpu: types.ModuleType) -> None:
+    def plane(*_: object) -> torch.Tensor:
+        raise RuntimeError("ptxas fatal\nmore")
+
+    as_on_a_gpu.plane = plane
+    assert colours.why_not_fused(CPU) == "its kernel fails here: ptxas fatal"

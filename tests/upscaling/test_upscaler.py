@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vidsr.backends.nearest import NearestBackend
+from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
+from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.models import srgan
+from vidsr.upscaling import upscaler as module
+from vidsr.upscaling.colour import from_rgb, to_rgb
+from vidsr.upscaling.upscaler import SRGB, Upscaler, output_colour
+
+YUV420 = PixelFormat.parse("yuv420p")
+
+
+def make_frame(width: int, height: int, format: PixelFormat = YUV420, *, pts: int = 0, seed: int = 0) -> Frame:
+    """Smooth noise in valid codes of a limited range."""
+    rng = np.random.default_rng(seed)
+    unit = 1 << (format.bits - 8)
+    planes = tuple(
+        (rng.integers(40, 200, shape) * unit).astype(format.dtype) for shape in format.plane_shapes(width, height)
+    )
+    return Frame(planes, format, Colour(Matrix.BT470BG), pts, Fraction(1, 90000), 3003)
+
+
+def constant_frame(format: PixelFormat, colour: Colour, values: tuple[int, ...], size: tuple[int, int]) -> Frame:
+    shapes = format.plane_shapes(*size)
+    planes = tuple(np.full(shape, value, format.dtype) for shape, value in zip(shapes, values, strict=True))
+    return Frame(planes, format, colour, 0, Fraction(1))
+
+
+@pytest.fixture(scope="module", params=["srgan", "fast"])
+def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small x2 generator with random weights, on disk; its halo is about 8 pixels."""
+    torch.manual_seed(0)
+    config = srgan.GeneratorConfig(request.param, 2, channels=16, blocks=1 if request.param == "srgan" else 5)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    header = {"format": "1", "name": "small", "scale": "2", "config": json.dumps(config.to_dict())}
+    save_file({key: value.contiguous() for key, value in srgan.build(config).state_dict().items()}, path, header)
+    return path
+
+
+@pytest.mark.parametrize("scale", [0, 0.99, 4.01, -2, math.nan, math.inf])
+def test_impossible_scales(scale: float) -> None:
+    with pytest.raises(UsageError, match="from 1 to 4") as caught:
+        Upscaler("bicubic", scale=scale)
+    assert caught.value.exit_code == 2
+
+
+def test_impossible_options() -> None:
+    for options in (
+        {"tile": 5},
+        {"tile": 0},
+        {"tile": "large"},
+        {"threads": 0},
+        {"backend": "gpu"},
+        {"precision": "x"},
+    ):
+        with pytest.raises(UsageError):
+            Upscaler("bicubic", **options)  # type: ignore[arg-type]
+    with pytest.raises(ModelError):
+        Upscaler("no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("scale", "name", "expected"),
+    [
+        (4, "yuv420p", (404, 268)),
+        (1, "yuv420p", (102, 68)),
+        (1, "yuv422p", (102, 67)),
+        (1.5, "yuv420p", (152, 100)),
+        (1.5, "yuv444p", (152, 101)),
+        (1.333, "gray", (135, 89)),
+        (2.5, "yuv440p", (253, 168)),
+    ],
+)
+def test_output_size(scale: float, name: str, expected: tuple[int, int]) -> None:
+    upscaler = Upscaler("bicubic", scale=scale, backend="nearest")
+    assert upscaler.output_size(101, 67, PixelFormat.parse(name)) == expected
+    (frame,) = upscaler.stream([make_frame(101, 67, PixelFormat.parse(name))])
+    assert (frame.width, frame.height) == expected
+    assert [plane.shape for plane in frame.planes] == PixelFormat.parse(name).plane_shapes(*expected)
+
+
+def test_every_frame_once_with_its_time() -> None:
+    frames = [make_frame(16, 12, pts=pts, seed=abs(pts)) for pts in (0, 7, 9, 100, -4)]
+    results = list(Upscaler("bicubic", scale=2, backend="nearest").stream(iter(frames)))
+    assert [frame.pts for frame in results] == [0, 7, 9, 100, -4]
+    assert {(frame.time_base, frame.duration) for frame in results} == {(Fraction(1, 90000), 3003)}
+    for source, result in zip(frames, results, strict=True):
+        assert np.array_equal(result.planes[0][::2, ::2], source.planes[0])
+
+
+def test_batches_keep_order_and_equal_single_frames(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [make_frame(24, 16, pts=n, seed=n) for n in range(5)] + [make_frame(20, 16, pts=5)]
+    with Upscaler(weights, scale=2, backend="cpu") as upscaler:
+        single = [upscaler.upscale(frame, size=(48, 32)) for frame in frames]
+        monkeypatch.setattr(Upscaler, "batch_size", lambda *_: 3)
+        calls: list[int] = []
+        run = upscaler.enlarger._tiled
+        monkeypatch.setattr(upscaler.enlarger, "_tiled", lambda batch: calls.append(len(batch)) or run(batch))
+        batched = list(upscaler.stream(frames))
+    assert calls == [3, 3, 1]  # what is not full is filled up: another size would be compiled anew
+    assert [frame.pts for frame in batched] == [0, 1, 2, 3, 4, 5]
+    for a, b in zip(single, batched, strict=True):
+        assert all(np.abs(x.astype(int) - y).max() <= 1 for x, y in zip(a.planes, b.planes, strict=True))
+
+
+@pytest.mark.parametrize(("height", "width"), [(61, 83), (40, 127), (33, 19)])
+@pytest.mark.parametrize("backend", ["cpu", "auto"])
+def test_tiled_equals_whole(weights: Path, height: int, width: int, backend: str) -> None:
+    rgb = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+    with Upscaler(weights, scale=2, backend=backend, precision="fp32", tile="off") as whole:
+        expected = whole.enlarger(rgb.clone())
+    with Upscaler(weights, scale=2, backend=backend, precision="fp32", tile=28) as tiled:
+        calls = []
+        run = tiled.backend
+        tiled.enlarger.backend = _Spy(run, calls)  # type: ignore[assignment]
+        result = tiled.enlarger(rgb.clone())
+    assert len(calls) > 1 or height * width <= 28**2
+    assert len(set(calls)) == 1
+    assert float((result - expected).abs().max()) < 1e-5
+
+
+class _Spy:
+    def __init__(self, backend: object, calls: list[tuple[int, ...]]) -> None:
+        self._backend, self._calls = backend, calls
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._backend, name)
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        self._calls.append(tuple(batch.shape))
+        return self._backend(batch)  # type: ignore[operator, no-any-return]
+
+
+def test_the_automatic_tile_obeys_the_backend() -> None:
+    calls: list[tuple[int, ...]] = []
+    backend = NearestBackend(4)
+    backend.max_pixels = 1000
+    upscaler = Upscaler("bicubic", backend=_Spy(backend, calls))  # type: ignore[arg-type]
+    frame = make_frame(70, 50)
+    result = upscaler.upscale(frame)
+    assert len(calls) > 1
+    assert all(shape[2] * shape[3] <= 1000 for shape in calls)
+    assert np.array_equal(result.planes[0][::4, ::4], frame.planes[0])
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 3, 4])
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "yuv444p12le", "gray", "gbrp", "gbrp10le", "yuva420p"])
+def test_constant_pictures_stay_constant(name: str, full_range: bool, scale: float) -> None:
+    format = PixelFormat.parse(name)
+    colour = Colour(Matrix.RGB if format.model == "rgb" else Matrix.BT709, full_range=full_range)
+    values = tuple(value << (format.bits - 8) for value in (100, 140, 110, 77)[: len(format.plane_shapes(2, 2))])
+    result = Upscaler("bicubic", scale=scale, backend="cpu").upscale(constant_frame(format, colour, values, (19, 13)))
+    assert (result.format, result.colour) == (format, colour)
+    for plane, value in zip(result.planes, values, strict=True):
+        assert np.abs(plane.astype(int) - value).max() <= 1
+
+
+def test_super_whites_pass_where_there_is_no_network(weights: Path) -> None:
+    frame = constant_frame(YUV420, Colour(), (250, 128, 128), (16, 16))
+    assert np.abs(Upscaler("bicubic", scale=2).upscale(frame).planes[0].astype(int) - 250).max() <= 1
+    seen: list[float] = []
+    with Upscaler(weights, scale=2, backend="cpu") as upscaler:
+        run = upscaler.enlarger._tiled
+        upscaler.enlarger._tiled = lambda batch: seen.append(float(batch.max())) or run(batch)  # type: ignore[method-assign]
+        upscaler.upscale(frame)
+    assert seen == [1.0]
+
+
+def test_another_size_and_layout_on_request() -> None:
+    rgb = constant_frame(PixelFormat("rgb"), module.SRGB, (60, 90, 200), (12, 10))
+    target = PixelFormat.parse("yuv444p10le")
+    result = Upscaler("bicubic", scale=2).upscale(rgb, size=(31, 17), format=target)
+    assert (result.width, result.height, result.format) == (31, 17, target)
+    assert (result.colour.matrix, result.colour.full_range) == (Matrix.BT709, False)
+    expected = from_rgb(to_rgb(rgb.planes, rgb.format, rgb.colour), target, result.colour)
+    for plane, other in zip(result.planes, expected, strict=True):
+        assert np.abs(plane.astype(int) - int(other[0, 0])).max() <= 1
+    asked = Colour(Matrix.BT2020_NCL, 9, 16, full_range=True, siting="topleft")
+    assert Upscaler("bicubic", scale=2).upscale(rgb, format=target, colour=asked).colour == asked
+
+
+def test_meaning_after_a_conversion() -> None:
+    yuv, grey, rgb = PixelFormat("yuv"), PixelFormat("grey"), PixelFormat("rgb")
+    bt709 = Colour(Matrix.BT709)
+    assert output_colour(bt709, yuv, replace(yuv, bits=10)) == bt709
+    assert output_colour(bt709, yuv, rgb) == Colour(Matrix.RGB, full_range=True)
+    assert output_colour(module.SRGB, rgb, yuv).matrix is Matrix.BT709
+    assert output_colour(module.SRGB, grey, yuv).matrix is Matrix.BT709
+    assert output_colour(Colour(Matrix.RGB), yuv, yuv).matrix is Matrix.RGB
+    assert output_colour(Colour(Matrix.RGB), yuv, YUV420).matrix is Matrix.BT709
+
+
+def test_a_change_in_mid_stream_is_converted() -> None:
+    ten = PixelFormat.parse("yuv422p10le")
+    frames = [make_frame(20, 12), make_frame(14, 10, pts=1), make_frame(20, 12, ten, pts=2)]
+    results = list(Upscaler("bicubic", scale=2).stream(frames))
+    assert [(frame.width, frame.height, frame.format, frame.pts) for frame in results] == [
+        (40, 24, YUV420, pts) for pts in (0, 1, 2)
+    ]
+
+
+def test_alpha_is_resized_or_made_opaque() -> None:
+    yuva = PixelFormat("yuv", alpha=True)
+    frame = constant_frame(yuva, Colour(), (100, 128, 128, 0), (8, 8))
+    frame.planes[3][:, 4:] = 255
+    upscaler = Upscaler("bicubic", scale=4)
+    alpha = upscaler.upscale(frame).planes[3]
+    assert alpha.shape == (32, 32)
+    assert alpha[:, :8].max() <= 1
+    assert alpha[:, 24:].min() >= 254
+    assert len(set(alpha[0, 12:20].tolist())) >= 5  # a slope, no step
+    opaque = upscaler.upscale(make_frame(8, 8), format=PixelFormat("yuv", 10, alpha=True))
+    assert (opaque.planes[3] == 1023).all()
+    assert len(upscaler.upscale(frame, format=PixelFormat("yuv")).planes) == 3
+
+
+def test_alpha_goes_through_the_network() -> None:
+    """As the grey picture that it is; one that is the same everywhere costs no call."""
+    rng = np.random.default_rng(1)
+    planes = tuple(rng.integers(0, 256, (12, 16), np.uint8) for _ in range(4))
+    frame = Frame(planes, PixelFormat("rgb", alpha=True), SRGB, 0, Fraction(1))
+    with Upscaler("fast", scale=2, backend="cpu") as upscaler:
+        alpha = upscaler.upscale(frame).planes[3]
+        grey = upscaler.upscale(Frame((planes[3],), PixelFormat("grey"), SRGB, 0, Fraction(1))).planes[0]
+        resized = Upscaler("bicubic", scale=2, backend="cpu").upscale(frame).planes[3]
+        far, near = (float(np.abs(alpha.astype(int) - other).mean()) for other in (resized, grey))
+        assert near < 2  # grey is the luma of the three channels, alpha their mean
+        assert far > 4 * near
+        steady = replace(frame, planes=(*planes[:3], np.full((12, 16), 77, np.uint8)))
+        assert (upscaler.upscale(steady).planes[3] == 77).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 1), (9, 7, 3), (9, 7, 4), (1, 1, 3), (1, 6)])
+def test_images(shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)  # type: ignore[type-var]
+    result = Upscaler("bicubic", scale=2, backend="nearest")(image)
+    assert result.dtype == image.dtype
+    assert result.shape == (2 * shape[0], 2 * shape[1], *shape[2:])
+    assert np.array_equal(result[::2, ::2], image)  # alpha, too
+    assert Upscaler("bicubic", scale=1.3)(image).shape[:2] == (round(1.3 * shape[0]), round(1.3 * shape[1]))
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)])
+def test_what_is_no_image(image: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="An image is"):
+        Upscaler("bicubic", scale=2)(image)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "auto"])
+def test_the_same_frame_gives_the_same_bytes(weights: Path, backend: str) -> None:
+    frame, results = make_frame(50, 38), []
+    for threads in (1, 2, None):
+        with Upscaler(weights, scale=2, backend=backend, precision="fp32", threads=threads) as upscaler:
+            results += [upscaler.upscale(frame), upscaler.upscale(frame)]
+    for result in results[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(result.planes, results[0].planes, strict=True))
+
+
+class _Broken(NearestBackend):
+    def __call__(self, batch: Tensor) -> Tensor:
+        result = super().__call__(batch)
+        result[0, 0, 0, 0] = math.nan
+        return result
+
+
+def test_an_output_that_is_not_finite_is_an_error() -> None:
+    with pytest.raises(BackendError, match="not numbers"):
+        Upscaler("bicubic", scale=4, backend=_Broken(4)).upscale(make_frame(16, 16))
+
+
+def test_cancel_ends_a_stream() -> None:
+    upscaler = Upscaler("bicubic", scale=4, backend=NearestBackend(4, delay=3600))
+    threading.Timer(0.05, upscaler.cancel).start()
+    with pytest.raises(Cancelled):
+        list(upscaler.stream([make_frame(16, 16)] * 3))
+
+
+def test_close_frees_the_backend() -> None:
+    with Upscaler("bicubic", scale=4) as upscaler:
+        upscaler.upscale(make_frame(16, 16))
+    upscaler.close()
+    with pytest.raises(BackendError, match="closed"):
+        upscaler.upscale(make_frame(16, 16))
+
+
+@pytest.mark.parametrize(("free", "expected"), [(80 << 30, 2), (2 << 30, 2), ((2 << 30) - 1, 1), (0, 1)])
+def test_batches_on_their_way_follow_the_free_memory(monkeypatch: pytest.MonkeyPatch, free: int, expected: int) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free // 2, 80 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: free - free // 2 + 1000)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1000)
+    assert module._depth(torch.device("cuda", 0)) == expected
+    assert module._depth(torch.device("cpu")) == 0
+
+
+def test_a_stream_reads_no_further_than_it_must() -> None:
+    read: list[int] = []
+
+    def source() -> Iterator[Frame]:
+        for pts in range(10):
+            read.append(pts)
+            yield make_frame(16, 16, pts=pts)
+
+    stream = Upscaler("bicubic", scale=2, backend="nearest").stream(source())
+    assert next(stream).pts == 0
+    assert read == [0]
+
+
+def test_reason_and_identity() -> None:
+    upscaler = Upscaler("bicubic", scale=3, backend="cpu")
+    assert upscaler.model.scale == 4
+    assert "bicubic x4: as asked." in upscaler.reason
+    assert "cpu: as asked" in upscaler.reason
+    assert json.loads(json.dumps(upscaler.identity()))["backend"] == "cpu"
+    assert upscaler.identity() != Upscaler("bicubic", scale=4, backend="cpu").identity()
+    assert Upscaler("bicubic", scale=1.5).model.scale == 2
+
+
+def test_torch_on_the_cpu_is_known_by_its_threads() -> None:
+    """They change the last bits of a network; what has none is the same on any number."""
+    two, three = (Upscaler("fast", scale=2, backend="cpu", threads=n).identity() for n in (2, 3))
+    assert (two["network threads"], three["network threads"]) == (2, 3)
+    assert Upscaler("fast", scale=2, backend="cpu").identity()["network threads"] == torch.get_num_threads()
+    assert "network threads" not in Upscaler("bicubic", scale=2, backend="cpu", threads=2).identity()
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_repeated_frames_are_not_computed_again(weights: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """Held drawings, slides, stopped video: the same bytes with fewer calls of the network."""
+    monkeypatch.setattr(Upscaler, "batch_size", lambda *_: batch)
+    rng = np.random.default_rng(7)
+    drawn = [rng.integers(16, 236, (24, 32), dtype=np.uint8) for _ in range(3)]
+    held = [0, 0, 0, 1, 0, 2, 2, 1]
+    grey = PixelFormat("grey")
+    clip = [Frame((drawn[k].copy(),), grey, Colour(), pts, Fraction(1, 24), 1) for pts, k in enumerate(held)]
+    with (
+        Upscaler(weights, scale=2, backend="cpu") as quick,
+        Upscaler(weights, scale=2, backend="cpu", reuse=False) as slow,
+    ):
+        calls = count_calls(quick, monkeypatch)
+        fast, plain = list(quick.stream(clip)), list(slow.stream(clip))
+    assert [frame.pts for frame in fast] == list(range(8))
+    assert all(np.array_equal(a.planes[0], b.planes[0]) for a, b in zip(fast, plain, strict=True))
+    assert (quick.num_reused, slow.num_reused) == (3, 0)
+    assert sum(calls) == 5
+
+
+def count_calls(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of pictures in each call of the network from now on."""
+    calls: list[int] = []
+    real = upscaler.enlarger._tiled
+
+    def counted(pictures: torch.Tensor) -> torch.Tensor:
+        calls.append(pictures.shape[0])
+        return real(pictures)
+
+    monkeypatch.setattr(upscaler.enlarger, "_tiled", counted)
+    return calls

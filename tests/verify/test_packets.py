@@ -1,0 +1,32 @@
+"""Times of packets before 0, which Matroska does not store: readers count them back by the packets' lengths."""
+
+from __future__ import annotations
+
+from array import array
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from av.stream import Disposition
+
+from vidsr.media.mux.streams import Kept
+from vidsr.verify.inventory import Inventory, Pairing, Track
+from vidsr.verify.packets import Mapping, check_packets
+
+
+def track(base: Fraction, pts: list[int], lengths: list[int]) -> Track:
+    made = Track(1, "audio", "vorbis", {}, Disposition(0), base)
+    made.pts, made.dts, made.durations = array("q", pts), array("q", pts), array("q", lengths)
+    made.digests = array("Q", range(len(pts)))
+    return made
+
+
+@pytest.mark.parametrize(("first", "second", "differs"), [(-2, 0, False), (-3, 0, False), (-1, 0, True), (-2, 1, True)])
+def test_a_millisecond_before_zero_is_no_difference(first: int, second: int, differs: bool) -> None:
+
+    old = track(Fraction(1, 44100), [-128, 0, 576], [128, 576, 1024])
+    new = track(Fraction(1, 1000), [first, second, 13], [2, 13, 23])
+    pairing = Pairing(None, ((Kept(1, "audio", "vorbis"), old, new),), (), (), (), ())
+    files = [Inventory(Path(name), "mkv", {}, (), ()) for name in ("a.mkv", "b.mkv")]
+    checks = check_packets(pairing, Mapping(Fraction(0)), *files, damaged=False)
+    assert [check.name for check in checks if check.verdict == "differs"] == (["audio 1: times"] if differs else [])

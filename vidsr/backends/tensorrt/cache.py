@@ -1,0 +1,274 @@
+"""Where engines are kept: a file and a JSON manifest for each, written under a lock.
+
+The manifest holds the whole key and the file's SHA-256. An engine whose key or file differs from what is wanted is
+built again, and the reason said; nothing is ever found by its name alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vidsr.backends.accuracy import Check
+from vidsr.backends.tensorrt.key import Key, Profile, differences
+from vidsr.errors import BackendError
+
+FOLDER_VARIABLE = "VIDSR_ENGINE_DIR"
+ENGINE, MANIFEST, LOCK, PART, TIMING, KERNELS = ".engine", ".json", ".lock", ".part", ".timing", ".kernels"
+FORMAT = 1  # of the manifest
+POLL = 0.2  # seconds between two looks at a lock that another process holds
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine in the cache: `seconds` took its build, `ms` one call at its best shape where that was measured.
+
+    `source` is what `--model` takes; `check` is None before the engine has run on its GPU.
+    """
+
+    key: Key
+    num_bytes: int
+    sha256: str
+    built: str
+    seconds: float
+    source: str
+    layers: dict[str, int]
+    check: Check | None = None
+    ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands in the cache under one name: an engine, or what is wrong with it."""
+
+    slot: str
+    engine: Engine | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An engine with its bytes, whether it was built for this, and why (or why not)."""
+
+    engine: Engine
+    data: bytes
+    built: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a build gives."""
+
+    data: bytes
+    layers: dict[str, int]
+
+
+def engine_folder(folder: Path | None = None) -> Path:
+    """Where engines are: `folder`, else ``VIDSR_ENGINE_DIR``, else below the user's cache directory."""
+    if folder is None and (named := os.environ.get(FOLDER_VARIABLE)):
+        folder = Path(named)
+    if folder is not None:
+        return folder
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("vidsr", appauthor=False)) / "engines"
+
+
+class EngineCache:
+    """The engines of one folder, which is made when the first one is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def open(
+        self,
+        key: Key,
+        make: Callable[[], Made],
+        *,
+        source: str = "",
+        force: bool = False,
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> Opened:
+        """The engine of that key, built by `make` unless it is there and whole.
+
+        One process builds at a time; the others wait for it, call `on_wait` again and again, and take its engine.
+
+        Raises:
+            BackendError: the folder cannot be written.
+        """
+        with self._locked(key.slot, on_wait):
+            problem = "asked for" if force else self._problem(key)
+            if not problem and (data := self._read(key.slot)) is not None:
+                engine = self._load(key.slot)
+                return Opened(engine, data, False, "in the cache")
+            started = time.perf_counter()
+            made = make()
+            engine = Engine(
+                key=key,
+                num_bytes=len(made.data),
+                sha256=hashlib.sha256(made.data).hexdigest(),
+                built=datetime.now(UTC).isoformat(timespec="seconds"),
+                seconds=time.perf_counter() - started,
+                source=source or key.model,
+                layers=made.layers,
+            )
+            self._write(engine, made.data)
+            return Opened(engine, made.data, True, problem)
+
+    def find(self, key: Key) -> Engine | None:
+        """The engine of that key if its manifest says so; the file itself is examined by `open`."""
+        try:
+            engine = self._load(key.slot)
+        except (OSError, ValueError):
+            return None
+        return engine if engine.key == key else None
+
+    def record(self, engine: Engine, *, check: Check | None = None, ms: float | None = None) -> Engine:
+        """Note what was measured of an engine, unless another one has taken its place; returns it with that."""
+        measured = replace(engine, check=check or engine.check, ms=ms or engine.ms)
+        with self._locked(engine.key.slot, lambda: None):
+            try:
+                same = self._load(engine.key.slot).sha256 == engine.sha256
+            except (OSError, ValueError):
+                same = False
+            if same:
+                self._write_manifest(measured)
+        return measured
+
+    def engines(self) -> list[Engine]:
+        """All engines by their manifests, sorted by name; files are not examined."""
+        found = []
+        for path in sorted(self.folder.glob(f"*{MANIFEST}")):
+            with suppress(OSError, ValueError):
+                found.append(self._load(path.stem))
+        return found
+
+    def entries(self) -> list[Entry]:
+        """All that stands in the folder, sorted by name; files are hashed."""
+        slots = {path.stem for suffix in (ENGINE, MANIFEST) for path in self.folder.glob(f"*{suffix}")}
+        return [self._entry(slot) for slot in sorted(slots)]
+
+    def remove(self, entry: Entry) -> int:
+        """Delete an entry, unless it has changed since it was listed; returns the bytes that this freed."""
+        with self._locked(entry.slot, lambda: None):
+            if self._entry(entry.slot) != entry:
+                return 0
+            paths = [self.path(entry.slot, suffix) for suffix in (ENGINE, MANIFEST, KERNELS, ENGINE + PART)]
+            freed = sum(path.stat().st_size for path in paths if path.exists())
+            for path in paths:
+                path.unlink(missing_ok=True)
+        return freed
+
+    def path(self, slot: str, suffix: str) -> Path:
+        """The file of an entry."""
+        return self.folder / f"{slot}{suffix}"
+
+    def _entry(self, slot: str) -> Entry:
+        try:
+            engine = self._load(slot)
+        except (OSError, ValueError):
+            return Entry(slot, None, "its manifest is missing or damaged")
+        return Entry(slot, engine, self._damage(engine))
+
+    def _problem(self, key: Key) -> str:
+        """Why the engine of that key must be built; empty if it need not be."""
+        if not self.path(key.slot, ENGINE).exists():
+            return self._nearest(key)
+        try:
+            engine = self._load(key.slot)
+        except (OSError, ValueError):
+            return "its manifest is missing or damaged"
+        return "; ".join(differences(engine.key, key)) or self._damage(engine)
+
+    def _nearest(self, key: Key) -> str:
+        """What is new about a key for which nothing stands here: its difference from the most similar engine."""
+        others = [engine.key for engine in self.engines()]
+        found = [differences(old, key) for old in others if (old.model, old.scale) == (key.model, key.scale)]
+        nearest: list[str] = min(found, key=len, default=[])
+        return f"none yet: {'; '.join(nearest)}" if nearest else "there was none"
+
+    def _damage(self, engine: Engine) -> str:
+        """What is wrong with an engine's file; empty if it is the one that was built."""
+        data = self._read(engine.key.slot)
+        if data is None:
+            return "its file is missing"
+        if len(data) != engine.num_bytes:
+            return f"its file holds {len(data)} bytes instead of {engine.num_bytes}"
+        return "" if hashlib.sha256(data).hexdigest() == engine.sha256 else "its file is not the one that was built"
+
+    def _read(self, slot: str) -> bytes | None:
+        try:
+            return self.path(slot, ENGINE).read_bytes()
+        except OSError:
+            return None
+
+    def _load(self, slot: str) -> Engine:
+        """The manifest.
+
+        Raises:
+            OSError, ValueError: it is missing or damaged.
+        """
+        values = json.loads(self.path(slot, MANIFEST).read_text(encoding="utf-8"))
+        try:
+            if values.pop("format") != FORMAT:
+                raise ValueError("another format")
+            key, check = Key.from_dict(values.pop("key")), values.pop("check")
+            Profile.parse(key.shapes)
+            return Engine(key=key, check=Check(**check) if check is not None else None, **values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("not a manifest of an engine") from error
+
+    def _write(self, engine: Engine, data: bytes) -> None:
+        try:
+            self.path(engine.key.slot, KERNELS).unlink(missing_ok=True)  # of the engine before
+            _replace(self.path(engine.key.slot, ENGINE), data)
+            self._write_manifest(engine)
+        except OSError as error:
+            raise BackendError(
+                f"Cannot write engines to {self.folder} ({error.strerror}); name another folder in {FOLDER_VARIABLE}."
+            ) from error
+
+    def _write_manifest(self, engine: Engine) -> None:
+        values: dict[str, Any] = {"format": FORMAT, **asdict(engine)}
+        _replace(self.path(engine.key.slot, MANIFEST), json.dumps(values, indent=2).encode())
+
+    @contextmanager
+    def _locked(self, slot: str, on_wait: Callable[[], None]) -> Iterator[None]:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path(slot, LOCK))
+            while True:
+                try:
+                    lock.acquire(timeout=POLL)
+                    break
+                except Timeout:
+                    on_wait()
+        except OSError as error:
+            raise BackendError(
+                f"Cannot write engines to {self.folder} ({error.strerror}); name another folder in {FOLDER_VARIABLE}."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, to the disk, then give it its own."""
+    part = path.with_name(path.name + PART)
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,246 @@
+"""torch itself, on the CPU (the reference in FP32) or on an NVIDIA GPU."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vidsr.backends.base import State, activation_bytes, check_batch, countable_pixels, leaves, max_pixels
+from vidsr.backends.torch.graphs import Graphs
+from vidsr.backends.torch.kernels import why_none
+from vidsr.errors import BackendError, OutOfMemoryError
+from vidsr.models.fused import fuse
+from vidsr.models.registry import Model
+
+HALOS = 6  # width of the smallest tile in halos: a layer of such a tile lasts well under a second on two cores
+GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copies and other programs need the rest
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # torch, driver, libraries
+COMPILE_SECONDS, COMPILE_GAIN = 40.0, 0.2  # what compiling for one shape takes, and its share of a call saved: assumed
+AUTOTUNE = "max-autotune-no-cudagraphs"  # a mode of torch.compile
+MAX_COMPILED = 6  # shapes; torch stops after some more, in silence
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """What makes torch faster on a GPU: the fused graph, `torch.compile`, one CUDA graph for each shape.
+
+    `autotuned` lets `torch.compile` try Triton's convolutions beside cuDNN's; those take the activations and sums in.
+    `kernels` stands for our own (`kernels.conv`), which do so, too: of 64 channels, in half precision.
+    """
+
+    fused: bool = True
+    compiled: bool = True
+    captured: bool = True
+    autotuned: bool = False
+    kernels: bool = False
+
+
+PLAIN = Path(fused=False, compiled=False, captured=False)
+
+
+class EagerBackend:
+    """Runs the module channels last. Name ``cpu`` or ``cuda``.
+
+    On the CPU it goes layer by layer. `path` says what is done to be faster; where torch cannot compile or capture
+    after all, it goes on without, and `notes` says why. It compiles only for shapes that `prepare` was told of.
+
+    bf16 keeps the input, the last convolution and the sum that makes the output in FP32: near 1.0 a bf16 step is a
+    whole 8-bit code value.
+
+    Raises:
+        BackendError: a precision that the device cannot do.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        precision: str,
+        device: torch.device,
+        threads: int | None = None,
+        path: Path | None = None,
+    ) -> None:
+        if (device.type, precision) not in (("cpu", "fp32"), ("cpu", "bf16"), ("cuda", "fp32"), ("cuda", "fp16")):
+            raise BackendError(f"torch on {device.type} does not run {precision} here; use --precision auto.")
+        self.name, self.precision, self.device, self.scale = device.type, precision, device, model.scale
+        self.dtype = torch.float16 if precision == "fp16" else torch.float32
+        self.notes: list[str] = []
+        self.threads = (threads or torch.get_num_threads()) if device.type == "cpu" else None  # results depend on it
+        self._state = State()
+        self._graphs: Graphs | None = None
+        self._compiled: set[tuple[int, ...]] = set()  # shapes that are worth it
+        self._network = model.module
+        self._run: Callable[[Tensor], Tensor] | None = None
+        if device.type == "cuda":
+            self.max_pixels: int | None = _gpu_pixels(model, device, self.dtype)
+            self.path = path or _best_path(model, device)
+            self._run = self._assemble()
+        else:
+            self.max_pixels = max_pixels(model, halos=HALOS)
+            self.path = path or Path(compiled=False, captured=False)
+            self._module = self._built()
+            if precision == "bf16":
+                _lower(self._module)
+            for leaf in leaves(self._module):
+                leaf.register_forward_pre_hook(lambda *_: self._state.check())
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 3, H*scale, W*scale), both `dtype` on `device`."""
+        self._state.check()
+        check_batch(batch, self.device, self.dtype)
+        try:
+            return self._on_gpu(batch) if self.device.type == "cuda" else self._plain(batch)
+        except RuntimeError as error:
+            raise _translate(error, tuple(batch.shape), self.device) from error
+
+    def prepare(self, shape: tuple[int, int, int], num_calls: int | None = None) -> str:
+        """Let batches of (N, H, W), of which `num_calls` will come, run compiled where that saves more than it takes.
+
+        Returns what was decided, in words; empty where nothing had to be.
+        """
+        self._state.check()
+        full = (shape[0], 3, *shape[1:])
+        if not self.path.compiled or full in self._compiled:
+            return ""
+        if num_calls is not None:
+            try:
+                saved = num_calls * COMPILE_GAIN * self._seconds(full)
+            except RuntimeError as error:
+                raise _translate(error, full, self.device) from error
+            if saved < COMPILE_SECONDS:
+                return f"not compiled: it would save about {saved:.0f} s, and take about {COMPILE_SECONDS:.0f} s"
+        if len(self._compiled) >= MAX_COMPILED:
+            return f"not compiled: it is for {MAX_COMPILED} sizes already"
+        self._compiled.add(full)
+        if self._graphs is not None:
+            self._graphs.clear()  # one may be there of this shape, not compiled
+        return ""
+
+    def _seconds(self, shape: tuple[int, ...]) -> float:
+        """Of a call that is neither compiled nor captured."""
+        batch = torch.zeros(shape, device=self.device, dtype=self.dtype).contiguous(memory_format=torch.channels_last)
+        with torch.cuda.device(self.device):
+            for _ in range(2):  # the first chooses algorithms
+                began = time.perf_counter()
+                self._forward(batch)
+                torch.cuda.synchronize(self.device)
+        return time.perf_counter() - began
+
+    def _plain(self, batch: Tensor) -> Tensor:
+        if self.threads and torch.get_num_threads() != self.threads:
+            torch.set_num_threads(self.threads)  # counts for the calling thread
+        with torch.no_grad():
+            result: Tensor = self._module(batch.contiguous(memory_format=torch.channels_last))
+            return result.contiguous()
+
+    def _on_gpu(self, batch: Tensor) -> Tensor:
+        """By the fastest path that works here; one that fails is left for good."""
+        while True:
+            assert self._run is not None
+            try:
+                with torch.cuda.device(self.device):
+                    return self._run(batch.contiguous(memory_format=torch.channels_last)).contiguous()
+            except torch.OutOfMemoryError:
+                if self._graphs is not None:
+                    self._graphs.clear()
+                raise
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                if _is_memory(error) or not (self.path.compiled or self.path.kernels or self.path.captured):
+                    raise
+                self._simplify(error)
+
+    def _simplify(self, error: Exception) -> None:
+        """Without `torch.compile` or kernels, then without CUDA graphs: all change the speed alone."""
+        path = self.path
+        what = "torch.compile" if path.compiled else "the network by kernels" if path.kernels else "a CUDA graph"
+        captured = path.captured and (path.compiled or path.kernels)
+        self.path = Path(path.fused, compiled=False, captured=captured)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        self.notes.append(f"{what} failed on {self.device}, the network runs without: {reason}")
+        self._run = self._assemble()
+
+    def _built(self) -> nn.Module:
+        """The module of `path`, a copy of its own, channels last."""
+        module = fuse(self._network) if self.path.fused else self._network
+        if self.path.kernels:
+            if why := why_none(self.device) or ("" if self.precision == "fp16" else "they are for half precision"):
+                raise BackendError(f"The kernels do not run on {self.device}: {why}.")
+            from vidsr.backends.torch.kernels.network import with_kernels
+
+            module = with_kernels(module, self.device)
+        copied: Any = copy.deepcopy(module).to(self.device, self.dtype)
+        built: nn.Module = copied.to(memory_format=torch.channels_last)
+        return built
+
+    def _assemble(self) -> Callable[[Tensor], Tensor]:
+        """The function that runs the module by `path`."""
+        self._module = self._built()
+        mode = AUTOTUNE if self.path.autotuned else None
+        self._quick: Any = torch.compile(self._module, dynamic=False, mode=mode) if self.path.compiled else self._module
+        if self._graphs is not None:
+            self._graphs.clear()
+        self._graphs = Graphs(self._forward, self.device) if self.path.captured else None
+        return self._graphs or self._forward
+
+    def _forward(self, batch: Tensor) -> Tensor:
+        module = self._quick if tuple(batch.shape) in self._compiled else self._module
+        # benchmark: cuDNN tries its algorithms once for each shape. TF32 has 10 bits, which is no FP32
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            result: Tensor = module(batch)
+            return result
+
+    def cancel(self) -> None:
+        """Stop before the next layer; on a GPU before the next call, which is a matter of milliseconds."""
+        self._state.cancelled.set()
+
+    def close(self) -> None:
+        """Drop the weights."""
+        self._state.closed = True
+        if self._graphs is not None:
+            self._graphs.clear()
+        if self._compiled:
+            torch.compiler.reset()  # what it compiled counts towards a limit for all modules of the class
+            self._compiled.clear()
+        self._graphs = self._run = None
+        self._network = self._module = self._quick = nn.Identity()
+
+
+def _best_path(model: Model, device: torch.device) -> Path:
+    """All that is at hand; a model without weights is done before anything could be compiled."""
+    trained = any(True for _ in model.module.parameters())
+    return Path(fused=trained, compiled=trained and why_none(device) is None, captured=True)
+
+
+def _gpu_pixels(model: Model, device: torch.device, dtype: torch.dtype) -> int:
+    """The largest N*H*W of one call, by the memory that is free now and by cuDNN's way of counting."""
+    per_pixel = activation_bytes(model.module) * dtype.itemsize / torch.float32.itemsize
+    by_memory = GPU_SHARE * torch.cuda.mem_get_info(device)[0] / per_pixel
+    return max(1, min(int(by_memory), countable_pixels(model.module)))
+
+
+def _lower(module: nn.Module) -> None:
+    """Turn all layers but the last convolution to bf16; every layer converts its own input."""
+    layers = [leaf for leaf in leaves(module) if any(True for _ in leaf.parameters())]
+    for layer in layers:
+        tail = layer is layers[-1]
+        dtype = torch.float32 if tail else torch.bfloat16
+        layer.to(dtype)
+        layer.register_forward_pre_hook(lambda _, inputs, dtype=dtype: tuple(x.to(dtype) for x in inputs))
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
+
+
+def _translate(error: RuntimeError, shape: tuple[int, ...], device: torch.device) -> BackendError:
+    size = "x".join(map(str, shape))
+    if _is_memory(error):
+        return OutOfMemoryError(f"A batch of {size} does not fit into the memory of {device}; use a smaller --tile.")
+    return BackendError(f"torch failed on a batch of {size}: {str(error).splitlines()[0]}")

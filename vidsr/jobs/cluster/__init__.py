@@ -1,0 +1,1 @@
+"""Parts of a film made by the workers of a Ray cluster."""

@@ -1,0 +1,163 @@
+"""Jobs whose output is no file of its own: raw video on standard output, or numbered images.
+
+Frames are written as they are made. There are no parts to go on after, and no other streams.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+from vidsr import pipeline
+from vidsr.errors import MediaError, OutputError, UsageError
+from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.jobs import sources
+from vidsr.jobs.events import Advanced, Done, Event, Started
+from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.options import Options
+from vidsr.jobs.plan import geometry, rounded, scan_notes
+from vidsr.jobs.runner import Runner
+from vidsr.jobs.video import source_notes
+from vidsr.media import sequence, y4m
+from vidsr.media.read.probe import MediaInfo
+from vidsr.upscaling.upscaler import Upscaler, output_colour
+
+
+class Sink(Protocol):
+    """Takes frames of one size and layout; `notes` are what there is to say once all are written."""
+
+    num_bytes: int
+
+    @property
+    def notes(self) -> list[str]:
+        """What was lost."""
+
+    def write(self, frame: Frame) -> None:
+        """Write one frame."""
+
+    def close(self) -> None:
+        """Hand over what is buffered."""
+
+
+def is_stream(target: Target) -> bool:
+    """Whether outputs go to standard output or become numbered images."""
+    return target.pipe or target.pattern is not None
+
+
+def run(
+    item: Input,
+    target: Target,
+    options: Options,
+    network: Callable[[float], Runner],
+    overwrite: bool,
+    on_event: Callable[[Event], None],
+) -> Done:
+    """Upscale the pictures of one source into a stream.
+
+    Raises:
+        VidsrError: whatever ended the job. What was written until then stands.
+        BrokenPipeError: whoever read standard output has gone.
+    """
+    started = time.perf_counter()
+    pipe = sources.standard_input(options) if item.kind == "pipe" else None
+    info = sources.examine(item, options, pipe)
+    output = Path("stdout") if target.pipe else target.pattern
+    assert output is not None, "is_stream was asked before"
+    wide, high, aspect, notes = geometry(info, options)
+    format, colour = _format(info, target)
+    shift = format.chroma_shift
+    size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
+    upscaler = network(max(size[0] / info.video.width, size[1] / info.video.height))
+    if not isinstance(upscaler, Upscaler):
+        raise UsageError(f"--ray makes files, and -o {output} is a stream; leave one of them out")
+    notes += (*scan_notes(info, options), *_lost(info, format, aspect, target))
+    on_event(_started(item, output, info, size, upscaler, notes))
+    scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"
+    header = y4m.Header(*size, format, colour.siting, info.video.rate, aspect, scan, colour.full_range)
+    sink = _sink(target, header, overwrite)
+    reused = upscaler.num_reused
+    with sources.open_source(info, options, options.start, pipe) as reader:
+
+        def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
+            return upscaler.stream(frames, size=size, format=format, colour=colour)
+
+        def advance(progress: pipeline.Progress) -> None:
+            on_event(Advanced(item.path, progress, info.video.num_frames))
+
+        last = pipeline.run(reader, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
+        sink.close()
+    if not last.num_frames:
+        raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
+    seconds = time.perf_counter() - started
+    return Done(
+        source=item.path,
+        output=output,
+        num_frames=last.num_frames,
+        num_resumed=0,
+        num_reused=upscaler.num_reused - reused,
+        seconds=seconds,
+        fps=last.num_frames / max(seconds, 1e-9),
+        busy=dict(last.busy),
+        limit=last.limit,
+        bytes=sink.num_bytes,
+        kept=(),
+        dropped=tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
+        notes=(*notes, *source_notes(reader.report), *sink.notes),
+    )
+
+
+def _format(info: MediaInfo, target: Target) -> tuple[PixelFormat, Colour]:
+    """Layout and colour of what is written: the source's, as far as the output has them."""
+    video = info.video
+    format = y4m.writable(video.format) if target.pipe else sequence.image_layout(video.format)
+    colour = output_colour(video.colour, video.format, format)
+    if target.pipe and (format.bits > 8 or format.chroma_shift != (1, 1) or colour.siting not in ("center", "topleft")):
+        colour = replace(colour, siting="left")
+    return format, colour
+
+
+def _lost(info: MediaInfo, format: PixelFormat, aspect: Fraction, target: Target) -> tuple[str, ...]:
+    """What y4m or images cannot say, in words."""
+    video = info.video
+    what = "y4m" if target.pipe else "an image"
+    lost = [f"transparency is dropped: {what} does not hold it here"] if video.format.alpha and not format.alpha else []
+    if target.pipe and video.colour_tagged:
+        lost.append(f"{what} does not name its colours: {video.colour.matrix.name.lower()}, tell the next program")
+    if not target.pipe and aspect != 1:
+        lost.append(f"the pixels are {aspect.numerator}:{aspect.denominator}: --square-pixels makes them square")
+    if video.display_matrix is not None:
+        lost.append(f"{what} does not say how the camera was turned: the picture is as it was stored")
+    return tuple(lost)
+
+
+def _started(
+    item: Input, output: Path, info: MediaInfo, size: tuple[int, int], upscaler: Upscaler, notes: tuple[str, ...]
+) -> Started:
+    return Started(
+        source=item.path,
+        output=output,
+        source_size=(info.video.width, info.video.height),
+        size=size,
+        num_frames=info.video.num_frames,
+        codec=output.suffix.lstrip(".") or "y4m",
+        network=upscaler.reason,
+        notes=notes,
+        dropped=(),
+    )
+
+
+def _sink(target: Target, header: y4m.Header, overwrite: bool) -> Sink:
+    if target.pattern is not None:
+        try:
+            target.pattern.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{target.pattern}: cannot be written ({error.strerror or error})") from error
+        return sequence.SequenceWriter(target.pattern, overwrite=overwrite)
+    if sys.stdout.isatty():
+        raise UsageError("-o - writes raw video, which a terminal cannot show: send it to a file or a program")
+    return y4m.Y4MWriter(sys.stdout.buffer, header)

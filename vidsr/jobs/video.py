@@ -1,0 +1,305 @@
+"""Runs one video job: its missing segments in order, then the join with every other stream, a check, and the name.
+
+Everything is written under ``<output>.vidsr/`` beside the final name. A job that ends early leaves its finished
+segments there, and the same job goes on after them; one that finishes, or has none, leaves nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+from filelock import FileLock, Timeout
+
+from vidsr import pipeline, verify
+from vidsr.errors import DamagedError, MediaError, OutputError, VidsrError
+from vidsr.frame import Frame
+from vidsr.jobs import sources
+from vidsr.jobs.events import Advanced, Done, Event, Kept, Resumed
+from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts, sync_folder
+from vidsr.jobs.plan import Plan, fingerprint
+from vidsr.jobs.runner import Made, RemoteRunner, Runner
+from vidsr.jobs.segments import Segments
+from vidsr.media.mux import join
+from vidsr.media.mux.fingerprint import KEY
+from vidsr.media.read.reader import ReadReport
+from vidsr.media.write.times import read_times
+from vidsr.upscaling.upscaler import Upscaler
+
+SAMPLE_SHARE = 0.01  # of a job's time, for looking at pictures of the finished file
+MAX_ERRORS = 10  # damaged places of a source that are listed; the others are counted
+
+
+def run(
+    plan: Plan,
+    runner: Runner,
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Done:
+    """Upscale one video; returns what was done, with the output under its final name.
+
+    Raises:
+        VidsrError: whatever ended the job; nothing stands under the final name, finished segments are kept.
+    """
+    return finish(make(plan, runner, overwrite=overwrite, resume=resume, on_event=on_event), on_event)
+
+
+def finish(job: Unjoined, on_event: Callable[[Event], None]) -> Done:
+    """The second part of `run`: the join, the check and the name."""
+    try:
+        return job.finish()
+    except BaseException as error:
+        on_event(job.kept(error))
+        raise
+
+
+def make(
+    plan: Plan,
+    runner: Runner,
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Unjoined:
+    """The first part of `run`, all that needs the network: makes the segments, and holds the work folder's lock.
+
+    Raises:
+        VidsrError: whatever ended the job; finished segments are kept.
+    """
+    started = time.perf_counter()
+    facts, reused = plan.facts(runner), runner.num_reused
+    with ExitStack() as held:
+        work = held.enter_context(_work_folder(plan.output))
+        manifest = Manifest.open(work, facts, resume=resume)
+        if manifest.segments:
+            on_event(Resumed(plan.source.path, plan.output, len(manifest.segments), manifest.num_frames))
+        before = manifest.num_frames
+        try:
+            made = _make_missing(plan, runner, Segments(plan, work, manifest, on_event), on_event)
+        except BaseException as error:
+            if plan.pipe is not None:
+                clear(work)  # what came through a pipe does not come again
+            elif manifest.segments:
+                on_event(_kept(plan, work, manifest, error))
+            raise
+        num_reused = runner.num_reused - reused
+        return Unjoined(
+            plan, manifest, work, fingerprint(facts), made, before, num_reused, started, overwrite, held.pop_all()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Unjoined:
+    """A job whose segments are all made."""
+
+    plan: Plan
+    manifest: Manifest
+    work: Path
+    mark: str
+    made: Made
+    num_resumed: int
+    num_reused: int
+    started: float
+    overwrite: bool
+    held: ExitStack  # the work folder and its lock
+
+    def finish(self) -> Done:
+        """Join, check and name the output. To be called once, in whatever thread; it raises what `run` does."""
+        plan = self.plan
+        with self.held:
+            joined = _join(plan, self.manifest, self.work, self.mark)
+            self._check(joined)
+            _put(self.work / f"joined{plan.output.suffix}", plan.output, self.overwrite)
+            clear(self.work)
+            size = plan.output.stat().st_size
+        seconds = time.perf_counter() - self.started
+        return Done(
+            source=plan.source.path,
+            output=plan.output,
+            num_frames=joined.num_frames,
+            num_resumed=self.num_resumed,
+            num_reused=self.num_reused,
+            seconds=seconds,
+            fps=(joined.num_frames - self.num_resumed) / max(seconds, 1e-9),
+            busy=dict(self.made.progress.busy),
+            limit=self.made.progress.limit,
+            bytes=size,
+            kept=tuple(str(item) for item in joined.kept),
+            dropped=tuple(str(item) for item in joined.dropped),
+            notes=(*plan.notes, *self.made.notes, *joined.notes),
+        )
+
+    def _check(self, joined: join.JoinReport) -> None:
+        """Before the name. Pictures are compared with those of a source that can be read again and is whole."""
+        plan, again = self.plan, self.plan.pipe is None and not self.plan.options.keep_going
+        verify.quick(
+            self.work / f"joined{plan.output.suffix}",
+            plan.spec,
+            read_times(self.manifest.paths).pts.tolist(),
+            shift=joined.shift,
+            container=plan.choice.container,
+            source=plan.source,
+            num_streams=1 + sum(item.how != "rewritten" for item in joined.kept),
+            frames=partial(open_reader, plan) if again else None,
+            budget=SAMPLE_SHARE * (time.perf_counter() - self.started),
+        )
+
+    def kept(self, error: BaseException) -> Kept:
+        """What is left of the job after `finish` raised `error`."""
+        return _kept(self.plan, self.work, self.manifest, error)
+
+
+def discard(output: Path, mark: str) -> None:
+    """Remove what the run that finished `output` left beside it; segments of another job than `mark` stay."""
+    if work_folder(output).is_dir():
+        with _work_folder(output) as work:
+            facts = read_facts(work)
+            if facts is None or fingerprint(facts) == mark:
+                clear(work)
+
+
+def _kept(plan: Plan, work: Path, manifest: Manifest, error: BaseException) -> Kept:
+    keep_going = isinstance(error, DamagedError) and not plan.options.keep_going
+    advice = "the same command with --keep-going" if keep_going else "the same command"
+    return Kept(plan.source.path, work, len(manifest.segments), manifest.num_frames, f"{advice} goes on from there")
+
+
+def _put(finished: Path, output: Path, overwrite: bool) -> None:
+    """Give the finished file its name, unless something else has taken it in the meantime."""
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output}: appeared while the job ran; the same command with --overwrite replaces it")
+    finished.replace(output)
+    sync_folder(output.parent)
+
+
+def open_reader(plan: Plan, start: Fraction | None) -> sources.FrameSource:
+    """The source's frames from `start` seconds on, to the end that the options set."""
+    return sources.open_source(plan.source, plan.options, start, plan.pipe)
+
+
+def _make_missing(plan: Plan, runner: Runner, segments: Segments, on_event: Callable[[Event], None]) -> Made:
+    """Make the segments that are not there yet, here or on a cluster."""
+    if isinstance(runner, Upscaler):
+        made = _make_here(plan, runner, segments, on_event)
+    else:
+        assert isinstance(runner, RemoteRunner)
+        made = runner.make_missing(plan, segments, on_event)
+    if not segments.manifest.segments:
+        raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
+    return made
+
+
+def _make_here(plan: Plan, upscaler: Upscaler, segments: Segments, on_event: Callable[[Event], None]) -> Made:
+    done, before, told = segments.manifest.intervals, segments.manifest.num_frames, len(upscaler.notes)
+    begin = segments.grid.begin(segments.manifest.first_missing)
+
+    def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
+        return upscaler.stream(frames, size=plan.size, format=plan.spec.format, colour=plan.spec.colour)
+
+    def advance(progress: pipeline.Progress) -> None:
+        total = replace(progress, num_frames=progress.num_frames + before)
+        on_event(Advanced(plan.source.path, total, plan.num_frames))
+
+    left = None if plan.num_frames is None else max(plan.num_frames - before, 0)
+    upscaler.prepare(plan.source.video.width, plan.source.video.height, left)
+    try:
+        with open_reader(plan, begin or None) as reader:
+            missing = (frame for frame in reader if segments.grid.of(frame) not in done)
+            last = pipeline.run(missing, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
+        segments.close()
+    except BaseException:
+        segments.abort()
+        raise
+    return Made(last, (*source_notes(reader.report), *upscaler.notes[told:]))
+
+
+def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> join.JoinReport:
+    """Join all segments."""
+    finished = work / f"joined{plan.output.suffix}"
+    return join.join(
+        manifest.paths,
+        plan.source if sources.is_file(plan.source) else replace(plan.source, path=manifest.paths[0]),
+        finished,
+        container=plan.choice.container,
+        spec=plan.spec,
+        start=plan.options.start,
+        end=plan.options.end,
+        metadata={KEY: mark},
+        keep_going=plan.options.keep_going,
+    )
+
+
+def source_notes(report: ReadReport) -> tuple[str, ...]:
+    """What to say of a source that was read."""
+    notes = [*report.notes, *report.errors[:MAX_ERRORS]]
+    if report.num_errors > MAX_ERRORS:
+        notes.append(f"{report.num_errors} damaged places in all")
+    if report.num_corrupt:
+        notes.append(f"{report.num_corrupt} damaged pictures are as the decoder concealed them")
+    return tuple(notes)
+
+
+def work_folder(output: Path) -> Path:
+    """Where a job keeps what it has finished."""
+    return output.with_name(output.name + ".vidsr")
+
+
+@contextmanager
+def _work_folder(output: Path) -> Iterator[Path]:
+    """The work folder, locked against a second process; removed in the end unless it holds finished segments."""
+    folder = work_folder(output)
+    created = [parent for parent in output.parents if not parent.exists()]
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        if not is_ours(folder):
+            raise OutputError(f"{folder}: this folder is in the way and not vidsr's; rename it, or choose another name")
+        lock = FileLock(folder / LOCK, thread_local=False)  # the end of a job runs in another thread
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputError(f"{output}: another vidsr is writing it; wait for it, or choose another name") from error
+    except OSError as error:
+        _remove_empty(created)
+        reason = error.strerror or str(error)
+        raise OutputError(f"{output}: cannot be written ({reason}); choose another folder with -o") from error
+    try:
+        yield folder
+    except av.FFmpegError:
+        raise  # a source that fails, not the folder
+    except VidsrError as error:
+        error.args = (_outside(str(error), folder, output),)
+        raise
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if not any(path.suffix != ".part" for path in folder.glob("[0-9]*")):  # no finished segment
+            with suppress(OSError):
+                clear(folder)
+                (folder / LOCK).unlink()  # still held: nobody else can be inside
+            _remove_empty([folder, *created])
+        lock.release()
+
+
+def _outside(sentence: str, folder: Path, output: Path) -> str:
+    """`sentence` for people: what it says of a file in the work folder is true of the output."""
+    inside = re.escape(str(folder))
+    outside = re.sub(rf"{inside}[/\\][\w.]*\w", lambda _: str(output), sentence)
+    return sentence if outside == sentence else re.sub(rf"{inside}\b", lambda _: str(output.parent), outside)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Folders made for an output that never came go away again; one with anything in it stays."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return

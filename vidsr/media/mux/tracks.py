@@ -1,0 +1,218 @@
+"""One stream of the source on its way into the output: copied as packets, or made anew as text or sound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol, TypeAlias, cast
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.subtitles.codeccontext import SubtitleCodecContext
+from av.video.stream import VideoStream
+
+from vidsr.media.mux.streams import Kept, codec_name, is_cover
+from vidsr.media.mux.timecode import fitting_rate, timecode_of
+from vidsr.media.mux.timed_text import Line, OneAtATime
+from vidsr.media.read.open import demux, open_input
+
+AnyPacket: TypeAlias = "Packet[Stream]"
+_AAC_BITS, _OPUS_BITS = 96_000, 80_000  # a second and a channel
+_JUMP = Fraction(1)  # seconds
+UNKNOWN_LENGTH = Fraction(5)  # seconds: for so long a line of text is shown whose source does not say
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
+_ASS_HEADER = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, \
+StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""  # of subtitles that come without one: an encoder without any writes a track that makes the file unreadable
+_RATES = {
+    "libopus": (8000, 12000, 16000, 24000, 48000),
+    "aac": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
+}
+
+
+class Track(Protocol):
+    """Takes the source's packets of one stream, gives those of the output. Time is moved by the track's shift."""
+
+    def take(self, packet: AnyPacket) -> Iterable[AnyPacket]:
+        """Packets to write, in order."""
+
+    def flush(self) -> Iterable[AnyPacket]:
+        """What is left once the source has ended."""
+
+
+def add_track(out: OutputContainer, stream: Stream, plan: Kept, shift: Fraction) -> Track:
+    """Add to `out` what `plan` says of `stream`; all its times move by `shift` seconds."""
+    ticks = round(shift / stream.time_base) if stream.time_base else 0
+    if plan.how == "converted":
+        return TextTrack(out, stream, plan.encoder or "srt", ticks)
+    if plan.how == "encoded":
+        return SoundTrack(out, stream, plan.encoder or "aac", ticks)
+    return CopiedTrack(out, stream, ticks)
+
+
+class CopiedTrack:
+    """Packets as they are.
+
+    Decode times that do not rise, which muxers refuse, are raised by a tick. Where they fall back by more than
+    `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before.
+    """
+
+    def __init__(self, out: OutputContainer, stream: Stream, ticks: int) -> None:
+        self._target = out.add_stream_from_template(stream, opaque=True)
+        describe(self._target, stream)
+        if out.format.name == "mpegts":
+            self._target.id = stream.id
+        if isinstance(self._target, VideoStream) and isinstance(stream, VideoStream):
+            text = timecode_of(stream.metadata)
+            rate = fitting_rate(text, stream.average_rate) if text else None
+            if rate is not None:  # mov and mp4 count timecodes by it
+                self._target.codec_context.framerate = rate
+        self._ticks, self._timeless = ticks, is_cover(stream)
+        self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
+        self._jump = math.ceil(_JUMP / stream.time_base) if stream.time_base else 0
+        self._last: int | None = None
+        self._end = 0  # of the packet before
+
+    def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
+        """The same packet, at its new time."""
+        packet.stream = self._target
+        if not self._timeless:
+            pts = packet.pts if packet.pts is not None else packet.dts
+            dts = packet.dts if packet.dts is not None else pts
+            if pts is None or dts is None:
+                pts = dts = self._end - self._ticks
+            if self._last is not None and dts + self._ticks < self._last - self._jump:
+                self._ticks = self._end - dts
+            lowest = dts + self._ticks if self._last is None else self._last + self._step
+            self._last = max(dts + self._ticks, lowest)
+            packet.pts, packet.dts = max(pts + self._ticks, self._last), self._last
+            self._end = self._last + (packet.duration or 0)
+        yield packet
+
+    def flush(self) -> Iterable[AnyPacket]:
+        """Nothing."""
+        return ()
+
+
+class TextTrack:
+    """Text subtitles in another notation: the words and their times stay, most styling goes."""
+
+    def __init__(self, out: OutputContainer, stream: Stream, encoder: str, ticks: int) -> None:
+        self._source, self._ticks = stream, ticks
+        self._decoder = cast(SubtitleCodecContext, stream.codec_context)
+        self._decoder.open(strict=False)
+        self._target = out.add_stream(encoder)
+        self._encoder = cast(SubtitleCodecContext, self._target.codec_context)
+        self._encoder.subtitle_header = self._decoder.subtitle_header or _ASS_HEADER
+        self._target.time_base = Fraction(1, 1000)
+        self._base = stream.time_base or Fraction(1, 1000)
+        self._lines = OneAtATime() if encoder == "mov_text" else None
+        describe(self._target, stream)
+
+    def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
+        """The line, or nothing where the packet only ends the one before."""
+        shown = self._decoder.decode2(packet)
+        if shown is None or not len(shown) or packet.pts is None:
+            return
+        begin = packet.pts + self._ticks
+        length = packet.duration or math.ceil(UNKNOWN_LENGTH / self._base)
+        line = Line(begin, begin + length, bytes(self._encoder.encode_subtitle(shown)))
+        yield from map(self._packet, [line] if self._lines is None else self._lines.add(line))
+
+    def until(self, seconds: float) -> Iterator[AnyPacket]:
+        """What was held back and is over by then, so that it does not stand far from its time in the file."""
+        if self._lines is not None:
+            yield from map(self._packet, self._lines.until(seconds / float(self._base)))
+
+    def flush(self) -> Iterator[AnyPacket]:
+        """What was held back."""
+        if self._lines is not None:
+            yield from map(self._packet, self._lines.flush())
+
+    def _packet(self, line: Line) -> AnyPacket:
+        packet: AnyPacket = Packet(line.sample)
+        packet.stream, packet.time_base = self._target, self._base
+        packet.pts = packet.dts = line.begin
+        packet.duration = line.end - line.begin
+        return packet
+
+
+class SoundTrack:
+    """Sound encoded again, at the source's layout and its rate or the next that the codec has, its times kept."""
+
+    def __init__(self, out: OutputContainer, stream: Stream, encoder: str, ticks: int) -> None:
+        source = cast(AudioCodecContext, stream.codec_context)
+        rate = min((r for r in _RATES[encoder] if r >= source.sample_rate), default=_RATES[encoder][-1])
+        self._source, self._ticks = cast(AudioStream, stream), ticks
+        self._target = cast(AudioStream, out.add_stream(encoder, rate=rate))
+        context = self._target.codec_context
+        unnamed = source.layout.name.endswith("channels")
+        context.layout = _LAYOUTS.get(source.channels, "stereo") if unnamed else source.layout.name
+        context.bit_rate = (_OPUS_BITS if encoder == "libopus" else _AAC_BITS) * max(source.channels, 1)
+        self._resampler: av.AudioResampler | None = None
+        describe(self._target, stream)
+
+    def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
+        """Whatever the encoder has ready."""
+        for frame in self._source.decode(packet if packet.size else None):
+            if frame.pts is not None:
+                frame.pts += self._ticks
+            yield from self._encode(frame)
+
+    def flush(self) -> Iterator[AnyPacket]:
+        """The rest of decoder, resampler and encoder."""
+        for frame in self._source.decode(None):
+            if frame.pts is not None:
+                frame.pts += self._ticks
+            yield from self._encode(frame)
+        yield from self._encode(None)
+        yield from cast(list[AnyPacket], self._target.encode(None))
+
+    def _encode(self, frame: av.AudioFrame | None) -> Iterator[AnyPacket]:
+        context = self._target.codec_context
+        if self._resampler is None:
+            size = context.frame_size or None
+            self._resampler = av.AudioResampler(context.format, context.layout, context.sample_rate, size)
+        for part in self._resampler.resample(frame):
+            yield from cast(list[AnyPacket], self._target.encode(part))
+
+
+def attach_cover(out: OutputContainer, path: Path, index: int) -> None:
+    """Add stream `index` of the file `path`, a still, to `out` as an attachment: cover art as Matroska has it."""
+    with open_input(path) as source:
+        stream = source.streams[index]
+        packet = next((p for p in demux(source, stream) if p.size), None)
+        if packet is not None:
+            kind = "png" if codec_name(stream) == "png" else "jpeg"
+            name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
+            out.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(packet))
+
+
+def describe(target: Stream, source: Stream) -> None:
+    """Language, title and the like, and disposition, as the source has them."""
+    target.metadata.update(own_metadata(source))
+    target.disposition = source.disposition
+
+
+def own_metadata(stream: Stream) -> dict[str, str]:
+    """Metadata of a stream without what the muxers write themselves or a copy makes untrue.
+
+    FFmpeg reads the title of a track in mp4 and mov as its "name", but writes only a "title".
+    """
+    untrue = ("encoder", "duration", "bps", "number_of_", "_statistics_", "vendor_id", "alpha_mode")
+    found = {key: value for key, value in stream.metadata.items() if not key.lower().startswith(untrue)}
+    return {"title" if key == "name" and "title" not in found else key: value for key, value in found.items()}

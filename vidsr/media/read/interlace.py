@@ -1,0 +1,129 @@
+"""Whether pictures are interlaced although nothing says so: by FFmpeg's ``idet``, confirmed by their combing.
+
+``idet`` compares each picture's lines with those of its neighbours in time. Alone it takes zooms and hand-held cameras
+for fields now and then, so a picture counts only if its own two fields also fit together no better than fields of
+different pictures do. Film that was telecined (two pictures of five combed) stays below `MIN_SHARE`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import av
+import av.filter
+import numpy as np
+from numpy.typing import NDArray
+
+from vidsr.errors import MediaError
+from vidsr.frame import Frame
+from vidsr.media.read.probe import MediaInfo
+from vidsr.media.read.reader import Reader
+
+MAX_LINES = 1088  # there is no interlaced video with more
+SAMPLE_FRAMES = 24  # at the start and, of what is longer than `LONG_SECONDS`, in the middle
+LONG_SECONDS = 20
+MAX_COLUMNS = 512  # of the middle are enough
+MIN_FRAMES = 8  # combed pictures, so that one odd cut decides nothing
+MIN_SHARE = 0.6  # of the pictures in which something moves
+
+_ASYMMETRY = 1.3  # idet's `intl_thres`: how much better one field order fits than the other (1.04 by default)
+_COMBING = 0.8  # misfit of a picture's own fields over that of fields of different pictures: 1 if interlaced
+_MOVED = 8  # of 255: a sample that differs more than noise does
+_MIN_MOVING = 0.002  # share of such samples in a picture that can be judged
+
+_Luma: TypeAlias = NDArray[np.int16]
+
+
+def looks_interlaced(info: MediaInfo) -> bool:
+    """Decode a sample of `info`'s pictures and judge them. A file that fails there is for the job to report."""
+    video = info.video
+    if video.height > MAX_LINES or min(video.height, video.width) < 8 or video.codec in ("gif", "apng", "png"):
+        return False
+    starts: list[Fraction | None] = [None]
+    if video.duration is not None and video.duration > LONG_SECONDS:
+        starts.append(video.duration / 2)
+    combed = moving = 0
+    for start in starts:
+        try:
+            found = _judge(info, start)
+        except (MediaError, av.FFmpegError):
+            continue
+        combed, moving = combed + found[0], moving + found[1]
+        if moving >= 2 * MIN_FRAMES:
+            break
+    return combed >= MIN_FRAMES and combed >= MIN_SHARE * moving
+
+
+def _judge(info: MediaInfo, start: Fraction | None) -> tuple[int, int]:
+    """(combed pictures, pictures in which something moves) of a sample from `start` seconds on."""
+    orders: list[str] = []
+    misfits: list[float | None] = []
+    lumas: deque[_Luma] = deque(maxlen=3)
+    idet: _Idet | None = None
+    with Reader(info, start=start, keep_going=True) as reader:
+        for frame, _ in zip(reader, range(SAMPLE_FRAMES), strict=False):
+            lumas.append(_luma(frame))
+            idet = idet or _Idet(lumas[0].shape)
+            orders += idet(lumas[-1])
+            if len(lumas) == 3:
+                misfits.append(_misfit(*lumas))
+            judged = [misfit for misfit in misfits if misfit is not None]
+            if len(judged) > MIN_FRAMES and max(judged) < _COMBING:
+                break  # plainly progressive
+    orders = orders[1 : len(misfits) + 1]  # idet, too, says something of a picture once it has seen the next
+    decided = [(order, misfit) for order, misfit in zip(orders, misfits, strict=False) if misfit is not None]
+    combed = [order for order, misfit in decided if order in ("tff", "bff") and misfit >= _COMBING]
+    return max(combed.count("tff"), combed.count("bff")), len(decided)
+
+
+class _Idet:
+    """FFmpeg's filter as a function from a frame to its verdicts: tff, bff, progressive or undetermined."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        height, width = shape
+        self._graph = av.filter.Graph()
+        self._number = 0
+        format = av.VideoFormat("gray")
+        buffer = self._graph.add_buffer(width=width, height=height, format=format, time_base=Fraction(1, 25))
+        idet = self._graph.add("idet", f"intl_thres={_ASYMMETRY}")
+        self._graph.link_nodes(buffer, idet, self._graph.add("buffersink")).configure()
+
+    def __call__(self, luma: _Luma) -> Iterator[str]:
+        """What the filter says of the pictures that it has seen enough of."""
+        picture = av.VideoFrame.from_ndarray(luma.astype(np.uint8), format="gray")
+        picture.pts, picture.time_base = self._number, Fraction(1, 25)
+        self._number += 1
+        self._graph.push(picture)
+        while True:
+            try:
+                out: Any = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            yield str(out.metadata.get("lavfi.idet.single.current_frame", ""))
+
+
+def _luma(frame: Frame) -> _Luma:
+    """The middle columns of the first plane (luma, grey or green) with 8 bits, which is all that counts here."""
+    first = max((frame.width - MAX_COLUMNS) // 2, 0)
+    columns = frame.planes[0][:, first : first + MAX_COLUMNS]
+    return (columns >> max(frame.format.bits - 8, 0)).astype(np.int16)
+
+
+def _misfit(before: _Luma, picture: _Luma, after: _Luma) -> float | None:
+    """How badly the two fields of `picture` fit, over how badly they fit those of its neighbours at best.
+
+    About 1 where fields stand apart in time, well below where they are one picture; None where hardly anything moves.
+    """
+    frame = picture[1:-1]
+    moved = (np.abs(before[1:-1] - frame) > _MOVED) | (np.abs(after[1:-1] - frame) > _MOVED)
+    if moved.mean() < _MIN_MOVING:
+        return None
+    around = picture[:-2].astype(np.int32) + picture[2:]
+    own, early, late = (
+        np.where(moved, np.abs(2 * x[1:-1].astype(np.int32) - around), 0) for x in (picture, before, after)
+    )
+    first, second = (early[::2].sum() + late[1::2].sum(), late[::2].sum() + early[1::2].sum())
+    return float(own.sum() / max(min(first, second), 1))

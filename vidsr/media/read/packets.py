@@ -1,0 +1,321 @@
+"""The packets of one segment, to be decoded in another process: cut from a file, or made from pictures.
+
+Packets travel as they are stored, with those from the last keyframe but one before the segment on, which streams with
+open groups or intra refresh need. Where that would not give the pictures that `Reader` gives, pictures travel instead,
+in a lossless codec.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias, get_args
+
+import av
+from av.packet import PktSideDataT
+from av.stream import Discard
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from vidsr.frame import Frame, PixelFormat
+from vidsr.media import captions
+from vidsr.media.read.intra_refresh import decodes_alone
+from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.pixels import Unpacker, planes_of
+from vidsr.media.read.probe import MediaInfo, Video
+from vidsr.media.read.truncation import missing_end
+from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
+
+BEFORE, BEHIND = -1, sys.maxsize  # intervals of what is not wanted
+SHIPPED = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg2video")  # codecs that need nothing but packets and extradata
+REORDER = 34  # no packet is decoded more places after its turn to be shown: 16 pictures of two fields, and two more
+MAX_PREROLL = 1500  # packets before a segment; of a film with one keyframe, pictures are shipped
+
+_SIDE_DATA = get_args(PktSideDataT)
+AnyPacket: TypeAlias = "av.Packet[VideoStream]"
+
+
+class Irregular(Exception):  # noqa: N818  (no failure: another way is taken)
+    """From `interval` on, packets alone may not give the pictures that `Reader` gives."""
+
+    def __init__(self, interval: int, reason: str) -> None:
+        super().__init__(reason)
+        self.interval = interval
+
+
+class Unsound(Exception):  # noqa: N818  (no failure: `Reader` decides what is wrong)
+    """The packets of a shipment did not decode to the pictures that were expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """What opens a decoder besides packets. `reorder` is its delay in pictures; `pix_fmt` where it must be told."""
+
+    name: str
+    extradata: bytes
+    reorder: int
+    width: int
+    height: int
+    pix_fmt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A packet as data that can be pickled; `side` are its side data by FFmpeg's number."""
+
+    data: bytes
+    pts: int
+    dts: int | None
+    duration: int
+    keyframe: bool
+    side: tuple[tuple[int, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """A segment's packets in decoding order, with what must be decoded before them.
+
+    `expected` are the pts of the segment's pictures, rising, in the stream's time base.
+    """
+
+    interval: int
+    decoder: Decoder
+    packets: tuple[Packed, ...]
+    expected: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all packets."""
+        return sum(len(packet.data) for packet in self.packets)
+
+
+def can_cut(info: MediaInfo) -> bool:
+    """Whether `cut` may be tried: other sources are shipped as pictures."""
+    video = info.video
+    return video.codec in SHIPPED and "ALPHA" not in video.extras and info.container not in ("avi", "image2")
+
+
+def cut(info: MediaInfo, interval_of: Callable[[int], int], done: Container[int]) -> Iterator[Shipment]:
+    """The segments of `info` but for those that are `done`, in order. Reads the file once, and decodes nothing.
+
+    `interval_of` tells a pts' segment, or `BEFORE` or `BEHIND` the part that is wanted; it never falls.
+
+    Raises:
+        Irregular: damage, times that are missing or run backwards, too few keyframes.
+        MediaError: the file cannot be opened.
+    """
+    with open_input(info.path) as container:
+        stream: Any = container.streams[info.video.index]
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        cutter = _Cutter(stream.codec_context, interval_of, done)
+        packets: Any = demux(container, stream)
+        try:
+            for packet in packets:
+                if packet.size:
+                    yield from cutter.take(packet)
+                if cutter.current == BEHIND:
+                    return
+            if missing := missing_end(info.path, info.container, stream, cutter.last_dts):
+                raise Irregular(cutter.current, missing)
+        except av.FFmpegError as error:
+            raise Irregular(cutter.current, str(error)) from error
+        finally:
+            packets.close()  # before the container: touching it afterwards would crash the process
+        yield from cutter.rest()
+
+
+def _decoder(context: Any) -> Decoder:
+    extradata = bytes(context.extradata or b"")
+    return Decoder(context.name, extradata, context.reorder_depth, context.width, context.height)
+
+
+class _Cutter:
+    """Holds the packets from which the `current` segment and those after it are decoded."""
+
+    def __init__(self, context: Any, interval_of: Callable[[int], int], done: Container[int]) -> None:
+        self._context, self._decoder = context, _decoder(context)
+        self._interval_of, self._done = interval_of, done
+        self._held: list[tuple[int, bool, Packed]] = []  # interval, whether it is shown, packet
+        self._behind = 0  # packets in a row that belong to later segments
+        self.current = 0
+        self.last_dts: int | None = None
+
+    def take(self, packet: AnyPacket) -> Iterator[Shipment]:
+        """Hold `packet`, and yield the segment that is complete with it."""
+        self._check(packet)
+        packed = _pack(packet)
+        interval = self._interval_of(packed.pts)
+        if BEFORE < interval < self.current:
+            raise Irregular(self.current, "times run backwards")
+        self._held.append((interval, not packet.is_discard, packed))
+        self._behind = self._behind + 1 if interval > self.current else 0
+        if packed.keyframe and interval == BEFORE:
+            self._forget(packed.pts)
+        if self._behind >= REORDER:
+            yield from self._finish()
+
+    def rest(self) -> Iterator[Shipment]:
+        """The segments that are complete because the file ends."""
+        while self.current != BEHIND:
+            yield from self._finish()
+
+    def _check(self, packet: AnyPacket) -> None:
+        if packet.pts is None or packet.is_corrupt:
+            raise Irregular(self.current, "a packet is damaged, or has no time")
+        if not self._held and not packet.is_keyframe:
+            raise Irregular(self.current, "the stream begins without a keyframe")
+        if packet.is_keyframe and not decodes_alone(self._context, packet):
+            raise Irregular(self.current, "its keyframes are none: intra refresh")
+        if packet.dts is not None:
+            if self.last_dts is not None and packet.dts < self.last_dts:
+                raise Irregular(self.current, "times run backwards")
+            self.last_dts = packet.dts
+
+    def _finish(self) -> Iterator[Shipment]:
+        """Yield the current segment, if there is anything of it, and go on to the next."""
+        expected = sorted(packed.pts for number, shown, packed in self._held if shown and number == self.current)
+        if expected and self.current not in self._done:
+            preroll = next(k for k, (number, _, _) in enumerate(self._held) if number == self.current)
+            if preroll > MAX_PREROLL or len(set(expected)) < len(expected):
+                raise Irregular(self.current, "too few keyframes, or a time comes twice")
+            packets = tuple(packed for _, _, packed in self._held)
+            yield Shipment(self.current, self._decoder, packets, tuple(expected))
+        later = [number for number, _, _ in self._held if number > self.current]
+        self.current = min(later, default=BEHIND)
+        self._behind = sum(number > self.current for number in later)  # at most: a few packets more are shipped
+        self._forget(min((p.pts for number, _, p in self._held if number == self.current), default=None))
+
+    def _forget(self, first: int | None) -> None:
+        """Drop what comes before the last keyframe but one that is not later than `first`."""
+        keys = [k for k, (_, _, p) in enumerate(self._held) if p.keyframe and first is not None and p.pts <= first]
+        if len(keys) > 1:
+            del self._held[: keys[-2]]
+
+
+def _pack(packet: AnyPacket) -> Packed:
+    assert packet.pts is not None
+    side = tuple((_SIDE_DATA.index(item.data_type), bytes(item)) for item in packet.iter_sidedata())
+    return Packed(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, side)
+
+
+def pack_pictures(
+    frames: Iterable[Frame], video: Video, interval_of: Callable[[Frame], int], done: Container[int]
+) -> Iterator[Shipment]:
+    """`frames`, whose layout and clock are those of `video`, as segments; those that are `done` are left out."""
+    packer: _Packer | None = None
+    for frame in frames:
+        interval = interval_of(frame)
+        if packer is not None and interval > packer.interval:
+            yield packer.close()
+            packer = None
+        if interval not in done:
+            packer = packer or _Packer(interval, video)
+            packer.add(frame)
+    if packer is not None:
+        yield packer.close()
+
+
+class _Packer:
+    """Encodes pictures without loss, each on its own, as packets of their own times."""
+
+    def __init__(self, interval: int, video: Video) -> None:
+        self.interval = interval
+        name = "ffv1" if _is_ffv1(video.format) else "rawvideo"
+        self._spec = VideoSpec(name, video.format, video.colour, video.width, video.height, Fraction(1, 1000))
+        context = av.CodecContext.create(name, "w")
+        assert isinstance(context, VideoCodecContext)
+        configure(context, self._spec)
+        context.thread_count = 1
+        self._context = context
+        self._frames: list[tuple[int, int, bytes]] = []  # pts, duration and captions of each picture
+        self._packets: list[Packed] = []
+
+    def add(self, frame: Frame) -> None:
+        picture = to_video_frame(frame, self._spec)
+        picture.pts, picture.time_base = len(self._frames), self._context.time_base
+        self._frames.append((frame.pts, frame.duration, frame.captions))
+        self._keep(self._context.encode(picture))
+
+    def close(self) -> Shipment:
+        self._keep(self._context.encode(None))
+        extradata = bytes(self._context.extradata or b"")
+        name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
+        decoder = Decoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
+        expected = tuple(pts for pts, _, _ in self._frames)
+        return Shipment(self.interval, decoder, tuple(self._packets), expected)
+
+    def _keep(self, packets: Sequence[AnyPacket]) -> None:
+        for packet in packets:
+            assert packet.pts is not None
+            pts, duration, words = self._frames[packet.pts]
+            side = ((captions.PACKET_SIDE_DATA, words),) if words else ()
+            self._packets.append(Packed(bytes(packet), pts, pts, duration, True, side))
+
+
+def _is_ffv1(fmt: PixelFormat) -> bool:
+    return fmt.name in {known.name for known in av.Codec("ffv1", "w").video_formats or ()}
+
+
+def unpack(shipment: Shipment, video: Video) -> Iterator[Frame]:
+    """The pictures of `shipment`, as `Reader` would yield them.
+
+    Raises:
+        Unsound: they are not the pictures that are expected.
+    """
+    unpacker = Unpacker(video.format, video.width, video.height)
+    wanted = iter(shipment.expected)
+    captioned = any(packed.side or captions.may_hold(video, packed.data) for packed in shipment.packets)
+    context = _open(shipment.decoder)
+    number = 0
+    for picture in _decoded(context, shipment.packets, video.time_base):
+        if picture.pts is None or picture.pts < shipment.expected[0]:
+            continue
+        if picture.pts > shipment.expected[-1]:
+            break
+        if picture.is_corrupt or picture.pts != next(wanted, None):
+            raise Unsound(f"the picture at {picture.pts} is damaged, or not the one that was expected")
+        if (picture.width, picture.height) != (video.width, video.height):
+            raise Unsound("the picture size changes")
+        number += 1
+        converted = unpacker(picture)
+        planes = planes_of(converted, video.format)
+        words = captions.captions_of(picture) if captioned else b""
+        yield Frame(planes, video.format, video.colour, picture.pts, video.time_base, picture.duration, words)
+    if number != len(shipment.expected):
+        raise Unsound(f"{number} of {len(shipment.expected)} pictures decoded")
+
+
+def _open(decoder: Decoder) -> VideoCodecContext:
+    context = av.CodecContext.create(decoder.name, "r")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height = decoder.width, decoder.height
+    context.extradata = decoder.extradata or None
+    context.reorder_depth = decoder.reorder
+    if decoder.pix_fmt is not None:
+        context.pix_fmt = decoder.pix_fmt
+    context.thread_count, context.thread_type = 1, "SLICE"  # as `Reader`
+    if decoder.name == "libdav1d":
+        context.options = {**context.options, "max_frame_delay": "1"}
+    return context
+
+
+def _decoded(context: VideoCodecContext, packets: Sequence[Packed], time_base: Fraction) -> Iterator[av.VideoFrame]:
+    try:
+        for packed in packets:
+            yield from context.decode(_unpacked(packed, time_base))
+        yield from context.decode(None)
+    except av.FFmpegError as error:
+        raise Unsound(str(error)) from error
+
+
+def _unpacked(packed: Packed, time_base: Fraction) -> Any:
+    packet: Any = av.Packet(packed.data)
+    packet.pts, packet.dts, packet.duration = packed.pts, packed.dts, packed.duration
+    packet.is_keyframe, packet.time_base = packed.keyframe, time_base
+    for kind, data in packed.side:
+        packet.set_sidedata(captions.side_data(kind, data))
+    return packet

@@ -1,0 +1,269 @@
+"""What a media file holds: its streams, times, colour and extras, resolved once and passed around."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from vidsr.errors import MediaError
+from vidsr.frame import Colour, PixelFormat
+from vidsr.media.read.colour_tags import chroma_siting, resolve
+from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
+from vidsr.media.read.pixels import planar_format, planes_of
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream of a file. Times in seconds; None: unknown."""
+
+    index: int
+    kind: str  # video, audio, subtitle, data, attachment
+    codec: str  # FFmpeg's name; "none" where FFmpeg knows none
+    language: str | None
+    title: str | None
+    dispositions: tuple[str, ...]  # default, forced, attached_pic, ...
+    start: Fraction | None
+    duration: Fraction | None
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """The picture stream that is upscaled. `colour` is resolved: untagged sources get what players assume."""
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    pix_fmt: str  # as stored, FFmpeg's name
+    format: PixelFormat  # as `Reader` yields it
+    colour: Colour
+    colour_tagged: bool  # False: the matrix was assumed from the height
+    time_base: Fraction
+    rate: Fraction | None  # average frames per second, for display and the encoder's rate control only
+    start_pts: int | None
+    duration: Fraction | None  # seconds
+    num_frames: int | None  # as the container claims or the rate implies: an estimate
+    sample_aspect: Fraction  # 1 where unknown
+    display_matrix: tuple[int, ...] | None  # 9 int32 as FFmpeg's DISPLAYMATRIX side data
+    interlaced: bool  # as the stream says
+    bits_per_second: int | None
+    extras: tuple[str, ...] = ()  # side data by FFmpeg's name: MASTERING_DISPLAY_METADATA, DOVI_METADATA, A53_CC, ...
+    mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
+    light_level: bytes | None = None  # raw AVContentLightMetadata
+    combed: bool = False  # interlaced without saying so: see `vidsr.media.read.interlace`, which alone finds out
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """A probed file."""
+
+    path: Path
+    container: str  # FFmpeg's demuxer names, such as "mov,mp4,m4a,3gp,3g2,mj2"
+    size: int  # bytes
+    start: Fraction | None
+    duration: Fraction | None
+    video: Video
+    streams: tuple[Stream, ...]  # all of them, the upscaled one included
+    num_chapters: int
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+MAX_PACKETS_WITHOUT_PICTURE = 600  # then nothing will come any more
+_NO_SIDE_DATA = ("png", "apng", "webp", "tiff")  # reading theirs raises, or crashes the process when freed
+_UNNAMED = ("DISPLAYMATRIX", "SEI_UNREGISTERED")  # carried over, or an encoder's signature
+_INTERLACED_ORDERS = (2, 3, 4, 5)  # AVFieldOrder: tt, bb, tb, bt
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+
+
+def probe(path: Path, index: int | None = None) -> MediaInfo:
+    """Open `path`, decode its first picture, and say what the file holds.
+
+    The picture stream is the default one, else the largest, never a cover picture nor a stream without packets; or
+    the stream `index`.
+
+    Raises:
+        MediaError: the file is missing, empty, not media, has no picture stream, or none that can be decoded.
+    """
+    path = Path(path)
+    with open_input(path) as container:
+        streams = tuple(_stream(s) for s in container.streams)
+        candidates = _picture_streams(container) if index is None else [index]
+    if not candidates:
+        raise MediaError(f"{path} holds no picture stream, so there is nothing to upscale.")
+    for index in candidates:
+        with open_input(path) as container:
+            video = _video(container, index, path)
+            if video is not None:
+                return _info(path, container, streams, video)
+    raise MediaError(f"{path} names a picture stream but holds no pictures; it is damaged or was never finished.")
+
+
+def _info(path: Path, container: InputContainer, streams: tuple[Stream, ...], video: Video) -> MediaInfo:
+    return MediaInfo(
+        path=path,
+        container=container.format.name,
+        size=path.stat().st_size,
+        start=_seconds(container.start_time, Fraction(1, av.time_base)),
+        duration=_seconds(container.duration, Fraction(1, av.time_base)),
+        video=video,
+        streams=streams,
+        num_chapters=len(container.chapters()),
+        metadata=dict(container.metadata),
+    )
+
+
+def _seconds(value: int | None, unit: Fraction | None) -> Fraction | None:
+    return value * unit if value is not None and unit else None
+
+
+def _stream(stream: Any) -> Stream:
+    timed = stream.type != "attachment"
+    return Stream(
+        index=stream.index,
+        kind=stream.type if stream.type != "unknown" else "data",
+        codec=_codec(stream),
+        language=stream.metadata.get("language"),
+        title=stream.metadata.get("title"),
+        dispositions=tuple(d.name.lower() for d in Disposition if d.name and d in stream.disposition),
+        start=_seconds(stream.start_time, stream.time_base) if timed else None,
+        duration=_duration(stream) if timed else None,
+    )
+
+
+def _codec(stream: Any) -> str:
+    """FFmpeg's codec name, such as av1 (not its decoder's, libdav1d); "none" where it knows none."""
+    if stream.codec_context is not None:
+        return str(stream.codec_context.codec.canonical_name)
+    if stream.type == "attachment":
+        return "none"
+    return str(getattr(stream, "name", None) or "none")
+
+
+def _duration(stream: Any) -> Fraction | None:
+    """In seconds; Matroska keeps it in a tag of the stream."""
+    if stream.duration:
+        return _seconds(stream.duration, stream.time_base)
+    tag = next((v for k, v in stream.metadata.items() if k.upper().startswith("DURATION")), "")
+    if clock := _CLOCK.fullmatch(tag.strip()):
+        hours, minutes, seconds = clock.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    return None
+
+
+def _picture_streams(container: InputContainer) -> list[int]:
+    """Indices of the streams that may be the picture, the most likely first."""
+    stills = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [s for s in container.streams.video if not s.disposition & stills]
+    size = {s.index: s.codec_context.width * s.codec_context.height if s.codec_context else 0 for s in streams}
+    streams.sort(key=lambda s: (Disposition.default not in s.disposition, -size[s.index], s.index))
+    return [s.index for s in streams]
+
+
+def _video(container: InputContainer, index: int, path: Path) -> Video | None:
+    """Everything about the picture stream `index`; None if it holds no packets."""
+    stream: Any = container.streams[index]
+    codec = _codec(stream)
+    if stream.codec_context is None:
+        raise MediaError(f"{path}: its {codec} pictures cannot be decoded; FFmpeg has no decoder for them here.")
+    limit_pixels(stream)
+    packets: list[av.Packet[VideoStream]] = []
+    frame = _first_frame(container, stream, packets, path)
+    if frame is None:
+        return None
+    side_data = {} if codec in _NO_SIDE_DATA else _side_data(frame)
+    fmt = _yielded_format(frame, codec)
+    colour, tagged = resolve(frame, stream, chroma_siting(stream, packets, codec, fmt), str(path))
+    duration = _duration(stream) or _seconds(container.duration, Fraction(1, av.time_base))
+    rate = _rate(stream)
+    alpha_beside = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
+    return Video(
+        index=index,
+        codec=codec,
+        width=frame.width,
+        height=frame.height,
+        pix_fmt=frame.format.name,
+        format=fmt,
+        colour=colour,
+        colour_tagged=tagged,
+        time_base=stream.time_base,
+        rate=rate,
+        start_pts=stream.start_time if frame.pts is None or container.format.name == "avi" else frame.pts,
+        duration=duration,
+        num_frames=stream.frames or (round(duration * rate) if duration and rate else None),
+        sample_aspect=stream.sample_aspect_ratio or Fraction(1),
+        display_matrix=_display_matrix(side_data),
+        interlaced=frame.interlaced_frame or stream.codec_context.field_order in _INTERLACED_ORDERS,
+        bits_per_second=stream.codec_context.bit_rate or None,
+        extras=tuple(n for n in side_data if n not in _UNNAMED)
+        + (("ALPHA",) if alpha_beside and not fmt.alpha else ()),
+        mastering_display=side_data.get("MASTERING_DISPLAY_METADATA"),
+        light_level=side_data.get("CONTENT_LIGHT_LEVEL"),
+    )
+
+
+def _rate(stream: VideoStream) -> Fraction | None:
+    """Frames per second: the average, but what the codec says where times are missing or grains of a coarse clock."""
+    average, guessed = stream.average_rate or None, stream.guessed_rate or None
+    if average and guessed and (stream.start_time is None or average > 2 * guessed):
+        return guessed
+    return average or guessed
+
+
+def _first_frame(
+    container: InputContainer, stream: VideoStream, packets: list[av.Packet[VideoStream]], path: Path
+) -> av.VideoFrame | None:
+    """The first picture that decodes; `packets` collects what it took. None if there are no packets at all."""
+    decoder = decoder_of(stream)
+    decoder.thread_count = 1
+    reason = ""
+    try:
+        for packet in demux(container, stream):
+            picture = cast("av.Packet[VideoStream]", packet)
+            packets.extend([picture] if packet.size else [])
+            try:
+                frames = decoder.decode(picture)
+            except av.ArgumentError:  # what decoders say of a size above the limit
+                reason, frames = f" (a picture claims an impossible size, or one above {MAX_PIXELS} pixels)", []
+            except av.FFmpegError as error:
+                reason, frames = f" ({error.strerror})", []
+            if frames:
+                return frames[0]
+            if len(packets) >= MAX_PACKETS_WITHOUT_PICTURE:
+                break
+    except av.FFmpegError as error:
+        reason = f" ({error.strerror})"
+    if not packets and not reason:
+        return None
+    raise MediaError(f"{path}: none of its {_codec(stream)} pictures can be decoded{reason}; the file is damaged.")
+
+
+def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
+    """Side data by FFmpeg's name. For a first frame only: every read leaves a reference cycle behind."""
+    try:
+        items: Any = frame.side_data
+        return {item.type.name: bytes(item) for item in items}
+    except ValueError:  # of a kind that PyAV does not know, such as MV-HEVC's
+        return {}
+
+
+def _display_matrix(side_data: dict[str, bytes]) -> tuple[int, ...] | None:
+    raw = side_data.get("DISPLAYMATRIX")
+    return struct.unpack("<9i", raw[:36]) if raw else None
+
+
+def _yielded_format(frame: av.VideoFrame, codec: str) -> PixelFormat:
+    """As planar as `planar_format` says; a GIF whose first picture is opaque stays so and needs no alpha."""
+    fmt = planar_format(frame.format.name)
+    if codec == "gif" and fmt.alpha:
+        alpha = planes_of(frame.reformat(format=fmt.name), fmt)[-1]
+        return replace(fmt, alpha=bool((alpha != 255).any()))
+    return fmt

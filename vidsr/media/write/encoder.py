@@ -1,0 +1,190 @@
+"""One encoder, fully told what to do: size, layout, clock, colour, quality, threads, HDR10 metadata."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
+
+from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.media import captions
+from vidsr.media.hdr import encoder_options
+from vidsr.media.write.choice import DEFAULT_THREADS, quality_option
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSpec:
+    """Everything that the picture stream of the output is made from. `format` is that of the frames written."""
+
+    encoder: str
+    format: PixelFormat
+    colour: Colour
+    width: int
+    height: int
+    time_base: Fraction
+    rate: Fraction | None = None  # frames per second, for rate control and keyframes only
+    sample_aspect: Fraction = Fraction(1)
+    display_matrix: tuple[int, ...] | None = None  # as the source's; `join` scales its translation
+    crf: int | None = None
+    preset: str | None = None
+    threads: int = DEFAULT_THREADS
+    keyframe_seconds: float = 5.0
+    mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
+    light_level: bytes | None = None  # raw AVContentLightMetadata
+    gpu: int | None = None  # on which NVENC runs; None: the first that has it
+
+
+def encoder_clock(time_base: Fraction) -> Fraction:
+    """The clock that encoder and segment count in: `time_base`, or 10 microseconds where that is finer.
+
+    Encoders and mp4 overflow on finer ones. The exact times are kept beside (see `segments`).
+    """
+    return max(time_base, Fraction(1, 100_000))
+
+
+def scaled_matrix(matrix: tuple[int, ...] | None, sx: Fraction, sy: Fraction) -> tuple[int, ...] | None:
+    """A display matrix for a picture `sx` times as wide and `sy` times as high: its translation grows with it."""
+    if matrix is None:
+        return None
+    a, b, _, c, d, _, x, y, _ = matrix
+    along_x = sx if abs(a) >= abs(c) else sy  # the side of the stored picture that lies along the shown x axis
+    along_y = sy if abs(d) >= abs(b) else sx
+    return (*matrix[:6], round(x * along_x), round(y * along_y), matrix[8])
+
+
+def configure(context: VideoCodecContext, spec: VideoSpec) -> None:
+    """Set up an encoder's context, not yet open, for `spec`."""
+    context.width, context.height = spec.width, spec.height
+    context.pix_fmt = _stored_name(spec)
+    context.time_base = encoder_clock(spec.time_base)
+    context.framerate = _nominal_rate(spec.rate)
+    context.gop_size = max(1, round(context.framerate * Fraction(spec.keyframe_seconds)))
+    context.colorspace = int(spec.colour.matrix)
+    context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
+    context.color_range = 2 if spec.colour.full_range else 1
+    context.sample_aspect_ratio = spec.sample_aspect
+    context.thread_count = spec.threads
+    options = _options(spec)
+    if spec.format.model == "yuv" and spec.format.chroma_shift == (1, 1):
+        options["chroma_sample_location"] = spec.colour.siting
+    context.options = options
+    if spec.encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # its banner goes to stderr by no other way; errors only
+
+
+def open_alone(spec: VideoSpec) -> None:
+    """Open the encoder of `spec` once, without an output. Raises what FFmpeg raises."""
+    context = av.CodecContext.create(spec.encoder, "w")
+    if not isinstance(context, VideoCodecContext):
+        raise ValueError(f"{spec.encoder} is not a video encoder")
+    configure(context, spec)
+    open_politely(context)
+
+
+def open_politely(context: VideoCodecContext) -> None:
+    """Open an encoder that is set up, and leave the process as it was.
+
+    Run by root, SVT-AV1 gives all threads of the process, and so every program that it starts, real-time priority:
+    one busy thread then takes its core from everything else on the machine.
+    """
+    before = _scheduling()
+    context.open()
+    if before is not None and _scheduling() != before:
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(OSError):  # ended meanwhile
+                os.sched_setscheduler(int(thread.name), before, os.sched_param(0))
+
+
+def _scheduling() -> int | None:
+    """The scheduling policy of this process, where the system has such a thing (Linux)."""
+    return os.sched_getscheduler(0) if sys.platform == "linux" else None
+
+
+def to_video_frame(frame: Frame, spec: VideoSpec) -> av.VideoFrame:
+    """`frame` in memory that an encoder may keep: one copy, row by row where FFmpeg pads its lines."""
+    layout = (frame.width, frame.height, _stored_name(spec))
+    if frame.captions and spec.encoder in captions.ENCODERS:
+        picture = captions.picture_with(frame.captions, *layout)
+    else:
+        picture = av.VideoFrame(*layout)
+    _tag(picture, spec.colour)
+    if picture.format.name == "p010le":
+        _fill_p010(picture, frame)
+        return picture
+    for plane, samples in zip(picture.planes, frame.planes, strict=True):
+        height, width = samples.shape
+        _rows(plane, frame.format.dtype, height)[:, :width] = samples
+    return picture
+
+
+def _tag(picture: av.VideoFrame, colour: Colour) -> None:
+    """ProRes takes the tags of its frame headers from its pictures, not from its context."""
+    picture.colorspace, picture.color_range = int(colour.matrix), 2 if colour.full_range else 1
+    picture.color_primaries, picture.color_trc = colour.primaries, colour.transfer
+
+
+def _fill_p010(picture: av.VideoFrame, frame: Frame) -> None:
+    """10-bit 4:2:0 as NVENC takes it: samples in the upper bits, both chroma planes interleaved."""
+    luma, *chroma = frame.planes
+    height, width = luma.shape
+    _rows(picture.planes[0], frame.format.dtype, height)[:, :width] = luma << 6
+    height, width = chroma[0].shape
+    rows = _rows(picture.planes[1], frame.format.dtype, height)
+    for offset, samples in enumerate(chroma):
+        rows[:, offset : 2 * width : 2] = samples << 6
+
+
+def _rows(plane: av.video.plane.VideoPlane, dtype: np.dtype[np.generic], height: int) -> NDArray[np.generic]:
+    samples: NDArray[np.generic] = np.frombuffer(memoryview(plane), dtype)
+    return samples.reshape(height, plane.line_size // dtype.itemsize)
+
+
+def _stored_name(spec: VideoSpec) -> str:
+    return "p010le" if spec.encoder.endswith("_nvenc") and spec.format.bits == 10 else spec.format.name
+
+
+def _nominal_rate(rate: Fraction | None) -> Fraction:
+    """Encoders refuse absurd rates, and take none at all where the clock rules; 1 to 240 is what all accept."""
+    return min(max((rate or Fraction(25)).limit_denominator(1001), Fraction(1)), Fraction(240))
+
+
+def _options(spec: VideoSpec) -> dict[str, str]:
+    """Private options of the encoder. Whatever changes its bytes is written out, threads too."""
+    options: dict[str, str] = {}
+    if spec.crf is not None:
+        options[quality_option(spec.encoder)] = str(spec.crf)
+    if spec.preset is not None and spec.encoder not in ("libvpx-vp9", "prores_ks"):
+        options["preset"] = spec.preset
+    return options | _own_options(spec, encoder_options(spec.encoder, spec.mastering_display, spec.light_level))
+
+
+def _own_options(spec: VideoSpec, hdr: list[str]) -> dict[str, str]:
+    match spec.encoder:
+        case "libx264":
+            return {"x264-params": ":".join(hdr)} if hdr else {}
+        case "libx265":
+            frames = min(spec.threads, 2)
+            pools = [f"pools={spec.threads}", f"frame-threads={frames}", "log-level=error", "open-gop=0"]
+            return {"x265-params": ":".join(pools + hdr), "a53cc": "1"}
+        case "libsvtav1":
+            return {"svtav1-params": ":".join([f"lp={spec.threads}", *hdr])}
+        case "libvpx-vp9":
+            alpha = {"auto-alt-ref": "0"} if spec.format.alpha else {}  # its pictures have no place for the alpha
+            return {"b": "0", "deadline": "good", "cpu-used": spec.preset or "2", "row-mt": "1", **alpha}
+        case "ffv1":
+            return {"level": "3", "g": "1", "slicecrc": "1", "slices": "4"}
+        case "prores_ks":
+            return {"profile": spec.preset or "auto", "vendor": "apl0"}
+        case "mpeg4" | "mpeg2video" | "mjpeg":
+            return {"flags": "+qscale", "global_quality": str(2 * 118)}  # quantiser 2; their default is 200 kbit/s
+    if spec.encoder.endswith("_nvenc"):
+        return {"rc": "vbr", "b": "0"} | ({} if spec.gpu is None else {"gpu": str(spec.gpu)})
+    return {}

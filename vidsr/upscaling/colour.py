@@ -1,0 +1,270 @@
+"""Frame planes to R'G'B' and back, in torch on the network's device. Pure functions.
+
+The matrix, range and chroma siting follow ITU-T H.273. Primaries and transfer are left alone: the network works in the
+source's own R'G'B'. Chroma is interpolated linearly at its true positions going up, and goes through a triangle filter
+of the chroma spacing's radius, centred on its true positions, coming down. Codes are rounded to nearest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vidsr.backends.torch import kernels
+from vidsr.frame import Colour, Matrix, PixelFormat, Plane, Siting
+from vidsr.upscaling.staging import as_plane, as_tensor
+
+# (K_R, K_B) of H.273, table 4.
+LUMA = {
+    Matrix.BT709: (0.2126, 0.0722),
+    Matrix.FCC: (0.30, 0.11),
+    Matrix.BT470BG: (0.299, 0.114),
+    Matrix.SMPTE170M: (0.299, 0.114),
+    Matrix.SMPTE240M: (0.212, 0.087),
+    Matrix.BT2020_NCL: (0.2627, 0.0593),
+    Matrix.BT2020_CL: (0.2627, 0.0593),
+}
+GBR = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])  # the plane order of RGB formats
+CHECKED = ("yuv420p", "yuv422p10le", "gbrp")  # layouts in which a kernel is tried
+CHECKED_SIZES = ((45, 67), (48, 64))  # (height, width): Triton compiles for multiples of 16 by themselves
+YCGCO = np.array([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0.0, -0.5]])
+PlaneMaker = Callable[[Tensor, NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]], Tensor]
+"""Makes a plane: `_plane`, or `vidsr.upscaling.colour_kernel.plane`."""
+
+
+def to_rgb(
+    planes: Sequence[Plane],
+    format: PixelFormat,
+    colour: Colour,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Planes of a frame -> (1, 3, H, W) RGB, nominally in [0, 1], on `device` as `dtype`; see `decode`."""
+    return decode([as_tensor(plane).to(device) for plane in planes], format, colour).to(dtype)
+
+
+def from_rgb(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Plane, ...]:
+    """(1, 3, H, W) RGB of any float type -> planes of `format`, without alpha; see `encode`."""
+    return tuple(as_plane(codes.cpu()) for codes in encode(rgb, format, colour))
+
+
+def decode(planes: Sequence[Tensor], format: PixelFormat, colour: Colour) -> Tensor:
+    """Codes of a frame's planes, (H, W) each on one device -> (1, 3, H, W) RGB float32 there, nominally in [0, 1].
+
+    Codes are uint8, or uint16 in the bits of int16. Those outside the nominal range (super-whites, colours that RGB
+    cannot hold) come out below 0 or above 1: whoever needs [0, 1] clamps. Alpha is ignored. A grey picture becomes
+    three equal channels.
+    """
+    height, width = planes[0].shape
+    device, bits = planes[0].device, format.bits
+    if format.model == "grey":
+        matrix, offset = _decoding(format, colour)
+        grey = _as_float(planes[0], bits).mul_(float(matrix[0, 0])).add_(float(offset[0]))
+        return grey.expand(3, height, width)[None].contiguous()
+    codes = torch.empty((3, height, width), device=device)
+    codes[0] = _as_float(planes[0], bits)
+    chroma = torch.stack([_as_float(plane, bits) for plane in planes[1:3]])
+    (sx, sy), (x, y) = format.chroma_shift, chroma_offset(format, colour.siting)
+    chroma = _interpolate(chroma, 1, 1 << sy, y, height)
+    codes[1:] = _interpolate(chroma, 2, 1 << sx, x, width)
+    if device.type != "cpu":
+        return _mixed(codes, format, colour)[None]
+    gain, bias = _decoding_on_cpu(format, colour)
+    return torch.addmm(bias, gain, codes.view(3, -1)).view(1, 3, height, width)
+
+
+def encode(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ...]:
+    """(1, 3, H, W) RGB of any float type -> codes of the planes of `format`, without alpha, on the same device.
+
+    Codes are uint8, or uint16 in the bits of int16. Values outside [0, 1] are kept as far as the codes
+    0 .. 2**bits - 1 reach. Grey is the luma of `colour`'s matrix.
+    """
+    if why_not_fused(rgb.device) is None:
+        from vidsr.upscaling.colour_kernel import plane
+
+        return _planes(plane, rgb[0], format, colour)
+    return _planes(_plane, rgb[0].float(), format, colour)
+
+
+@lru_cache(maxsize=16)
+def why_not_fused(device: torch.device) -> str | None:
+    """Why torch makes the planes on `device` step by step, in a few words; None where one kernel makes each of them.
+
+    The kernel is trusted once it has agreed with torch there, to one code, on noise in a few layouts.
+
+    Raises:
+        torch.OutOfMemoryError: there is no room to try it.
+    """
+    if (why := kernels.why_none(device)) is not None:
+        return why
+    try:
+        from vidsr.upscaling.colour_kernel import plane
+
+        for name, size in product(CHECKED, CHECKED_SIZES):
+            format, rgb = PixelFormat.parse(name), torch.rand((3, *size), device=device).half()
+            made, expected = _planes(plane, rgb, format, Colour()), _planes(_plane, rgb.float(), format, Colour())
+            if any(int((a.int() - b.int()).abs().max()) > 1 for a, b in zip(made, expected, strict=True)):
+                return f"its kernel is wrong here in {name}"
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of Triton, its compilers or the driver, and they have exceptions of all kinds
+        return f"its kernel fails here: {next(iter(str(error).splitlines()), type(error).__name__)}"
+    return None
+
+
+def _planes(make: PlaneMaker, rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ...]:
+    """(3, H, W) RGB -> codes of the planes of `format` without alpha."""
+    matrix, offset = _encoding(format, colour)
+    planes = [make(rgb, matrix[0], float(offset[0]), format.bits, (1, 1), (0.0, 0.0))]
+    if format.model != "grey":
+        (sx, sy), place = format.chroma_shift, chroma_offset(format, colour.siting)
+        for row, bias in zip(matrix[1:], offset[1:], strict=True):
+            planes.append(make(rgb, row, float(bias), format.bits, (1 << sx, 1 << sy), place))
+    return tuple(planes)
+
+
+def _plane(
+    rgb: Tensor,
+    row: NDArray[np.float64],
+    bias: float,
+    bits: int,
+    factor: tuple[int, int],
+    offset: tuple[float, float],
+) -> Tensor:
+    """(3, H, W) RGB float32 -> codes of a plane: see `colour_kernel.plane`, which does it in one pass."""
+    mixed = _decimate(_mix(rgb, row), 0, factor[1], offset[1])
+    return _quantise(_decimate(mixed, 1, factor[0], offset[0]), bias, bits)
+
+
+def decode_alpha(codes: Tensor, bits: int) -> Tensor:
+    """(H, W) codes of an alpha plane (full range in every format) -> (1, 1, H, W) float32 in [0, 1]."""
+    return _as_float(codes, bits).div_(float((1 << bits) - 1))[None, None]
+
+
+def encode_alpha(alpha: Tensor, bits: int) -> Tensor:
+    """(1, 1, H, W) in [0, 1] -> (H, W) codes of `bits` bits, uint8 or uint16 in the bits of int16."""
+    return _quantise(alpha[0, 0].float() * float((1 << bits) - 1), 0.0, bits)
+
+
+def chroma_offset(format: PixelFormat, siting: Siting) -> tuple[float, float]:
+    """(x, y) of the first chroma sample, in pixels from the centre of the first pixel."""
+    last_x, last_y = ((1 << shift) - 1 for shift in format.chroma_shift)
+    x = 0.0 if "left" in siting else last_x / 2
+    y = 0.0 if "top" in siting else float(last_y) if "bottom" in siting else last_y / 2
+    return x, y
+
+
+def ycc_matrix(matrix: Matrix) -> NDArray[np.float64]:
+    """(3, 3) from R'G'B' to luma and colour differences in [-0.5, 0.5], or to the planes G, B, R.
+
+    Unspecified counts as BT.709 (readers resolve it before). Constant luminance is taken as BT.2020 non-constant.
+    """
+    if matrix is Matrix.RGB:
+        return GBR
+    if matrix is Matrix.YCGCO:
+        return YCGCO
+    kr, kb = LUMA.get(matrix, LUMA[Matrix.BT709])
+    y = np.array([kr, 1 - kr - kb, kb])
+    cb, cr = ((np.eye(3)[i] - y) / (2 * (1 - k)) for i, k in ((2, kb), (0, kr)))
+    return np.stack([y, cb, cr])
+
+
+def _encoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(A, b) such that codes = A @ rgb + b. H.273, equations 20 to 37."""
+    is_rgb = format.model == "rgb" or (format.model == "yuv" and colour.matrix is Matrix.RGB)
+    matrix = GBR if is_rgb else ycc_matrix(Matrix.BT709 if colour.matrix is Matrix.RGB else colour.matrix)
+    unit, peak = float(1 << (format.bits - 8)), float((1 << format.bits) - 1)
+    luma = (peak, 0.0) if colour.full_range else (219 * unit, 16 * unit)
+    chroma = luma if is_rgb else (peak if colour.full_range else 224 * unit, 128 * unit)
+    gain, offset = np.array([luma, chroma, chroma], dtype=np.float64).T
+    return matrix * gain[:, None], offset
+
+
+def _decoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(A, b) such that rgb = A @ codes + b; of grey only the first entry of each is meant."""
+    matrix, offset = _encoding(format, colour)
+    if format.model == "grey":
+        gain = matrix[0].sum()
+        return np.array([[1 / gain]]), np.array([-offset[0] / gain])
+    inverse = np.asarray(np.linalg.inv(matrix), np.float64)
+    return inverse, -inverse @ offset
+
+
+@lru_cache(maxsize=64)
+def _decoding_on_cpu(format: PixelFormat, colour: Colour) -> tuple[Tensor, Tensor]:
+    matrix, offset = _decoding(format, colour)
+    return torch.tensor(matrix, dtype=torch.float32), torch.tensor(offset[:, None], dtype=torch.float32)
+
+
+def _as_float(codes: Tensor, bits: int) -> Tensor:
+    """Codes as float32; only those of 16 bits reach the sign of int16."""
+    return (codes.int() & 0xFFFF).float() if bits == 16 else codes.float()
+
+
+def _mixed(codes: Tensor, format: PixelFormat, colour: Colour) -> Tensor:
+    """(3, H, W) codes -> (3, H, W) RGB, element by element.
+
+    A GPU may round a matrix product to the 10 bits of TF32: some containers switch that on for all programs.
+    """
+    matrix, offset = _decoding(format, colour)
+    return torch.stack([_mix(codes, row).add_(float(bias)) for row, bias in zip(matrix, offset, strict=True)])
+
+
+def _mix(rgb: Tensor, row: NDArray[np.float64]) -> Tensor:
+    """(3, H, W) -> (H, W): the sum of the channels weighted by `row`."""
+    (first, weight), *others = [(channel, float(w)) for channel, w in zip(rgb, row, strict=True) if w != 0]
+    mixed = torch.mul(first, weight)
+    for channel, weight in others:
+        mixed.add_(channel, alpha=weight)
+    return mixed
+
+
+def _quantise(values: Tensor, bias: float, bits: int) -> Tensor:
+    """Codes as floats (overwritten), plus `bias`, rounded to nearest, clamped to the code range -> uint8 or int16."""
+    values.add_(bias + 0.5).clamp_(0, (1 << bits) - 1)
+    if bits <= 8:
+        return values.to(torch.uint8)
+    return values.to(torch.int32).to(torch.int16) if bits == 16 else values.to(torch.int16)
+
+
+def _interpolate(x: Tensor, dim: int, factor: int, offset: float, size: int) -> Tensor:
+    """Linear interpolation along `dim` to `size` samples; sample k of `x` stands at factor*k + offset, edges repeat."""
+    if factor == 1:
+        return x
+    x = x.movedim(dim, -1)
+    padded = torch.cat((x[..., :1], x, x[..., -1:]), -1)
+    out = torch.empty((*x.shape[:-1], size), device=x.device)
+    for phase in range(min(factor, size)):
+        position = (phase - offset) / factor
+        start = math.floor(position)
+        num = -(-(size - phase) // factor)
+        before, after = padded[..., start + 1 :][..., :num], padded[..., start + 2 :][..., :num]
+        out[..., phase::factor] = torch.lerp(before, after, position - start)
+    return out.movedim(-1, dim)
+
+
+def _decimate(x: Tensor, dim: int, factor: int, offset: float) -> Tensor:
+    """Every `factor`-th sample of `x` along `dim`, at factor*k + offset, through a triangle of that radius."""
+    if factor == 1:
+        return x
+    x = x.movedim(dim, -1)
+    size = x.shape[-1]
+    taps = {j: (1 - abs(j - offset) / factor) / factor for j in range(1 - factor, 2 * factor)}
+    out = x[..., ::factor] * taps.pop(0)
+    num = out.shape[-1]
+    for j, weight in taps.items():
+        if weight <= 0:
+            continue
+        low, high = max(0, -(j // factor)), min(num, (size - 1 - j) // factor + 1)
+        if high > low:
+            out[..., low:high].add_(x[..., low * factor + j :: factor][..., : high - low], alpha=weight)
+        out[..., :low].add_(x[..., :1], alpha=weight)
+        out[..., max(low, high) :].add_(x[..., -1:], alpha=weight)
+    return out.movedim(-1, dim)

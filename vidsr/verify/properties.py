@@ -1,0 +1,144 @@
+"""How the picture is to be shown: size, aspect, rotation, colour, HDR10 metadata, length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+
+from vidsr.frame import Colour, Matrix
+from vidsr.media.hdr import Mastering, light_level
+from vidsr.media.read.probe import MediaInfo, Video
+from vidsr.media.write.encoder import scaled_matrix
+from vidsr.verify.phrases import ratio
+from vidsr.verify.report import Check, same
+
+_SITED = ("h264", "hevc", "av1")  # whose headers say where chroma stands
+_WITHOUT_HDR10 = ("ffv1",)
+_STEP = Fraction(1, 1000)  # relative, of HDR10's numbers: encoders take them in steps
+_EXTRAS = {
+    "DOVI_METADATA": ("Dolby Vision", "the output is its base layer"),
+    "DYNAMIC_HDR_PLUS": ("HDR10+", "HDR10 stays"),
+}
+
+
+def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterator[Check]:
+    """All properties of the picture stream but its samples."""
+    old, new = source.video, output.video
+    yield _check_aspect(old, new)
+    yield from _check_rotation(old, new, container)
+    yield from _check_colour(old, new)
+    yield from _check_hdr10(old, new)
+    for name, (word, reason) in _EXTRAS.items():
+        if name in old.extras and name not in new.extras:
+            yield Check(word, "there", "none", "dropped", reason)
+    if old.format.alpha and not new.format.alpha:
+        yield Check("transparency", "there", "none", "dropped", f"{new.codec} does not keep it (prores and ffv1 do)")
+
+
+def _check_aspect(old: Video, new: Video) -> Check:
+    """Pixels keep their shape, or the picture keeps the shape that it is shown in."""
+    stretch = Fraction(new.width, new.height) / Fraction(old.width, old.height)
+    rounding = Fraction(2, new.width) + Fraction(2, new.height) + Fraction(1, 100)
+    if new.sample_aspect == old.sample_aspect:
+        equal = abs(stretch - 1) <= rounding
+    else:
+        equal = abs(new.sample_aspect * stretch / old.sample_aspect - 1) <= _tolerance(old, new, rounding)
+    words = [f"{v.width}x{v.height}, pixels {ratio(v.sample_aspect)}" for v in (old, new)]
+    return same("aspect", words[0], words[1], equal, "the picture is shown in another shape")
+
+
+def _tolerance(old: Video, new: Video, rounding: Fraction) -> Fraction:
+    """Pixels of another shape are right only where the picture's own shape changed as well."""
+    unchanged = abs(Fraction(new.width * old.height, new.height * old.width) - 1) <= rounding
+    return Fraction(0) if unchanged and new.sample_aspect != 1 else rounding
+
+
+def _check_rotation(old: Video, new: Video, container: str) -> Iterator[Check]:
+    grown = Fraction(new.width, old.width), Fraction(new.height, old.height)
+    want = scaled_matrix(old.display_matrix, *grown)
+    if want is None and new.display_matrix is None:
+        return
+    if container == "ts" and want is not None and new.display_matrix is None:
+        yield Check("rotation", _turn(want), "none", "dropped", "ts has no place for it; --container mkv keeps it")
+        return
+    found = new.display_matrix
+    if container in ("mkv", "webm"):  # which keep angle and mirror, not the place
+        want, found = (_without_place(matrix) for matrix in (want, found))
+    yield same("rotation", _turn(want), _turn(found), want == found, "the display matrix is another")
+
+
+def _without_place(matrix: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    unturned = (65536, 0, 0, 0, 65536, 0)
+    return None if matrix is None or matrix[:6] == unturned else matrix[:6]
+
+
+def _turn(matrix: tuple[int, ...] | None) -> str:
+    if matrix is None:
+        return "none"
+    a, b, _, c, d, _ = matrix[:6]
+    turned = {(1, 0, 0, 1): "0", (0, 1, -1, 0): "90", (-1, 0, 0, -1): "180", (0, -1, 1, 0): "270"}
+    signs = tuple((v > 0) - (v < 0) for v in (a, b, c, d))
+    return f"{turned[signs]} degrees" if signs in turned else "mirrored"
+
+
+def expected_colour(old: Video, new: Video) -> Colour:
+    """What the output's samples mean: as the source's, where both are of one model."""
+    colour = old.colour
+    if (old.format.model == "rgb") != (new.format.model == "rgb") or colour.matrix is Matrix.RGB:
+        from vidsr.upscaling.upscaler import output_colour  # loads torch
+
+        colour = output_colour(colour, old.format, new.format)
+    return replace(colour, siting="left") if new.format.chroma_shift == (1, 0) else colour
+
+
+def _check_colour(old: Video, new: Video) -> Iterator[Check]:
+    want, found = expected_colour(old, new), new.colour
+    tagged = new.colour_tagged or found.matrix is Matrix.RGB or "grey" in (old.format.model, new.format.model)
+    matrices = [want.matrix.name.lower(), found.matrix.name.lower() if tagged else "untagged"]
+    yield same("colour matrix", matrices[0], matrices[1], matrices[0] == matrices[1], "colours are shown differently")
+    for name, a, b in (("primaries", want.primaries, found.primaries), ("transfer", want.transfer, found.transfer)):
+        yield same(f"colour {name}", str(a), str(b), a == b, "colours are shown differently")
+    ranges = ["full" if colour.full_range else "limited" for colour in (want, found)]
+    yield same("colour range", ranges[0], ranges[1], ranges[0] == ranges[1], "contrast is shown differently")
+    if new.codec in _SITED and new.format.model == "yuv" and new.format.chroma_shift == (1, 1):
+        same_place = want.siting == found.siting or old.format.chroma_shift != (1, 1)
+        yield same("chroma location", want.siting, found.siting, same_place, "colour edges are shown displaced")
+
+
+def _check_hdr10(old: Video, new: Video) -> Iterator[Check]:
+    displays = [Mastering.parse(v.mastering_display) for v in (old, new)]
+    levels = [light_level(v.light_level) for v in (old, new)]
+    rows = (
+        ("mastering display", [_display(d) for d in displays], _close(displays[0], displays[1])),
+        (
+            "light level",
+            [f"{level[0]}, {level[1]} cd/m2" if level else "none" for level in levels],
+            levels[0] == levels[1],
+        ),
+    )
+    for name, words, equal in rows:
+        if words == ["none", "none"]:
+            continue
+        if new.codec in _WITHOUT_HDR10 and words[1] == "none":
+            yield Check(name, words[0], "none", "dropped", f"{new.codec} does not carry it")
+        else:
+            yield same(name, words[0], words[1], equal, "HDR is shown differently")
+
+
+def _display(display: Mastering | None) -> str:
+    if display is None:
+        return "none"
+    return f"{float(display.darkest):g} to {float(display.brightest):g} cd/m2"
+
+
+def _close(old: Mastering | None, new: Mastering | None) -> bool:
+    if old is None or new is None:
+        return old is new
+    pairs = zip(_numbers(old), _numbers(new), strict=True)
+    return all(abs(a - b) <= max(abs(a) * _STEP, Fraction(1, 10000)) for a, b in pairs)
+
+
+def _numbers(display: Mastering) -> list[Fraction]:
+    points = (display.red, display.green, display.blue, display.white)
+    return [value for point in points for value in point] + [display.darkest, display.brightest]
