@@ -104,7 +104,7 @@ def picture_grid(module: nn.Module, lr: Tensor, hr: Tensor, scale: int) -> Tenso
 
 
 class Alarms:
-    """Warns once of each trouble: a discriminator that always wins or guesses, colours that drift, a loss that stays."""
+    """Warns once of each trouble: a discriminator that always wins or guesses, drifting colours, a loss that stays."""
 
     def __init__(self) -> None:
         self.reports = 0

@@ -1,4 +1,4 @@
-"""Figures of a model: on a benchmark by the conventions of published tables, under a pan, and where nothing is to be seen."""
+"""Figures of a model: on a benchmark by the conventions of published tables, under a pan, and on plain colours."""
 
 import argparse
 import json

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from train.sample import Sample
 
 STEEPEST = 1.0  # codes per LR pixel
+MOVED = 4  # LR pixels by which a pair may be shifted, at most
 CONSTANT = 0.5  # of the patches; the others slope
 
 
@@ -24,13 +25,15 @@ def put_patches(sample: "Sample", count: int, random: torch.Generator) -> "Sampl
     colour = torch.sin(torch.rand(count, 3, generator=random) * torch.pi / 2) ** 2 * 255  # vivid ones more often
     slope = (torch.rand(count, 3, 2, generator=random) * 2 - 1) * STEEPEST
     slope *= (torch.rand(count, 1, 1, generator=random) >= CONSTANT).float()
+    reach = slope.abs().sum(2) * (lr.shape[-1] / 2 + MOVED)  # of a slope, which must not be cut off
+    colour = torch.minimum(torch.maximum(colour, reach), 255 - reach)
     scale = hr.shape[-1] // lr.shape[-1]
     for at, moved in _places(sample, pairs, count):
         codes = colour[:, :, None, None] + _plane(slope, lr.shape[-1], 1, moved / scale)
         fine = colour[:, :, None, None] + _plane(slope, hr.shape[-1], scale, moved / scale)
-        lr[at] = (codes.clamp(0, 255).round() / 255).to(lr)
+        lr[at] = (codes.round() / 255).to(lr)
         flat = slope.abs().amax((1, 2))[:, None, None, None] == 0  # of a constant, the code itself
-        hr[at] = (torch.where(flat, fine.round(), fine).clamp(0, 255) / 255).to(hr)
+        hr[at] = (torch.where(flat, fine.round(), fine) / 255).to(hr)
     return replace(sample, lr=lr, hr=hr)
 
 
@@ -44,7 +47,7 @@ def _places(sample: "Sample", pairs: int, count: int) -> list[tuple[slice, Tenso
 
 
 def _plane(slope: Tensor, side: int, scale: int, moved: Tensor) -> Tensor:
-    """(N, 3, side, side): `slope` (N, 3, 2) times the distance to the centre in LR pixels, seen `moved` (N, 2) further."""
+    """(N, 3, side, side): `slope` (N, 3, 2) times the LR pixels from the centre, seen `moved` (N, 2) further."""
     line = (torch.arange(side) - (side - 1) / 2) / scale
     down = line[None, :] + moved[:, :1]
     right = line[None, :] + moved[:, 1:]

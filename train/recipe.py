@@ -30,7 +30,8 @@ class Losses:
     """What the generator is trained for: the weights of a sum.
 
     `trunk` names the network and layer of the perceptual loss, `trunk_file` its weights where no package brings
-    them, `seen` how many pictures of a batch it compares (0: all, or one of every pair). `ramp` is the number of steps over which the adversarial weight rises from zero, after the discriminator's own.
+    them, `seen` how many pictures of a batch it compares (0: all, or one of every pair). `ramp` is the number of
+    steps over which the adversarial weight rises from zero, after those that the discriminator has for itself.
 
     Raises:
         UsageError: a value is impossible.
