@@ -66,9 +66,10 @@ class Adversarial(Stage):
         reach = self.run.recipe.discriminator.jitter
         if not reach:
             return list(pictures)
-        down, right = torch.randint(reach + 1, (2,), generator=self.run.random).tolist()
-        height, width = (side - reach for side in pictures[0].shape[-2:])
-        return [picture[..., down : down + height, right : right + width] for picture in pictures]
+        random, device = self.run.random, pictures[0].device
+        moved = torch.randint(reach + 1, (2,), generator=random, device=random.device).to(device)
+        down, right = (torch.arange(side - reach, device=device) for side in pictures[0].shape[-2:])
+        return [picture[..., (down + moved[0])[:, None], right + moved[1]] for picture in pictures]
 
     def follow(self, sample: Sample, sr: Tensor) -> Terms:
         """Move the discriminator, on the same originals and outputs."""
