@@ -342,11 +342,6 @@ def shipped_models() -> set[str]:
 
 
 def test_completion_offers_what_there_is_and_loads_no_network_library() -> None:
-    from vidsr.backends import BACKENDS, PRECISIONS
-    from vidsr.cli import complete
-
-    assert set(complete.BACKENDS) == set(BACKENDS) - {"nearest"}  # which is for tests
-    assert complete.PRECISIONS == PRECISIONS
     code = (
         "import sys\nfrom vidsr.cli import main\ntry:\n    main()\nfinally:\n"
         "    print([m for m in ('torch', 'openvino') if m in sys.modules], file=sys.stderr)"

@@ -44,7 +44,7 @@ def card(trained: "Trained", weights: Path, metrics: Mapping[str, Any]) -> str:
         trained: the run's checkpoint and notes.
         weights: the file that was written.
         metrics: per benchmark its figures (`train.evaluate.COLUMNS`) and the border that was cropped; under ``video``
-            those of the video benchmark (`train.videoscore.Report`).
+            those of the video benchmark (`train.videoscore.VideoScore`).
     """
     recipe, generator = trained.recipe, trained.recipe.generator
     data = trained.notes.get("data", {})

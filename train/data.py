@@ -14,6 +14,7 @@ from torch import Tensor
 
 from train.resample import MARGIN, downscale
 from vidsr.errors import MediaError, OutputError
+from vidsr.files import replacing, write
 
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 UNREADABLE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -123,20 +124,16 @@ def _decode(photos: Sequence[Path], target: Path, index: Path) -> None:
     """Write all pixels to `target`, and then, as the sign of completion, all sizes to `index`."""
     sizes = [_size(path) for path in photos]
     total = sum(height * width * 3 for height, width in sizes)
-    part = target.with_suffix(".part")
     try:
-        with part.open("wb") as file:
+        with replacing(target) as part, part.open("wb") as file:
             head = {"descr": "|u1", "fortran_order": False, "shape": (total,)}
             np.lib.format.write_array_header_1_0(file, head)
             for path, size in zip(photos, sizes, strict=True):
                 file.write(_pixels(path, size))
-        part.replace(target)
-        index.write_text(json.dumps(sizes))
+        write(index, json.dumps(sizes))
     except OSError as error:
         message = f"Cannot write the decoded photos to {target} ({error.strerror}); they need {total >> 20} MiB there."
         raise OutputError(message) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _pixels(path: Path, size: tuple[int, int]) -> bytes:

@@ -27,7 +27,7 @@ from vidsr.perceptual import SOURCES, Perceptual
 from vidsr.upscaling.colour import ycc_matrix
 
 if TYPE_CHECKING:
-    from train.videoscore import Report
+    from train.videoscore import VideoScore
 
 log = logging.getLogger("train")
 
@@ -270,7 +270,7 @@ def chosen_perceptual(args: argparse.Namespace, trained_on: str) -> list[Percept
     return open_perceptual(names, trained_on)
 
 
-def measure_video(args: argparse.Namespace, model: registry.Model, perceptual: Sequence[Perceptual]) -> "Report":
+def measure_video(args: argparse.Namespace, model: registry.Model, perceptual: Sequence[Perceptual]) -> "VideoScore":
     """Measure on the video benchmark that --videobench names.
 
     Raises:

@@ -16,6 +16,7 @@ from train.card import LICENCE, card, perceptual_trunk, purpose
 from train.evaluate import add_measures, chosen_perceptual, measure, measure_video, read_benchmarks, rounded
 from train.recipe import Recipe
 from vidsr.errors import ModelError, OutputError, UsageError
+from vidsr.files import write
 from vidsr.models import registry
 from vidsr.models.srgan import build, macs_per_pixel
 
@@ -115,12 +116,10 @@ def write_weights(trained: Trained, target: Path, metrics: Mapping[str, Any] | N
         "steps": trained.phase,
         "licence": LICENCE,
     }
-    part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}
-        part.write_bytes(_in_order(save(halves, header)))
-        part.replace(target)
+        write(target, _in_order(save(halves, header)))
     except OSError as error:
         raise OutputError(f"Cannot write the weights {target} ({error.strerror}); check the folder.") from error
 
@@ -182,6 +181,6 @@ def _run(args: argparse.Namespace) -> int:
     if args.videobench:
         metrics["video"] = {k: v for k, v in measure_video(args, model, perceptual).to_dict().items() if k != "clips"}
     write_weights(trained, args.output, metrics)
-    args.output.with_suffix(".md").write_text(card(trained, args.output, metrics), encoding="utf-8")
+    write(args.output.with_suffix(".md"), card(trained, args.output, metrics))
     print(args.output)
     return 0

@@ -27,6 +27,7 @@ from train.run import Run
 from train.sample import Sample, Source, samples
 from train.stage import Stage, Terms
 from vidsr.errors import ModelError
+from vidsr.files import write
 
 log = logging.getLogger("train")
 
@@ -200,7 +201,7 @@ def _signals(trainer: Trainer) -> Iterator[None]:
 def note(out: Path, values: dict[str, Any]) -> None:
     """Write `values` to `out`/run.json: what a model card needs to know about the run."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "run.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write(out / "run.json", json.dumps(values, indent=2) + "\n")
 
 
 def smallest_photo(recipe: Recipe) -> int:

@@ -96,6 +96,15 @@ class PixelFormat:
         return [full, chroma, chroma] + ([full] if self.alpha else [])
 
 
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """What pictures are made to be: their (width, height), their layout, and what their samples mean."""
+
+    size: tuple[int, int]
+    format: PixelFormat
+    colour: Colour
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture. ``pts`` and ``duration`` count in ``time_base`` seconds; a duration of 0 is unknown."""

@@ -14,7 +14,7 @@ from vidsr.cli import complete
 from vidsr.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidsr.bench.report import Report
+    from vidsr.bench.report import BenchReport
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 EXAMPLES = """\b
@@ -105,14 +105,14 @@ def _line(result: object) -> str:
     return f"{line.name}{size}: {done}"
 
 
-def _data(report: Report) -> dict[str, Any]:
+def _data(report: BenchReport) -> dict[str, Any]:
     """The report with the command that made it."""
     from vidsr.cli.data import plain
 
     return {"version": 1, "bench": shlex.join(["vidsr", *sys.argv[1:]]), **plain(report)}
 
 
-def _show(report: Report) -> None:
+def _show(report: BenchReport) -> None:
     from vidsr.bench.chart import flops
     from vidsr.cli.tables import open_wide
 
@@ -148,7 +148,7 @@ def _table(headings: str) -> Any:
     return table(headings, right=headings.partition("|")[2])
 
 
-def _networks(report: Report) -> Any:
+def _networks(report: BenchReport) -> Any:
     from vidsr.bench.chart import flops
 
     table = _table("line|size|ms a frame|fps|rate|of peak|with copies|of it|PSNR to FP32")
@@ -168,7 +168,7 @@ def _networks(report: Report) -> Any:
     return table
 
 
-def _jobs(report: Report) -> Any:
+def _jobs(report: BenchReport) -> Any:
     table = _table("line|size|codec|frames|fps|decode|upscale|encode|limited by")
     for row in report.jobs:
         shares = [f"{row.busy[stage]:.0%}" for stage in ("decode", "upscale", "encode")]
@@ -177,7 +177,7 @@ def _jobs(report: Report) -> Any:
     return table
 
 
-def _film(report: Report) -> Any:
+def _film(report: BenchReport) -> Any:
     table = _table("line|time|fps|size|tried|")
     for row in report.film:
         mark = "<- fastest that keeps the quality" if row.line == report.fastest else ""

@@ -8,10 +8,21 @@ from typing import Annotated, Any
 
 import typer
 
+from vidsr.backends import LISTED
 from vidsr.errors import MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, num_cores, version
 
-PACKAGES = ("torch", "triton", "av", "openvino", "numpy", "pillow", "typer", "rich")
+CPU_RUNTIMES = [row for row in LISTED if not row.gpu]
+PACKAGES = (
+    "torch",
+    "triton",
+    "av",
+    *(name for row in CPU_RUNTIMES for name in row.distributions),
+    "numpy",
+    "pillow",
+    "typer",
+    "rich",
+)
 ENCODERS = (
     "libx264",
     "libx265",
@@ -220,6 +231,6 @@ def _advice() -> str:
         return (
             f"torch is built for CUDA {torch.version.cuda} and finds no GPU: update its driver (CUDA_VISIBLE_DEVICES?)"
         )
-    if version("openvino") is None:
-        return "install OpenVINO for a faster CPU path: pip install 'vidsr-upscaler[cpu]'"
+    if missing := next((row for row in CPU_RUNTIMES if not row.is_installed), None):
+        return f"install {missing.title} for a faster CPU path: pip install 'vidsr-upscaler[{missing.extra}]'"
     return "nothing for the CPU; an NVIDIA GPU with a CUDA build of torch is many times faster"

@@ -14,12 +14,12 @@ from vidsr.errors import BackendError, Cancelled, UsageError
 
 if TYPE_CHECKING:
     from vidsr.backends.tensorrt.build import Progress
-    from vidsr.backends.tensorrt.cache import Engine, EngineCache, Entry
+    from vidsr.backends.tensorrt.cache import CacheEntry, Engine, EngineCache
     from vidsr.backends.tensorrt.engines import Maker
     from vidsr.backends.tensorrt.flavour import Flavour
-    from vidsr.backends.tensorrt.gpu import Target
+    from vidsr.backends.tensorrt.gpu import Gpu
     from vidsr.backends.tensorrt.key import Profile
-    from vidsr.backends.tensorrt.recipes import Recipe
+    from vidsr.backends.tensorrt.recipes import EngineRecipe
     from vidsr.backends.tensorrt.status import Status
     from vidsr.models.registry import Model
 
@@ -170,7 +170,7 @@ def _check_scale_and_precision(scale: int | None, precision: str | None) -> None
         raise UsageError(f"Engines are built in {' or '.join(PRECISIONS)}, not {precision}.")
 
 
-def _recipe(gpu: str | None, device: int, flavour: Flavour) -> tuple[Recipe, Target]:
+def _recipe(gpu: str | None, device: int, flavour: Flavour) -> tuple[EngineRecipe, Gpu]:
     """The recipe, and the GPU it is for: the one in this machine if it is of that kind."""
     from vidsr.backends.tensorrt import gpu as targets
     from vidsr.backends.tensorrt import recipes
@@ -188,10 +188,10 @@ def _recipe(gpu: str | None, device: int, flavour: Flavour) -> tuple[Recipe, Tar
             f"The recipe {recipe.label} is for another GPU than the {here.name} in this machine, and only TensorRT-RTX "
             "builds ahead; run this on that GPU, or install torch-tensorrt-rtx."
         )
-    return recipe, targets.Target(recipe.capability, recipe.name)
+    return recipe, targets.Gpu(recipe.capability, recipe.name)
 
 
-def _profiles(recipe: Recipe, sizes: list[str] | None, dynamic: bool | None) -> list[Profile]:
+def _profiles(recipe: EngineRecipe, sizes: list[str] | None, dynamic: bool | None) -> list[Profile]:
     from vidsr.backends.tensorrt.key import Profile, parse_size
 
     static = [Profile.static((1, *parse_size(size))) for size in sizes] if sizes else list(recipe.static)
@@ -213,7 +213,7 @@ def _models(name: str, scale: int | None) -> Iterator[Model]:
 
 
 def _maker(
-    model: Model, precision: str, target: Target, flavour: Flavour, cache: EngineCache, show: Progress | None = None
+    model: Model, precision: str, target: Gpu, flavour: Flavour, cache: EngineCache, show: Progress | None = None
 ) -> Maker:
     import torch
 
@@ -287,7 +287,7 @@ def _print_table(rows: list[Status], check: bool) -> None:
     open_wide().print(made if rows else "no engines")
 
 
-def _cells(entry: Entry, check: bool) -> list[str]:
+def _cells(entry: CacheEntry, check: bool) -> list[str]:
     engine = entry.engine
     if engine is None:
         return [entry.slot, *[""] * (6 + check)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vidsr.backends import NAMES, PRECISIONS
 from vidsr.cli import complete
 from vidsr.errors import UsageError
 
@@ -49,11 +50,9 @@ def upscale(
     detail: Annotated[
         float | None, typer.Option(help="Of srgan, from 0 (faithful, steady: srresnet) to 1 (most detail).")
     ] = None,
-    backend: Annotated[
-        str, typer.Option(autocompletion=complete.backend, help="auto, tensorrt, cuda, openvino or cpu.")
-    ] = "auto",
+    backend: Annotated[str, typer.Option(autocompletion=complete.backend, help=f"{complete.listed(NAMES)}.")] = "auto",
     precision: Annotated[
-        str, typer.Option(autocompletion=complete.precision, help="auto, fp16, bf16 or fp32.")
+        str, typer.Option(autocompletion=complete.precision, help=f"{complete.listed(PRECISIONS)}.")
     ] = "auto",
     device: Annotated[int, typer.Option(help="Which GPU, counted from 0.")] = 0,
     codec: Annotated[

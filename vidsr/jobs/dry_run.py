@@ -114,7 +114,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         tried = job
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-        return upscaler.stream(frames, size=job.size, format=job.spec.format, colour=job.spec.colour)
+        return upscaler.stream(frames, job.spec.canvas)
 
     def few(frames: Iterable[Frame]) -> Iterator[Frame]:
         began = time.perf_counter()

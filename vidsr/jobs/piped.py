@@ -15,7 +15,7 @@ from typing import Protocol
 
 from vidsr import pipeline
 from vidsr.errors import MediaError, OutputError, UsageError
-from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.frame import Canvas, Colour, Frame, PixelFormat
 from vidsr.jobs import sources
 from vidsr.jobs.events import Advanced, Done, Event, Started
 from vidsr.jobs.inputs import Input, Target
@@ -84,7 +84,7 @@ def run(
     with sources.open_source(info, options, options.start, pipe) as reader:
 
         def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-            return upscaler.stream(frames, size=size, format=format, colour=colour)
+            return upscaler.stream(frames, Canvas(size, format, colour))
 
         def advance(progress: pipeline.Progress) -> None:
             on_event(Advanced(item.path, progress, info.video.num_frames))

@@ -20,10 +20,11 @@ from filelock import FileLock, Timeout
 
 from vidsr import pipeline, verify
 from vidsr.errors import DamagedError, MediaError, OutputError, VidsrError
+from vidsr.files import rename
 from vidsr.frame import Frame
 from vidsr.jobs import sources
 from vidsr.jobs.events import Advanced, Done, Event, Kept, Resumed
-from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts, sync_folder
+from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts
 from vidsr.jobs.plan import Plan, fingerprint
 from vidsr.jobs.runner import Made, RemoteRunner, Runner
 from vidsr.jobs.segments import Segments
@@ -177,8 +178,7 @@ def _put(finished: Path, output: Path, overwrite: bool) -> None:
     """Give the finished file its name, unless something else has taken it in the meantime."""
     if output.exists() and not overwrite:
         raise OutputError(f"{output}: appeared while the job ran; the same command with --overwrite replaces it")
-    finished.replace(output)
-    sync_folder(output.parent)
+    rename(finished, output)
 
 
 def open_reader(plan: Plan, start: Fraction | None) -> sources.FrameSource:
@@ -203,7 +203,7 @@ def _make_here(plan: Plan, upscaler: Upscaler, segments: Segments, on_event: Cal
     begin = segments.grid.begin(segments.manifest.first_missing)
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-        return upscaler.stream(frames, size=plan.size, format=plan.spec.format, colour=plan.spec.colour)
+        return upscaler.stream(frames, plan.spec.canvas)
 
     def advance(progress: pipeline.Progress) -> None:
         total = replace(progress, num_frames=progress.num_frames + before)

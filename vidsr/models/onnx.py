@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vidsr.errors import BackendError, ModelError, OutputError
+from vidsr.files import replacing
 from vidsr.models.registry import Model
 
 OPSET = 18
@@ -45,18 +46,15 @@ def export(model: Model, path: Path, *, precision: str = "fp32") -> Exported:
     """
     _require()
     dtype = torch.float16 if precision == "fp16" else torch.float32
-    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(_serialise(model, dtype))
-        error = _largest_error(model, part, dtype)
-        if not error <= TOLERANCE[precision]:
-            raise ModelError(f"{model.name} as ONNX differs by {error:.2g} from the network; nothing was written.")
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_bytes(_serialise(model, dtype))
+            error = _largest_error(model, part, dtype)
+            if not error <= TOLERANCE[precision]:
+                raise ModelError(f"{model.name} as ONNX differs by {error:.2g} from the network; nothing was written.")
     except OSError as failed:
         raise OutputError(f"{path}: cannot be written ({failed.strerror or failed}); choose another -o.") from failed
-    finally:
-        part.unlink(missing_ok=True)
     return Exported(path, path.stat().st_size, error)
 
 

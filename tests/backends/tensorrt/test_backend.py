@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 
 from tests.backends.tensorrt.making import ADA, CPU, DYNAMIC, RTX, SHAPE, Emulated, make_maker, make_model
-from vidsr.backends import open_backend
 from vidsr.backends.accuracy import MIN_PSNR, compare, real_frame
+from vidsr.backends.selection import open_backend
 from vidsr.backends.tensorrt import engines as making
 from vidsr.backends.tensorrt.backend import MAX_RUNNERS, TensorRTBackend
-from vidsr.backends.tensorrt.build import Plan
-from vidsr.backends.tensorrt.cache import EngineCache
+from vidsr.backends.tensorrt.cache import BuiltEngine, EngineCache
 from vidsr.backends.tensorrt.engines import Maker
 from vidsr.backends.tensorrt.flavour import Flavour
-from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.key import Profile, Shape
 from vidsr.errors import BackendError, Cancelled
 
@@ -30,10 +29,10 @@ from vidsr.errors import BackendError, Cancelled
 class Builds(list[str]):
     """Stands for the compiler: notes each profile, and gives its name as the engine."""
 
-    def __call__(self, module: torch.nn.Module, profile: Profile, **options: object) -> Plan:
+    def __call__(self, module: torch.nn.Module, profile: Profile, **options: object) -> BuiltEngine:
         self.append(str(profile))
         options["on_progress"]("building", 0.5)  # type: ignore[operator]
-        return Plan(str(profile).encode())
+        return BuiltEngine(str(profile).encode())
 
 
 @pytest.fixture
@@ -208,7 +207,7 @@ def test_profiles_shrink_to_what_tensorrt_can_count(tmp_path: Path) -> None:
 
 
 def test_what_this_tensorrt_cannot_do_is_refused(tmp_path: Path) -> None:
-    hopper, cache = Target((9, 0), "NVIDIA H100"), EngineCache(tmp_path)
+    hopper, cache = Gpu((9, 0), "NVIDIA H100"), EngineCache(tmp_path)
     with pytest.raises(BackendError, match=r"compute capability 9.0; install torch-tensorrt"):
         Maker(make_model(), "fp16", hopper, RTX, cache, CPU)
     assert Maker(make_model(), "fp16", hopper, Flavour("full", "tensorrt", "11.0", "2.13.0"), cache, CPU)
@@ -228,5 +227,5 @@ def test_the_key_of_the_full_flavour_alone_names_gpu_and_driver(tmp_path: Path) 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_tensorrt_is_refused_and_never_replaced() -> None:
-    with pytest.raises(BackendError, match="TensorRT needs an NVIDIA GPU"):
+    with pytest.raises(BackendError, match="finds no NVIDIA GPU"):
         open_backend("tensorrt", make_model())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.backends.tensorrt.making import make_key
-from vidsr.backends.tensorrt.cache import Check, EngineCache, Made, engine_folder
+from vidsr.backends.tensorrt.cache import Accuracy, BuiltEngine, EngineCache, engine_folder
 from vidsr.backends.tensorrt.key import Key, Profile, differences
 from vidsr.errors import BackendError
 
@@ -28,9 +28,9 @@ class Builder:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self) -> Made:
+    def __call__(self) -> BuiltEngine:
         self.count += 1
-        return Made(DATA + bytes([self.count]), {"convolution": 8})
+        return BuiltEngine(DATA + bytes([self.count]), {"convolution": 8})
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_damaged_engine_is_built_again(
 def test_a_failed_build_leaves_the_old_engine(cache: EngineCache) -> None:
     first = cache.open(make_key(), Builder())
 
-    def fail() -> Made:
+    def fail() -> BuiltEngine:
         raise BackendError("no")
 
     with pytest.raises(BackendError, match="no"):
@@ -124,12 +124,12 @@ def test_a_failed_build_leaves_the_old_engine(cache: EngineCache) -> None:
 def test_measurements_stay_with_the_engine_they_are_of(cache: EngineCache) -> None:
     build = Builder()
     old = cache.open(make_key(), build).engine
-    cache.record(old, check=Check(60.0, 0.5, True), ms=3.0)
+    cache.record(old, check=Accuracy(60.0, 0.5, True), ms=3.0)
     found = cache.find(make_key())
     assert found is not None
-    assert (found.check, found.ms) == (Check(60.0, 0.5, True), 3.0)
+    assert (found.check, found.ms) == (Accuracy(60.0, 0.5, True), 3.0)
     cache.open(make_key(), build, force=True)
-    cache.record(old, check=Check(60.0, 0.5, True))
+    cache.record(old, check=Accuracy(60.0, 0.5, True))
     found = cache.find(make_key())
     assert found is not None
     assert found.check is None

@@ -8,7 +8,7 @@ import pytest
 
 from vidsr.backends.tensorrt import recipes
 from vidsr.backends.tensorrt.flavour import RTX_CAPABILITIES
-from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.errors import UsageError
 
 HEIGHTS = {480, 540, 720, 1080}
@@ -40,7 +40,7 @@ def test_every_gpu_has_its_recipe() -> None:
     ],
 )
 def test_a_gpu_finds_its_recipe(name: str, capability: tuple[int, int], label: str) -> None:
-    assert recipes.for_target(Target(capability, name)).label == label
+    assert recipes.for_target(Gpu(capability, name)).label == label
 
 
 def test_a_recipe_of_ones_own(tmp_path: Path) -> None:

@@ -8,12 +8,10 @@ nor a choice of the compute capability, and wants to load the engine that it mad
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from vidsr import files
 from vidsr.backends.base import countable_pixels
+from vidsr.backends.tensorrt.cache import BuiltEngine
 from vidsr.backends.tensorrt.flavour import Flavour
 from vidsr.backends.tensorrt.key import Profile
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError, VidsrError
@@ -31,14 +31,6 @@ DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 LOGGER = "torch_tensorrt [TensorRT Conversion Context]"  # to which torch_tensorrt passes on what the builder says
 
 Progress = Callable[[str, float], None]  # the phase, and the share of it that is done
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the builder made: `data` is the serialized engine, `layers` counts the network's layers by type."""
-
-    data: bytes
-    layers: dict[str, int] = field(default_factory=dict)
 
 
 def prepare(module: nn.Module, precision: str) -> nn.Module:
@@ -69,7 +61,7 @@ def build(
     timing_cache: Path | None = None,
     on_progress: Progress = lambda *_: None,
     stopped: Callable[[], bool] = lambda: False,
-) -> Plan:
+) -> BuiltEngine:
     """Compile a generator whole; nothing of it is left to torch.
 
     To be called in another thread than the main one: TensorRT swallows what is raised in the callbacks of its log, and
@@ -110,8 +102,9 @@ def build(
     if data is None:
         raise BackendError(f"TensorRT could not build an engine for {profile} in {precision}; use --backend cuda.")
     if flavour.name == "full" and timing_cache is not None:
-        _replace(timing_cache, bytes(config.get_timing_cache().serialize()))
-    return Plan(bytes(data), _layers(network.ctx.net))
+        with suppress(OSError):  # the disk is full, or another process reads it on Windows: next time
+            files.write(timing_cache, bytes(config.get_timing_cache().serialize()), shared=True)
+    return BuiltEngine(bytes(data), _layers(network.ctx.net))
 
 
 def _network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Any:
@@ -234,10 +227,3 @@ def _layers(network: Any) -> dict[str, int]:
 
 def _line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with suppress(OSError):  # the disk is full, or another process reads it on Windows: next time
-        part.write_bytes(data)
-        part.replace(path)

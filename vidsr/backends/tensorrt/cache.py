@@ -12,19 +12,20 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vidsr.backends.accuracy import Check
+from vidsr import files
+from vidsr.backends.accuracy import Accuracy
 from vidsr.backends.tensorrt.key import Key, Profile, differences
 from vidsr.errors import BackendError
 
 FOLDER_VARIABLE = "VIDSR_ENGINE_DIR"
-ENGINE, MANIFEST, LOCK, PART, TIMING, KERNELS = ".engine", ".json", ".lock", ".part", ".timing", ".kernels"
+ENGINE, MANIFEST, LOCK, TIMING, KERNELS = ".engine", ".json", ".lock", ".timing", ".kernels"
 FORMAT = 1  # of the manifest
 POLL = 0.2  # seconds between two looks at a lock that another process holds
 
@@ -43,12 +44,12 @@ class Engine:
     seconds: float
     source: str
     layers: dict[str, int]
-    check: Check | None = None
+    check: Accuracy | None = None
     ms: float | None = None
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """What stands in the cache under one name: an engine, or what is wrong with it."""
 
     slot: str
@@ -67,11 +68,11 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a build gives."""
+class BuiltEngine:
+    """What a build gives: the serialized engine, and how many layers the network has of each type."""
 
     data: bytes
-    layers: dict[str, int]
+    layers: dict[str, int] = field(default_factory=dict)
 
 
 def engine_folder(folder: Path | None = None) -> Path:
@@ -94,7 +95,7 @@ class EngineCache:
     def open(
         self,
         key: Key,
-        make: Callable[[], Made],
+        make: Callable[[], BuiltEngine],
         *,
         source: str = "",
         force: bool = False,
@@ -134,7 +135,7 @@ class EngineCache:
             return None
         return engine if engine.key == key else None
 
-    def record(self, engine: Engine, *, check: Check | None = None, ms: float | None = None) -> Engine:
+    def record(self, engine: Engine, *, check: Accuracy | None = None, ms: float | None = None) -> Engine:
         """Note what was measured of an engine, unless another one has taken its place; returns it with that."""
         measured = replace(engine, check=check or engine.check, ms=ms or engine.ms)
         with self._locked(engine.key.slot, lambda: None):
@@ -154,17 +155,17 @@ class EngineCache:
                 found.append(self._load(path.stem))
         return found
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CacheEntry]:
         """All that stands in the folder, sorted by name; files are hashed."""
         slots = {path.stem for suffix in (ENGINE, MANIFEST) for path in self.folder.glob(f"*{suffix}")}
         return [self._entry(slot) for slot in sorted(slots)]
 
-    def remove(self, entry: Entry) -> int:
+    def remove(self, entry: CacheEntry) -> int:
         """Delete an entry, unless it has changed since it was listed; returns the bytes that this freed."""
         with self._locked(entry.slot, lambda: None):
             if self._entry(entry.slot) != entry:
                 return 0
-            paths = [self.path(entry.slot, suffix) for suffix in (ENGINE, MANIFEST, KERNELS, ENGINE + PART)]
+            paths = [self.path(entry.slot, suffix) for suffix in (ENGINE, MANIFEST, KERNELS, ENGINE + files.PART)]
             freed = sum(path.stat().st_size for path in paths if path.exists())
             for path in paths:
                 path.unlink(missing_ok=True)
@@ -174,12 +175,12 @@ class EngineCache:
         """The file of an entry."""
         return self.folder / f"{slot}{suffix}"
 
-    def _entry(self, slot: str) -> Entry:
+    def _entry(self, slot: str) -> CacheEntry:
         try:
             engine = self._load(slot)
         except (OSError, ValueError):
-            return Entry(slot, None, "its manifest is missing or damaged")
-        return Entry(slot, engine, self._damage(engine))
+            return CacheEntry(slot, None, "its manifest is missing or damaged")
+        return CacheEntry(slot, engine, self._damage(engine))
 
     def _problem(self, key: Key) -> str:
         """Why the engine of that key must be built; empty if it need not be."""
@@ -225,14 +226,14 @@ class EngineCache:
                 raise ValueError("another format")
             key, check = Key.from_dict(values.pop("key")), values.pop("check")
             Profile.parse(key.shapes)
-            return Engine(key=key, check=Check(**check) if check is not None else None, **values)
+            return Engine(key=key, check=Accuracy(**check) if check is not None else None, **values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("not a manifest of an engine") from error
 
     def _write(self, engine: Engine, data: bytes) -> None:
         try:
             self.path(engine.key.slot, KERNELS).unlink(missing_ok=True)  # of the engine before
-            _replace(self.path(engine.key.slot, ENGINE), data)
+            files.write(self.path(engine.key.slot, ENGINE), data)
             self._write_manifest(engine)
         except OSError as error:
             raise BackendError(
@@ -241,7 +242,7 @@ class EngineCache:
 
     def _write_manifest(self, engine: Engine) -> None:
         values: dict[str, Any] = {"format": FORMAT, **asdict(engine)}
-        _replace(self.path(engine.key.slot, MANIFEST), json.dumps(values, indent=2).encode())
+        files.write(self.path(engine.key.slot, MANIFEST), json.dumps(values, indent=2))
 
     @contextmanager
     def _locked(self, slot: str, on_wait: Callable[[], None]) -> Iterator[None]:
@@ -262,13 +263,3 @@ class EngineCache:
             yield
         finally:
             lock.release()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, to the disk, then give it its own."""
-    part = path.with_name(path.name + PART)
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

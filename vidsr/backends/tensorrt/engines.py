@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from vidsr.backends.accuracy import MAX_P999, MIN_PSNR, Check, check
+from vidsr.backends.accuracy import MAX_P999, MIN_PSNR, Accuracy, check
 from vidsr.backends.tensorrt import build as compiler
 from vidsr.backends.tensorrt.build import DTYPES, Progress
-from vidsr.backends.tensorrt.cache import KERNELS, TIMING, Engine, EngineCache, Made, Opened
+from vidsr.backends.tensorrt.cache import KERNELS, TIMING, BuiltEngine, Engine, EngineCache, Opened
 from vidsr.backends.tensorrt.flavour import Flavour
-from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.key import Key, Profile
 from vidsr.backends.tensorrt.runtime import Loaded, LoadedEngine, Loader
 from vidsr.errors import BackendError, OutOfMemoryError
@@ -38,7 +38,7 @@ class Maker:
 
     model: Model
     precision: str
-    target: Target
+    target: Gpu
     flavour: Flavour
     cache: EngineCache
     device: torch.device | None = None
@@ -142,7 +142,7 @@ class Maker:
         kernels = self.cache.path(opened.engine.key.slot, KERNELS)
         return self.loader(self.flavour, opened.data, self.device, kernels)
 
-    def _make(self, profile: Profile, key: Key) -> Made:
+    def _make(self, profile: Profile, key: Key) -> BuiltEngine:
         stop = threading.Event()
         with ThreadPoolExecutor(1, "vidsr-engine") as pool:
             made = pool.submit(self._built, profile, key, stop)
@@ -154,12 +154,12 @@ class Maker:
                 stop.set()
                 raise
 
-    def _built(self, profile: Profile, key: Key, stop: threading.Event) -> Made:
+    def _built(self, profile: Profile, key: Key, stop: threading.Event) -> BuiltEngine:
         cuda = self.device is not None and self.device.type == "cuda"
         if cuda:
             torch.cuda.empty_cache()  # TensorRT cannot use what torch holds
         with torch.cuda.device(self.device) if cuda else nullcontext():
-            plan = compiler.build(
+            return compiler.build(
                 self.model.module,
                 profile,
                 precision=self.precision,
@@ -169,13 +169,12 @@ class Maker:
                 on_progress=self.on_progress,
                 stopped=stop.is_set,
             )
-        return Made(plan.data, plan.layers)
 
     def _timing_cache(self, key: Key) -> Path:
         return self.cache.path(f"{self.target.label}_{key.tensorrt}", TIMING)
 
 
-def refusal(engine: Engine, found: Check) -> BackendError:
+def refusal(engine: Engine, found: Accuracy) -> BackendError:
     """Why an engine is not used."""
     return BackendError(
         f"The {engine.key.precision} engine of {engine.key.model} x{engine.key.scale} for {engine.key.shapes} is not "

@@ -150,8 +150,7 @@ def _present(model: str, weights: Weights | None) -> Iterator[str]:
 
 def _make(upscaler: Upscaler, task: Task, shipment: Shipment) -> Result:
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-        size = (task.spec.width, task.spec.height)
-        return upscaler.stream(frames, size=size, format=task.spec.format, colour=task.spec.colour)
+        return upscaler.stream(frames, task.spec.canvas)
 
     reused, told = upscaler.num_reused, len(upscaler.notes)
     upscaler.prepare(task.video.width, task.video.height, task.num_frames)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vidsr import __version__
+from vidsr.backends import may_use_gpu
 from vidsr.errors import BackendError, UsageError, VidsrError
 from vidsr.jobs.cluster.worker import Hello, Weights, Worker
 from vidsr.jobs.options import Options
@@ -134,7 +135,7 @@ class Cluster:
         return int(resources.get("CPU", 0) // (self._options.threads or 1))
 
     def _uses_gpus(self, resources: dict[str, float]) -> bool:
-        return resources.get("GPU", 0) >= 1 and self._options.backend in ("auto", "cuda", "tensorrt")
+        return resources.get("GPU", 0) >= 1 and may_use_gpu(self._options.backend)
 
     def _start(self) -> Any:
         gpu = self._uses_gpus(self.ray.cluster_resources())

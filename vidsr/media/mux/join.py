@@ -19,6 +19,7 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedError, OutputError
+from vidsr.files import sync_file
 from vidsr.media.mux import matroska, timecode
 from vidsr.media.mux.fingerprint import KEY, append_null_packet
 from vidsr.media.mux.languages import held
@@ -30,7 +31,7 @@ from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.choice import MUXERS
 from vidsr.media.write.encoder import scaled_matrix
 from vidsr.media.write.times import Ticks, Times, fitting_clock, read_times
-from vidsr.media.write.writer import VideoSpec, sync_file, writing
+from vidsr.media.write.writer import VideoSpec, writing
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # a type of the stubs only

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
-from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.frame import Canvas, Colour, Frame, PixelFormat
 from vidsr.media import captions
 from vidsr.media.hdr import encoder_options
 from vidsr.media.write.choice import DEFAULT_THREADS, quality_option
@@ -40,6 +40,11 @@ class VideoSpec:
     mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
     light_level: bytes | None = None  # raw AVContentLightMetadata
     gpu: int | None = None  # on which NVENC runs; None: the first that has it
+
+    @property
+    def canvas(self) -> Canvas:
+        """What the frames must be."""
+        return Canvas((self.width, self.height), self.format, self.colour)
 
 
 def encoder_clock(time_base: Fraction) -> Fraction:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from array import array
 from collections import deque
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
+from vidsr.files import sync_file
 from vidsr.frame import Frame
 from vidsr.media.hdr import container_boxes
 from vidsr.media.mux.mp4 import extend_sample_entry
@@ -25,7 +25,7 @@ from vidsr.media.read.open import local_name
 from vidsr.media.write.encoder import VideoSpec, configure, encoder_clock, open_politely, to_video_frame
 from vidsr.media.write.times import append_times
 
-__all__ = ["SegmentInfo", "VideoSpec", "Writer", "sync_file", "writing"]
+__all__ = ["SegmentInfo", "VideoSpec", "Writer", "writing"]
 
 _REORDER = 16  # frames that an encoder may hold back at most, in H.264 and HEVC
 _MAX_GAP = (2**31 - 1) // (_REORDER + 1)  # ticks between two frames, so that mp4 can hold that many
@@ -179,12 +179,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (av.FFmpegError, OSError) as error:
         raise OutputError(_sentence(path, error)) from error
-
-
-def sync_file(path: Path) -> None:
-    """Put the file's bytes on the disk before a name or a manifest says that they are there."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _sentence(path: Path, error: Exception) -> str:
