@@ -12,7 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from vidsr.backends.tensorrt.key import parse_size
-from vidsr.bench.network import GPU_PATHS, Line, open_line
+from vidsr.bench.network import GPU_PATHS, BenchLine, open_line
 from vidsr.bench.timing import wait_for
 from vidsr.models import registry
 
@@ -32,10 +32,9 @@ def main() -> None:
     wanted = parser.parse_args()
     height, width = parse_size(wanted.size)
     model = registry.load(wanted.model, wanted.scale)
-    backend = open_line(Line(wanted.backend, wanted.precision, wanted.path), model)
+    backend = open_line(BenchLine(wanted.backend, wanted.precision, wanted.path), model)
     batch = torch.rand((1, 3, height, width)).to(backend.device, backend.dtype)
-    if prepare := getattr(backend, "prepare", None):
-        prepare((1, height, width))
+    backend.prepare((1, height, width))
     for _ in range(5):
         backend(batch)
     wait_for(backend.device)

@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,13 +22,14 @@ from filelock import FileLock, Timeout
 
 from train.cache import HEADER, WINDOW_MARGIN, Cache, Header, num_shards, open_cache, pack, shard_path
 from vidsr.errors import OutputError, UsageError
+from vidsr.files import write
 
 if TYPE_CHECKING:
     from train.data import Bank
 
 log = logging.getLogger("train")
 
-__all__ = ["Cache", "Plan", "add_parser", "bake", "open_cache"]
+__all__ = ["BakePlan", "Cache", "add_parser", "bake", "open_cache"]
 
 SCALES = (2, 4)
 DEFAULT_CROPS = {4: 64, 2: 96}  # LR pixels
@@ -38,7 +38,7 @@ MAX_SCENES = 32  # in a shard: what a killed run loses at most
 
 
 @dataclass(frozen=True)
-class Plan:
+class BakePlan:
     """What to bake: `variants` LR pictures of `crop` LR pixels for each HR window, out of clips of `frames` frames.
 
     Raises:
@@ -81,7 +81,7 @@ class Plan:
 
 
 def bake(
-    plan: Plan,
+    plan: BakePlan,
     folders: Sequence[Path],
     out: Path,
     photo_cache: Path,
@@ -116,13 +116,13 @@ def bake(
                 content = _shard(bank, plan, done)
                 if size + len(content) > max_bytes:
                     break
-                _write(shard_path(out, done), content)
+                write(shard_path(out, done), content)
                 done, size = done + 1, size + len(content)
                 _report(plan, done, size, time.monotonic() - began, done - old)
     return done * plan.scenes * plan.variants
 
 
-def _header(plan: Plan, folders: Sequence[Path], photos: Sequence[Path]) -> Header:
+def _header(plan: BakePlan, folders: Sequence[Path], photos: Sequence[Path]) -> Header:
     import av
 
     from train.degrade import version
@@ -138,7 +138,7 @@ def _header(plan: Plan, folders: Sequence[Path], photos: Sequence[Path]) -> Head
 def _settle(header: Header, out: Path) -> None:
     """Write the header, or make sure that the one there is the same."""
     if not (out / HEADER).exists():
-        _write(out / HEADER, header.to_json().encode())
+        write(out / HEADER, header.to_json().encode())
         return
     there, asked = asdict(Header.read(out)), asdict(header)
     if different := [name for name in asked if asked[name] != there[name]]:
@@ -149,7 +149,7 @@ def _settle(header: Header, out: Path) -> None:
         )
 
 
-def _enough(plan: Plan, shards: int, count: int | None) -> bool:
+def _enough(plan: BakePlan, shards: int, count: int | None) -> bool:
     return count is not None and shards * plan.scenes * plan.variants >= count
 
 
@@ -157,7 +157,7 @@ def _total_size(out: Path) -> int:
     return sum(shard_path(out, number).stat().st_size for number in range(num_shards(out)))
 
 
-def _shard(bank: "Bank", plan: Plan, number: int) -> bytes:
+def _shard(bank: "Bank", plan: BakePlan, number: int) -> bytes:
     from train.scene import make_scene
 
     first = number * plan.scenes
@@ -169,19 +169,6 @@ def _shard(bank: "Bank", plan: Plan, number: int) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, hr=pack(hr), lr=pack(lr), offsets=offsets.astype(np.uint8))
     return file.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -196,7 +183,7 @@ def _writing(out: Path) -> Iterator[None]:
         raise OutputError(f"Cannot write the cache {out} ({error.strerror}); {advice}.") from error
 
 
-def _report(plan: Plan, shards: int, size: int, seconds: float, new: int) -> None:
+def _report(plan: BakePlan, shards: int, size: int, seconds: float, new: int) -> None:
     pairs = plan.scenes * plan.variants
     log.info("%d pairs in %d MiB, %.1f pairs/s", shards * pairs, size >> 20, new * pairs / seconds)
 
@@ -223,7 +210,7 @@ def _run(args: argparse.Namespace) -> int:
 
     if args.count is None and math.isinf(args.seconds) and math.isinf(args.mib):
         raise UsageError("Say when to stop: --count PAIRS, --seconds S or --mib MIB.")
-    plan = Plan(args.scale, args.crop or DEFAULT_CROPS[args.scale], args.variants, args.frames, args.seed)
+    plan = BakePlan(args.scale, args.crop or DEFAULT_CROPS[args.scale], args.variants, args.frames, args.seed)
     limits = {"count": args.count, "seconds": args.seconds, "max_bytes": args.mib * 2**20}
     try:
         pairs = bake(plan, args.data, args.out, args.cache or user_cache_path("vidsr") / "photos", **limits)

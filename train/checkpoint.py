@@ -1,7 +1,6 @@
 """Checkpoints: folders of small safetensors files that appear whole or not at all."""
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vidsr.errors import ModelError, OutputError
+from vidsr.files import rename, sync_file
 
 PART_BYTES = 14 * 2**20  # every file stays below 15 MiB, header included
 FORMAT = 1
@@ -41,8 +41,7 @@ def save(folder: Path, step: int, checkpoint: Checkpoint, keep: int = 2) -> Path
         _write(part, checkpoint)
         if target.exists():
             shutil.rmtree(target)
-        part.rename(target)
-        _sync(folder)
+        rename(part, target)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         reason = getattr(error, "strerror", None) or error
@@ -61,7 +60,7 @@ def _write(part: Path, checkpoint: Checkpoint) -> None:
     state = part / "state.json"
     state.write_text(json.dumps({"format": FORMAT, "files": [path.name for path in files], **checkpoint.state}))
     for path in (*files, state):
-        _sync(path)
+        sync_file(path)
 
 
 def _split(tensors: Mapping[str, Tensor]) -> list[list[str]]:
@@ -76,14 +75,6 @@ def _split(tensors: Mapping[str, Tensor]) -> list[list[str]]:
         groups[-1].append(name)
         filled += size
     return groups
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +17,15 @@ from torch import Tensor
 
 from train.resample import MARGIN, downscale, turned
 from vidsr.errors import MediaError, OutputError
+from vidsr.files import replacing, write
 
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 UNREADABLE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError)
 EXCLUDED = frozenset({"val", "benchmarks"})  # folders that are for measuring only
 
 
-def find_photos(folders: Sequence[Path]) -> list[Path]:
-    """All images below `folders`, sorted, leaving out folders named ``val`` or ``benchmarks``.
+def find_photos(folders: Sequence[Path], excluded: Collection[str] = EXCLUDED) -> list[Path]:
+    """All images below `folders`, sorted, leaving out folders inside them that are named as in `excluded`.
 
     Raises:
         MediaError: a folder does not exist, or holds no image.
@@ -33,16 +34,16 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise MediaError(f"The folder of photos {folder} does not exist; give an existing one to --data.")
-        photos = {path.resolve() for path in folder.rglob("*") if _is_photo(path, folder)}
+        photos = {path.resolve() for path in folder.rglob("*") if _is_photo(path, folder, excluded)}
         if not photos:
             raise MediaError(f"The folder {folder} holds no image; give a folder with photos to --data.")
         found |= photos
     return sorted(found)
 
 
-def _is_photo(path: Path, folder: Path) -> bool:
+def _is_photo(path: Path, folder: Path, excluded: Collection[str]) -> bool:
     inside = path.relative_to(folder).parts[:-1]
-    return path.suffix.lower() in SUFFIXES and not EXCLUDED.intersection(inside) and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not set(excluded).intersection(inside) and path.is_file()
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -134,9 +135,8 @@ def _decode(photos: Sequence[Path], target: Path, index: Path) -> None:
     with ThreadPoolExecutor(threads) as pool:
         sizes = list(pool.map(_size, photos))
     total = sum(height * width * 3 for height, width in sizes)
-    part = target.with_suffix(".part")
     try:
-        with part.open("wb") as file:
+        with replacing(target) as part, part.open("wb") as file:
             head = {"descr": "|u1", "fortran_order": False, "shape": (total,)}
             np.lib.format.write_array_header_1_0(file, head)
             with ThreadPoolExecutor(threads) as pool:
@@ -144,13 +144,10 @@ def _decode(photos: Sequence[Path], target: Path, index: Path) -> None:
                     some = slice(first, first + 4 * threads)
                     for pixels in pool.map(_pixels, photos[some], sizes[some]):
                         file.write(pixels)
-        part.replace(target)
-        index.write_text(json.dumps(sizes))
+        write(index, json.dumps(sizes))
     except OSError as error:
         message = f"Cannot write the decoded photos to {target} ({error.strerror}); they need {total >> 20} MiB there."
         raise OutputError(message) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _pixels(path: Path, size: tuple[int, int]) -> bytes:

@@ -25,7 +25,7 @@ MATMUL_SIDE = {"cpu": 1024, "cuda": 8192}
 
 
 @dataclass(frozen=True)
-class Report:
+class Diagnosis:
     """Measured on this machine: rates per second, times in seconds, memory in bytes, work in multiply-adds a step.
 
     `peak` is the rate of multiply-adds of a large matrix product in the training precision; `floor` the time that a
@@ -67,7 +67,7 @@ class Report:
         ]
 
 
-def measure(recipe: Recipe, source: Source, device: torch.device, steps: int) -> Report:
+def measure(recipe: Recipe, source: Source, device: torch.device, steps: int) -> Diagnosis:
     """Train `steps` steps of a run that is thrown away, and time its parts."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -87,7 +87,7 @@ def measure(recipe: Recipe, source: Source, device: torch.device, steps: int) ->
     speed = _rate(step, steps, device)
     peak = matmul_rate(device, torch.bfloat16 if run.bf16 else torch.float32)
     name = arguments.machine(device)
-    return Report(name, run.bf16, rate, speed, macs, peak, peak_memory(device), recipe.steps)
+    return Diagnosis(name, run.bf16, rate, speed, macs, peak, peak_memory(device), recipe.steps)
 
 
 def _rate(action: Callable[[], object], count: int, device: torch.device) -> float:

@@ -21,12 +21,14 @@ from train.alarms import Watch
 from train.data import crop_size
 from train.evaluate import Pair, psnr_y
 from train.gan import Adversarial
+from train.probes import drift
 from train.processes import World
 from train.recipe import Recipe
 from train.run import Run
 from train.sample import Sample, Source, samples
 from train.stage import Stage, Terms
 from vidsr.errors import ModelError
+from vidsr.files import write
 
 log = logging.getLogger("train")
 
@@ -141,7 +143,7 @@ class Trainer:
         return values if len(values) > 3 else {name: values[name] for name in ("loss", "drift")}
 
     def _watch(self, means: dict[str, float]) -> Watch:
-        columns = [*COLUMNS, *(name for name in means if name != "loss"), *self.benchmarks]
+        columns = [*COLUMNS, *(name for name in means if name != "loss"), "constants", *self.benchmarks]
         return Watch(self.out, columns, self.run.recipe.generator.scale)
 
     def report(self, watch: Watch, means: dict[str, float], seconds_per_step: float) -> None:
@@ -158,7 +160,7 @@ class Trainer:
         text += f"  {1 / seconds_per_step:.2f} steps/s  left {_clock(left)}"
         if self._measures():
             scores = self._measure(watch)
-            row |= scores
+            row |= scores | {"constants": drift(run.ema, recipe.generator.scale).worst}
             text += "".join(f"  {name} {value:.2f} dB" for name, value in scores.items())
         log.info(text)
         watch.report(row, falling=not run.anneal and not recipe.losses.adversarial)
@@ -244,7 +246,7 @@ def _signals(trainer: Trainer) -> Iterator[None]:
 def note(out: Path, values: dict[str, Any]) -> None:
     """Write `values` to `out`/run.json: what a model card needs to know about the run."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "run.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write(out / "run.json", json.dumps(values, indent=2) + "\n")
 
 
 def smallest_photo(recipe: Recipe) -> int:

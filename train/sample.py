@@ -9,6 +9,7 @@ from torch import Tensor
 from train.cache import Cache
 from train.data import Bank, batches
 from train.filters import sharpen
+from train.patches import put_patches
 from train.processes import World
 from train.recipe import Recipe
 from vidsr.errors import UsageError
@@ -45,6 +46,8 @@ def samples(
         raise UsageError(f"The cache holds pairs for x{source.scale}, the recipe trains x{recipe.generator.scale}.")
     share = slice(world.rank, None, world.size)
     for sample in _whole(source, recipe, random, device):
+        if recipe.patches:
+            sample = put_patches(sample, recipe.patches, random)
         halves = 1 if sample.shifts is None else 2
         lr, hr = (torch.cat([half[share] for half in whole.chunk(halves)]) for whole in (sample.lr, sample.hr))
         yield Sample(lr, hr, None if sample.shifts is None else sample.shifts[share])

@@ -27,6 +27,7 @@ from train.codec import X264_REPEATABLE, YUV420
 from train.data import find_photos, read_image
 from train.resample import downscale
 from vidsr.errors import MediaError, UsageError
+from vidsr.files import write
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.media.read.reader import Reader
 from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
@@ -195,9 +196,7 @@ def make(plan: BenchPlan, folder: Path, out: Path) -> Benchmark:
         paths += [_write_lr(_lr_path(out, clip, crf), lr, crf) for crf in plan.crfs]
         files |= {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     index = {"format": FORMAT, "plan": asdict(plan), "clips": [_to_dict(clip) for clip in clips], "files": files}
-    part = out / (INDEX + ".part")
-    part.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-    part.replace(out / INDEX)
+    write(out / INDEX, json.dumps(index, indent=1) + "\n")
     return open_benchmark(out)
 
 

@@ -23,7 +23,7 @@ ORIGINAL = "original"  # the row of the HR frames themselves: what the motion al
 
 
 @dataclass(frozen=True)
-class Report:
+class VideoScore:
     """Figures of one model. rows: quality (``crf23``, ..., ``original``) -> measure -> mean over the clips.
 
     - psnr_y (dB), ssim_y: against the originals, `scale` pixels cropped.
@@ -63,7 +63,7 @@ def measure(
     frames: int | None = None,
     crfs: Sequence[int] | None = None,
     distances: Mapping[str, Distance] | None = None,
-) -> Report:
+) -> VideoScore:
     """Measure `upscale` on the benchmark in `folder`, or on its first `clips`, `frames` and only those `crfs`.
 
     Raises:
@@ -82,10 +82,10 @@ def measure(
         for clip in chosen
     }
     rows = {row: _mean([one[row] for one in found.values()]) for row in next(iter(found.values()))}
-    return Report(name, bench.plan.scale, bench.digest, num * len(chosen), rows, found)
+    return VideoScore(name, bench.plan.scale, bench.digest, num * len(chosen), rows, found)
 
 
-def measure_model(model: str, folder: Path, *, distances: Sequence[str] = (), **limits: Any) -> Report:
+def measure_model(model: str, folder: Path, *, distances: Sequence[str] = (), **limits: Any) -> VideoScore:
     """`measure` a model by its name or file; `distances` by their names in `vidsr.perceptual`.
 
     Raises:
@@ -157,7 +157,7 @@ def _average(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def table(report: Report) -> str:
+def table(report: VideoScore) -> str:
     """The rows as text, one quality a line."""
     names = list(dict.fromkeys(name for row in report.rows.values() for name in row))
     head = f"{report.model} x{report.scale}, video benchmark {report.benchmark}, {report.num_frames} frames"

@@ -6,6 +6,8 @@ import os
 import platform
 from importlib import metadata
 
+from vidsr.backends import LISTED
+
 
 def cpu_name() -> str:
     """The processor as it calls itself."""
@@ -53,7 +55,7 @@ def gpus() -> list[dict[str, str | int]]:
 def describe() -> dict[str, str]:
     """Processor, GPUs and versions in words."""
     cards = ", ".join(f"{gpu['index']}: {gpu['name']} ({gpu['memory_mib']} MiB)" for gpu in gpus())
-    packages = ("torch", "openvino", "av", "torch-tensorrt", "torch-tensorrt-rtx")
+    packages = ("torch", "av", *(name for row in LISTED for name in row.distributions))
     versions = ", ".join(f"{name} {found}" for name in packages if (found := version(name)))
     return {
         "cpu": f"{cpu_name()}, {num_cores()} cores",

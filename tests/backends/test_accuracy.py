@@ -10,7 +10,7 @@ import torch
 from tests.backends.tensorrt.making import CPU, STATIC, Emulated, half_precision, make_maker, make_model
 from vidsr.backends.accuracy import MAX_P999, MIN_PSNR, check, compare, exact, real_frame
 from vidsr.backends.tensorrt.build import prepare
-from vidsr.backends.tensorrt.cache import Made
+from vidsr.backends.tensorrt.cache import BuiltEngine
 from vidsr.backends.tensorrt.key import Shape
 from vidsr.errors import BackendError
 from vidsr.models import registry
@@ -69,7 +69,7 @@ def test_a_failing_engine_is_refused_for_good(tmp_path: Path) -> None:
     loader = Emulated(model)
     loader.spoil = 0.01
     maker = make_maker(model, tmp_path, loader)
-    maker.cache.open(maker.key(STATIC), lambda: Made(b"engine", {}))
+    maker.cache.open(maker.key(STATIC), lambda: BuiltEngine(b"engine", {}))
     for _ in range(2):
         with pytest.raises(BackendError, match=r"64x48 is not used: .* dB .*needed: 55 dB, 1.*engine build --force"):
             maker.load(STATIC)

@@ -18,10 +18,11 @@ from PIL import Image
 from tests.conftest import Result
 from vidsr.backends.accuracy import MIN_PSNR
 from vidsr.bench import chart, network, timing
-from vidsr.bench.network import Line, Speed, synthetic_frames
-from vidsr.bench.report import Bench, Report, fastest
+from vidsr.bench.network import BenchLine, Speed, synthetic_frames
+from vidsr.bench.report import Bench, BenchReport, fastest
 from vidsr.errors import UsageError
 from vidsr.jobs import dry_run
+from vidsr.jobs.batch import Batch
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.upscaling.upscaler import Upscaler
@@ -83,11 +84,9 @@ def test_the_film_and_the_line_to_paste(report: dict) -> None:  # type: ignore[t
     (line,) = report["film"]
     assert line["seconds"] * line["fps"] == pytest.approx(96)
     assert line["num_tried"] >= 1
+    options = Options(model="fast", scale=2, backend="cpu", precision="fp32", threads=1, preset="ultrafast")
     made = dry_run.run_batch(
-        [Input(ROOT / "samples/sintel.mp4", ROOT, named=True)],
-        Target(),
-        Options(model="fast", scale=2, backend="cpu", precision="fp32", threads=1, preset="ultrafast"),
-        overwrite=True,
+        Batch([Input(ROOT / "samples/sintel.mp4", ROOT, named=True)], Target(), options, overwrite=True)
     )
     assert line["bytes"] == pytest.approx(made.planned[0].bytes, rel=0.2)  # fewer frames are tried on a busy machine
     assert report["fastest"] == {"backend": "cpu", "precision": "fp32", "path": "best"}
@@ -158,7 +157,7 @@ def test_what_cannot_be_is_said_before_anything_is_measured(
 def test_a_size_that_does_not_fit_leaves_the_others(vidsr: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = network._speed
 
-    def small(line: Line, upscaler: Upscaler, size: tuple[int, int], *others: Any) -> Speed:
+    def small(line: BenchLine, upscaler: Upscaler, size: tuple[int, int], *others: Any) -> Speed:
         if size == (64, 48):
             torch.empty(1 << 50)
         return measured(line, upscaler, size, *others)
@@ -231,14 +230,14 @@ def test_synthetic_frames_move_and_fill_the_range() -> None:
 def speed(backend: str, fps: float, psnr: float) -> Speed:
     time = timing.Timing(1 / fps, 1 / fps, 1 / fps, 3)
     return Speed(
-        Line(backend, "fp16"), 10, 10, 1, time, 1000 / fps, fps, 1e9, 0.5, fps, 1.0, psnr, 0.5, psnr >= MIN_PSNR
+        BenchLine(backend, "fp16"), 10, 10, 1, time, 1000 / fps, fps, 1e9, 0.5, fps, 1.0, psnr, 0.5, psnr >= MIN_PSNR
     )
 
 
 def test_the_fastest_must_keep_the_quality() -> None:
-    report = Report({}, "m", 4, 10)
+    report = BenchReport({}, "m", 4, 10)
     assert fastest(report) is None
     report.networks = [speed("quick", 100, 30), speed("good", 50, 70), speed("slow", 10, 90)]
-    assert fastest(report) == Line("good", "fp16")
+    assert fastest(report) == BenchLine("good", "fp16")
     with pytest.raises(UsageError, match="--sizes"):
         Bench(sizes=())

@@ -13,11 +13,10 @@ import torch
 
 from tests.backends.tensorrt.making import ADA, CPU, FULL, RTX, Emulated, write_weights
 from tests.conftest import Result
-from vidsr.backends.tensorrt import engines, flavour, status
-from vidsr.backends.tensorrt.build import Plan
-from vidsr.backends.tensorrt.cache import Engine, EngineCache, Opened
+from vidsr.backends.tensorrt import engines, flavour, gpu, status
+from vidsr.backends.tensorrt.cache import BuiltEngine, Engine, EngineCache, Opened
 from vidsr.backends.tensorrt.flavour import Flavour
-from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.key import Profile
 from vidsr.cli import engine as command
 from vidsr.cli import steps
@@ -31,19 +30,22 @@ Cli = Callable[..., Result]
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty engine folder, a compiler that gives the profile's name, TensorRT-RTX, and no GPU."""
     monkeypatch.setenv("VIDSR_ENGINE_DIR", str(tmp_path / "engines"))
-    compile: Callable[..., Plan] = lambda _module, profile, **_: Plan(str(profile).encode(), {"convolution": 1})  # noqa: E731
+
+    def compile(_module: object, profile: Profile, **_: object) -> BuiltEngine:
+        return BuiltEngine(str(profile).encode(), {"convolution": 1})
+
     monkeypatch.setattr(engines.compiler, "build", compile)
     use(monkeypatch, RTX, None)
     return tmp_path / "engines"
 
 
-def use(monkeypatch: pytest.MonkeyPatch, installed: Flavour | None, gpu: Target | None) -> None:
+def use(monkeypatch: pytest.MonkeyPatch, installed: Flavour | None, target: Gpu | None) -> None:
     """Say which TensorRT is installed, and which GPU this machine has."""
 
     monkeypatch.setattr(flavour, "installed", lambda: installed)
     monkeypatch.setattr(status, "installed", lambda: installed)
-    monkeypatch.setattr(gpu, "here", lambda _: gpu)
-    monkeypatch.setattr(status, "here", lambda _: gpu)
+    monkeypatch.setattr(gpu, "here", lambda _: target)
+    monkeypatch.setattr(status, "here", lambda _: target)
 
 
 def emulate(monkeypatch: pytest.MonkeyPatch, loader: Emulated) -> None:
@@ -113,13 +115,25 @@ def test_what_cannot_be_built_is_said(vidsr: Cli, folder: Path, monkeypatch: pyt
     assert (result.code, "another GPU" in result.err) == (2, True)
     use(monkeypatch, None, ADA)
     assert "not installed" in vidsr("engine", "build").err
+    use(monkeypatch, FULL, None)
+    assert "torch-tensorrt-rtx builds for RTX GPUs anywhere" in vidsr("engine", "build", "rtx4090").err
+
+
+def test_several_gpus_at_once(vidsr: Cli, folder: Path) -> None:
+    assert vidsr("engine", "build", "t4", "rtx4090", "--model", "fast", "--size", "64x48", "--dynamic").code == 0
+    found = {(engine.key.capability, engine.key.shapes) for engine in EngineCache(folder).engines()}
+    assert found == {
+        ("7.5", "64x48"), ("7.5", "2x2 to 1280x736, best at 960x540"),
+        ("8.9", "64x48"), ("8.9", "2x2 to 1920x1088, best at 960x540"),
+    }  # fmt: skip
+    assert vidsr("engine", "build", "t4", "rtx1").code == 2
 
 
 def test_one_that_fails_does_not_keep_the_others(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compile(_module: object, profile: Profile, **_: object) -> Plan:
+    def compile(_module: object, profile: Profile, **_: object) -> BuiltEngine:
         if str(profile) == "64x48":
             raise BackendError("Too little memory.")
-        return Plan(b"x", {})
+        return BuiltEngine(b"x", {})
 
     monkeypatch.setattr(engines.compiler, "build", compile)
     result = vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48", "--size", "80x60", "--json")
@@ -151,9 +165,9 @@ def test_on_its_own_gpu_an_engine_is_checked(vidsr: Cli, folder: Path, monkeypat
 def test_a_build_says_where_it_is_how_long_it_took_and_how_large_it_is(
     vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def compile(*_: object, on_progress: Callable[[str, float], None], **__: object) -> Plan:
+    def compile(*_: object, on_progress: Callable[[str, float], None], **__: object) -> BuiltEngine:
         on_progress("tactics", 0.5)
-        return Plan(bytes(2_500_000), {})
+        return BuiltEngine(bytes(2_500_000), {})
 
     monkeypatch.setattr(engines.compiler, "build", compile)
     monkeypatch.setattr(steps, "LOG_SECONDS", 0.0)  # without a terminal there is a line every fifteen seconds
@@ -235,7 +249,7 @@ def test_list_says_what_still_fits(vidsr: Cli, folder: Path, monkeypatch: pytest
 
     assert kind_and_why() == ("another GPU", "there is none here")
     use(monkeypatch, RTX, ADA)
-    assert kind_and_why() == ("fits", "")
+    assert kind_and_why() == ("unchecked", "it fits, and is compared with FP32 when it is first opened")
     use(monkeypatch, RTX, replace(ADA, capability=(8, 6)))
     assert kind_and_why() == ("another GPU", "capability is 8.9, not 8.6")
     use(monkeypatch, replace(RTX, tensorrt="1.6"), ADA)

@@ -15,11 +15,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidsr.backends import Backend, open_backend
+from vidsr.backends import LISTED
 from vidsr.backends.accuracy import real_frame
-from vidsr.backends.base import activation_bytes, countable_pixels, leaves
+from vidsr.backends.base import Backend, activation_bytes, countable_pixels, leaves
 from vidsr.backends.nearest import NearestBackend
-from vidsr.backends.torch.backend import EagerBackend
+from vidsr.backends.selection import open_backend
+from vidsr.backends.torch.backend import TorchBackend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models import registry, srgan
 
@@ -43,12 +44,9 @@ def make_model(graph: str, scale: int, *, blocks: int = 2, channels: int = 32) -
 
 
 def available() -> list[str]:
-    """The backends that can run here, nearest and the reference left out."""
-    return [
-        *(["openvino"] if find_spec("openvino") else []),
-        *(["cuda"] if torch.cuda.is_available() else []),
-        *(["tensorrt"] if torch.cuda.is_available() and find_spec("torch_tensorrt") else []),
-    ]
+    """The backends that can run here, the reference left out."""
+    gpu = torch.cuda.is_available()
+    return [row.name for row in LISTED if row.name != "cpu" and row.is_installed and (gpu or not row.gpu)]
 
 
 def tolerance(backend: Backend) -> float:
@@ -140,9 +138,9 @@ def test_shipped_weights_in_bf16(scale: int) -> None:
 def test_openvino_in_bf16_does_not_tint(scale: int) -> None:
     """A bf16 step is a whole code value near 1.0: the base of the picture must not pass through it."""
     pytest.importorskip("openvino")
-    from vidsr.backends.openvino import computes_bf16
+    from vidsr.backends.openvino import OpenVINOBackend
 
-    if not computes_bf16():
+    if OpenVINOBackend.best_precision(torch.device("cpu"))[0] != "bf16":
         pytest.skip("this CPU has no bf16 units")
     model = registry.load("fast", scale)
     half, _ = open_backend("openvino", model, precision="bf16")
@@ -180,7 +178,7 @@ def test_cancel_stops_a_call_in_another_thread(name: str) -> None:
 
 def test_eager_stops_between_layers() -> None:
     opened, _ = open_backend("cpu", make_model("fast", 2))
-    assert isinstance(opened, EagerBackend)
+    assert isinstance(opened, TorchBackend)
     assert opened._module is not None
     leaves(opened._module)[0].register_forward_hook(lambda *_: opened.cancel())
     with pytest.raises(Cancelled):

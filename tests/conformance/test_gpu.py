@@ -12,9 +12,9 @@ import torch
 from tests.backends.torch.kernels.making import error, untrained
 from tests.conformance.test_backends import frames, make_model, psnr
 from tests.upscaling.test_upscaler import make_frame
-from vidsr.backends import open_backend
 from vidsr.backends.accuracy import real_frame
-from vidsr.backends.torch.backend import EagerBackend, Path
+from vidsr.backends.selection import open_backend
+from vidsr.backends.torch.backend import Speedups, TorchBackend
 from vidsr.backends.torch.graphs import MAX_GRAPHS
 from vidsr.backends.torch.kernels import why_none
 from vidsr.bench.network import GPU_PATHS
@@ -61,9 +61,9 @@ def test_fp16_is_within_a_code_of_fp32(gpu: torch.device, name: str, scale: int)
 
 @pytest.mark.parametrize("path", [path for path in GPU_PATHS.values() if not path.kernels])
 @pytest.mark.parametrize("graph", ["srgan", "fast"])
-def test_every_path_is_the_module(gpu: torch.device, path: Path, graph: str) -> None:
+def test_every_path_is_the_module(gpu: torch.device, path: Speedups, graph: str) -> None:
     model = make_model(graph, 4)
-    opened = EagerBackend(model, precision="fp32", device=gpu, path=path)
+    opened = TorchBackend(model, precision="fp32", device=gpu, speedups=path)
     for num, height, width in [(1, 40, 56), (2, 24, 32)]:
         assert opened.prepare((num, height, width)) == ""
     for shape in [(1, 3, 40, 56), (2, 3, 24, 32)] * 3:  # at the second time captured, then replayed
@@ -73,7 +73,7 @@ def test_every_path_is_the_module(gpu: torch.device, path: Path, graph: str) -> 
         result = opened(batch.to(gpu))
         assert result.is_contiguous()
         assert float((result.cpu() - expected).abs().max()) < 1e-4
-    assert (opened.path, opened.notes) == (path, [])
+    assert (opened.speedups, opened.notes) == (path, [])
     opened.close()
 
 
@@ -87,19 +87,19 @@ def test_kernels_make_the_network(gpu: torch.device, graph: str) -> None:
     config = GeneratorConfig(graph, 4, blocks=2)
     module = untrained(config)
     model = replace(make_model(graph, 4, channels=64), config=config, module=module)
-    ways = [EagerBackend(model, precision="fp16", device=gpu, path=each) for each in (path, GPU_PATHS["fused"])]
+    ways = [TorchBackend(model, precision="fp16", device=gpu, speedups=each) for each in (path, GPU_PATHS["fused"])]
     for shape in [(1, 3, 150, 300), (2, 3, 33, 129)] * 3:
         batch = torch.rand(shape)
         kernels, torchs = (error(way(batch.to(gpu).half()), module(batch)) for way in ways)
         assert kernels < max(2 * torchs, 1e-3)
-    assert (ways[0].path, ways[0].notes) == (path, [])
+    assert (ways[0].speedups, ways[0].notes) == (path, [])
     for way in ways:
         way.close()
 
 
 def test_more_shapes_than_graphs(gpu: torch.device) -> None:
     model = make_model("fast", 2)
-    opened = EagerBackend(model, precision="fp32", device=gpu, path=Path(True, False, True))
+    opened = TorchBackend(model, precision="fp32", device=gpu, speedups=Speedups(True, False, True))
     results = {}
     for turn in range(4):
         for side in range(8, 8 + MAX_GRAPHS + 2):
@@ -135,7 +135,7 @@ def test_the_largest_call_is_its_tiles(gpu: torch.device) -> None:
     """As many elements as cuDNN can count: 1080p of SRGAN x4 in half precision."""
     if torch.cuda.mem_get_info(gpu)[0] < 40 << 30:
         pytest.skip("that takes 40 GB")
-    opened = EagerBackend(registry.load("srgan", 4), precision="fp16", device=gpu, path=GPU_PATHS["fused"])
+    opened = TorchBackend(registry.load("srgan", 4), precision="fp16", device=gpu, speedups=GPU_PATHS["fused"])
     assert opened.max_pixels is not None
     assert opened.max_pixels >= 1920 * 1080
     batch = real_frame((1, 1080, 1920)).to(gpu).half()
@@ -152,7 +152,7 @@ def test_the_largest_call_is_its_tiles(gpu: torch.device) -> None:
 def test_a_call_that_does_not_fit_is_a_step(gpu: torch.device) -> None:
     """Real memory: the backend claims that a call of half a terabyte fits."""
     model = make_model("srgan", 4, blocks=1)
-    opened = EagerBackend(model, precision="fp16", device=gpu, path=Path(True, False, True))
+    opened = TorchBackend(model, precision="fp16", device=gpu, speedups=Speedups(True, False, True))
     with pytest.raises(OutOfMemoryError):
         opened(torch.empty((64, 3, 2048, 2048), dtype=torch.float16, device=gpu))
     batch = torch.rand((1, 3, 32, 32), device=gpu).half()

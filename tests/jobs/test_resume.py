@@ -16,6 +16,7 @@ import pytest
 
 from tests.clips import Audio, make_clip, read_number
 from tests.conftest import ROOT, Result
+from vidsr import files
 
 Cli = Callable[..., Result]
 QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2", "--segment-seconds", "0.5", "--preset", "ultrafast")
@@ -210,16 +211,16 @@ def test_a_part_that_the_manifest_could_not_take_is_not_said_to_be_kept(
     vidsr: Cli, clip: Path, whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full between a part and the manifest that names it."""
-    real, written = json.dump, []
+    real, written = files.write, []
 
-    def full(content: Any, *arguments: Any, **options: Any) -> None:
+    def full(path: Path, content: str) -> None:
         written.append(content)
         if len(written) == 3:
             raise OSError(28, "No space left on device")
-        real(content, *arguments, **options)
+        real(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr("vidsr.jobs.manifest.json.dump", full)
+        patch.setattr("vidsr.jobs.manifest.files.write", full)
         failed = vidsr("upscale", clip, "-o", tmp_path / "out.mp4", *QUICK)
     assert failed.code == 1
     assert f"no space is left in {tmp_path}; free some" in failed.err

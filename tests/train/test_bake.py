@@ -13,7 +13,7 @@ import torch
 import train.bake
 from tests.train.conftest import photo, save
 from train.__main__ import main
-from train.bake import Plan, bake
+from train.bake import BakePlan, bake
 from train.cache import HEADER, Cache, open_cache, pack, shard_path, unpack
 from train.data import read_image
 from train.degrade import Degradation
@@ -21,7 +21,7 @@ from train.resample import downscale
 from train.scene import draw_offsets
 from vidsr.errors import MediaError, OutputError, UsageError
 
-PLAN = Plan(scale=2, crop=16, variants=3, frames=2, per_shard=2)
+PLAN = BakePlan(scale=2, crop=16, variants=3, frames=2, per_shard=2)
 CPU = torch.device("cpu")
 
 
@@ -58,9 +58,9 @@ def test_packing_loses_nothing() -> None:
 
 
 def test_a_shard_has_the_size_that_travels() -> None:
-    for plan in (Plan(4, 64), Plan(2, 96), Plan(4, 256, variants=16)):
+    for plan in (BakePlan(4, 64), BakePlan(2, 96), BakePlan(4, 256, variants=16)):
         assert plan.scenes * plan.scene_bytes <= 15 << 20
-    assert Plan(4, 64).scenes == 32
+    assert BakePlan(4, 64).scenes == 32
 
 
 @pytest.mark.parametrize("scale", [2, 4])
@@ -171,7 +171,7 @@ def test_no_shard_is_there_before_it_is_whole(folder: Path, tmp_path: Path, monk
 
 
 def test_another_seed_bakes_other_pairs(baked: Path, folder: Path, tmp_path: Path) -> None:
-    bake(Plan(2, 16, 3, 2, seed=1, per_shard=2), [folder], tmp_path / "c", tmp_path / "photos", count=1)
+    bake(BakePlan(2, 16, 3, 2, seed=1, per_shard=2), [folder], tmp_path / "c", tmp_path / "photos", count=1)
     assert shards(tmp_path / "c")[0] != shards(baked)[0]
 
 
@@ -182,7 +182,7 @@ def test_the_size_limit_is_kept(baked: Path, folder: Path, tmp_path: Path) -> No
 
 def test_a_cache_of_another_plan_is_not_continued(baked: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="was baked with crop 16, not 18; choose another --out"):
-        bake(Plan(2, 18, 3, 2, per_shard=2), [folder], baked, tmp_path, count=99)
+        bake(BakePlan(2, 18, 3, 2, per_shard=2), [folder], baked, tmp_path, count=99)
     other = save(tmp_path / "other" / "0.png", photo(9)).parent
     with pytest.raises(UsageError, match="was baked with photos"):
         bake(PLAN, [other], baked, tmp_path, count=99)
@@ -223,7 +223,7 @@ def test_a_full_disk_loses_no_shard(folder: Path, tmp_path: Path, monkeypatch: p
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.bake.os.fsync", full)
+    monkeypatch.setattr("vidsr.files.os.fsync", full)
     with pytest.raises(OutputError, match=r"No space left on device\); make room and run again"):
         bake(PLAN, [folder], out, tmp_path / "photos", count=12)
     assert shards(out) == before

@@ -9,7 +9,7 @@ import torch
 from train import doctor
 from train.__main__ import main
 from train.data import Bank
-from train.doctor import Report, forward_macs, step_macs
+from train.doctor import Diagnosis, forward_macs, step_macs
 from train.gan import Adversarial
 from train.recipe import Recipe
 from train.run import Run
@@ -37,7 +37,7 @@ def test_a_step_is_forward_and_twice_back(recipe: Recipe, bank: Bank) -> None:
 
 
 def test_floor_and_time_left() -> None:
-    report = Report("a machine", False, 100.0, 4.0, 2_000_000_000, 20e9, 1 << 30, 7200)
+    report = Diagnosis("a machine", False, 100.0, 4.0, 2_000_000_000, 20e9, 1 << 30, 7200)
     assert report.floor == pytest.approx(0.1)
     assert report.left == 1800
     text = "\n".join(report.lines())

@@ -51,6 +51,7 @@ def no_values(monkeypatch: pytest.MonkeyPatch) -> None:
     adam = torch.optim.Adam
     monkeypatch.setattr(torch.optim, "Adam", lambda *a, **k: adam(*a, **k | {"fused": False}))  # nor a fused Adam
     monkeypatch.setattr(Stage, "autocast", lambda _: nullcontext())  # nor autocast
+    monkeypatch.setattr("train.stage.PreciseTail", lambda generator: generator)  # which would leave it
 
 
 def photos() -> Bank:
@@ -71,6 +72,7 @@ LOSSES = {"pixel": 1.0, "perceptual": 0.1, "trunk": "stlpips-vgg16:relu1_2", "ad
     [
         (photos, {}, [(4, 4)]),
         (photos, {"losses": LOSSES}, [(4, 4)]),
+        (photos, {"patches": 1}, [(4, 4), (1, 3), (1, 3, 2), (1, 1, 1)]),
         (pairs, {"losses": LOSSES | {"shift": 1.0}, "data": "baked", "sharpen": 0.5}, [(4, 5), (4,)]),
     ],
 )

@@ -16,18 +16,19 @@ from tests.clips import make_clip
 from tests.conformance.test_backends import make_model
 from vidsr.api import upscale_video
 from vidsr.backends.base import Backend
-from vidsr.backends.torch.backend import EagerBackend
+from vidsr.backends.torch.backend import TorchBackend
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.frame import Colour, Frame, PixelFormat
 from vidsr.jobs.events import Done
 from vidsr.models.registry import Model
 from vidsr.upscaling import enlarger as module
 from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.renderer import Renderer
 from vidsr.upscaling.upscaler import Upscaler
 
 
 @dataclass
-class Small:
+class Small(Backend):
     """The reference with room for `room` pixels a call, on a device that calls itself by another name."""
 
     model: Model
@@ -39,7 +40,12 @@ class Small:
     closed: bool = False
 
     def __post_init__(self) -> None:
+        super().__init__()
         self.device, self.dtype, self.scale = torch.device("cpu"), torch.float32, self.model.scale
+
+    @classmethod
+    def open(cls, model: Model, **_: object) -> Small:
+        return cls(model, math.inf)
 
     def __call__(self, batch: Tensor) -> Tensor:
         self.calls.append(tuple(batch.shape))
@@ -112,9 +118,9 @@ class Elsewhere(Small):
 
 def test_the_cpu_takes_over(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes: list[tuple[int, ...]] = []
-    real = EagerBackend.__call__
+    real = TorchBackend.__call__
     monkeypatch.setattr(
-        EagerBackend, "__call__", lambda self, batch: shapes.append(tuple(batch.shape)) or real(self, batch)
+        TorchBackend, "__call__", lambda self, batch: shapes.append(tuple(batch.shape)) or real(self, batch)
     )
     expected = Enlarger(model, Small(model, math.inf))(pictures(2))
     small = Elsewhere(model, 10)
@@ -214,14 +220,14 @@ def test_out_of_memory_in_the_colour_conversion_is_a_step_too(model: Model, monk
     frames = clip(2)
     upscaler = make_upscaler(model, Small(model, math.inf))
     expected = [upscaler.upscale(frame) for frame in frames]
-    real, failures = Upscaler._attempt, [torch.OutOfMemoryError("CUDA out of memory")]
+    real, failures = Renderer._attempt, [torch.OutOfMemoryError("CUDA out of memory")]
 
     def attempt(*arguments: object) -> object:
         if failures:
             raise failures.pop()
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Upscaler, "_attempt", attempt)
+    monkeypatch.setattr(Renderer, "_attempt", attempt)
     same_frames(
         list(upscaler.stream(frames)), expected, codes=1
     )  # tiles differ by 1e-6: a code may round the other way
@@ -259,7 +265,7 @@ def test_a_backend_that_compiles_is_told_before_the_first_frame_what_will_come(t
     model = make_model("fast", 2, blocks=1)
     backend = Compiling(model, math.inf)
     with Upscaler(scale=2, model="bicubic", backend="cpu") as upscaler:
-        upscaler.enlarger = Enlarger(model, backend, tile=24)
+        upscaler.renderer.enlarger = Enlarger(model, backend, tile=24)
         upscaler.prepare(40, 20, 10)
         assert upscaler.notes == ["the static engine, since it saves more than its build takes"]
         (((num, height, width), calls),) = told

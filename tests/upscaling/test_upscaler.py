@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ from torch import Tensor
 
 from vidsr.backends.nearest import NearestBackend
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.frame import Colour, Frame, Matrix, PixelFormat, output_colour
 from vidsr.models import srgan
 from vidsr.upscaling import upscaler as module
 from vidsr.upscaling.colour import from_rgb, to_rgb
-from vidsr.upscaling.upscaler import SRGB, Upscaler, output_colour
+from vidsr.upscaling.upscaler import SRGB, Upscaler
 
 YUV420 = PixelFormat.parse("yuv420p")
 
@@ -106,7 +107,7 @@ def test_every_frame_once_with_its_time() -> None:
 def test_batches_keep_order_and_equal_single_frames(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [make_frame(24, 16, pts=n, seed=n) for n in range(5)] + [make_frame(20, 16, pts=5)]
     with Upscaler(weights, scale=2, backend="cpu") as upscaler:
-        single = [upscaler.upscale(frame, size=(48, 32)) for frame in frames]
+        single = [upscaler.upscale(frame, upscaler.canvas(frame, size=(48, 32))) for frame in frames]
         monkeypatch.setattr(Upscaler, "batch_size", lambda *_: 3)
         calls: list[int] = []
         run = upscaler.enlarger._tiled
@@ -182,17 +183,22 @@ def test_super_whites_pass_where_there_is_no_network(weights: Path) -> None:
     assert seen == [1.0]
 
 
+def upscaled(frame: Frame, **wanted: Any) -> Frame:
+    upscaler = Upscaler("bicubic", scale=2)
+    return upscaler.upscale(frame, upscaler.canvas(frame, **wanted))
+
+
 def test_another_size_and_layout_on_request() -> None:
     rgb = constant_frame(PixelFormat("rgb"), module.SRGB, (60, 90, 200), (12, 10))
     target = PixelFormat.parse("yuv444p10le")
-    result = Upscaler("bicubic", scale=2).upscale(rgb, size=(31, 17), format=target)
+    result = upscaled(rgb, size=(31, 17), format=target)
     assert (result.width, result.height, result.format) == (31, 17, target)
     assert (result.colour.matrix, result.colour.full_range) == (Matrix.BT709, False)
     expected = from_rgb(to_rgb(rgb.planes, rgb.format, rgb.colour), target, result.colour)
     for plane, other in zip(result.planes, expected, strict=True):
         assert np.abs(plane.astype(int) - int(other[0, 0])).max() <= 1
     asked = Colour(Matrix.BT2020_NCL, 9, 16, full_range=True, siting="topleft")
-    assert Upscaler("bicubic", scale=2).upscale(rgb, format=target, colour=asked).colour == asked
+    assert upscaled(rgb, format=target, colour=asked).colour == asked
 
 
 def test_meaning_after_a_conversion() -> None:
@@ -225,9 +231,9 @@ def test_alpha_is_resized_or_made_opaque() -> None:
     assert alpha[:, :8].max() <= 1
     assert alpha[:, 24:].min() >= 254
     assert len(set(alpha[0, 12:20].tolist())) >= 5  # a slope, no step
-    opaque = upscaler.upscale(make_frame(8, 8), format=PixelFormat("yuv", 10, alpha=True))
+    opaque = upscaled(make_frame(8, 8), format=PixelFormat("yuv", 10, alpha=True))
     assert (opaque.planes[3] == 1023).all()
-    assert len(upscaler.upscale(frame, format=PixelFormat("yuv")).planes) == 3
+    assert len(upscaled(frame, format=PixelFormat("yuv")).planes) == 3
 
 
 def test_alpha_goes_through_the_network() -> None:

@@ -6,13 +6,13 @@ and a picture each, and the report; ``state-PHASE-STEP-N.tar`` a checkpoint to g
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vidsr.errors import OutputError
+from vidsr.files import write
 
 MAX_FILES = 8
 MAX_BYTES = 15 << 20  # of a file
@@ -106,15 +106,10 @@ class Parcels:
                 entry = tarfile.TarInfo(inner)
                 entry.size = len(data)
                 tar.addfile(entry, io.BytesIO(data))
-        target, part = self.folder / name, self.folder / f"{name}.part"
+        target = self.folder / name
         try:
-            with part.open("wb") as stream:
-                stream.write(file.getvalue())
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(target)
+            write(target, file.getvalue())
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise OutputError(
                 f"Cannot write {target} ({error.strerror}); what is there stays. Free some space."
             ) from error

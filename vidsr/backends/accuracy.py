@@ -24,7 +24,7 @@ REFERENCE_PIXELS = 1 << 16  # of one tile of the FP32 network
 
 
 @dataclass(frozen=True)
-class Check:
+class Accuracy:
     """How far a result is from FP32's: PSNR in dB, the 99.9th percentile in 8-bit codes, and whether that will do."""
 
     psnr: float
@@ -42,20 +42,20 @@ def real_frame(shape: tuple[int, int, int]) -> Tensor:
     return torch.stack([picture.flip(-1) if index % 2 else picture for index in range(num)])
 
 
-def compare(result: Tensor, reference: Tensor) -> Check:
+def compare(result: Tensor, reference: Tensor) -> Accuracy:
     """The error of `result` against `reference`, both (N, 3, H, W) around [0, 1] and clamped to it."""
     if result.shape != reference.shape or not bool(torch.isfinite(result).all()):
-        return Check(0.0, 255.0, False)
+        return Accuracy(0.0, 255.0, False)
     error = (result.float().clamp(0, 1) - reference.float().clamp(0, 1)).abs().flatten() * 255
     mean = float(error.double().square().mean())
     psnr = BEST_PSNR if mean == 0 else min(BEST_PSNR, 10 * math.log10(255**2 / mean))
     p999 = float(error.topk(max(1, error.numel() // 1000)).values[-1])
-    return Check(round(psnr, 2), round(p999, 4), psnr >= MIN_PSNR and p999 <= MAX_P999)
+    return Accuracy(round(psnr, 2), round(p999, 4), psnr >= MIN_PSNR and p999 <= MAX_P999)
 
 
 def check(
     run: Callable[[Tensor], Tensor], model: Model, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
-) -> Check:
+) -> Accuracy:
     """Compare `run`, which maps batches of `dtype` on `device`, with the plain network in FP32 on a real frame."""
     batch = real_frame(shape).to(device)
     return compare(run(batch.to(dtype)), exact(model, batch))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import operator
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -18,35 +19,6 @@ MEMORY = 1 << 30  # bytes that the activations of one call may take
 CALL_MACS = 40e9  # multiply-adds of one call: about a second on two ordinary cores
 PROBE = 16  # side of the picture on which activations are counted
 MAX_ELEMENTS = 2**31 - 1  # of one tensor
-
-
-class Backend(Protocol):
-    """Runs one generator: (N, 3, H, W) RGB in [0, 1] on `device` as `dtype` -> (N, 3, H*scale, W*scale), not clamped.
-
-    One call at a time; `cancel` alone may come from another thread. H and W are at least 2.
-    """
-
-    name: str
-    precision: str  # of the arithmetic: fp32, bf16 or fp16
-    device: torch.device
-    dtype: torch.dtype
-    scale: int
-    max_pixels: int | None  # the largest N*H*W that one call should hold
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        """Run the generator.
-
-        Raises:
-            OutOfMemoryError: the batch did not fit.
-            Cancelled: `cancel` was called.
-            BackendError: a batch of the wrong shape, type or device; a closed backend; a failed runtime.
-        """
-
-    def cancel(self) -> None:
-        """Make a call in progress in another thread raise `Cancelled` soon; later calls raise it too."""
-
-    def close(self) -> None:
-        """Free what the backend holds; closing twice is fine."""
 
 
 class State:
@@ -62,6 +34,81 @@ class State:
             raise Cancelled("The network was stopped before it had finished.")
         if self.closed:
             raise BackendError("This backend is closed; open another one.")
+
+
+class Backend(ABC):
+    """Runs one generator: (N, 3, H, W) RGB in [0, 1] on `device` as `dtype` -> (N, 3, H*scale, W*scale), not clamped.
+
+    One call at a time; `cancel` alone may come from another thread. H and W are at least 2. What stands here is all
+    that is ever called; what a runtime has nothing to say to, it leaves as it is.
+    """
+
+    name: str
+    precision: str  # of the arithmetic: fp32, bf16 or fp16
+    device: torch.device
+    dtype: torch.dtype
+    scale: int
+    max_pixels: int | None = None  # the largest N*H*W that one call should hold
+    threads: int | None = None  # those of the CPU that results depend on; None: they depend on none
+    reason: str = ""  # what runs it and why, as far as it chose that itself
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []  # what had to be done to go on, to be taken away by who reads it
+        self._state = State()
+
+    @classmethod
+    @abstractmethod
+    def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
+        """Make `model` ready; `threads` limits a CPU's (None: the runtime's choice).
+
+        Raises:
+            BackendError: it is not installed, or does not run so here.
+        """
+
+    @classmethod
+    def best_precision(cls, device: torch.device) -> tuple[str, str]:
+        """The precision that ``auto`` means on that device for a network with weights, and why.
+
+        Raises:
+            BackendError: the runtime is missing.
+        """
+        del device
+        return "fp32", "the one there is"
+
+    @abstractmethod
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Run the generator.
+
+        Raises:
+            OutOfMemoryError: the batch did not fit.
+            Cancelled: `cancel` was called.
+            BackendError: a batch of the wrong shape, type or device; a closed backend; a failed runtime.
+        """
+
+    def prepare(self, shape: tuple[int, int, int], num_calls: int | None = None) -> str:
+        """Get ready for batches of (N, H, W), of which `num_calls` will come (None: nobody knows).
+
+        Returns what was decided, in words; empty where nothing had to be.
+
+        Raises:
+            OutOfMemoryError: such a batch does not fit.
+            BackendError: it cannot be compiled.
+        """
+        del shape, num_calls
+        return ""
+
+    def cancel(self) -> None:
+        """Make a call in progress in another thread raise `Cancelled` soon; later calls raise it too."""
+        self._state.cancelled.set()
+
+    def close(self) -> None:
+        """Free what the backend holds; closing twice is fine."""
+        self._state.closed = True
+
+
+def auto_on_cpu(has_bf16: bool) -> tuple[str, str]:
+    """`Backend.best_precision` of a CPU."""
+    return ("bf16", "this CPU has bf16 units") if has_bf16 else ("fp32", "this CPU has no bf16 units")
 
 
 def check_batch(batch: Tensor, device: torch.device, dtype: torch.dtype) -> None:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor
 
-from vidsr.backends.base import State, check_batch
+from vidsr.backends.base import Backend, check_batch
+from vidsr.models.registry import Model
 
 
-class NearestBackend:
+class NearestBackend(Backend):
     """Nearest neighbour by a whole `scale`. Every call first sleeps for `delay` seconds, which `cancel` cuts short."""
 
     name = "nearest"
     precision = "fp32"
     device = torch.device("cpu")
     dtype = torch.float32
-    max_pixels: int | None = None
 
     def __init__(self, scale: int, *, delay: float = 0.0) -> None:
+        super().__init__()
         self.scale = scale
         self.delay = delay
-        self._state = State()
+
+    @classmethod
+    def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
+        """For the scale of `model`; nothing else of it counts, and no option."""
+        del precision, device, threads
+        return cls(model.scale)
+
+    @classmethod
+    def best_precision(cls, device: torch.device) -> tuple[str, str]:
+        """FP32."""
+        del device
+        return "fp32", "there is nothing to speed up"
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3, H*scale, W*scale)."""
@@ -29,11 +43,3 @@ class NearestBackend:
             self._state.cancelled.wait(self.delay)
         self._state.check()
         return batch.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
-
-    def cancel(self) -> None:
-        """End the sleep in progress, if any, and refuse later calls."""
-        self._state.cancelled.set()
-
-    def close(self) -> None:
-        """Refuse later calls."""
-        self._state.closed = True

@@ -7,12 +7,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from vidsr.backends.base import State, check_batch, max_pixels
+from vidsr.backends.base import Backend, auto_on_cpu, check_batch, max_pixels
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
@@ -34,7 +34,7 @@ class _Residual(nn.Module):
         return self.module.residual(x)
 
 
-class OpenVINOBackend:
+class OpenVINOBackend(Backend):
     """Compiles the generator once per shape of batch, which is faster than one graph for all shapes.
 
     In bf16 OpenVINO would round the input first, and near 1.0 a bf16 step is a whole 8-bit code value: all of ``fast``
@@ -49,13 +49,13 @@ class OpenVINOBackend:
     dtype = torch.float32
 
     def __init__(self, model: Model, *, precision: str, threads: int | None = None) -> None:
+        super().__init__()
         openvino = _import()
         self._openvino, self._core = openvino, _core()
         if precision not in _precisions(self._core):
             raise BackendError(f"openvino does not compute in {precision} on this CPU; use --precision auto.")
         self.precision, self.scale = precision, model.scale
-        self.max_pixels: int | None = max_pixels(model, halos=HALOS)
-        self._state = State()
+        self.max_pixels = max_pixels(model, halos=HALOS)
         self._base: Callable[[Tensor], Tensor] | None = None
         module: nn.Module = fuse(model.module)
         if precision == "bf16" and isinstance(module, Fast):
@@ -71,6 +71,18 @@ class OpenVINOBackend:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._running: tuple[Any, ...] = ()  # a request and the memory that it writes, however its call ended
+
+    @classmethod
+    def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
+        """On the CPU, whatever `device` is."""
+        del device
+        return cls(model, precision=precision, threads=threads)
+
+    @classmethod
+    def best_precision(cls, device: torch.device) -> tuple[str, str]:
+        """bf16 where OpenVINO computes in it on this CPU."""
+        del device
+        return auto_on_cpu("bf16" in _precisions(_core()))
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32; both share their memory with the runtime."""
@@ -123,24 +135,11 @@ class OpenVINOBackend:
     def _share(self, tensor: Tensor) -> Any:
         return self._openvino.Tensor(tensor.numpy(), shared_memory=True)
 
-    def cancel(self) -> None:
-        """Stop after the current layer; the call raises within `POLL_MS`."""
-        self._state.cancelled.set()
-
     def close(self) -> None:
         """Wait for an abandoned call (the rest of one layer), and free the compiled graphs."""
-        self._state.closed = True
+        super().close()
         self._settle()
         self._requests.clear()
-
-
-def computes_bf16() -> bool:
-    """Whether OpenVINO computes in bf16 on this CPU.
-
-    Raises:
-        BackendError: openvino is missing.
-    """
-    return "bf16" in _precisions(_core())
 
 
 @cache

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from vidsr.bench.report import Report
+from vidsr.bench.report import BenchReport
 from vidsr.errors import OutputError
+from vidsr.files import replacing
 
 WIDTH, ROW, MARGIN, LABEL, BAR = 1100, 30, 24, 390, 470
 INK, FAINT, PAPER = (32, 36, 44), (120, 126, 138), (255, 255, 255)
@@ -25,7 +26,7 @@ class Bar:
     remark: str
 
 
-def bars(report: Report) -> list[Bar]:
+def bars(report: BenchReport) -> list[Bar]:
     """All of a report: for each size and line the generator, the step around it, and the whole job."""
     found: list[Bar] = []
     jobs = {(job.line.backend, job.line.precision, job.width, job.height): job for job in report.jobs}
@@ -40,7 +41,7 @@ def bars(report: Report) -> list[Bar]:
     return found
 
 
-def draw(report: Report) -> Image.Image:
+def draw(report: BenchReport) -> Image.Image:
     """The chart, as long as it must be."""
     rows = bars(report)
     picture = Image.new("RGB", (WIDTH, 2 * MARGIN + 110 + ROW * max(len(rows), 1)), PAPER)
@@ -64,15 +65,17 @@ def draw(report: Report) -> Image.Image:
     return picture
 
 
-def save(report: Report, path: Path) -> None:
+def save(report: BenchReport, path: Path) -> None:
     """Write the chart; the suffix says in which format.
 
     Raises:
         OutputError: it cannot be written there.
     """
     try:
-        draw(report).save(path)
-    except (OSError, ValueError) as error:
+        kind = Image.registered_extensions()[path.suffix.lower()]
+        with replacing(path, shared=True) as part:
+            draw(report).save(part, kind)
+    except (OSError, KeyError) as error:
         raise OutputError(f"{path}: the chart cannot be written ({error}); name a .png file") from error
 
 

@@ -9,14 +9,16 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidsr.bench.command import command
-from vidsr.bench.network import Line, Refused, Speed, synthetic_frames
+from vidsr.bench.network import BenchLine, NotMeasured, Speed, synthetic_frames
 from vidsr.errors import UsageError, VidsrError
 from vidsr.frame import Colour, PixelFormat
-from vidsr.jobs import batch, dry_run
+from vidsr.jobs import dry_run
+from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Done, Event, Planned, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import plan
+from vidsr.jobs.run import run_batch
 from vidsr.media.stills import is_image
 from vidsr.media.write.encoder import VideoSpec
 from vidsr.media.write.writer import Writer
@@ -30,7 +32,7 @@ STAGES = ("decode", "upscale", "encode")
 class JobSpeed:
     """One job: `busy` is each stage's share of the time that frames flowed, 0 to 1; `limit` the busiest stage."""
 
-    line: Line
+    line: BenchLine
     width: int
     height: int
     codec: str
@@ -47,7 +49,7 @@ class JobSpeed:
 class FilmLine:
     """What one line would need for the whole film, and the command that does it."""
 
-    line: Line
+    line: BenchLine
     seconds: float
     fps: float
     bytes: float
@@ -71,7 +73,7 @@ def check(options: Options, film: Path | None) -> None:
                 plan(Input(path, path.parent, named=True), Target(), options)
 
 
-def measure_job(network: Speed, options: Options, seconds: float) -> JobSpeed | Refused:
+def measure_job(network: Speed, options: Options, seconds: float) -> JobSpeed | NotMeasured:
     """Upscale a synthetic clip of about `seconds`, for a network of that size and speed, by the ordinary job."""
     width, height = size = network.width // 2 * 2, network.height // 2 * 2  # as 4:2:0 wants it
     line = network.line.as_job
@@ -84,20 +86,20 @@ def measure_job(network: Speed, options: Options, seconds: float) -> JobSpeed | 
             for path, length in zip(sources, (WARM_UP_BATCHES * network.batch, num), strict=True):
                 write_clip(path, width, height, length)
         except VidsrError as error:
-            return Refused(line, str(error))
+            return NotMeasured(line, str(error))
         items = [Input(path, folder, named=True) for path in sources]
         started: list[Started] = []
 
         def note(event: Event) -> None:
             started.extend([event] if isinstance(event, Started) else [])
 
-        report = batch.run_batch(items, Target(folder=folder / "out"), wanted, on_event=note)
+        report = run_batch(Batch(items, Target(folder=folder / "out"), wanted, on_event=note))
     if report.failed:
-        return Refused(line, report.failed[0].error)
+        return NotMeasured(line, report.failed[0].error)
     return _speed(line, size, started[-1], report.done[-1])
 
 
-def _speed(line: Line, size: tuple[int, int], started: Started, done: Done) -> JobSpeed:
+def _speed(line: BenchLine, size: tuple[int, int], started: Started, done: Done) -> JobSpeed:
     return JobSpeed(
         line=line,
         width=size[0],
@@ -128,17 +130,18 @@ def write_clip(path: Path, width: int, height: int, num: int) -> None:
         raise
 
 
-def predict(film: Path, lines: Sequence[Line], options: Options) -> list[FilmLine | Refused]:
+def predict(film: Path, lines: Sequence[BenchLine], options: Options) -> list[FilmLine | NotMeasured]:
     """Time and size of the whole film for every line, each tried on a few of its frames as `--dry-run` does."""
     return [_predicted(film, line, replace(options, backend=line.backend, precision=line.precision)) for line in lines]
 
 
-def _predicted(film: Path, line: Line, options: Options) -> FilmLine | Refused:
+def _predicted(film: Path, line: BenchLine, options: Options) -> FilmLine | NotMeasured:
     try:
-        report = dry_run.run_batch([Input(film, film.parent, named=True)], Target(), options, overwrite=True)
+        batch = Batch([Input(film, film.parent, named=True)], Target(), options, overwrite=True)
+        report = dry_run.run_batch(batch)
     except VidsrError as error:
-        return Refused(line, str(error))
+        return NotMeasured(line, str(error))
     if report.failed:
-        return Refused(line, report.failed[0].error)
+        return NotMeasured(line, report.failed[0].error)
     planned: Planned = report.planned[0]
     return FilmLine(line, planned.seconds, planned.fps, planned.bytes, planned.num_tried, command(film, line, options))

@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib.util import find_spec
 
 import numpy as np
 import torch
 
-from vidsr.backends import Backend, accuracy, open_backend
-from vidsr.backends.torch.backend import PLAIN, EagerBackend, Path
+from vidsr.backends import LISTED, accuracy
+from vidsr.backends.base import Backend
+from vidsr.backends.selection import open_backend
+from vidsr.backends.torch.backend import PLAIN, Speedups, TorchBackend
 from vidsr.bench.timing import Timing, matrix_peak, measure
 from vidsr.errors import BackendError, OutOfMemoryError, VidsrError
 from vidsr.frame import Colour, Frame, PixelFormat
@@ -22,20 +23,20 @@ from vidsr.upscaling.upscaler import Upscaler
 
 STEP_BATCHES = 8  # batches of one stream, the first and last of which overlap with nothing
 CPU_SHAPE = (1, 128, 128)  # of the frame on which the error of a CPU's line is measured: FP32 takes its time there
-PATHS = {"plain": PLAIN, "fused": Path(True, False, False)}
+PATHS = {"plain": PLAIN, "fused": Speedups(True, False, False)}
 GPU_PATHS = {
     **PATHS,
-    "plain+graph": Path(False, False, True),
-    "fused+graph": Path(True, False, True),
-    "kernels+graph": Path(True, False, True, kernels=True),
-    "plain+compiled+graph": Path(False, True, True),
-    "fused+compiled+graph": Path(True, True, True),
-    "fused+autotuned+graph": Path(True, True, True, autotuned=True),
+    "plain+graph": Speedups(False, False, True),
+    "fused+graph": Speedups(True, False, True),
+    "kernels+graph": Speedups(True, False, True, kernels=True),
+    "plain+compiled+graph": Speedups(False, True, True),
+    "fused+compiled+graph": Speedups(True, True, True),
+    "fused+autotuned+graph": Speedups(True, True, True, autotuned=True),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BenchLine:
     """One way to run a model: what stands in one line of the table. `path` is ``best``, or a name of `GPU_PATHS`."""
 
     backend: str
@@ -48,9 +49,9 @@ class Line:
         return f"{self.backend} {self.precision}" + ("" if self.path == "best" else f" {self.path}")
 
     @property
-    def as_job(self) -> Line:
+    def as_job(self) -> BenchLine:
         """As `vidsr upscale` can run it, which chooses the path itself."""
-        return Line(self.backend, self.precision)
+        return BenchLine(self.backend, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Speed:
     are against FP32; whether they keep the quality is said as for engines (`vidsr.backends.accuracy`).
     """
 
-    line: Line
+    line: BenchLine
     width: int
     height: int
     batch: int
@@ -79,10 +80,10 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class NotMeasured:
     """A line that does not run here, and why."""
 
-    line: Line
+    line: BenchLine
     why: str
 
 
@@ -95,32 +96,29 @@ class Peak:
     flops: float
 
 
-def lines_here(backends: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[Line]:
+def lines_here(backends: Sequence[str] = (), precisions: Sequence[str] = ()) -> list[BenchLine]:
     """The lines to measure: what was named, or every backend that this machine has, in its own precision.
 
     Names are not checked: what does not exist is refused when it is opened.
     """
-    return [Line(backend, each) for backend in backends or _backends_here() for each in precisions or ("auto",)]
+    return [BenchLine(backend, each) for backend in backends or _backends_here() for each in precisions or ("auto",)]
 
 
-def variants(lines: Sequence[Line]) -> list[Line]:
+def variants(lines: Sequence[BenchLine]) -> list[BenchLine]:
     """For each line of torch's own backends every way to run it, the plain one first; the others as they are."""
-    found: list[Line] = []
+    found: list[BenchLine] = []
     for line in lines:
         paths: Sequence[str] = {"cuda": list(GPU_PATHS), "cpu": list(PATHS)}.get(line.backend, ["best"])
-        found += [Line(line.backend, line.precision, path) for path in paths]
+        found += [BenchLine(line.backend, line.precision, path) for path in paths]
     return found
 
 
 def _backends_here() -> list[str]:
     gpu = torch.cuda.is_available()
-    tensorrt = gpu and find_spec("torch_tensorrt") is not None
-    openvino = find_spec("openvino") is not None
-    named = {"tensorrt": tensorrt, "cuda": gpu, "openvino": openvino and not gpu, "cpu": not gpu}
-    return [name for name, there in named.items() if there]
+    return [row.name for row in LISTED if row.gpu == gpu and row.is_installed]
 
 
-def open_line(line: Line, model: Model, *, threads: int | None = None, device: int = 0) -> Backend:
+def open_line(line: BenchLine, model: Model, *, threads: int | None = None, device: int = 0) -> Backend:
     """The backend of a line.
 
     Raises:
@@ -130,8 +128,8 @@ def open_line(line: Line, model: Model, *, threads: int | None = None, device: i
     if line.path == "best":
         return backend
     backend.close()
-    return EagerBackend(
-        model, precision=backend.precision, device=backend.device, threads=threads, path=GPU_PATHS[line.path]
+    return TorchBackend(
+        model, precision=backend.precision, device=backend.device, threads=threads, speedups=GPU_PATHS[line.path]
     )
 
 
@@ -157,17 +155,17 @@ class Peaks:
 
 def measure_model(
     model: Model,
-    lines: Sequence[Line],
+    lines: Sequence[BenchLine],
     sizes: Sequence[tuple[int, int]],
     *,
     seconds: float = 3.0,
     threads: int | None = None,
     device: int = 0,
-    on_speed: Callable[[Speed | Refused], None] = lambda _: None,
-) -> tuple[list[Speed], list[Refused], list[Peak]]:
+    on_speed: Callable[[Speed | NotMeasured], None] = lambda _: None,
+) -> tuple[list[Speed], list[NotMeasured], list[Peak]]:
     """Measure every line at every (width, height); `seconds` is what one measurement takes, there are two a figure."""
     speeds: list[Speed] = []
-    refused: list[Refused] = []
+    refused: list[NotMeasured] = []
     peaks = Peaks(min(seconds, 1.0))
     for line in lines:
         try:
@@ -178,25 +176,25 @@ def measure_model(
                     refused.append(result)
                 on_speed(result)
         except VidsrError as error:
-            refused.append(Refused(line, str(error)))
+            refused.append(NotMeasured(line, str(error)))
             on_speed(refused[-1])
     return speeds, refused, peaks.all()
 
 
 def _line_speeds(
-    line: Line,
+    line: BenchLine,
     model: Model,
     sizes: Sequence[tuple[int, int]],
     peaks: Peaks,
     seconds: float,
     threads: int | None,
     device: int,
-) -> Iterator[Speed | Refused]:
+) -> Iterator[Speed | NotMeasured]:
     backend = open_line(line, model, threads=threads, device=device)
     num = torch.get_num_threads()
     torch.set_num_threads(threads or num)  # the matrix product's, too
     try:
-        ran = Line(line.backend, backend.precision, line.path)
+        ran = BenchLine(line.backend, backend.precision, line.path)
         peak = peaks.of(backend).flops
         with Upscaler(str(model.path or model.name), scale=model.scale, backend=backend, reuse=False) as upscaler:
             for width, height in sizes:
@@ -208,24 +206,26 @@ def _line_speeds(
         torch.set_num_threads(num)
 
 
-def _tried(line: Line, upscaler: Upscaler, size: tuple[int, int], peak: float, seconds: float) -> Speed | Refused:
+def _tried(
+    line: BenchLine, upscaler: Upscaler, size: tuple[int, int], peak: float, seconds: float
+) -> Speed | NotMeasured:
     """`_speed`, unless that size does not fit into the memory."""
     try:
         return _speed(line, upscaler, size, peak, seconds)
     except (MemoryError, RuntimeError, OutOfMemoryError) as error:
         if not (isinstance(error, OutOfMemoryError | torch.OutOfMemoryError) or is_out_of_memory(error)):
             raise
-        return Refused(line, f"{size[0]}x{size[1]} does not fit into the memory")
+        return NotMeasured(line, f"{size[0]}x{size[1]} does not fit into the memory")
 
 
-def _check_path(line: Line, upscaler: Upscaler) -> None:
+def _check_path(line: BenchLine, upscaler: Upscaler) -> None:
     """Refuse (`BackendError`) a line that went on by another path than its name says."""
     backend = upscaler.backend
-    if isinstance(backend, EagerBackend) and line.path != "best" and backend.path != GPU_PATHS[line.path]:
+    if isinstance(backend, TorchBackend) and line.path != "best" and backend.speedups != GPU_PATHS[line.path]:
         raise BackendError("; ".join((*upscaler.notes, *backend.notes)) or f"{line.path} does not run here")
 
 
-def _speed(line: Line, upscaler: Upscaler, size: tuple[int, int], peak: float, seconds: float) -> Speed:
+def _speed(line: BenchLine, upscaler: Upscaler, size: tuple[int, int], peak: float, seconds: float) -> Speed:
     (width, height), backend = size, upscaler.backend
     batch = upscaler.batch_size(width * height)
     upscaler.prepare(width, height)
@@ -271,7 +271,7 @@ def synthetic_frames(width: int, height: int, num: int) -> list[Frame]:
     return frames
 
 
-def _error(upscaler: Upscaler, shape: tuple[int, int, int]) -> accuracy.Check:
+def _error(upscaler: Upscaler, shape: tuple[int, int, int]) -> accuracy.Accuracy:
     """How far from FP32 on a film frame: on a GPU of the shape that was timed, on the CPU of a small one."""
     device, dtype = upscaler.backend.device, upscaler.backend.dtype
     return accuracy.check(

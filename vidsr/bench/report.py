@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidsr import machine
-from vidsr.backends import BACKENDS, PRECISIONS
+from vidsr.backends import NAMES, PRECISIONS
 from vidsr.bench.command import command
-from vidsr.bench.network import Line, Peak, Refused, Speed, lines_here, measure_model, variants
+from vidsr.bench.network import BenchLine, NotMeasured, Peak, Speed, lines_here, measure_model, variants
 from vidsr.errors import UsageError
 from vidsr.models import registry
 
@@ -42,7 +42,7 @@ class Bench:
         if not sides or min(sides) < 2 or max(sides) > MAX_SIDE:
             raise UsageError(f"--sizes must be like 320x180,640x360, from 2x2 to {MAX_SIDE}x{MAX_SIDE}")
         for option, names, known in (
-            ("--backends", self.backends, BACKENDS[1:-1]),  # auto is no line of its own, and the last is for tests
+            ("--backends", self.backends, NAMES[1:]),  # auto is no line of its own
             ("--precisions", self.precisions, PRECISIONS),
         ):
             if unknown := [name for name in names if name not in known]:
@@ -52,7 +52,7 @@ class Bench:
 
 
 @dataclass(slots=True)
-class Report:
+class BenchReport:
     """What was measured, and where."""
 
     machine: dict[str, str]
@@ -63,8 +63,8 @@ class Report:
     networks: list[Speed] = field(default_factory=list)
     jobs: list[JobSpeed] = field(default_factory=list)
     film: list[FilmLine] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    fastest: Line | None = None  # of those that keep the quality
+    refused: list[NotMeasured] = field(default_factory=list)
+    fastest: BenchLine | None = None  # of those that keep the quality
     command: str | None = None  # that runs by it
 
 
@@ -74,7 +74,7 @@ def run(
     film: Path | None = None,
     *,
     on_result: Callable[[object], None] = lambda _: None,
-) -> Report:
+) -> BenchReport:
     """Measure as `bench` says; `options` are those of the jobs: model, scale, codec, device, threads.
 
     Raises:
@@ -88,7 +88,7 @@ def run(
     if name == "auto":
         name, _ = registry.default_model(scale, gpu=bool(machine.gpus()))
     model = registry.load(name, registry.native_scale(name, scale))
-    report = Report(machine.describe(), model.name, model.scale, 2 * model.macs_per_pixel)
+    report = BenchReport(machine.describe(), model.name, model.scale, 2 * model.macs_per_pixel)
     lines = lines_here(bench.backends, bench.precisions)
     report.networks, report.refused, report.peaks = measure_model(
         model,
@@ -109,11 +109,11 @@ def run(
     return report
 
 
-def _measure_jobs(report: Report, seconds: float, options: Options, on_result: Callable[[object], None]) -> None:
+def _measure_jobs(report: BenchReport, seconds: float, options: Options, on_result: Callable[[object], None]) -> None:
     """Of the ways to run a backend at one size a job takes the fastest."""
     from vidsr.bench.job import JobSpeed, measure_job
 
-    best: dict[tuple[Line, int, int], Speed] = {}
+    best: dict[tuple[BenchLine, int, int], Speed] = {}
     for speed in report.networks:
         key = (speed.line.as_job, speed.width, speed.height)
         best[key] = max(best.get(key, speed), speed, key=lambda one: one.step_fps)
@@ -126,7 +126,7 @@ def _measure_jobs(report: Report, seconds: float, options: Options, on_result: C
             report.refused.append(measured)
 
 
-def _predict(report: Report, film: Path, options: Options, on_result: Callable[[object], None]) -> None:
+def _predict(report: BenchReport, film: Path, options: Options, on_result: Callable[[object], None]) -> None:
     from vidsr.bench.job import FilmLine, predict
 
     for predicted in predict(film, list(dict.fromkeys(speed.line.as_job for speed in report.networks)), options):
@@ -137,13 +137,13 @@ def _predict(report: Report, film: Path, options: Options, on_result: Callable[[
             report.refused.append(predicted)
 
 
-def fastest(report: Report) -> Line | None:
+def fastest(report: BenchReport) -> BenchLine | None:
     """The line that keeps the quality and needs least time: for the film, else for jobs, else alone; None: no line."""
     good = {speed.line.as_job for speed in report.networks if speed.keeps_quality}
     if not good:
         return None
     for rows in (report.film, report.jobs, report.networks):
-        speeds: dict[Line, float] = {}
+        speeds: dict[BenchLine, float] = {}
         for row in rows:
             line = row.line.as_job
             if line in good:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-BACKENDS = ("auto", "tensorrt", "cuda", "openvino", "cpu")  # `vidsr.backends` itself would load torch
-PRECISIONS = ("auto", "fp16", "bf16", "fp32")
+from vidsr.backends import LISTED, PRECISIONS
+from vidsr.media.containers import CONTAINERS
 
 
 def model(incomplete: str) -> list[str]:
@@ -24,9 +24,10 @@ def engine_model(incomplete: str) -> list[str]:
     return _begin(("auto", "all", *_models()), incomplete)
 
 
-def backend(incomplete: str) -> list[str]:
-    """What --backend takes."""
-    return _begin(BACKENDS, incomplete)
+def backend(incomplete: str) -> list[tuple[str, str]]:
+    """What --backend takes, and where each is to be preferred."""
+    offered = [("auto", "the first of these that is here"), *((row.name, row.why) for row in LISTED)]
+    return [(name, why) for name, why in offered if name.startswith(incomplete)]
 
 
 def precision(incomplete: str) -> list[str]:
@@ -36,17 +37,14 @@ def precision(incomplete: str) -> list[str]:
 
 def codec(incomplete: str) -> list[str]:
     """What --codec takes: codecs by their usual names, then the encoders of NVIDIA GPUs."""
-    from vidsr.media.write.choice import ENCODERS
+    from vidsr.media.encoders import OFFERED
 
-    usual = dict.fromkeys(encoder.codec for encoder in ENCODERS.values())
-    return _begin(("auto", *usual, *(name for name in ENCODERS if name.endswith("_nvenc"))), incomplete)
+    return _begin(("auto", *(row.spoken[0] for row in OFFERED)), incomplete)
 
 
 def container(incomplete: str) -> list[str]:
     """What --container takes."""
-    from vidsr.media.write.choice import MUXERS
-
-    return _begin(MUXERS, incomplete)
+    return _begin(CONTAINERS, incomplete)
 
 
 def size(incomplete: str) -> list[str]:
@@ -59,6 +57,11 @@ def gpu(incomplete: str) -> list[str]:
     from vidsr.backends.tensorrt import recipes
 
     return _begin(recipes.recipes(), incomplete)
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a, b or c``."""
+    return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def _models() -> list[str]:

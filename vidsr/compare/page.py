@@ -16,6 +16,7 @@ from PIL import Image
 from vidsr.compare.measure import NAMES, written
 from vidsr.compare.picture import Pixels, View, busiest
 from vidsr.errors import OutputError
+from vidsr.files import write as write_file
 
 MARK = "/*DATA*/null"  # stands in the template where the page's data go
 LARGEST = 3840, 2160  # of a picture in the page; of larger ones it holds the part with the most detail
@@ -47,7 +48,7 @@ def write(path: Path, html: str) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(html, encoding="utf-8")
+        write_file(path, html, shared=True)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another -o.") from error
     return path

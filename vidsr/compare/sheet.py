@@ -13,6 +13,7 @@ from vidsr.compare.measure import NAMES, UNITS, written
 from vidsr.compare.pair import Comparison
 from vidsr.compare.picture import Picture, Pixels, View, busiest
 from vidsr.errors import OutputError
+from vidsr.files import replacing
 
 CROP = 320  # largest side of a crop in output pixels
 GAP = 12
@@ -141,7 +142,8 @@ def save(image: Image.Image, path: Path) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
+        with replacing(path, shared=True) as part:
+            image.save(part, "PNG")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}); choose another -o.") from error
     return path

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 
+from vidsr import files
 from vidsr.errors import OutputError
 from vidsr.media.write.times import read_times
 from vidsr.media.write.writer import writing
@@ -85,15 +85,10 @@ class Manifest:
         self.segments = segments  # not before: what the disk did not take is not there for the next run
 
     def _write(self, segments: list[Entry]) -> None:
-        temporary = self._folder / f"{NAME}.part"
+        path = self._folder / NAME
         content = {"format": FORMAT, "job": self._facts, "segments": [asdict(entry) for entry in segments]}
-        with writing(temporary):
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._folder / NAME)
-            sync_folder(self._folder)
+        with writing(path):
+            files.write(path, json.dumps(content, indent=1))
 
 
 def read_facts(folder: Path) -> dict[str, str] | None:
@@ -114,16 +109,6 @@ def clear(folder: Path, *, keep: Collection[str] = ()) -> None:
             path.unlink()
 
 
-def sync_folder(folder: Path) -> None:
-    """Put the names in `folder` on the disk, where the system can do that."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def _read(path: Path) -> tuple[dict[str, str], list[Entry]] | None:
     """None where there is no manifest, or one that a power cut left unreadable: then nothing is resumed."""
     try:
@@ -140,7 +125,7 @@ def _check_same(folder: Path, found: Mapping[str, str], facts: Mapping[str, str]
     if different:
         raise OutputError(
             f"{folder} holds an unfinished job of another {', '.join(different)}; "
-            "finish that one, or start over with --no-resume"
+            "finish that one, or start over with --no-resume (resume=False)"
         )
 
 

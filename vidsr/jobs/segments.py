@@ -6,11 +6,12 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+from vidsr.files import rename, sync_file
 from vidsr.frame import Frame
 from vidsr.jobs.events import Event, SegmentDone
-from vidsr.jobs.manifest import Entry, Manifest, sync_folder
+from vidsr.jobs.manifest import Entry, Manifest
 from vidsr.jobs.plan import Plan
-from vidsr.media.write.writer import Writer, sync_file, writing
+from vidsr.media.write.writer import Writer, writing
 
 
 class Grid:
@@ -85,8 +86,7 @@ class Segments:
     def _settle(self, interval: int, num_frames: int, num_bytes: int) -> None:
         part = self._part(interval)
         path = part.with_suffix("")
-        part.replace(path)
-        sync_folder(path.parent)
+        rename(part, path)
         self.manifest.add(Entry(path.name, interval, num_frames, num_bytes))
         number = len(self.manifest.segments)
         self._on_event(SegmentDone(self._plan.source.path, number, num_frames, num_bytes))

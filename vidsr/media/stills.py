@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
-import secrets
 import struct
 import warnings
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from vidsr import files
 from vidsr.errors import MediaError, OutputError
 from vidsr.media.read.open import MAX_PIXELS
 
@@ -204,18 +202,11 @@ def write_image(path: Path, array: NDArray[Any], meta: ImageMeta | None = None) 
     samples, lost = _fitted(array, kind)
     if kind in _WITHOUT_METADATA and (meta.exif or meta.icc_profile):
         lost.append("metadata and colour profile")
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")  # nobody else's
     try:
         deep = samples.dtype == np.uint16 and samples.ndim == 3
         data = _encoded_deep(samples, kind, meta, lost) if deep else _encoded(samples, kind, meta)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut may leave the name without the bytes
-        temporary.replace(path)
+        files.write(path, data, shared=True)
     except (OSError, ValueError) as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
     return tuple(lost)
 

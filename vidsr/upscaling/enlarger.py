@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidsr.backends import Backend, open_backend
+from vidsr.backends.base import Backend
+from vidsr.backends.selection import open_backend
 from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models.registry import Model
 from vidsr.tiling import Tile, plan
@@ -67,13 +68,13 @@ class Enlarger:
             BackendError: it cannot compile.
         """
         height, width = self._padded(height), self._padded(width)
-        while (prepare := getattr(self.backend, "prepare", None)) is not None:
+        while True:
             at_once, _ = self._calls(num, height, width)
             tiles = self._tiles(at_once, height, width)
             shape = (at_once, *tiles[0].shape)
             calls = None if num_frames is None else -(-num_frames // at_once) * len(tiles)
             try:
-                self.notes += [said] if (said := prepare(shape, calls)) else []
+                self.notes += [said] if (said := self.backend.prepare(shape, calls)) else []
                 return
             except (OutOfMemoryError, torch.OutOfMemoryError) as error:
                 self.make_room(num, height, width, error)
@@ -113,10 +114,9 @@ class Enlarger:
         self._replace(self.backend.name, f"{what}: FP32 goes on, from the same picture", given=True)
 
     def _take_notes(self) -> None:
-        """What the backend has to say, where it is one that says anything."""
-        if told := getattr(self.backend, "notes", None):
-            self.notes += told
-            told.clear()
+        """What the backend has to say."""
+        self.notes += self.backend.notes
+        self.backend.notes.clear()
 
     def _note(self, what: str) -> None:
         device = self.backend.device

@@ -5,27 +5,26 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from vidsr.backends import Backend, open_backend
-from vidsr.errors import BackendError, UsageError
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.backends import may_use_gpu
+from vidsr.backends.base import Backend
+from vidsr.backends.selection import open_backend
+from vidsr.errors import UsageError
+from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, output_colour
 from vidsr.models import registry
-from vidsr.upscaling import colour as colours
 from vidsr.upscaling.enlarger import Enlarger
-from vidsr.upscaling.resize import resize
-from vidsr.upscaling.staging import Download, Staging, as_plane
+from vidsr.upscaling.renderer import Renderer
+from vidsr.upscaling.staging import Download, as_plane
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
@@ -35,22 +34,27 @@ SRGB = Colour(Matrix.RGB, primaries=1, transfer=13, full_range=True)  # of image
 
 
 @dataclass(frozen=True)
-class _Target:
-    size: tuple[int, int]
-    format: PixelFormat
-    colour: Colour
-
-
-@dataclass(frozen=True)
 class _Batch:
     """Consecutive frames on their way: `work` makes those of them, `fresh`, that do not repeat the one before."""
 
     frames: list[Frame]
     repeats: list[bool]
     fresh: list[Frame]
-    target: _Target
+    canvas: Canvas
     backend: Backend  # that the work began on
     work: Download | None
+
+
+class UpscalerKeywords(TypedDict, total=False):
+    """What an `Upscaler` may be told besides its model."""
+
+    scale: float
+    backend: str | Backend
+    precision: str
+    tile: int | Literal["auto", "off"]
+    device: int
+    threads: int | None
+    reuse: bool
 
 
 class Upscaler:
@@ -73,18 +77,11 @@ class Upscaler:
         BackendError: the backend is not available here.
     """
 
-    def __init__(
-        self,
-        model: str | Path = "auto",
-        *,
-        scale: float = 4,
-        backend: str | Backend = "auto",
-        precision: str = "auto",
-        tile: int | Literal["auto", "off"] = "auto",
-        device: int = 0,
-        threads: int | None = None,
-        reuse: bool = True,
-    ) -> None:
+    def __init__(self, model: str | Path = "auto", **keywords: Unpack[UpscalerKeywords]) -> None:
+        if wrong := UsageError.of_keywords("Upscaler", keywords, ("model", *UpscalerKeywords.__annotations__)):
+            raise wrong
+        scale, tile = keywords.get("scale", 4), keywords.get("tile", "auto")
+        backend, threads = keywords.get("backend", "auto"), keywords.get("threads")
         if not (math.isfinite(scale) and MIN_SCALE <= scale <= MAX_SCALE):
             raise UsageError(f"The scale must be a number from 1 to 4, not {scale:g}.")
         if threads is not None and threads < 1:
@@ -94,20 +91,23 @@ class Upscaler:
         self.model = registry.load(name, registry.native_scale(name, scale))
         tile = _check_tile(tile, self.model)
         if isinstance(backend, str):
-            options = {"precision": precision, "threads": threads, "device": device}
-            opened, why_backend = open_backend(backend, self.model, **options)  # type: ignore[arg-type]
+            precision, device = keywords.get("precision", "auto"), keywords.get("device", 0)
+            opened, why_backend = open_backend(backend, self.model, precision=precision, threads=threads, device=device)
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
-        self.enlarger = Enlarger(self.model, opened, tile=tile)
+        self.renderer = Renderer(Enlarger(self.model, opened, tile=tile))
         self._opened: dict[str, Any] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
-        if opened.name == "cpu" and any(True for _ in self.model.module.parameters()):  # torch rounds by its threads
-            self._opened["network threads"] = getattr(opened, "threads", None)
-        self._staging = Staging(opened.device)
+        if opened.threads is not None and any(True for _ in self.model.module.parameters()):
+            self._opened["network threads"] = opened.threads
         self._depth = _depth(opened.device)
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
-        self._reuse = reuse
-        self._full: dict[tuple[int, ...], int] = {}  # (height, width) -> frames of the batches that the backend knows
+        self._reuse = keywords.get("reuse", True)
+
+    @property
+    def enlarger(self) -> Enlarger:
+        """The network on its backend, for pictures of any size."""
+        return self.renderer.enlarger
 
     @property
     def backend(self) -> Backend:
@@ -125,10 +125,7 @@ class Upscaler:
         Raises:
             BackendError: it cannot compile.
         """
-        batch = self.batch_size(width * height)
-        self.enlarger.prepare(batch, height, width, num_frames)
-        if num_frames is None or num_frames >= batch:
-            self._full[height, width] = batch
+        self.renderer.prepare(self.batch_size(width * height), height, width, num_frames)
 
     def output_size(self, width: int, height: int, format: PixelFormat | None = None) -> tuple[int, int]:
         """(width, height) of an upscaled picture: rounded, and to even numbers where chroma is subsampled."""
@@ -155,36 +152,35 @@ class Upscaler:
         bits = 8 * image.dtype.itemsize
         if channels == 1:
             grey = Frame((image.reshape(image.shape[:2]),), PixelFormat("grey", bits), SRGB, 0, Fraction(1))
-            large = self.upscale(grey, size=size).planes[0]
+            large = self.upscale(grey, self.canvas(grey, size=size)).planes[0]
             return large.reshape(*large.shape, *image.shape[2:])
         planes = tuple(image[..., channel] for channel in (1, 2, 0, 3)[:channels])
         frame = Frame(planes, PixelFormat("rgb", bits, alpha=channels == 4), SRGB, 0, Fraction(1))
-        green, blue, red, *alpha = self.upscale(frame, size=size).planes
+        green, blue, red, *alpha = self.upscale(frame, self.canvas(frame, size=size)).planes
         return np.stack((red, green, blue, *alpha), axis=-1)
 
-    def upscale(
+    def canvas(
         self,
-        frame: Frame,
+        first: Frame,
         *,
         size: tuple[int, int] | None = None,
         format: PixelFormat | None = None,
         colour: Colour | None = None,
-    ) -> Frame:
-        """Upscale one frame; see `stream`."""
-        return next(self.stream((frame,), size=size, format=format, colour=colour))
+    ) -> Canvas:
+        """What comes out of frames like `first`: what is asked for, else what follows from it; see `output_size`."""
+        format = format or first.format
+        size = size or self.output_size(first.width, first.height, format)
+        return Canvas(size, format, colour or output_colour(first.colour, first.format, format))
 
-    def stream(
-        self,
-        frames: Iterable[Frame],
-        *,
-        size: tuple[int, int] | None = None,
-        format: PixelFormat | None = None,
-        colour: Colour | None = None,
-    ) -> Iterator[Frame]:
+    def upscale(self, frame: Frame, canvas: Canvas | None = None) -> Frame:
+        """Upscale one frame; see `stream`."""
+        return next(self.stream((frame,), canvas))
+
+    def stream(self, frames: Iterable[Frame], canvas: Canvas | None = None) -> Iterator[Frame]:
         """Upscale frames: as many come out, in order, with their pts, time base, duration and captions.
 
-        All come out with one (width, height), layout and colour: what is asked for, else what follows from the first
-        frame. A later frame of another size or layout is converted. A frame whose samples equal those of the one
+        All come out on one `canvas`, by default that of the first frame: a later one of another size or layout is
+        converted. A frame whose samples equal those of the one
         before it is not computed again (and counted in `num_reused`): the result is the same to the bit.
 
         On a GPU results come up to `GPU_DEPTH` batches late, so that copies and computation overlap.
@@ -194,25 +190,17 @@ class Upscaler:
             Cancelled: `cancel` was called.
             BackendError: the runtime failed, or the network's output is not finite even in FP32.
         """
-        target: _Target | None = None
         last: Frame | None = None
         made: Frame | None = None
         started: deque[_Batch] = deque()
         for frames_of_one_kind in self._batches(frames):
-            target = target or self._target(frames_of_one_kind[0], size, format, colour)
-            started.append(self._start(frames_of_one_kind, last, target))
+            canvas = canvas or self.canvas(frames_of_one_kind[0])
+            started.append(self._start(frames_of_one_kind, last, canvas))
             last = frames_of_one_kind[-1]
             if len(started) > self._depth:
                 made = yield from self._finished(started.popleft(), made)
         while started:
             made = yield from self._finished(started.popleft(), made)
-
-    def _target(
-        self, first: Frame, size: tuple[int, int] | None, format: PixelFormat | None, colour: Colour | None
-    ) -> _Target:
-        format = format or first.format
-        size = size or self.output_size(first.width, first.height, format)
-        return _Target(size, format, colour or output_colour(first.colour, first.format, format))
 
     def _batches(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
         """Consecutive frames of one size and layout, as many as the device likes at once."""
@@ -239,12 +227,12 @@ class Upscaler:
         most = min(GPU_BATCH_PIXELS, self.backend.max_pixels or GPU_BATCH_PIXELS)
         return max(1, most // pixels)
 
-    def _start(self, frames: list[Frame], before: Frame | None, target: _Target) -> _Batch:
+    def _start(self, frames: list[Frame], before: Frame | None, canvas: Canvas) -> _Batch:
         """Give the device all it needs for `frames`; `before` is the frame that they follow."""
         repeats = [self._reuse and _same_picture(*pair) for pair in pairwise((before, *frames))]
         fresh = [frame for frame, same in zip(frames, repeats, strict=True) if not same]
-        work = self._upscale(fresh, target) if fresh else None
-        return _Batch(frames, repeats, fresh, target, self.backend, work)
+        work = self.renderer.start(fresh, canvas) if fresh else None
+        return _Batch(frames, repeats, fresh, canvas, self.backend, work)
 
     def _finished(self, batch: _Batch, made: Frame | None) -> Generator[Frame, None, Frame | None]:
         """Every frame of `batch`; `made` is the result of the frame before it. Returns the last result."""
@@ -265,81 +253,18 @@ class Upscaler:
             if backend is self.backend:  # a batch before this one may have replaced it already
                 self.enlarger.make_exact()
             backend = self.backend
-            sound, *codes = self._upscale(batch.fresh, batch.target).wait()
-        planes, target = iter(codes), batch.target
+            sound, *codes = self.renderer.start(batch.fresh, batch.canvas).wait()
+        planes, canvas = iter(codes), batch.canvas
         num = len(codes) // len(batch.fresh)
         return [
             replace(
                 frame,
                 planes=tuple(as_plane(plane) for plane in islice(planes, num)),
-                format=target.format,
-                colour=target.colour,
+                format=canvas.format,
+                colour=canvas.colour,
             )
             for frame in batch.fresh
         ]
-
-    def _upscale(self, frames: list[Frame], target: _Target) -> Download:
-        """Start to make `frames`: whether the network's output is finite, then all planes of each frame in turn."""
-        while True:
-            try:
-                return self._attempt(frames, target)
-            except torch.OutOfMemoryError as error:  # of the colour conversion; the network has its own ladder
-                self.enlarger.make_room(len(frames), frames[0].height, frames[0].width, error)
-            except RuntimeError as error:  # of torch; what the CPU lacks is memory, which the job tells
-                if self.backend.device.type == "cpu":
-                    raise
-                raise BackendError(f"The GPU failed: {str(error).splitlines()[0]}") from error
-
-    def _attempt(self, frames: list[Frame], target: _Target) -> Download:
-        if self._staging.device != self.backend.device:  # the CPU has taken over
-            self._staging = Staging(self.backend.device)
-        with _one_thread(self._staging.device):
-            codes = [self._staging.upload(frame.planes) for frame in frames]
-            pictures = [
-                colours.decode(planes, frame.format, frame.colour) for planes, frame in zip(codes, frames, strict=True)
-            ]
-        large = self._enlarge(pictures[0] if len(pictures) == 1 else torch.cat(pictures))
-        mattes = [
-            self._matte(planes[-1].to(large.device), frame.format, target)
-            for planes, frame in zip(codes, frames, strict=True)
-        ]
-        with _one_thread(large.device):
-            sums = [made.sum(dtype=torch.float32) for made in (large, *mattes) if made is not None]
-            tensors = [torch.isfinite(sum(sums[1:], sums[0]))]
-            for image, matte in zip(large, mattes, strict=True):
-                tensors += self._finish(image[None], matte, target)
-        return self._staging.download(tensors)
-
-    def _enlarge(self, pictures: Tensor) -> Tensor:
-        """The network, on a batch of the size that it had before: another size would be compiled anew."""
-        num, size = len(pictures), tuple(pictures.shape[2:])
-        full = self._full.get(size, 0)
-        if num >= full:
-            self._full[size] = num
-            return self.enlarger(pictures)
-        padding = pictures[-1:].expand(full - num, -1, -1, -1)
-        return self.enlarger(torch.cat((pictures, padding)))[:num]
-
-    def _matte(self, codes: Tensor, format: PixelFormat, target: _Target) -> Tensor | None:
-        """The alpha plane of a frame, enlarged to (1, 1, H, W) in [0, 1]; None where the target has none.
-
-        It goes through the network as a grey picture, which draws edges far better than a resize (`fast` x4 on hard
-        mattes: 24.9 dB PSNR, bicubic 19.3 dB); one that is the same everywhere, opaque above all, does not need it.
-        """
-        if not target.format.alpha:
-            return None
-        if not format.alpha:
-            return torch.ones((1, 1, *target.size[::-1]), device=codes.device)
-        alpha = colours.decode_alpha(codes, format.bits)
-        if bool(alpha.amin() == alpha.amax()):
-            return resize(alpha, target.size)
-        large = self.enlarger(alpha.expand(-1, 3, -1, -1).contiguous()).mean(1, keepdim=True)
-        return resize(large.float(), target.size)
-
-    def _finish(self, image: Tensor, matte: Tensor | None, target: _Target) -> tuple[Tensor, ...]:
-        """The network's (1, 3, H, W), and the alpha, as codes of the target's size, layout and colour."""
-        planes = colours.encode(resize(image, target.size), target.format, target.colour)
-        return planes if matte is None else (*planes, colours.encode_alpha(matte, target.format.bits))
 
     def identity(self) -> dict[str, Any]:
         """What the bytes of a result depend on besides the frames: the model and how it runs, as JSON can hold it."""
@@ -376,20 +301,6 @@ def _depth(device: torch.device) -> int:
     return GPU_DEPTH if torch.cuda.mem_get_info(device)[0] + kept >= GPU_ROOM else 1
 
 
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """Torch on one thread of the CPU: beside decoder and encoder, short operations on more wait for each other."""
-    num = torch.get_num_threads()
-    if device.type != "cpu" or num == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num)
-
-
 def _same_picture(before: Frame | None, frame: Frame | None) -> bool:
     """Whether two frames hold the same samples with the same meaning."""
     if before is None or frame is None or (before.format, before.colour) != (frame.format, frame.colour):
@@ -397,19 +308,10 @@ def _same_picture(before: Frame | None, frame: Frame | None) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(before.planes, frame.planes, strict=True))
 
 
-def output_colour(colour: Colour, source: PixelFormat, target: PixelFormat) -> Colour:
-    """What samples mean after a conversion between layouts: RGB is full range, and YUV made from it limited BT.709."""
-    if target.model == "rgb" and source.model != "rgb":
-        return replace(colour, matrix=Matrix.RGB, full_range=True)
-    if target.model == "yuv" and colour.matrix is Matrix.RGB and (source.model != "yuv" or any(target.chroma_shift)):
-        return replace(colour, matrix=Matrix.BT709, full_range=False)
-    return colour
-
-
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:
     if str(model) != "auto":
         return str(model), "as asked"
-    gpu = backend in ("auto", "cuda", "tensorrt") and torch.cuda.is_available()
+    gpu = isinstance(backend, str) and may_use_gpu(backend) and torch.cuda.is_available()
     return registry.default_model(scale, gpu=gpu)
 
 
@@ -417,8 +319,8 @@ def _check_tile(tile: int | Literal["auto", "off"], model: registry.Model) -> in
     if isinstance(tile, str):
         if tile in ("auto", "off"):
             return tile
-        raise UsageError(f"--tile is auto, off or a number of pixels, not {tile!r}.")
+        raise UsageError(f"tile is auto, off or a number of pixels, not {tile!r}.")
     smallest = 2 * model.halo + max(8, model.multiple)
     if tile < smallest:
-        raise UsageError(f"--tile {tile} is too small for {model.name}: use at least {smallest}.")
+        raise UsageError(f"A tile of {tile} pixels is too small for {model.name}: use at least {smallest}.")
     return tile

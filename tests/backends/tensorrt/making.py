@@ -13,14 +13,14 @@ from vidsr.backends.tensorrt.build import prepare
 from vidsr.backends.tensorrt.cache import EngineCache
 from vidsr.backends.tensorrt.engines import Maker
 from vidsr.backends.tensorrt.flavour import Flavour
-from vidsr.backends.tensorrt.gpu import Target
+from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.key import Key, Profile, Shape
 from vidsr.errors import OutOfMemoryError
 from vidsr.models import registry, srgan
 
 RTX = Flavour("rtx", "tensorrt_rtx", "1.5", "2.13.0")
 FULL = Flavour("full", "tensorrt", "11.0", "2.13.0")
-ADA = Target((8, 9), "NVIDIA GeForce RTX 4090", "580.1", 0)
+ADA = Gpu((8, 9), "NVIDIA GeForce RTX 4090", "580.1", 0)
 CPU = torch.device("cpu")
 SHAPE: Shape = (1, 48, 64)
 STATIC = Profile.static(SHAPE)
@@ -49,7 +49,8 @@ def make_key(**changes: object) -> Key:
     """A key of the full flavour, which uses every field."""
     values = {
         "model": "fast", "scale": 4, "weights": "a" * 64, "config": "{}", "shapes": "64x48", "precision": "fp16",
-        "flavour": "full", "tensorrt": "11.0", "torch_tensorrt": "2.13.0", "torch": "2.13.0", "capability": "8.9",
+        "converter": "torch-tensorrt", "flavour": "full", "tensorrt": "11.0", "torch_tensorrt": "2.13.0",
+        "torch": "2.13.0", "capability": "8.9",
         "gpu": "NVIDIA GeForce RTX 4090", "driver": "580.1", "platform": "linux-x86_64", "format": 1,
     }  # fmt: skip
     return Key.from_dict({**values, **changes})

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from tests.conformance.test_backends import make_model
 from vidsr.backends.torch import graphs
-from vidsr.backends.torch.backend import COMPILE_GAIN, COMPILE_SECONDS, MAX_COMPILED, EagerBackend, Path
+from vidsr.backends.torch.backend import COMPILE_GAIN, COMPILE_SECONDS, MAX_COMPILED, Speedups, TorchBackend
 from vidsr.errors import OutOfMemoryError
 
 CPU = torch.device("cpu")
-COMPILED = Path(True, True, False)
+COMPILED = Speedups(True, True, False)
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
         return run
 
     monkeypatch.setattr(torch, "compile", compile)
-    monkeypatch.setattr(EagerBackend, "_seconds", lambda *_: 0.01)
+    monkeypatch.setattr(TorchBackend, "_seconds", lambda *_: 0.01)
     return calls
 
 
-def gpu_like(path: Path = COMPILED) -> EagerBackend:
+def gpu_like(path: Speedups = COMPILED) -> TorchBackend:
     """A backend on the CPU that decides as one on a GPU would."""
-    backend = EagerBackend(make_model("fast", 2), precision="fp32", device=CPU)
-    backend.path = path
+    backend = TorchBackend(make_model("fast", 2), precision="fp32", device=CPU)
+    backend.speedups = path
     backend._run = backend._assemble()
     return backend
 
@@ -64,7 +64,7 @@ def test_only_what_pays_is_compiled(compiled: list[tuple[int, ...]]) -> None:
 def test_torch_knows_how_to_compile(monkeypatch: pytest.MonkeyPatch, autotuned: bool, mode: str | None) -> None:
     modes: list[str | None] = []
     monkeypatch.setattr(torch, "compile", lambda module, *, dynamic, mode: modes.append(mode) or module)
-    gpu_like(Path(True, True, False, autotuned))
+    gpu_like(Speedups(True, True, False, autotuned))
     assert modes == [mode]
     assert mode is None or mode in torch._inductor.list_mode_options()
 
@@ -82,7 +82,7 @@ def test_memory_that_runs_out_while_preparing_is_a_step(
         raise torch.OutOfMemoryError("no")
 
     backend = gpu_like()
-    monkeypatch.setattr(EagerBackend, "_seconds", fail)
+    monkeypatch.setattr(TorchBackend, "_seconds", fail)
     with pytest.raises(OutOfMemoryError, match="A batch of 1x3x8x10 does not fit into the memory of cpu"):
         backend.prepare((1, 8, 10), 24)
 
@@ -98,7 +98,7 @@ def test_memory_that_runs_out_is_no_reason_to_leave_a_path(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "device", lambda _: torch.no_grad())
     with pytest.raises(RuntimeError, match="out of memory"):
         backend._on_gpu(torch.rand(1, 3, 8, 10))
-    assert (backend.path, backend.notes) == (Path(True, True, False), [])
+    assert (backend.speedups, backend.notes) == (Speedups(True, True, False), [])
 
 
 def test_a_shape_is_captured_when_it_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:

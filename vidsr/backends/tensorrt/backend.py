@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from vidsr.backends.base import State, activation_bytes, check_batch
+from vidsr.backends.base import Backend, State, activation_bytes, check_batch
 from vidsr.backends.tensorrt import recipes
 from vidsr.backends.tensorrt.build import DTYPES, Progress, max_area
 from vidsr.backends.tensorrt.cache import Engine, EngineCache, engine_folder
@@ -17,8 +18,8 @@ from vidsr.backends.tensorrt.engines import Maker
 from vidsr.backends.tensorrt.flavour import require
 from vidsr.backends.tensorrt.gpu import of_device
 from vidsr.backends.tensorrt.key import Profile, Shape
-from vidsr.backends.tensorrt.profiles import BUILD_SECONDS, Choice, choose, measured_gain
-from vidsr.backends.tensorrt.runtime import Loaded, Runner
+from vidsr.backends.tensorrt.profiles import BUILD_SECONDS, EngineChoice, choose, measured_gain
+from vidsr.backends.tensorrt.runtime import EngineRunner, Loaded
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
@@ -27,7 +28,7 @@ MAX_RUNNERS = 4  # shapes kept ready; each holds its activations
 GPU_SHARE = 0.5  # of the GPU's free memory that one call may take
 
 
-class TensorRTBackend:
+class TensorRTBackend(Backend):
     """Runs engines from the cache, and builds what is missing: see `prepare` for which.
 
     Opening it makes sure that an engine is there: the dynamic one, unless static ones are cached.
@@ -39,23 +40,38 @@ class TensorRTBackend:
     name = "tensorrt"
 
     def __init__(self, model: Model, maker: Maker, dynamic: Profile) -> None:
+        super().__init__()
         assert maker.device is not None
         self.precision, self.device, self.scale = maker.precision, maker.device, model.scale
         self.dtype = DTYPES[maker.precision]
-        self.max_pixels: int | None = _max_pixels(model, maker.device, self.dtype)
+        self.max_pixels = _max_pixels(model, maker.device, self.dtype)
         self._maker, self._dynamic = maker, maker.fit(dynamic)
-        self._state = State()
         maker.on_wait, maker.on_progress = self._state.check, _watched(maker.on_progress, self._state)
         self._loaded: dict[Profile, Loaded] = {}
-        self._runners: OrderedDict[Shape, tuple[Runner, int]] = OrderedDict()  # with the most frames of one call
+        self._runners: OrderedDict[Shape, tuple[EngineRunner, int]] = OrderedDict()  # with the most frames of one call
         self.reason = self._begin()
+
+    @classmethod
+    def open(
+        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, folder: Path | None = None
+    ) -> Self:
+        """With engines in `folder` (see `engine_folder`) by the recipe of that GPU."""
+        del threads
+        flavour, target = require(), of_device(device.index)
+        maker = Maker(model, precision, target, flavour, EngineCache(engine_folder(folder)), device)
+        return cls(model, maker, recipes.for_target(target).dynamic)
+
+    @classmethod
+    def best_precision(cls, device: torch.device) -> tuple[str, str]:
+        """FP16."""
+        del device
+        return "fp16", "twice as fast on a GPU"
 
     def _begin(self) -> str:
         if static := self._cached():
             # What cannot be loaded must show now, while another backend can take over.
-            self._load(Choice(next(iter(static)), False, ""))
-            return f"engines cached for {', '.join(map(str, static))}"
-        return self._load(Choice(self._dynamic, True, f"the dynamic engine, {self._dynamic}"))[1]
+            return self._load(EngineChoice(next(iter(static)), False, f"engines for {', '.join(map(str, static))}"))[1]
+        return self._load(EngineChoice(self._dynamic, True, f"the dynamic engine, {self._dynamic}"))[1]
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3, H*scale, W*scale), both `dtype` on `device`."""
@@ -78,7 +94,7 @@ class TensorRTBackend:
         self._ready(shape, loaded)
         return reason
 
-    def _runner(self, shape: Shape) -> tuple[Runner, int]:
+    def _runner(self, shape: Shape) -> tuple[EngineRunner, int]:
         if shape not in self._runners:
             loaded, self.reason = self._load_or_dynamic(shape, self._choose(shape, None))
             self._ready(shape, loaded)
@@ -102,11 +118,12 @@ class TensorRTBackend:
                 torch.cuda.empty_cache()  # TensorRT cannot use what torch holds
             self._runners[shape] = engine.runner(best), best[0]
 
-    def _choose(self, shape: Shape, num_calls: int | None) -> Choice:
+    def _choose(self, shape: Shape, num_calls: int | None) -> EngineChoice:
         static = self._cached()
-        dynamic = self._maker.cache.find(self._maker.key(self._dynamic))
+        dynamic = self._maker.find(self._dynamic)
         engines = [*static.values(), *([dynamic] if dynamic else [])]
-        known = [engine.seconds for engine in static.values()] or [engine.seconds for engine in engines]
+        here = [engine for engine in engines if engine.key.converter == self._maker.converter]  # not built elsewhere
+        known = [engine.seconds for engine in here if engine is not dynamic] or [engine.seconds for engine in here]
         return choose(
             shape,
             num_calls,
@@ -118,7 +135,7 @@ class TensorRTBackend:
             build_seconds=max(known, default=BUILD_SECONDS[self._maker.flavour.name]),
         )
 
-    def _load_or_dynamic(self, shape: Shape, choice: Choice) -> tuple[tuple[Profile, Loaded], str]:
+    def _load_or_dynamic(self, shape: Shape, choice: EngineChoice) -> tuple[tuple[Profile, Loaded], str]:
         """The engine that was chosen, or the dynamic one where a static one cannot be had."""
         try:
             return self._load(choice)
@@ -127,9 +144,11 @@ class TensorRTBackend:
         except BackendError as error:
             if choice.profile == self._dynamic or not self._dynamic.covers((1, *shape[1:])):
                 raise
-            return self._load(Choice(self._dynamic, True, f"the dynamic engine, since there is no static one: {error}"))
+            return self._load(
+                EngineChoice(self._dynamic, True, f"the dynamic engine, since there is no static one: {error}")
+            )
 
-    def _load(self, choice: Choice) -> tuple[tuple[Profile, Loaded], str]:
+    def _load(self, choice: EngineChoice) -> tuple[tuple[Profile, Loaded], str]:
         if choice.profile in self._loaded:
             return (choice.profile, self._loaded[choice.profile]), choice.reason
         loaded, opened = self._maker.load(choice.profile)
@@ -142,17 +161,13 @@ class TensorRTBackend:
         found = {}
         for engine in self._maker.cache.engines():
             profile, refused = Profile.parse(engine.key.shapes), engine.check is not None and not engine.check.passed
-            if profile.is_static and not refused and engine.key == self._maker.key(profile):
+            if profile.is_static and not refused and engine.key in self._maker.keys(profile):
                 found[profile] = engine
         return found
 
-    def cancel(self) -> None:
-        """Refuse later calls, and end a build; a call on the GPU lasts milliseconds."""
-        self._state.cancelled.set()
-
     def close(self) -> None:
         """Free the engines and their memory."""
-        self._state.closed = True
+        super().close()
         if self._runners:
             self._wait()
         self._runners.clear()
@@ -162,18 +177,6 @@ class TensorRTBackend:
         """Until the GPU is done: an engine must not be freed while it runs."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-
-
-def open_tensorrt(model: Model, *, precision: str, device: int, folder: Path | None = None) -> TensorRTBackend:
-    """The backend on the GPU of that index, with engines in `folder` (see `engine_folder`) by that GPU's recipe.
-
-    Raises:
-        BackendError: see `TensorRTBackend`.
-    """
-    flavour, target = require(), of_device(device)
-    cache, place = EngineCache(engine_folder(folder)), torch.device("cuda", device)
-    maker = Maker(model, precision, target, flavour, cache, place)
-    return TensorRTBackend(model, maker, recipes.for_target(target).dynamic)
 
 
 def _watched(on_progress: Progress, state: State) -> Progress:

@@ -10,21 +10,22 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vidsr.backends.accuracy import Check
+from vidsr import files
+from vidsr.backends.accuracy import Accuracy
 from vidsr.backends.tensorrt.key import Key, Profile, differences
 from vidsr.errors import BackendError
 
 FOLDER_VARIABLE = "VIDSR_ENGINE_DIR"
-ENGINE, MANIFEST, LOCK, PART, TIMING, KERNELS = ".engine", ".json", ".lock", ".part", ".timing", ".kernels"
+ENGINE, MANIFEST, LOCK, TIMING, KERNELS = ".engine", ".json", ".lock", ".timing", ".kernels"
 FORMAT = 1  # of the manifest
 POLL = 0.2  # seconds between two looks at a lock that another process holds
 
@@ -43,12 +44,12 @@ class Engine:
     seconds: float
     source: str
     layers: dict[str, int]
-    check: Check | None = None
+    check: Accuracy | None = None
     ms: float | None = None
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """What stands in the cache under one name: an engine, or what is wrong with it."""
 
     slot: str
@@ -67,11 +68,11 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a build gives."""
+class BuiltEngine:
+    """What a build gives: the serialized engine, and how many layers the network has of each type."""
 
     data: bytes
-    layers: dict[str, int]
+    layers: dict[str, int] = field(default_factory=dict)
 
 
 def engine_folder(folder: Path | None = None) -> Path:
@@ -94,13 +95,14 @@ class EngineCache:
     def open(
         self,
         key: Key,
-        make: Callable[[], Made],
+        make: Callable[[], BuiltEngine],
         *,
+        others: Sequence[Key] = (),
         source: str = "",
         force: bool = False,
         on_wait: Callable[[], None] = lambda: None,
     ) -> Opened:
-        """The engine of that key, built by `make` unless it is there and whole.
+        """The engine of that key, or of one of `others` in its place, built by `make` unless it is there and whole.
 
         One process builds at a time; the others wait for it, call `on_wait` again and again, and take its engine.
 
@@ -108,7 +110,7 @@ class EngineCache:
             BackendError: the folder cannot be written.
         """
         with self._locked(key.slot, on_wait):
-            problem = "asked for" if force else self._problem(key)
+            problem = "asked for" if force else self._problem(key, others)
             if not problem and (data := self._read(key.slot)) is not None:
                 engine = self._load(key.slot)
                 return Opened(engine, data, False, "in the cache")
@@ -126,15 +128,14 @@ class EngineCache:
             self._write(engine, made.data)
             return Opened(engine, made.data, True, problem)
 
-    def find(self, key: Key) -> Engine | None:
-        """The engine of that key if its manifest says so; the file itself is examined by `open`."""
+    def find(self, slot: str) -> Engine | None:
+        """The engine of that name by its manifest, whatever its key; the file itself is examined by `open`."""
         try:
-            engine = self._load(key.slot)
+            return self._load(slot)
         except (OSError, ValueError):
             return None
-        return engine if engine.key == key else None
 
-    def record(self, engine: Engine, *, check: Check | None = None, ms: float | None = None) -> Engine:
+    def record(self, engine: Engine, *, check: Accuracy | None = None, ms: float | None = None) -> Engine:
         """Note what was measured of an engine, unless another one has taken its place; returns it with that."""
         measured = replace(engine, check=check or engine.check, ms=ms or engine.ms)
         with self._locked(engine.key.slot, lambda: None):
@@ -154,17 +155,17 @@ class EngineCache:
                 found.append(self._load(path.stem))
         return found
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CacheEntry]:
         """All that stands in the folder, sorted by name; files are hashed."""
         slots = {path.stem for suffix in (ENGINE, MANIFEST) for path in self.folder.glob(f"*{suffix}")}
-        return [self._entry(slot) for slot in sorted(slots)]
+        return [self.entry(slot) for slot in sorted(slots)]
 
-    def remove(self, entry: Entry) -> int:
+    def remove(self, entry: CacheEntry) -> int:
         """Delete an entry, unless it has changed since it was listed; returns the bytes that this freed."""
         with self._locked(entry.slot, lambda: None):
-            if self._entry(entry.slot) != entry:
+            if self.entry(entry.slot) != entry:
                 return 0
-            paths = [self.path(entry.slot, suffix) for suffix in (ENGINE, MANIFEST, KERNELS, ENGINE + PART)]
+            paths = [self.path(entry.slot, suffix) for suffix in (ENGINE, MANIFEST, KERNELS, ENGINE + files.PART)]
             freed = sum(path.stat().st_size for path in paths if path.exists())
             for path in paths:
                 path.unlink(missing_ok=True)
@@ -174,14 +175,24 @@ class EngineCache:
         """The file of an entry."""
         return self.folder / f"{slot}{suffix}"
 
-    def _entry(self, slot: str) -> Entry:
+    def put(self, engine: Engine, data: bytes) -> None:
+        """Write an engine that was built elsewhere, in the place of what stands under its name.
+
+        Raises:
+            BackendError: the folder cannot be written.
+        """
+        with self._locked(engine.key.slot, lambda: None):
+            self._write(engine, data)
+
+    def entry(self, slot: str) -> CacheEntry:
+        """What stands under that name; the file is hashed."""
         try:
             engine = self._load(slot)
         except (OSError, ValueError):
-            return Entry(slot, None, "its manifest is missing or damaged")
-        return Entry(slot, engine, self._damage(engine))
+            return CacheEntry(slot, None, "its manifest is missing or damaged")
+        return CacheEntry(slot, engine, self._damage(engine))
 
-    def _problem(self, key: Key) -> str:
+    def _problem(self, key: Key, others: Sequence[Key]) -> str:
         """Why the engine of that key must be built; empty if it need not be."""
         if not self.path(key.slot, ENGINE).exists():
             return self._nearest(key)
@@ -189,7 +200,8 @@ class EngineCache:
             engine = self._load(key.slot)
         except (OSError, ValueError):
             return "its manifest is missing or damaged"
-        return "; ".join(differences(engine.key, key)) or self._damage(engine)
+        changes = [] if engine.key in others else differences(engine.key, key)
+        return "; ".join(changes) or self._damage(engine)
 
     def _nearest(self, key: Key) -> str:
         """What is new about a key for which nothing stands here: its difference from the most similar engine."""
@@ -219,20 +231,12 @@ class EngineCache:
         Raises:
             OSError, ValueError: it is missing or damaged.
         """
-        values = json.loads(self.path(slot, MANIFEST).read_text(encoding="utf-8"))
-        try:
-            if values.pop("format") != FORMAT:
-                raise ValueError("another format")
-            key, check = Key.from_dict(values.pop("key")), values.pop("check")
-            Profile.parse(key.shapes)
-            return Engine(key=key, check=Check(**check) if check is not None else None, **values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError("not a manifest of an engine") from error
+        return parse_manifest(self.path(slot, MANIFEST).read_bytes())
 
     def _write(self, engine: Engine, data: bytes) -> None:
         try:
             self.path(engine.key.slot, KERNELS).unlink(missing_ok=True)  # of the engine before
-            _replace(self.path(engine.key.slot, ENGINE), data)
+            files.write(self.path(engine.key.slot, ENGINE), data)
             self._write_manifest(engine)
         except OSError as error:
             raise BackendError(
@@ -241,7 +245,7 @@ class EngineCache:
 
     def _write_manifest(self, engine: Engine) -> None:
         values: dict[str, Any] = {"format": FORMAT, **asdict(engine)}
-        _replace(self.path(engine.key.slot, MANIFEST), json.dumps(values, indent=2).encode())
+        files.write(self.path(engine.key.slot, MANIFEST), json.dumps(values, indent=2))
 
     @contextmanager
     def _locked(self, slot: str, on_wait: Callable[[], None]) -> Iterator[None]:
@@ -264,11 +268,23 @@ class EngineCache:
             lock.release()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, to the disk, then give it its own."""
-    part = path.with_name(path.name + PART)
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+def parse_manifest(text: bytes) -> Engine:
+    """An engine from its manifest, each value of its type.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        values = json.loads(text)
+        if values.pop("format") != FORMAT:
+            raise ValueError("another format")
+        key, check = Key.from_dict(values.pop("key")), values.pop("check")
+        Profile.parse(key.shapes)
+        engine = Engine(key=key, check=Accuracy(**check) if check is not None else None, **values)
+        numbers = (engine.num_bytes, engine.seconds, 0 if engine.ms is None else engine.ms, *engine.layers.values())
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("not a manifest of an engine") from error
+    words = (engine.sha256, engine.built, engine.source)
+    if not all(type(word) is str for word in words) or not all(type(number) in (int, float) for number in numbers):
+        raise ValueError("a value of another type")
+    return engine

@@ -12,7 +12,7 @@ TEXT = 96  # bytes that NVML may need for the driver's version
 
 
 @dataclass(frozen=True)
-class Target:
+class Gpu:
     """A GPU by compute capability, name and driver; `index` is None where it is not in this machine."""
 
     capability: tuple[int, int]
@@ -31,7 +31,7 @@ class Target:
         return f"sm{self.capability[0]}{self.capability[1]}"
 
 
-def of_device(index: int) -> Target:
+def of_device(index: int) -> Gpu:
     """The GPU of that index, counted from 0 among the visible ones. Loads torch.
 
     Raises:
@@ -43,7 +43,7 @@ def of_device(index: int) -> Target:
     return found
 
 
-def here(index: int) -> Target | None:
+def here(index: int) -> Gpu | None:
     """The GPU of that index, counted from 0 among the visible ones; None where torch finds no GPU at all.
 
     Raises:
@@ -58,7 +58,7 @@ def here(index: int) -> Target | None:
     if index >= torch.cuda.device_count():
         raise UsageError(f"There is no GPU {index}; this machine has {torch.cuda.device_count()}, counted from 0.")
     properties = torch.cuda.get_device_properties(index)
-    return Target((properties.major, properties.minor), properties.name, driver_version(), index)
+    return Gpu((properties.major, properties.minor), properties.name, driver_version(), index)
 
 
 def parse_capability(text: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ BUILD_SECONDS = {"rtx": 10.0, "full": 120.0}  # assumed until one was built here
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineChoice:
     """The profile to use, whether its engine must be built first, and why."""
 
     profile: Profile
@@ -31,7 +31,7 @@ def choose(
     ms: float | None = None,
     gain: float = GAIN,
     build_seconds: float = 0.0,
-) -> Choice:
+) -> EngineChoice:
     """Decide how batches of `shape` are run.
 
     Args:
@@ -46,21 +46,25 @@ def choose(
     """
     exact, text = Profile.static(shape), str(Profile.static(shape))
     if exact in static:
-        return Choice(exact, False, f"the static engine for {text}")
+        return EngineChoice(exact, False, f"the static engine for {text}")
     if larger := [have for have in static if have.opt[1:] == shape[1:] and have.opt[0] > shape[0]]:
-        return Choice(min(larger, key=lambda have: have.opt[0]), False, f"the static engine for {larger[0]}, not full")
+        return EngineChoice(
+            min(larger, key=lambda have: have.opt[0]), False, f"the static engine for {larger[0]}, not full"
+        )
     if parts := [have for have in static if have.opt[1:] == shape[1:] and shape[0] % have.opt[0] == 0]:
         most = max(parts, key=lambda have: have.opt[0])
-        return Choice(most, False, f"the static engine for {most}, {shape[0] // most.opt[0]} calls a batch")
+        return EngineChoice(most, False, f"the static engine for {most}, {shape[0] // most.opt[0]} calls a batch")
     if not dynamic.covers((min(shape[0], dynamic.max[0]), *shape[1:])):  # a larger batch takes several calls
-        return Choice(exact, True, f"{text} lies outside of the dynamic engine's {dynamic}")
+        return EngineChoice(exact, True, f"{text} lies outside of the dynamic engine's {dynamic}")
     if num_calls is not None and ms is not None:
         saved = num_calls * ms / 1000 * gain
         if saved > build_seconds:
-            return Choice(exact, True, f"it saves about {saved:.0f} s, and its build takes about {build_seconds:.0f} s")
+            return EngineChoice(
+                exact, True, f"it saves about {saved:.0f} s, and its build takes about {build_seconds:.0f} s"
+            )
         why = f"a static one would save {saved:.0f} s, and its build takes about {build_seconds:.0f} s"
-        return Choice(dynamic, not has_dynamic, f"the dynamic engine: {why}")
-    return Choice(dynamic, not has_dynamic, f"the dynamic engine, which takes {dynamic}")
+        return EngineChoice(dynamic, not has_dynamic, f"the dynamic engine: {why}")
+    return EngineChoice(dynamic, not has_dynamic, f"the dynamic engine, which takes {dynamic}")
 
 
 def measured_gain(engines: Sequence[Engine]) -> float:

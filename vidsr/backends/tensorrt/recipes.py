@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidsr.backends.tensorrt.gpu import Target, parse_capability
+from vidsr.backends.tensorrt.gpu import Gpu, parse_capability
 from vidsr.backends.tensorrt.key import Profile, Shape, parse_size
 from vidsr.errors import UsageError
 
 INSTALLED = Path(__file__).parent / "gpus"  # in the wheel
 CHECKOUT = Path(__file__).parents[3] / "engines"
 GENERIC = "generic"
-FIELDS = ("name", "capability", "precision", "batch", "static", "dynamic")
 PRECISIONS = ("fp16", "fp32")
+FIELDS = ("name", "capability", "precision", "batch", "static", "dynamic")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EngineRecipe:
     """What is built for a GPU, in input pixels; `capability` is None in the generic recipe."""
 
     label: str
@@ -30,13 +30,13 @@ class Recipe:
     dynamic: Profile
 
 
-def recipes() -> dict[str, Recipe]:
+def recipes() -> dict[str, EngineRecipe]:
     """All recipes that come with vidsr, by label, sorted."""
     folder = INSTALLED if INSTALLED.is_dir() else CHECKOUT
     return {path.stem: read(path) for path in sorted(folder.glob("*.toml"))}
 
 
-def find(label: str) -> Recipe:
+def find(label: str) -> EngineRecipe:
     """The recipe of that label, or of that TOML file.
 
     Raises:
@@ -50,7 +50,7 @@ def find(label: str) -> Recipe:
     return recipe
 
 
-def for_target(target: Target) -> Recipe:
+def for_target(target: Gpu) -> EngineRecipe:
     """The recipe of a GPU: by its name, else of its compute capability, else the generic one."""
     known = recipes()
     ranked = [recipe for recipe in known.values() if recipe.name and recipe.name in target.name]
@@ -58,7 +58,7 @@ def for_target(target: Target) -> Recipe:
     return ranked[0] if ranked else known[GENERIC]
 
 
-def read(path: Path) -> Recipe:
+def read(path: Path) -> EngineRecipe:
     """Read a recipe.
 
     Raises:
@@ -78,14 +78,14 @@ def read(path: Path) -> Recipe:
         raise UsageError(f"The recipe {path} has an impossible value: {error}") from error
 
 
-def _recipe(label: str, values: dict[str, Any]) -> Recipe:
+def _recipe(label: str, values: dict[str, Any]) -> EngineRecipe:
     batch, precision = values["batch"], values["precision"]
     if type(batch) is not int or batch < 1 or precision not in PRECISIONS:
         raise UsageError(f"batch must be at least 1 and precision one of {', '.join(PRECISIONS)}.")
     dynamic = Profile(*(_shape(1, values["dynamic"][bound]) for bound in ("min", "opt", "max")))
     if not (dynamic.covers(dynamic.opt) and dynamic.min < dynamic.max):
         raise UsageError("the dynamic sizes must grow from min over opt to max.")
-    return Recipe(
+    return EngineRecipe(
         label=label,
         name=values["name"],
         capability=parse_capability(values["capability"]) if values["capability"] else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from vidsr import files
 from vidsr.backends.tensorrt.flavour import Flavour
 from vidsr.backends.tensorrt.key import Shape
 from vidsr.errors import BackendError, OutOfMemoryError
@@ -19,7 +19,7 @@ from vidsr.errors import BackendError, OutOfMemoryError
 WARM_UP, TIMED = 3, 10  # calls
 
 
-class Runner(Protocol):
+class EngineRunner(Protocol):
     """An engine for one shape, ready to run: (n, 3, H, W) with n up to the shape's N -> (n, 3, H*scale, W*scale)."""
 
     def __call__(self, batch: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class Runner(Protocol):
 class Loaded(Protocol):
     """An engine on its device."""
 
-    def runner(self, shape: Shape) -> Runner:
+    def runner(self, shape: Shape) -> EngineRunner:
         """Prepare it for batches of that shape.
 
         Raises:
@@ -72,10 +72,8 @@ class LoadedEngine:
                 f"An engine for {num} frames of {width}x{height} does not fit into GPU memory; use a smaller --tile."
             ) from error
         if cache is not None and self._kernels is not None:
-            part = self._kernels.with_name(f"{self._kernels.name}.{os.getpid()}.part")  # another process may read it
             with suppress(OSError):  # a cache that cannot be written costs time, nothing else
-                part.write_bytes(bytes(cache.serialize()))
-                part.replace(self._kernels)
+                files.write(self._kernels, bytes(cache.serialize()), shared=True)
         return runner
 
     def _context(self) -> tuple[Any, Any]:

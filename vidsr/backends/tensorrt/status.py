@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vidsr.backends.tensorrt.cache import Engine, EngineCache, Entry
+from vidsr.backends.tensorrt.cache import CacheEntry, Engine, EngineCache
 from vidsr.backends.tensorrt.engines import Maker
 from vidsr.backends.tensorrt.flavour import Flavour, installed
-from vidsr.backends.tensorrt.gpu import Target, here, parse_capability
+from vidsr.backends.tensorrt.gpu import Gpu, here, parse_capability
 from vidsr.backends.tensorrt.key import Key, Profile, differences
 from vidsr.errors import VidsrError
 from vidsr.models import registry
 
-Kind = Literal["fits", "refused", "another GPU", "stale", "unknown"]
+Kind = Literal["fits", "unchecked", "refused", "another GPU", "stale", "unknown"]
 
 
 @dataclass(frozen=True)
 class Status:
     """An entry of the cache, whether it still fits, and why not."""
 
-    entry: Entry
+    entry: CacheEntry
     kind: Kind
     why: str = ""
 
@@ -40,7 +40,7 @@ def statuses(cache: EngineCache, device: int = 0) -> list[Status]:
     return [status(entry, flavour, target) for entry in entries]
 
 
-def status(entry: Entry, flavour: Flavour | None, target: Target | None) -> Status:
+def status(entry: CacheEntry, flavour: Flavour | None, target: Gpu | None) -> Status:
     """One entry against the installed TensorRT and a GPU (None: there is none)."""
     engine = entry.engine
     if engine is None or entry.problem:
@@ -57,7 +57,9 @@ def status(entry: Entry, flavour: Flavour | None, target: Target | None) -> Stat
         return Status(entry, "another GPU", "there is none here")
     if elsewhere := _elsewhere(engine.key, target):
         return Status(entry, *elsewhere)
-    if engine.check is not None and not engine.check.passed:
+    if engine.check is None:
+        return Status(entry, "unchecked", "it fits, and is compared with FP32 when it is first opened")
+    if not engine.check.passed:
         return Status(entry, "refused", "it differs too much from FP32")
     return Status(entry, "fits")
 
@@ -69,12 +71,12 @@ def key_now(engine: Engine, flavour: Flavour) -> Key:
         VidsrError: its model is gone, or its GPU is unknown to this TensorRT.
     """
     key = engine.key
-    target = Target(parse_capability(key.capability), key.gpu, key.driver)
+    target = Gpu(parse_capability(key.capability), key.gpu, key.driver)
     maker = Maker(registry.load(engine.source, key.scale), key.precision, target, flavour, EngineCache(Path()))
-    return maker.key(Profile.parse(key.shapes))
+    return min(maker.keys(Profile.parse(key.shapes)), key=lambda now: len(differences(key, now)))
 
 
-def _elsewhere(key: Key, target: Target) -> tuple[Kind, str] | None:
+def _elsewhere(key: Key, target: Gpu) -> tuple[Kind, str] | None:
     """What keeps an engine from running on that GPU."""
     if key.capability != target.dotted:
         return "another GPU", f"capability is {key.capability}, not {target.dotted}"

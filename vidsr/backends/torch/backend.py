@@ -7,12 +7,20 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from vidsr.backends.base import State, activation_bytes, check_batch, countable_pixels, leaves, max_pixels
+from vidsr.backends.base import (
+    Backend,
+    activation_bytes,
+    auto_on_cpu,
+    check_batch,
+    countable_pixels,
+    leaves,
+    max_pixels,
+)
 from vidsr.backends.torch.graphs import Graphs
 from vidsr.backends.torch.kernels import why_none
 from vidsr.errors import BackendError, OutOfMemoryError
@@ -28,7 +36,7 @@ MAX_COMPILED = 6  # shapes; torch stops after some more, in silence
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class Speedups:
     """What makes torch faster on a GPU: the fused graph, `torch.compile`, one CUDA graph for each shape.
 
     `autotuned` lets `torch.compile` try Triton's convolutions beside cuDNN's; those take the activations and sums in.
@@ -42,20 +50,17 @@ class Path:
     kernels: bool = False
 
 
-PLAIN = Path(fused=False, compiled=False, captured=False)
+PLAIN = Speedups(fused=False, compiled=False, captured=False)
 
 
-class EagerBackend:
+class TorchBackend(Backend):
     """Runs the module channels last. Name ``cpu`` or ``cuda``.
 
-    On the CPU it goes layer by layer. `path` says what is done to be faster; where torch cannot compile or capture
+    On the CPU it goes layer by layer. `speedups` says what is done to be faster; where torch cannot compile or capture
     after all, it goes on without, and `notes` says why. It compiles only for shapes that `prepare` was told of.
 
     bf16 keeps the input, the last convolution and the sum that makes the output in FP32: near 1.0 a bf16 step is a
     whole 8-bit code value.
-
-    Raises:
-        BackendError: a precision that the device cannot do.
     """
 
     def __init__(
@@ -65,31 +70,41 @@ class EagerBackend:
         precision: str,
         device: torch.device,
         threads: int | None = None,
-        path: Path | None = None,
+        speedups: Speedups | None = None,
     ) -> None:
-        if (device.type, precision) not in (("cpu", "fp32"), ("cpu", "bf16"), ("cuda", "fp32"), ("cuda", "fp16")):
-            raise BackendError(f"torch on {device.type} does not run {precision} here; use --precision auto.")
+        super().__init__()
         self.name, self.precision, self.device, self.scale = device.type, precision, device, model.scale
         self.dtype = torch.float16 if precision == "fp16" else torch.float32
-        self.notes: list[str] = []
         self.threads = (threads or torch.get_num_threads()) if device.type == "cpu" else None  # results depend on it
-        self._state = State()
         self._graphs: Graphs | None = None
         self._compiled: set[tuple[int, ...]] = set()  # shapes that are worth it
         self._network = model.module
         self._run: Callable[[Tensor], Tensor] | None = None
         if device.type == "cuda":
-            self.max_pixels: int | None = _gpu_pixels(model, device, self.dtype)
-            self.path = path or _best_path(model, device)
+            self.max_pixels = _gpu_pixels(model, device, self.dtype)
+            self.speedups = speedups or _best(model, device)
             self._run = self._assemble()
         else:
             self.max_pixels = max_pixels(model, halos=HALOS)
-            self.path = path or Path(compiled=False, captured=False)
+            self.speedups = speedups or Speedups(compiled=False, captured=False)
             self._module = self._built()
             if precision == "bf16":
                 _lower(self._module)
             for leaf in leaves(self._module):
                 leaf.register_forward_pre_hook(lambda *_: self._state.check())
+
+    @classmethod
+    def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
+        """By the fastest way that is at hand."""
+        return cls(model, precision=precision, device=device, threads=threads)
+
+    @classmethod
+    def best_precision(cls, device: torch.device) -> tuple[str, str]:
+        """FP16 on a GPU, bf16 on a CPU that has units for it."""
+        if device.type == "cuda":
+            return "fp16", "twice as fast on a GPU"
+        units = torch.cpu.get_capabilities()
+        return auto_on_cpu(bool(units.get("avx512_bf16") or units.get("amx_bf16")))
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) -> (N, 3, H*scale, W*scale), both `dtype` on `device`."""
@@ -107,7 +122,7 @@ class EagerBackend:
         """
         self._state.check()
         full = (shape[0], 3, *shape[1:])
-        if not self.path.compiled or full in self._compiled:
+        if not self.speedups.compiled or full in self._compiled:
             return ""
         if num_calls is not None:
             try:
@@ -152,24 +167,26 @@ class EagerBackend:
                     self._graphs.clear()
                 raise
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-                if _is_memory(error) or not (self.path.compiled or self.path.kernels or self.path.captured):
+                if _is_memory(error) or not (self.speedups.compiled or self.speedups.kernels or self.speedups.captured):
                     raise
                 self._simplify(error)
 
     def _simplify(self, error: Exception) -> None:
         """Without `torch.compile` or kernels, then without CUDA graphs: all change the speed alone."""
-        path = self.path
-        what = "torch.compile" if path.compiled else "the network by kernels" if path.kernels else "a CUDA graph"
-        captured = path.captured and (path.compiled or path.kernels)
-        self.path = Path(path.fused, compiled=False, captured=captured)
+        speedups = self.speedups
+        what = (
+            "torch.compile" if speedups.compiled else "the network by kernels" if speedups.kernels else "a CUDA graph"
+        )
+        captured = speedups.captured and (speedups.compiled or speedups.kernels)
+        self.speedups = Speedups(speedups.fused, compiled=False, captured=captured)
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         self.notes.append(f"{what} failed on {self.device}, the network runs without: {reason}")
         self._run = self._assemble()
 
     def _built(self) -> nn.Module:
-        """The module of `path`, a copy of its own, channels last."""
-        module = fuse(self._network) if self.path.fused else self._network
-        if self.path.kernels:
+        """The module of `speedups`, a copy of its own, channels last."""
+        module = fuse(self._network) if self.speedups.fused else self._network
+        if self.speedups.kernels:
             if why := why_none(self.device) or ("" if self.precision == "fp16" else "they are for half precision"):
                 raise BackendError(f"The kernels do not run on {self.device}: {why}.")
             from vidsr.backends.torch.kernels.network import with_kernels
@@ -180,13 +197,15 @@ class EagerBackend:
         return built
 
     def _assemble(self) -> Callable[[Tensor], Tensor]:
-        """The function that runs the module by `path`."""
+        """The function that runs the module by `speedups`."""
         self._module = self._built()
-        mode = AUTOTUNE if self.path.autotuned else None
-        self._quick: Any = torch.compile(self._module, dynamic=False, mode=mode) if self.path.compiled else self._module
+        mode = AUTOTUNE if self.speedups.autotuned else None
+        self._quick: Any = (
+            torch.compile(self._module, dynamic=False, mode=mode) if self.speedups.compiled else self._module
+        )
         if self._graphs is not None:
             self._graphs.clear()
-        self._graphs = Graphs(self._forward, self.device) if self.path.captured else None
+        self._graphs = Graphs(self._forward, self.device) if self.speedups.captured else None
         return self._graphs or self._forward
 
     def _forward(self, batch: Tensor) -> Tensor:
@@ -196,13 +215,9 @@ class EagerBackend:
             result: Tensor = module(batch)
             return result
 
-    def cancel(self) -> None:
-        """Stop before the next layer; on a GPU before the next call, which is a matter of milliseconds."""
-        self._state.cancelled.set()
-
     def close(self) -> None:
         """Drop the weights."""
-        self._state.closed = True
+        super().close()
         if self._graphs is not None:
             self._graphs.clear()
         if self._compiled:
@@ -212,10 +227,10 @@ class EagerBackend:
         self._network = self._module = self._quick = nn.Identity()
 
 
-def _best_path(model: Model, device: torch.device) -> Path:
+def _best(model: Model, device: torch.device) -> Speedups:
     """All that is at hand; a model without weights is done before anything could be compiled."""
     trained = any(True for _ in model.module.parameters())
-    return Path(fused=trained, compiled=trained and why_none(device) is None, captured=True)
+    return Speedups(fused=trained, compiled=trained and why_none(device) is None, captured=True)
 
 
 def _gpu_pixels(model: Model, device: torch.device, dtype: torch.dtype) -> int:

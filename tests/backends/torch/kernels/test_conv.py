@@ -16,8 +16,7 @@ import torch
 from tests.backends.torch.kernels.compiling import compiled
 from tests.conformance.test_backends import make_model
 from vidsr.backends.tensorrt.recipes import recipes
-from vidsr.backends.torch.backend import EagerBackend
-from vidsr.backends.torch.backend import Path as Way
+from vidsr.backends.torch.backend import Speedups, TorchBackend
 from vidsr.errors import BackendError
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed (pip install --group gpu)")
@@ -128,4 +127,6 @@ def test_a_kernel_is_for_one_kind_of_convolution() -> None:
 
 def test_without_a_gpu_the_way_by_kernels_is_refused() -> None:
     with pytest.raises(BackendError, match="only a GPU gains from it"):
-        EagerBackend(make_model("fast", 2), precision="fp32", device=CPU, path=Way(True, False, False, kernels=True))
+        TorchBackend(
+            make_model("fast", 2), precision="fp32", device=CPU, speedups=Speedups(True, False, False, kernels=True)
+        )

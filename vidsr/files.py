@@ -1,0 +1,74 @@
+"""The one way to write a file: beside its name, onto the disk, then renamed. A name never holds half a file.
+
+A full disk or a kill leaves what was there before; after a kill, the file beside is left, too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PART = ".part"  # ends the name of a file that is being written
+MAX_NAME = 100  # characters of a file's own name in the name of one that is nobody else's
+NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # of file systems that do not put folders on the disk
+
+
+@contextmanager
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """A name beside `path` to write to; what stands there at the end is put on the disk and takes `path`'s place.
+
+    With `shared`, several processes may do so at a time: the name beside is nobody else's, and one of them wins. An
+    exception removes what was written and leaves `path` as it was.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    name = f".{path.name[:MAX_NAME]}.{os.getpid()}-{secrets.token_hex(4)}" if shared else path.name
+    part = path.with_name(name + PART)
+    try:
+        yield part
+        sync_file(part)
+        rename(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, data: bytes | str, *, shared: bool = False) -> None:
+    """Write a whole file, text as UTF-8; see `replacing`."""
+    with replacing(path, shared=shared) as part:
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def rename(part: Path, path: Path) -> None:
+    """Give a file whose bytes are on the disk its name, in the same folder tree, for good."""
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Put the file's bytes on the disk before a name or a manifest says that they are there."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in `folder` on the disk, where the system can do that and the folder may be read."""
+    if os.name != "posix":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDERS:
+            raise
+    finally:
+        os.close(descriptor)
