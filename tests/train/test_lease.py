@@ -126,7 +126,7 @@ def test_a_plan_from_photos_to_measured_weights(rented: Path) -> None:
         assert said[name]["step"] > 0
         model = load(out, name)
         assert "Set5" in model.metadata["metrics"]
-        assert "annealing it to zero" in model.metadata["steps"]
+        assert "steps at a constant rate" in model.metadata["steps"]
         assert "| Set5 |" in inside[f"{name}.md"].decode()
         assert inside[f"{name}.csv"].startswith(b"step,loss,rate")
         assert inside[f"{name}.png"].startswith(b"\x89PNG")
