@@ -31,7 +31,7 @@ class Bakery:
         context = multiprocessing.get_context("spawn")
         self._processes: list[SpawnProcess] = []
         for number, folder in enumerate(self.folders):
-            plan = bake.Plan(**{**vars(baking.plan), "seed": baking.plan.seed + number})
+            plan = bake.BakePlan(**{**vars(baking.plan), "seed": baking.plan.seed + number})
             process = context.Process(target=_bake, args=(plan, list(photos), folder, photo_cache), daemon=True)
             process.start()
             self._processes.append(process)
@@ -70,7 +70,7 @@ class Bakery:
             process.join()
 
 
-def _bake(plan: bake.Plan, photos: Sequence[Path], folder: Path, photo_cache: Path) -> None:
+def _bake(plan: bake.BakePlan, photos: Sequence[Path], folder: Path, photo_cache: Path) -> None:
     """In a process of its own, on one thread and behind the training."""
     import torch
 

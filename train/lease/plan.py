@@ -51,10 +51,11 @@ class Phase:
         """A phase as a plan's TOML gives it."""
         known = [*(one.name for one in fields(cls)), "changes"]
         _check_keys(values, known, "phase key")
-        for key, kind in (("name", str), ("recipe", str), ("share", (int, float)), *((start, str) for start in STARTS)):
-            if key not in STARTS and key not in values:
-                raise UsageError(f"A phase of the plan has no {key!r}.")
-            if not isinstance(values.get(key, ""), kind) and key in values:
+        if missing := [key for key in ("name", "recipe", "share") if key not in values]:
+            raise UsageError(f"A phase of the plan has no {missing[0]!r}.")
+        for key in set(values) - {"changes"}:
+            number = key in ("share", "hold")
+            if isinstance(values[key], bool) or not isinstance(values[key], (int, float) if number else str):
                 raise UsageError(f"The phase key {key!r} is of the wrong kind: {values[key]!r}.")
         recipe = read_recipe(values["recipe"]).to_dict() | {"steps": ENDLESS, "checkpoint_minutes": 1.0}
         for key, value in dict(values.get("changes", {})).items():
@@ -71,7 +72,7 @@ class Baking:
     The first phase that needs them begins with what there is by then, `least` pairs at least.
     """
 
-    plan: bake.Plan = field(default_factory=bake.Plan)
+    plan: bake.BakePlan = field(default_factory=bake.BakePlan)
     processes: int = 0
     least: int = 500
 
@@ -159,7 +160,7 @@ def _plan(values: dict[str, Any], name: str) -> Plan:
     if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
         raise UsageError("The plan's phases are tables: write [[phases]] above each.")
     own = {key: baking.pop(key) for key in ("processes", "least") if key in baking}
-    _check_keys(baking, [one.name for one in fields(bake.Plan)], "bake key")
+    _check_keys(baking, [one.name for one in fields(bake.BakePlan)], "bake key")
     scale = baking.get("scale", 4)
     baking = {"crop": bake.DEFAULT_CROPS.get(scale, 64), "per_shard": 8} | baking
     folders = values.get("photos", [])
@@ -168,7 +169,7 @@ def _plan(values: dict[str, Any], name: str) -> Plan:
         [Phase.from_dict(phase) for phase in phases],
         [Path(folder) for folder in ([folders] if isinstance(folders, str) else folders)],
         Path(values["benchmarks"]) if "benchmarks" in values else None,
-        Baking(bake.Plan(**baking), **own),
+        Baking(bake.BakePlan(**baking), **own),
         values.get("reserve", Plan.reserve),
     )
 

@@ -141,7 +141,7 @@ class Lease:
 
     def _seconds(self, left: Sequence[Phase]) -> float:
         """Of the first of the phases that are left: its share of the time that is left to them."""
-        shares = [phase.share * (1 - self._said(phase.name).get("gone", 0.0)) for phase in left]
+        shares = [phase.share * (1.0 - float(self._said(phase.name).get("gone", 0.0))) for phase in left]
         room = self.deadline - self.reserve - time.monotonic()
         return max(LEAST_SECONDS / 2, room * shares[0] / (sum(shares) or 1.0))
 
