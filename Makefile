@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test soak check docs format clean
+.PHONY: help demo test soak check lint types docs release format clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -18,13 +18,22 @@ test: .venv/.dev  ## the whole test suite, under ten minutes on two cores
 soak: .venv/.dev  ## the long tests
 	$(BIN)/python -m pytest -m soak
 
-check: .venv/.dev docs  ## format, lint, types, and documents that build
+check: lint types docs  ## format, lint, types, and documents that build
+
+lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+types: .venv/.dev
 	$(BIN)/mypy
 
 docs: .venv/.dev  ## the documents as a site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+release: .venv/.dev  ## `make release VERSION=0.2.0`: check and test, then tag; wheel, sdist, notes and checksums in dist/
+	$(BIN)/python scripts/release.py --only-check '$(VERSION)'
+	$(MAKE) check test
+	$(BIN)/python scripts/release.py '$(VERSION)'
 
 format: .venv/.dev  ## put every file into the project's format
 	$(BIN)/ruff format .

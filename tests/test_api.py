@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -42,3 +43,21 @@ def test_errors_are_the_projects_own(tmp_path: Path) -> None:
 def test_the_snippet_of_the_readme() -> None:
     with vidsr.Upscaler("bicubic", scale=4) as upscaler:
         assert upscaler(np.zeros((90, 160, 3), np.uint8)).shape == (360, 640, 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"), [("sacle", "scale"), ("keepgoing", "keep_going"), ("over_write", "overwrite")]
+)
+def test_a_misspelt_keyword_is_bad_usage_and_the_near_name_is_said(tmp_path: Path, wrong: str, near: str) -> None:
+    values: dict[str, Any] = {wrong: 1}
+    with pytest.raises(UsageError, match=f"has no keyword '{wrong}'; did you mean {near}\\?"):
+        vidsr.upscale_video(tmp_path / "a.mp4", **values)
+
+
+def test_a_misspelt_keyword_of_the_upscaler_is_bad_usage() -> None:
+    values: dict[str, Any] = {"presicion": "fp32"}
+    with pytest.raises(UsageError, match=r"^Upscaler has no keyword 'presicion'; did you mean precision\?"):
+        vidsr.Upscaler("bicubic", **values)
+    values = {"zzz": 1}
+    with pytest.raises(UsageError, match="it has model, scale, backend"):
+        vidsr.Upscaler("bicubic", **values)

@@ -19,7 +19,6 @@ ALL = [*MODULES, *sorted((ROOT / "train").rglob("*.py"))]
 KNOWN_CIRCLES = (
     {"vidsr.cli", "vidsr.cli.app", "vidsr.cli.compare", "vidsr.cli.engine", "vidsr.cli.probe", "vidsr.cli.show",
      "vidsr.cli.steps", "vidsr.cli.bench", "vidsr.cli.upscale", "vidsr.cli.verify"},
-    {"vidsr.media.write.choice", "vidsr.media.write.encoder"},
     {"train.evaluate", "train.videobench", "train.videoscore"},
     {"train.card", "train.export"},
 )  # fmt: skip
@@ -189,3 +188,17 @@ def test_light_commands_load_no_network_library(arguments: list[str]) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr.strip().endswith("[]"), result.stderr
+
+
+def test_a_job_is_planned_and_a_source_compared_without_a_network_library() -> None:
+    """The colour of the output follows from layouts alone."""
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom vidsr.jobs.inputs import Input, Target\n"
+        "from vidsr.jobs.options import Options\nfrom vidsr.jobs.plan import plan\n"
+        "from vidsr.verify.properties import expected_colour\n"
+        "clip = Path('samples/sintel.mp4')\njob = plan(Input(clip, clip.parent, named=True), Target(), Options())\n"
+        "assert expected_colour(job.source.video, job.source.video) == job.spec.colour\n"
+        "print([m for m in ('torch', 'openvino') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr

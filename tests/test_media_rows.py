@@ -32,11 +32,12 @@ from vidsr import pipeline
 from vidsr.api import upscale_video
 from vidsr.backends.accuracy import compare as compare_engine
 from vidsr.backends.accuracy import real_frame
-from vidsr.backends.tensorrt.cache import EngineCache, Made
+from vidsr.backends.tensorrt.cache import BuiltEngine, EngineCache
 from vidsr.errors import BackendError, OutOfMemoryError, OutputError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.jobs.events import Advanced, Done, Event
 from vidsr.jobs.options import Options
+from vidsr.media.encoders import ENCODERS
 from vidsr.media.read.probe import probe
 from vidsr.media.write import choice
 from vidsr.media.write.encoder import VideoSpec
@@ -122,7 +123,9 @@ def test_hdr_lost(tmp_path: Path) -> None:
     info = probe(tmp_path / "a.mp4")
     for extra, words in (("DOVI_METADATA", "Dolby Vision"), ("DYNAMIC_HDR_PLUS", "HDR10+")):
         marked = replace(info, video=replace(info.video, extras=(extra,)))
-        assert any(words in note for note in choice.choose(marked, width=192, height=128, bits=10).notes)
+        assert any(
+            words in note for note in choice.choose(marked, choice.Encoding(width=192, height=128, bits=10)).notes
+        )
 
 
 def test_anamorphic_squashed_or_phone_clip_on_its_side(tmp_path: Path) -> None:
@@ -188,9 +191,9 @@ def test_stale_engine(tmp_path: Path) -> None:
     """New weights under the old name, or another driver: built again, and the reason said."""
     cache, built = EngineCache(tmp_path), []
 
-    def build() -> Made:
+    def build() -> BuiltEngine:
         built.append(1)
-        return Made(b"engine", {})
+        return BuiltEngine(b"engine", {})
 
     assert cache.open(make_key(), build).built
     assert not cache.open(make_key(), build).built
@@ -290,7 +293,7 @@ def test_metadata_lost(tmp_path: Path) -> None:
 
 def test_46_mbits_by_default(vidsr: Cli, tmp_path: Path) -> None:
     """Quality decides, so a still picture costs little; and a dry run says the size before."""
-    assert choice.ENCODERS["libx264"].crf is not None
+    assert ENCODERS["libx264"].quality is not None
     assert VideoSpec.__dataclass_fields__["crf"].default is None
     source = make_clip(tmp_path / "a.mp4", frames=48, numbers=[5] * 48, width=320, height=240)
     done = run(source, tmp_path / "out.mp4", preset=None)

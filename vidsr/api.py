@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-from vidsr.jobs.batch import Claims, run_one
+from vidsr.errors import UsageError
+from vidsr.jobs.batch import Batch, unheard
 from vidsr.jobs.events import Done, Event, Skipped
 from vidsr.jobs.inputs import Input, target
-from vidsr.jobs.networks import Networks
-from vidsr.jobs.options import Options
+from vidsr.jobs.options import OptionKeywords, Options
+from vidsr.jobs.run import run_one
+
+KEYWORDS = ("overwrite", "resume", "on_event", *OptionKeywords.__annotations__)
 
 
 def upscale_video(
@@ -20,8 +23,8 @@ def upscale_video(
     *,
     overwrite: bool = False,
     resume: bool = True,
-    on_event: Callable[[Event], None] = lambda _: None,
-    **options: Any,
+    on_event: Callable[[Event], None] = unheard,
+    **options: Unpack[OptionKeywords],
 ) -> Done | Skipped:
     """Upscale one video or image file; `options` are the fields of `vidsr.jobs.options.Options`.
 
@@ -29,15 +32,16 @@ def upscale_video(
     of `vidsr.jobs.events`, in the calling thread. Returns `Skipped` where that very output exists already.
 
     Raises:
+        UsageError: an impossible value, or a keyword that does not exist; the nearest one is named.
         VidsrError: one sentence that says what failed. Finished parts are kept, and the same call goes on after them
             (`resume`); nothing else is left behind.
     """
-    wanted = Options(**options)
+    if wrong := UsageError.of_keywords("upscale_video", options, KEYWORDS):
+        raise wrong
+    wanted = Options.of(options)
     item = Input(Path(source), Path(source).parent, named=True)
     place = target(None if output is None else fspath(output), (), [item])
-    with Networks(wanted) as networks:
-        event = run_one(
-            item, place, wanted, networks, Claims([item]), overwrite=overwrite, resume=resume, on_event=on_event
-        )
+    with Batch([item], place, wanted, overwrite=overwrite, resume=resume, on_event=on_event) as batch:
+        event = run_one(item, batch)
     assert event is not None  # only folders hide outputs
     return event

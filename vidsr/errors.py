@@ -14,6 +14,9 @@
         └── Cancelled          `Backend.cancel` stopped a call in progress
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class VidsrError(Exception):
     """Base of every error that vidsr raises on purpose; its text is meant for the user."""
@@ -25,6 +28,17 @@ class UsageError(VidsrError):
     """An option has an impossible value."""
 
     exit_code = 2
+
+    @classmethod
+    def of_keywords(cls, function: str, given: Iterable[str], known: Iterable[str]) -> "UsageError | None":
+        """What is wrong with a call of `function`: the first keyword that it does not know, and the nearest it does."""
+        names = tuple(known)
+        for name in given:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(names)}"
+                return cls(f"{function} has no keyword {name!r}; {hint}")
+        return None
 
 
 class MediaError(VidsrError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
 from typing import Any, Literal
@@ -131,3 +131,12 @@ class Frame:
     def nbytes(self) -> int:
         """Memory of all planes, in bytes."""
         return sum(int(plane.nbytes) for plane in self.planes)
+
+
+def output_colour(colour: Colour, source: PixelFormat, target: PixelFormat) -> Colour:
+    """What samples mean after a conversion between layouts: RGB is full range, and YUV made from it limited BT.709."""
+    if target.model == "rgb" and source.model != "rgb":
+        return replace(colour, matrix=Matrix.RGB, full_range=True)
+    if target.model == "yuv" and colour.matrix is Matrix.RGB and (source.model != "yuv" or any(target.chroma_shift)):
+        return replace(colour, matrix=Matrix.BT709, full_range=False)
+    return colour

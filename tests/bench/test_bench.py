@@ -22,6 +22,7 @@ from vidsr.bench.network import BenchLine, Speed, synthetic_frames
 from vidsr.bench.report import Bench, BenchReport, fastest
 from vidsr.errors import UsageError
 from vidsr.jobs import dry_run
+from vidsr.jobs.batch import Batch
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.upscaling.upscaler import Upscaler
@@ -83,11 +84,9 @@ def test_the_film_and_the_line_to_paste(report: dict) -> None:  # type: ignore[t
     (line,) = report["film"]
     assert line["seconds"] * line["fps"] == pytest.approx(96)
     assert line["num_tried"] >= 1
+    options = Options(model="fast", scale=2, backend="cpu", precision="fp32", threads=1, preset="ultrafast")
     made = dry_run.run_batch(
-        [Input(ROOT / "samples/sintel.mp4", ROOT, named=True)],
-        Target(),
-        Options(model="fast", scale=2, backend="cpu", precision="fp32", threads=1, preset="ultrafast"),
-        overwrite=True,
+        Batch([Input(ROOT / "samples/sintel.mp4", ROOT, named=True)], Target(), options, overwrite=True)
     )
     assert line["bytes"] == pytest.approx(made.planned[0].bytes, rel=0.2)  # fewer frames are tried on a busy machine
     assert report["fastest"] == {"backend": "cpu", "precision": "fp32", "path": "best"}

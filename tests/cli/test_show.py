@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from vidsr.cli import show
-from vidsr.jobs.batch import Report
-from vidsr.jobs.events import Advanced, Done, Failed, Kept, Resumed, Retried, Skipped, Started
+from vidsr.jobs.events import Advanced, Done, Failed, PartsKept, Resumed, Retried, Skipped, Started
+from vidsr.jobs.run import BatchReport
 from vidsr.pipeline import Progress
 
 CLIP, OUT = Path("in [bold]clip[/bold].mp4"), Path("out.mp4")
@@ -132,7 +132,7 @@ def test_a_lost_worker_is_told() -> None:
 
 
 def test_resume_and_its_offer() -> None:
-    text = shown(show.LogShow, Resumed(CLIP, OUT, 2, 480), Kept(CLIP, Path("o.vidsr"), 3, 720, "the same goes on"))
+    text = shown(show.LogShow, Resumed(CLIP, OUT, 2, 480), PartsKept(CLIP, Path("o.vidsr"), 3, 720, "the same goes on"))
     assert "goes on after 2 finished parts (480 frames)" in text
     assert "3 finished parts are kept in o.vidsr; the same goes on\n" in text
 
@@ -151,7 +151,7 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_end_as_json_says_what_failed_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     screen = show.shower(json=True, quiet=False, verbose=False, num_inputs=2)
-    screen.summary(Report(done=[DONE], failed=[Failed(CLIP, "it broke", 1)]))
+    screen.summary(BatchReport(done=[DONE], failed=[Failed(CLIP, "it broke", 1)]))
     summary = json.loads(capsys.readouterr().out)
     assert (summary["event"], summary["done"], summary["skipped"], summary["failed"]) == ("summary", 1, 0, 1)
     assert summary["failures"] == [{"source": str(CLIP), "error": "it broke", "exit_code": 1}]

@@ -20,7 +20,7 @@ from PIL import Image
 
 from tests.clips import Audio, Subtitles, cut_off, make_clip, read_number
 from tests.conftest import ROOT, Result
-from vidsr.jobs import batch
+from vidsr.jobs import run
 
 Cli = Callable[..., Result]
 QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2")
@@ -195,13 +195,13 @@ def test_json_events(vidsr: Cli, tmp_path: Path) -> None:
 
 def test_what_libraries_print_is_no_event(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray tells of lost nodes on stdout, whatever it is asked."""
-    source, real = make_clip(tmp_path / "a.mp4", frames=3), batch.plan
+    source, real = make_clip(tmp_path / "a.mp4", frames=3), run.plan
 
     def noisy(*arguments: Any, **options: Any) -> Any:
         print("(raylet) Raylet is terminated.")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(batch, "plan", noisy)
+    monkeypatch.setattr(run, "plan", noisy)
     result = vidsr("upscale", source, *QUICK, "--json")
     assert [json.loads(line)["event"] for line in result.out.splitlines()][-2:] == ["done", "summary"]
     assert "(raylet)" in result.err

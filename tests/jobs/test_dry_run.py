@@ -10,6 +10,7 @@ import pytest
 
 from tests.clips import make_clip
 from vidsr.jobs import dry_run
+from vidsr.jobs.batch import Batch
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.media.write.writer import SegmentInfo, Writer
@@ -44,5 +45,5 @@ def test_the_end_of_the_encoder_is_timed(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(dry_run, "time", SimpleNamespace(perf_counter=lambda: time.perf_counter() + late[0]))
     source = make_clip(tmp_path / "a.mp4", frames=48)
     options = Options(model="bicubic", backend="cpu", scale=2)
-    (planned,) = dry_run.run_batch([Input(source, tmp_path, named=True)], Target(), options).planned
+    (planned,) = dry_run.run_batch(Batch([Input(source, tmp_path, named=True)], Target(), options)).planned
     assert planned.seconds >= 1000 * 48 / planned.num_tried

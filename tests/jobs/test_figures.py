@@ -21,10 +21,11 @@ from tests.clips import make_clip
 from tests.conftest import ROOT
 from vidsr import pipeline, verify
 from vidsr.jobs import plan as planning
-from vidsr.jobs.batch import run_batch
+from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Event, SegmentDone
 from vidsr.jobs.inputs import expand, target
 from vidsr.jobs.options import Options
+from vidsr.jobs.run import run_batch
 from vidsr.media.mux import join
 
 pytestmark = pytest.mark.soak
@@ -57,10 +58,10 @@ def test_a_file_among_many_costs_little(tmp_path: Path, monkeypatch: pytest.Monk
     inputs, _ = expand([str(films)])
     options = Options(model="bicubic", backend="cpu", scale=2, preset="ultrafast")
     place = target(f"{tmp_path / 'out'}/", [str(films)], inputs)
-    assert run_batch(inputs[:1], place, options).exit_code == 0
+    assert run_batch(Batch(inputs[:1], place, options)).exit_code == 0
     spent.update(dict.fromkeys(spent, 0.0))
     started = time.perf_counter()
-    assert run_batch(inputs[1:], place, options).exit_code == 0
+    assert run_batch(Batch(inputs[1:], place, options)).exit_code == 0
     wall = time.perf_counter() - started
     num = len(inputs) - 1
     each = {name: round(1000 * seconds / num, 1) for name, seconds in spent.items()}
@@ -131,6 +132,6 @@ def _steady_seconds(source: Path, output: Path, workers: int) -> float:
             marks.append(time.perf_counter())
 
     inputs, _ = expand([str(source)])
-    run_batch(inputs, target(str(output), [str(source)], inputs), options, ray="local", on_event=watch)
+    run_batch(Batch(inputs, target(str(output), [str(source)], inputs), options, ray="local", on_event=watch))
     first = 2 * workers  # by then all workers run
     return (marks[-1] - marks[first]) / (len(marks) - 1 - first) * len(marks)

@@ -12,10 +12,11 @@ from tests.clips import make_clip
 from vidsr.errors import VerifyError
 from vidsr.jobs import joining
 from vidsr.jobs import video as running
-from vidsr.jobs.batch import Report, run_batch
-from vidsr.jobs.events import Advanced, Done, Event, Failed, Kept, Resumed, Started
+from vidsr.jobs.batch import Batch
+from vidsr.jobs.events import Advanced, Done, Event, Failed, PartsKept, Resumed, Started
 from vidsr.jobs.inputs import expand, target
 from vidsr.jobs.options import Options
+from vidsr.jobs.run import BatchReport, run_batch
 
 OPTIONS = Options(model="bicubic", backend="cpu", scale=2, preset="ultrafast")
 
@@ -29,18 +30,18 @@ def films(tmp_path: Path) -> Path:
     return folder
 
 
-def upscale(films: Path, events: list[Event], on_event: object = None) -> Report:
+def upscale(films: Path, events: list[Event], on_event: object = None) -> BatchReport:
     def watch(event: Event) -> None:
         events.append(event)
         if callable(on_event):
             on_event(event)
 
     inputs, _ = expand([str(films)])
-    return run_batch(inputs, target(str(films / "out"), [str(films)], inputs), OPTIONS, on_event=watch)
+    return run_batch(Batch(inputs, target(str(films / "out"), [str(films)], inputs), OPTIONS, on_event=watch))
 
 
 def ends(events: list[Event]) -> list[tuple[str, str]]:
-    return [(type(e).__name__, e.source.stem) for e in events if isinstance(e, Started | Done | Failed | Kept)]
+    return [(type(e).__name__, e.source.stem) for e in events if isinstance(e, Started | Done | Failed | PartsKept)]
 
 
 def test_the_next_job_begins_while_one_is_joined(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +79,7 @@ def test_a_join_that_fails_is_reported_as_its_own_and_stops_nobody(
     assert [done.source.stem for done in report.done] == ["a", "c"]
     assert [(failed.source.stem, failed.error) for failed in report.failed] == [("b", "b.mp4 is not what it should be")]
     order = ends(events)
-    assert order.index(("Kept", "b")) + 1 == order.index(("Failed", "b"))
+    assert order.index(("PartsKept", "b")) + 1 == order.index(("Failed", "b"))
     assert (films / "out" / "b_x2.mp4.vidsr" / "manifest.json").exists()
     monkeypatch.undo()
     assert [done.source.stem for done in upscale(films, []).done] == ["b"]
@@ -145,7 +146,7 @@ def test_ctrl_c_while_a_join_is_waited_for_reports_it_all_the_same(
     events: list[Event] = []
     with pytest.raises(KeyboardInterrupt):
         upscale(films, events)
-    assert ends(events) == [("Started", "a"), ("Started", "b"), ("Done", "a"), ("Kept", "b")]
+    assert ends(events) == [("Started", "a"), ("Started", "b"), ("Done", "a"), ("PartsKept", "b")]
     assert (films / "out" / "a_x2.mp4").exists()
     monkeypatch.undo()
     events.clear()
@@ -162,4 +163,4 @@ def test_ctrl_c_before_a_join_begins_says_what_is_kept(films: Path, monkeypatch:
     events: list[Event] = []
     with pytest.raises(KeyboardInterrupt):
         upscale(films, events)
-    assert ends(events) == [("Started", "a"), ("Kept", "a")]
+    assert ends(events) == [("Started", "a"), ("PartsKept", "a")]

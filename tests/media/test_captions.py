@@ -95,7 +95,7 @@ def test_other_codecs_drop_them_and_say_so(clip: Path, tmp_path: Path, codec: st
     output = upscaled(clip, tmp_path / f"out.{suffix}", codec=codec, preset=preset)
     assert {each for _, each in inside(output)} == {b""}
     assert row(clip, output) == ("dropped", f"{codec} does not carry them; h264 does")
-    chosen = choice.choose(probe(clip), width=128, height=96, bits=8, codec=codec, container=suffix)
+    chosen = choice.choose(probe(clip), choice.Encoding(width=128, height=96, bits=8, codec=codec, container=suffix))
     assert any("CEA-608" in note for note in chosen.notes)
 
 

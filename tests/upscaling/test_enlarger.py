@@ -265,7 +265,7 @@ def test_a_backend_that_compiles_is_told_before_the_first_frame_what_will_come(t
     model = make_model("fast", 2, blocks=1)
     backend = Compiling(model, math.inf)
     with Upscaler(scale=2, model="bicubic", backend="cpu") as upscaler:
-        upscaler.enlarger = Enlarger(model, backend, tile=24)
+        upscaler.renderer.enlarger = Enlarger(model, backend, tile=24)
         upscaler.prepare(40, 20, 10)
         assert upscaler.notes == ["the static engine, since it saves more than its build takes"]
         (((num, height, width), calls),) = told

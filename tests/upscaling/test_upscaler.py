@@ -17,11 +17,11 @@ from torch import Tensor
 
 from vidsr.backends.nearest import NearestBackend
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.frame import Colour, Frame, Matrix, PixelFormat, output_colour
 from vidsr.models import srgan
 from vidsr.upscaling import upscaler as module
 from vidsr.upscaling.colour import from_rgb, to_rgb
-from vidsr.upscaling.upscaler import SRGB, Upscaler, output_colour
+from vidsr.upscaling.upscaler import SRGB, Upscaler
 
 YUV420 = PixelFormat.parse("yuv420p")
 

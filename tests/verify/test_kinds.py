@@ -19,7 +19,7 @@ from tests.numbered import Planes
 from tests.verify.mutants import upscaled
 from vidsr.errors import MediaError, UsageError
 from vidsr.frame import Colour, Matrix, PixelFormat
-from vidsr.verify import Report, compare
+from vidsr.verify import VerifyReport, compare
 
 Cli = Callable[..., Result]
 SOUND = Audio(seconds=0.5, language="eng")
@@ -108,7 +108,7 @@ def test_an_output_passes(kind: str, tmp_path: Path) -> None:
     assert frames.source == frames.output == str(len(KINDS[kind][1].get("pts", range(KINDS[kind][1].get("frames", 8)))))
 
 
-def row(report: Report, name: str) -> tuple[str, str, str]:
+def row(report: VerifyReport, name: str) -> tuple[str, str, str]:
     found = next(check for check in report.checks if check.name == name)
     return found.verdict, found.output, found.detail
 

@@ -30,7 +30,7 @@ from vidsr.errors import VerifyError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.jobs import plan as plans
 from vidsr.media.mux import tracks
-from vidsr.verify import Report, compare
+from vidsr.verify import VerifyReport, compare
 
 TURNED = (0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30)
 FLAGS = Disposition.default
@@ -74,7 +74,7 @@ def output(source: Path) -> Path:
     return upscaled(source, source.with_name("out.mkv"))
 
 
-def names(report: Report) -> list[str]:
+def names(report: VerifyReport) -> list[str]:
     return [check.name for check in report.differences]
 
 

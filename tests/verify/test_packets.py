@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from av.stream import Disposition
 
-from vidsr.media.mux.streams import Kept
-from vidsr.verify.inventory import Inventory, Pairing, Track
+from vidsr.media.mux.streams import KeptStream
+from vidsr.verify.inventory import Inventory, ListedTrack, Pairing
 from vidsr.verify.packets import Mapping, check_packets
 
 
-def track(base: Fraction, pts: list[int], lengths: list[int]) -> Track:
-    made = Track(1, "audio", "vorbis", {}, Disposition(0), base)
+def track(base: Fraction, pts: list[int], lengths: list[int]) -> ListedTrack:
+    made = ListedTrack(1, "audio", "vorbis", {}, Disposition(0), base)
     made.pts, made.dts, made.durations = array("q", pts), array("q", pts), array("q", lengths)
     made.digests = array("Q", range(len(pts)))
     return made
@@ -26,7 +26,7 @@ def test_a_millisecond_before_zero_is_no_difference(first: int, second: int, dif
 
     old = track(Fraction(1, 44100), [-128, 0, 576], [128, 576, 1024])
     new = track(Fraction(1, 1000), [first, second, 13], [2, 13, 23])
-    pairing = Pairing(None, ((Kept(1, "audio", "vorbis"), old, new),), (), (), (), ())
+    pairing = Pairing(None, ((KeptStream(1, "audio", "vorbis"), old, new),), (), (), (), ())
     files = [Inventory(Path(name), "mkv", {}, (), ()) for name in ("a.mkv", "b.mkv")]
     checks = check_packets(pairing, Mapping(Fraction(0)), *files, damaged=False)
     assert [check.name for check in checks if check.verdict == "differs"] == (["audio 1: times"] if differs else [])

@@ -12,11 +12,13 @@ from vidsr.bench.command import command
 from vidsr.bench.network import BenchLine, NotMeasured, Speed, synthetic_frames
 from vidsr.errors import UsageError, VidsrError
 from vidsr.frame import Colour, PixelFormat
-from vidsr.jobs import batch, dry_run
+from vidsr.jobs import dry_run
+from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Done, Event, Planned, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import plan
+from vidsr.jobs.run import run_batch
 from vidsr.media.stills import is_image
 from vidsr.media.write.encoder import VideoSpec
 from vidsr.media.write.writer import Writer
@@ -91,7 +93,7 @@ def measure_job(network: Speed, options: Options, seconds: float) -> JobSpeed | 
         def note(event: Event) -> None:
             started.extend([event] if isinstance(event, Started) else [])
 
-        report = batch.run_batch(items, Target(folder=folder / "out"), wanted, on_event=note)
+        report = run_batch(Batch(items, Target(folder=folder / "out"), wanted, on_event=note))
     if report.failed:
         return NotMeasured(line, report.failed[0].error)
     return _speed(line, size, started[-1], report.done[-1])
@@ -135,7 +137,8 @@ def predict(film: Path, lines: Sequence[BenchLine], options: Options) -> list[Fi
 
 def _predicted(film: Path, line: BenchLine, options: Options) -> FilmLine | NotMeasured:
     try:
-        report = dry_run.run_batch([Input(film, film.parent, named=True)], Target(), options, overwrite=True)
+        batch = Batch([Input(film, film.parent, named=True)], Target(), options, overwrite=True)
+        report = dry_run.run_batch(batch)
     except VidsrError as error:
         return NotMeasured(line, str(error))
     if report.failed:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidsr.cli import complete
+from vidsr.cli import options
+from vidsr.cli.output import plain, print_json, print_table, size, span, table
 from vidsr.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from vidsr.bench.report import BenchReport
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
@@ -29,20 +32,18 @@ def bench(
     film: Annotated[
         Path | None, typer.Argument(metavar="INPUT", help="A film: its time and size are predicted for each line.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(autocompletion=complete.model, help="A name from `vidsr models`, or a .safetensors file.")
-    ] = "auto",
-    scale: Annotated[float, typer.Option(help="How many times as wide and high.")] = 4.0,
-    sizes: Annotated[str, typer.Option(help="Of the source, WIDTHxHEIGHT, separated by commas.")] = "320x180,640x360",
-    backends: Annotated[str, typer.Option(help="Separated by commas. Default: all that run here.")] = "",
-    precisions: Annotated[str, typer.Option(help="Separated by commas. Default: each backend's own.")] = "",
-    codec: Annotated[
-        str, typer.Option(autocompletion=complete.codec, help="Of the whole jobs, as for `vidsr upscale`.")
-    ] = "auto",
-    preset: Annotated[str | None, typer.Option(help="Of that encoder.")] = None,
-    device: Annotated[int, typer.Option(help="Which GPU, counted from 0.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="Of the software encoder and of a CPU backend.")] = None,
-    seconds: Annotated[float, typer.Option(help="Of each measurement.")] = 3.0,
+    model: options.Model = "auto",
+    scale: options.Scale = 4.0,
+    sizes: Annotated[
+        str, typer.Option(help="Sizes of the source, WIDTHxHEIGHT, separated by commas.")
+    ] = "320x180,640x360",
+    backends: Annotated[str, typer.Option(help="Names separated by commas. Default: all that run here.")] = "",
+    precisions: Annotated[str, typer.Option(help="Names separated by commas. Default: each backend's own.")] = "",
+    codec: options.Codec = "auto",
+    preset: options.Preset = None,
+    device: options.Device = 0,
+    threads: options.Threads = None,
+    seconds: Annotated[float, typer.Option(help="How long each measurement takes.")] = 3.0,
     network_only: Annotated[
         bool, typer.Option("--network-only", help="No whole jobs: no decoder, no encoder.")
     ] = False,
@@ -50,7 +51,7 @@ def bench(
         bool, typer.Option("--variants", help="torch's own backends in every way: plain, fused, captured, compiled.")
     ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw a bar chart into this PNG file.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
+    json: options.Json = False,
 ) -> None:
     """Measure the network alone and whole jobs with decoder and encoder; medians of many runs, with their spread."""
     from vidsr.bench.report import Bench, run
@@ -65,15 +66,13 @@ def bench(
         whole=not network_only,
         variants=variants,
     )
-    options = Options(model=model, scale=scale, codec=codec, preset=preset, device=device, threads=threads)
+    jobs = Options(model=model, scale=scale, codec=codec, preset=preset, device=device, threads=threads)
     if plot is not None and not (plot.suffix.lower() == ".png" and plot.parent.is_dir()):
         raise UsageError(f"--plot names a .png file in a folder that exists, not {plot}")
     with Steps() as tell:
         tell("measuring")
-        report = run(wanted, options, film, on_result=lambda result: tell.say(_line(result)))
+        report = run(wanted, jobs, film, on_result=lambda result: tell.say(_line(result)))
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(_data(report))
     else:
         _show(report)
@@ -107,56 +106,49 @@ def _line(result: object) -> str:
 
 def _data(report: BenchReport) -> dict[str, Any]:
     """The report with the command that made it."""
-    from vidsr.cli.data import plain
-
     return {"version": 1, "bench": shlex.join(["vidsr", *sys.argv[1:]]), **plain(report)}
 
 
 def _show(report: BenchReport) -> None:
     from vidsr.bench.chart import flops
-    from vidsr.cli.tables import open_wide
 
-    console = open_wide()
-    console.print(f"$ {shlex.join(['vidsr', *sys.argv[1:]])}")
+    print(f"$ {shlex.join(['vidsr', *sys.argv[1:]])}")
     for name, value in report.machine.items():
-        console.print(f"{name:<9} {value}")
-    console.print(
-        f"{'model':<9} {report.model} x{report.scale}, {report.flop_per_pixel / 1e6:.3f} MFLOP a source pixel"
-    )
+        print(f"{name:<9} {value}")
+    print(f"{'model':<9} {report.model} x{report.scale}, {report.flop_per_pixel / 1e6:.3f} MFLOP a source pixel")
     for peak in report.peaks:
-        console.print(f"{'peak':<9} {flops(peak.flops)} in {peak.precision} on {peak.device}: a plain matrix product")
+        print(f"{'peak':<9} {flops(peak.flops)} in {peak.precision} on {peak.device}: a plain matrix product")
     if report.networks:
-        console.print("\nThe network: median of many calls (10th to 90th percentile), then with colour and copies")
-        console.print(_networks(report))
+        print("\nThe network: median of many calls (10th to 90th percentile), then with colour and copies")
+        print_table(_networks(report))
     if report.jobs:
-        console.print("\nWhole jobs: decode, upscale, encode, join and check, with each stage's busy share")
-        console.print(_jobs(report))
+        print("\nWhole jobs: decode, upscale, encode, join and check, with each stage's busy share")
+        print_table(_jobs(report))
         for note in dict.fromkeys(note for row in report.jobs for note in row.notes):
-            console.print(f"note: {note}")
+            print(f"note: {note}")
     if report.film:
-        console.print("\nThe film")
-        console.print(_film(report))
+        print("\nThe film")
+        print_table(_film(report))
     for refused in report.refused:
-        console.print(f"not measured: {refused.line.name}: {refused.why}")
+        print(f"not measured: {refused.line.name}: {refused.why}")
     if report.command:
-        console.print(f"\nFastest that keeps the quality: {report.command}")
+        print(f"\nFastest that keeps the quality: {report.command}")
 
 
-def _table(headings: str) -> Any:
-    from vidsr.cli.tables import table
-
+def _numbers(headings: str) -> Table:
+    """All but the first column on the right."""
     return table(headings, right=headings.partition("|")[2])
 
 
-def _networks(report: BenchReport) -> Any:
+def _networks(report: BenchReport) -> Table:
     from vidsr.bench.chart import flops
 
-    table = _table("line|size|ms a frame|fps|rate|of peak|with copies|of it|PSNR to FP32")
+    made = _numbers("line|size|ms a frame|fps|rate|of peak|with copies|of it|PSNR to FP32")
     for row in report.networks:
         low, high = (1000 * each / row.batch for each in (row.call.low, row.call.high))
-        table.add_row(
+        made.add_row(
             row.line.name,
-            f"{row.width}x{row.height}",
+            size((row.width, row.height)),
             f"{row.milliseconds:.4g} ({low:.4g}-{high:.4g})",
             f"{row.fps:.4g}",
             flops(row.flops),
@@ -165,25 +157,35 @@ def _networks(report: BenchReport) -> Any:
             f"{row.step_share:.0%}",
             f"{row.psnr:.1f} dB",
         )
-    return table
+    return made
 
 
-def _jobs(report: BenchReport) -> Any:
-    table = _table("line|size|codec|frames|fps|decode|upscale|encode|limited by")
+def _jobs(report: BenchReport) -> Table:
+    made = _numbers("line|size|codec|frames|fps|decode|upscale|encode|limited by")
     for row in report.jobs:
         shares = [f"{row.busy[stage]:.0%}" for stage in ("decode", "upscale", "encode")]
-        size = f"{row.width}x{row.height}"
-        table.add_row(row.line.name, size, row.codec, str(row.num_frames), f"{row.fps:.4g}", *shares, row.limit)
-    return table
+        made.add_row(
+            row.line.name,
+            size((row.width, row.height)),
+            row.codec,
+            str(row.num_frames),
+            f"{row.fps:.4g}",
+            *shares,
+            row.limit,
+        )
+    return made
 
 
-def _film(report: BenchReport) -> Any:
-    table = _table("line|time|fps|size|tried|")
+def _film(report: BenchReport) -> Table:
+    made = _numbers("line|time|fps|size|tried|")
     for row in report.film:
         mark = "<- fastest that keeps the quality" if row.line == report.fastest else ""
-        hours, rest = divmod(round(row.seconds), 3600)
-        time = f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
-        table.add_row(
-            row.line.name, time, f"{row.fps:.4g}", f"{row.bytes / 1e6:.4g} MB", f"{row.num_tried} frames", mark
+        made.add_row(
+            row.line.name,
+            span(row.seconds),
+            f"{row.fps:.4g}",
+            f"{row.bytes / 1e6:.4g} MB",
+            f"{row.num_tried} frames",
+            mark,
         )
-    return table
+    return made

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidsr.cli import complete, printable
+from vidsr.cli import complete, options, printable
+from vidsr.cli.output import print_json
 from vidsr.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from vidsr.cli.steps import Steps
     from vidsr.compare.pair import Comparison
+    from vidsr.compare.picture import View
 
 OF_ONE = ("at", "model", "scale", "backend")
 OF_TWO = ("reference", "every", "perceptual")
@@ -29,24 +31,25 @@ def compare(
     context: typer.Context,
     inputs: Annotated[list[Path], typer.Argument(metavar="FILE", help="One film or image, or two: A and B.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder. Default: A_compare beside A.")] = None,
-    at: Annotated[list[str] | None, typer.Option(help="Of one film: a moment, such as 1:23; may be repeated.")] = None,
-    model: Annotated[
-        str, typer.Option(autocompletion=complete.models, help="Of one film: names or files, with commas between them.")
-    ] = "auto",
-    scale: Annotated[float, typer.Option(help="Of one film: from 1 to 4.")] = 4.0,
-    backend: Annotated[
-        str, typer.Option(autocompletion=complete.backend, help="Of one film: as for `vidsr upscale`.")
-    ] = "auto",
-    reference: Annotated[
-        Path | None, typer.Option(help="Of two films: the original that they are measured against.")
+    at: Annotated[
+        list[str] | None, typer.Option(help="A moment of the one film, such as 1:23; may be repeated.")
     ] = None,
-    every: Annotated[int, typer.Option(min=1, help="Of two films: measure every N-th frame.")] = 1,
+    model: Annotated[
+        str,
+        typer.Option(autocompletion=complete.models, help="For one film: names or files, with commas between them."),
+    ] = "auto",
+    scale: options.Scale = 4.0,
+    backend: options.Backend = "auto",
+    reference: Annotated[
+        Path | None, typer.Option(help="For two films: the original that they are measured against.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="For two films: measure every N-th frame.")] = 1,
     perceptual: Annotated[
-        str | None, typer.Option(help="Of two films: stlpips-alex, stlpips-vgg or squeezenet, too.")
+        str | None, typer.Option(help="For two films: a distance, too: stlpips-alex, stlpips-vgg or squeezenet.")
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="One page with everything inside, too.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Figures and file names as JSON on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Show one film by several models beside bicubic, or two films side by side."""
     from vidsr.cli.steps import Steps
@@ -62,9 +65,13 @@ def compare(
         raise OutputError(f"{folder}: cannot be written (it is a file, not a folder); choose another -o.")
     with Steps(quiet=quiet) as tell:
         if len(inputs) == 1:
-            made = _preview(inputs[0], folder, at or [], models, scale, backend, html, tell)
+            views = _views(inputs[0], at or [], models, scale, backend, tell)
+            made = _preview(inputs[0], views, folder, html, tell)
         else:
-            made = _pair(inputs[0], inputs[1], reference, folder, every, perceptual, html, tell)
+            from vidsr.compare.pair import compare as measure
+
+            result = measure(inputs[0], inputs[1], reference, every=every, perceptual=perceptual, on_step=tell)
+            made = _pair(result, folder, html, tell)
     _report(made, json=json)
 
 
@@ -77,26 +84,22 @@ def _refuse_idle(context: typer.Context, num_inputs: int) -> None:
             raise UsageError(f"--{name} {why}")
 
 
-def _preview(
-    source: Path,
-    folder: Path,
-    at: list[str],
-    models: list[str],
-    scale: float,
-    backend: str,
-    html: bool,
-    tell: Steps,
-) -> dict[str, Any]:
+def _views(source: Path, at: list[str], models: list[str], scale: float, backend: str, tell: Steps) -> list[View]:
+    """The moments of one film, by every model."""
     from functools import partial
 
-    from vidsr.compare import page
     from vidsr.compare.preview import preview
-    from vidsr.compare.sheet import sheets
     from vidsr.jobs.options import parse_time
     from vidsr.upscaling.upscaler import Upscaler
 
     opener = partial(Upscaler, backend=backend)
-    views = preview(source, models, scale, [parse_time(text) for text in at], open_upscaler=opener, on_step=tell)
+    return preview(source, models, scale, [parse_time(text) for text in at], open_upscaler=opener, on_step=tell)
+
+
+def _preview(source: Path, views: list[View], folder: Path, html: bool, tell: Steps) -> dict[str, Any]:
+    from vidsr.compare import page
+    from vidsr.compare.sheet import sheets
+
     tell("writing")
     files = sheets(views, folder)
     if html:
@@ -108,21 +111,10 @@ def _preview(
     return {"source": source, "moments": moments, "files": files}
 
 
-def _pair(
-    first: Path,
-    second: Path,
-    reference: Path | None,
-    folder: Path,
-    every: int,
-    perceptual: str | None,
-    html: bool,
-    tell: Steps,
-) -> dict[str, Any]:
+def _pair(result: Comparison, folder: Path, html: bool, tell: Steps) -> dict[str, Any]:
     from vidsr.compare import page
-    from vidsr.compare.pair import compare as measure
     from vidsr.compare.sheet import plot, save, sheets
 
-    result = measure(first, second, reference, every=every, perceptual=perceptual, on_step=tell)
     tell("writing")
     files = sheets(result.views, folder)
     if len(result.rows) > 1:
@@ -148,8 +140,6 @@ def _figures(result: Comparison) -> dict[str, Any]:
 
 def _report(made: dict[str, Any], *, json: bool) -> None:
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(made)
         return
     for label, values in made.get("mean", {}).items():

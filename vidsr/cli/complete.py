@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from vidsr.backends import LISTED, PRECISIONS
+from vidsr.media.containers import CONTAINERS
 
 
 def model(incomplete: str) -> list[str]:
@@ -36,17 +37,14 @@ def precision(incomplete: str) -> list[str]:
 
 def codec(incomplete: str) -> list[str]:
     """What --codec takes: codecs by their usual names, then the encoders of NVIDIA GPUs."""
-    from vidsr.media.write.choice import ENCODERS
+    from vidsr.media.encoders import OFFERED
 
-    usual = dict.fromkeys(encoder.codec for encoder in ENCODERS.values())
-    return _begin(("auto", *usual, *(name for name in ENCODERS if name.endswith("_nvenc"))), incomplete)
+    return _begin(("auto", *(row.spoken[0] for row in OFFERED)), incomplete)
 
 
 def container(incomplete: str) -> list[str]:
     """What --container takes."""
-    from vidsr.media.write.choice import MUXERS
-
-    return _begin(MUXERS, incomplete)
+    return _begin(CONTAINERS, incomplete)
 
 
 def size(incomplete: str) -> list[str]:

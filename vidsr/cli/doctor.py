@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from vidsr.backends import LISTED
+from vidsr.cli.options import Json
+from vidsr.cli.output import print_json
 from vidsr.errors import MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, num_cores, version
+from vidsr.media.encoders import OFFERED
 
 CPU_RUNTIMES = [row for row in LISTED if not row.gpu]
 PACKAGES = (
@@ -23,17 +26,6 @@ PACKAGES = (
     "typer",
     "rich",
 )
-ENCODERS = (
-    "libx264",
-    "libx265",
-    "libsvtav1",
-    "libvpx-vp9",
-    "ffv1",
-    "prores_ks",
-    "h264_nvenc",
-    "hevc_nvenc",
-    "av1_nvenc",
-)
 DECODERS = ("h264", "hevc", "libdav1d", "vp9", "mpeg2video", "prores")
 CUDA_TORCH = "pip install --force-reinstall 'torch>=2.11,<2.14'"
 EXAMPLES = """\b
@@ -43,14 +35,10 @@ Examples:
 """  # \b: lines as they are
 
 
-def doctor(
-    json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
-) -> None:
+def doctor(json: Json = False) -> None:
     """Check the runtimes, encoders and models that vidsr can use here, and say what would make it faster."""
     facts = dict(_facts())
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(facts)
         return
     width = max(map(len, facts))
@@ -74,8 +62,8 @@ def _facts() -> Iterator[tuple[str, str]]:
         yield package, version(package) or "not installed"
     yield "compiler", _tried(_compiler)
     yield "colour", _tried(_colour)
-    for encoder in ENCODERS:
-        yield encoder, _tried(lambda name=encoder: _encoder(name))  # type: ignore[misc]
+    for row in OFFERED:
+        yield row.name, _tried(lambda name=row.name: _encoder(name))  # type: ignore[misc]
     for decoder in DECODERS:
         yield f"{decoder} decoder", _tried(lambda name=decoder: _decoder(name))  # type: ignore[misc]
     yield "nvdec", _tried(_nvdec)
@@ -168,7 +156,7 @@ def _cpu_units() -> str:
 
 
 def _encoder(name: str) -> str:
-    from vidsr.media.write.choice import check_encoder
+    from vidsr.media.write.encoder import check_encoder
 
     check_encoder(name)
     return "works"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidsr.cli import printable
+from vidsr.cli.options import Json
+from vidsr.cli.output import print_json
 
 if TYPE_CHECKING:
     from vidsr.frame import Colour
@@ -23,15 +25,13 @@ Examples:
 
 def probe(
     file: Annotated[Path, typer.Argument(help="A video file.")],
-    json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
+    json: Json = False,
 ) -> None:
     """Show the streams, times, colour and extras of a video."""
     from vidsr.media.read.probe import probe as examine
 
     info = examine(file)
     if json:
-        from vidsr.cli.data import print_json
-
         print_json(info)
         return
     for line in _lines(info):

@@ -16,14 +16,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from vidsr.cli import complain, printable
-from vidsr.cli.data import plain
-from vidsr.cli.steps import LOG_SECONDS, is_live, open_console, span, suspendable
+from vidsr.cli.output import num_bytes, plain, size, span
+from vidsr.cli.steps import LOG_SECONDS, is_live, open_console, suspendable
 from vidsr.jobs.events import (
+    WORDS,
     Advanced,
     Done,
     Event,
     Failed,
-    Kept,
+    PartsKept,
     Planned,
     Resumed,
     Retried,
@@ -33,12 +34,12 @@ from vidsr.jobs.events import (
 )
 
 if TYPE_CHECKING:
-    from vidsr.jobs.batch import Report
+    from vidsr.jobs.run import BatchReport
 
 JSON_SECONDS = 1.0
 SLOW_SECONDS = 600.0  # a job that takes longer than this is told what is faster
 JSON_VERSION = 1
-JSON_NAMES = {"Started": "start", "Advanced": "progress", "SegmentDone": "segment"}  # others: in lower case
+JSON_NAMES = {"started": "start", "advanced": "progress", "segmentdone": "segment"}
 
 
 def shower(*, json: bool, quiet: bool, verbose: int, num_inputs: int) -> Show:
@@ -65,8 +66,8 @@ class Show:
         self.close()
 
     def __call__(self, event: Event) -> None:
-        """Show `event` by the method that is named after its type."""
-        getattr(self, type(event).__name__.lower())(event)
+        """Show `event` by the method of its word."""
+        getattr(self, WORDS[type(event)])(event)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -93,7 +94,7 @@ class Show:
     def retried(self, event: Retried) -> None:
         """A worker of a cluster was lost."""
 
-    def kept(self, event: Kept) -> None:
+    def kept(self, event: PartsKept) -> None:
         """A job ended early, and can go on."""
         complain(_kept(event))
 
@@ -103,7 +104,7 @@ class Show:
     def skipped(self, event: Skipped) -> None:
         """A job had nothing to do."""
 
-    def summary(self, report: Report) -> None:
+    def summary(self, report: BatchReport) -> None:
         """The end of the batch."""
 
 
@@ -128,13 +129,12 @@ class LogShow(Show):
 
     def planned(self, event: Planned) -> None:
         """The plan, its size and its time."""
-        width, height = event.size
         self._say(f"{event.source} -> {event.output}")
-        self._say(f"  {_size(event.source_size)} -> {width}x{height}, {event.codec}, {event.container}")
+        self._say(f"  {size(event.source_size)} -> {size(event.size)}, {event.codec}, {event.container}")
         self._say(f"  {event.network}")
         about = f"{event.num_frames} frames" if event.num_frames else "an unknown number of frames"
         self._say(
-            f"  {about}: about {span(event.seconds)} at {event.fps:.2f} fps, about {_bytes(event.bytes)} "
+            f"  {about}: about {span(event.seconds)} at {event.fps:.2f} fps, about {num_bytes(event.bytes)} "
             f"(measured on {event.num_tried} frames)"
         )
         self._details(event)
@@ -144,7 +144,7 @@ class LogShow(Show):
         self._shown, self._warned = time.monotonic(), False
         frames = f", {event.num_frames} frames" if event.num_frames else ""
         self._say(f"{event.source} -> {event.output}")
-        self._say(f"  {_size(event.source_size)} -> {_size(event.size)}{frames}, {event.codec}; {event.network}")
+        self._say(f"  {size(event.source_size)} -> {size(event.size)}{frames}, {event.codec}; {event.network}")
         self._details(event)
 
     def advanced(self, event: Advanced) -> None:
@@ -165,7 +165,7 @@ class LogShow(Show):
         """Which part runs again."""
         self._say(f"  part {event.number} runs again: {event.reason}")
 
-    def kept(self, event: Kept) -> None:
+    def kept(self, event: PartsKept) -> None:
         """What is kept, and how to go on."""
         self._say(f"  {_kept(event)}")
 
@@ -173,7 +173,7 @@ class LogShow(Show):
         """Frames, time, size and the limiting stage."""
         text = f"{event.output}: {event.num_frames} frames in {span(event.seconds)} ({event.fps:.2f} fps)"
         limit = f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if event.limit else ""
-        self._say(f"{text}, {_bytes(event.bytes)}{limit}")
+        self._say(f"{text}, {num_bytes(event.bytes)}{limit}")
         if event.num_reused:
             self._say(f"  {event.num_reused} frames repeat the one before them and were not computed again")
         self._details(event)
@@ -187,7 +187,7 @@ class LogShow(Show):
         """The output, and why."""
         self._say(f"{event.output}: {event.reason}")
 
-    def summary(self, report: Report) -> None:
+    def summary(self, report: BatchReport) -> None:
         """Of a batch: how many ended how, and which failed."""
         if self.num_inputs < 2 and not report.num_own:
             return
@@ -289,18 +289,18 @@ class JsonShow(Show):
             if time.monotonic() - self._shown < JSON_SECONDS:
                 return
             self._shown = time.monotonic()
-        name = type(event).__name__
-        self._write(JSON_NAMES.get(name, name.lower()), plain(event))
+        word = WORDS[type(event)]
+        self._write(JSON_NAMES.get(word, word), plain(event))
 
     def failed(self, event: Failed) -> None:
         """As any other event."""
         self(event)
 
-    def kept(self, event: Kept) -> None:
+    def kept(self, event: PartsKept) -> None:
         """As any other event."""
         self(event)
 
-    def summary(self, report: Report) -> None:
+    def summary(self, report: BatchReport) -> None:
         """Counts, and what failed why, at the end."""
         counts = {word.replace(" ", "_"): count for word, count in report.counts.items()}
         self._write("summary", counts | {"failures": plain(report.failed)})
@@ -309,7 +309,7 @@ class JsonShow(Show):
         print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), file=self._out, flush=True)
 
 
-def _kept(event: Kept) -> str:
+def _kept(event: PartsKept) -> str:
     parts = "part is" if event.num_segments == 1 else "parts are"
     return f"{event.num_segments} finished {parts} kept in {event.folder}; {event.advice}"
 
@@ -340,22 +340,10 @@ def _gpu_memory() -> str:
     if used is None:
         return ""
     free, total = torch.cuda.mem_get_info(used)
-    return f", GPU memory {_bytes(total - free)} of {_bytes(total)}"
+    return f", GPU memory {num_bytes(total - free)} of {num_bytes(total)}"
 
 
 def _seconds_left(event: Advanced) -> float | None:
     if not event.num_frames or event.progress.fps <= 0:
         return None
     return max(event.num_frames - event.progress.num_frames, 0) / event.progress.fps
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
-def _bytes(number: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.1f} {unit}" if unit != "B" else f"{number:.0f} B"
-        number /= 1000
-    return f"{number:.1f} TB"

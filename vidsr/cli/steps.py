@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from vidsr.cli import printable
+from vidsr.cli.output import span
 
 LOG_SECONDS = 15.0  # between two lines where there is no terminal
 WINDOW_SECONDS = 10.0  # the time left follows the rate of these
@@ -30,16 +31,6 @@ def open_console() -> Console:
 def is_live(console: Console) -> bool:
     """Whether a line can be written over."""
     return console.is_terminal and not console.is_dumb_terminal
-
-
-def span(seconds: float) -> str:
-    """``9.5 s``, ``2 min 05 s``, ``3 h 07 min``."""
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    if round(seconds) < 3600:
-        return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 @contextmanager

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vidsr.backends import NAMES, PRECISIONS
-from vidsr.cli import complete
-from vidsr.errors import UsageError
+from vidsr.cli import complete, options
+from vidsr.errors import UsageError, VidsrError
+from vidsr.media.containers import offered
+from vidsr.media.encoders import OFFERED
 
 if TYPE_CHECKING:
-    from vidsr.jobs.options import Options
+    from vidsr.jobs.batch import Batch
+    from vidsr.jobs.run import BatchReport
 
 _NTSC = {text: Fraction(round(float(text)) * 1000, 1001) for text in ("23.976", "29.97", "59.94")}
+_USUAL_CRF = next(f"{row.quality.default} for {row.title}" for row in OFFERED if row.quality)
 EXAMPLES = """\b
 Examples:
   vidsr upscale clip.mp4                        makes clip_x4.mp4
@@ -36,7 +40,7 @@ def upscale(
             "-o", "--output", help="Output file, or folder (no suffix, or ends in /). Default: beside the source."
         ),
     ] = None,
-    scale: Annotated[float, typer.Option(help="How many times as wide and high: any number from 1 to 4.")] = 4.0,
+    scale: options.Scale = 4.0,
     size: Annotated[
         str | None,
         typer.Option(
@@ -44,45 +48,36 @@ def upscale(
             help="1080p, 2160p: as large as fits that frame. 1920x800: exactly that. Replaces --scale.",
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option(autocompletion=complete.model, help="A name from `vidsr models`, or a .safetensors file.")
-    ] = "auto",
+    model: options.Model = "auto",
     detail: Annotated[
-        float | None, typer.Option(help="Of srgan, from 0 (faithful, steady: srresnet) to 1 (most detail).")
+        float | None, typer.Option(help="How much srgan invents: 0 (faithful, steady: srresnet) to 1 (most).")
     ] = None,
-    backend: Annotated[str, typer.Option(autocompletion=complete.backend, help=f"{complete.listed(NAMES)}.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(autocompletion=complete.precision, help=f"{complete.listed(PRECISIONS)}.")
-    ] = "auto",
-    device: Annotated[int, typer.Option(help="Which GPU, counted from 0.")] = 0,
-    codec: Annotated[
-        str,
-        typer.Option(
-            autocompletion=complete.codec, help="auto, h264, hevc, av1, vp9, ffv1, prores, or an FFmpeg encoder."
-        ),
-    ] = "auto",
-    crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger. Default: 17 for H.264.")] = None,
-    preset: Annotated[str | None, typer.Option(help="The encoder's own speed preset.")] = None,
+    backend: options.Backend = "auto",
+    precision: options.Precision = "auto",
+    device: options.Device = 0,
+    codec: options.Codec = "auto",
+    crf: Annotated[
+        int | None, typer.Option(help=f"Quality: lower is better and larger. Default: {_USUAL_CRF}.")
+    ] = None,
+    preset: options.Preset = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format of the output. Default: the source's.")] = None,
     container: Annotated[
         str | None,
-        typer.Option(autocompletion=complete.container, help="mp4, mov, mkv, webm, ts. Default: the source's."),
+        typer.Option(autocompletion=complete.container, help=f"{', '.join(offered())}. Default: the source's."),
     ] = None,
     fps: Annotated[
         str | None, typer.Option(help="Frames per second of numbered images: 24, 29.97 or 30000/1001. Default: 24.")
     ] = None,
-    start: Annotated[str | None, typer.Option(help="Begin at this time: 90, 1:30 or 0:01:30.5.")] = None,
-    end: Annotated[str | None, typer.Option(help="End before this time.")] = None,
+    start: options.Start = None,
+    end: options.End = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into the folders of a folder, too.")
     ] = False,
     tile: Annotated[str, typer.Option(help="auto, off, or the side of a tile in source pixels.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Of the software encoder and of a CPU backend.")] = None,
+    threads: options.Threads = None,
     decoder: Annotated[str, typer.Option(help="software, or nvdec: on an NVIDIA GPU.")] = "software",
-    keep_going: Annotated[bool, typer.Option("--keep-going", help="Of a damaged file, upscale what decodes.")] = False,
-    deinterlace: Annotated[
-        str, typer.Option(help="auto (where the source is marked interlaced), off or bwdif.")
-    ] = "auto",
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Upscale what decodes of a damaged file.")] = False,
+    deinterlace: options.Deinterlace = "auto",
     square_pixels: Annotated[
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
     ] = False,
@@ -102,27 +97,27 @@ def upscale(
     ] = False,
     log_dir: Annotated[str | None, typer.Option(help="Write a log of each job into this folder.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Events as JSON, one a line, on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")] = False,
+    quiet: options.Quiet = False,
     verbose: Annotated[
         int, typer.Option("-v", "--verbose", count=True, help="Streams that are copied, too; -vv: all stages' shares.")
     ] = 0,
-    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Upscale videos and images; sound, subtitles and everything else is copied."""
     from vidsr.cli.show import shower
-    from vidsr.jobs import batch
-    from vidsr.jobs import dry_run as dry
     from vidsr.jobs import inputs as files
+    from vidsr.jobs.batch import Batch
     from vidsr.jobs.log import Logs
-    from vidsr.jobs.options import parse_time
+    from vidsr.jobs.options import Options, parse_time
 
-    options = _options(
+    wanted = Options(
         scale=scale, size=size, model=_model(model, detail), backend=backend, precision=precision, device=device,
         codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt,
         container=container.lstrip(".").lower() if container else None, start=parse_time(start) if start else None,
-        end=parse_time(end) if end else None, tile=tile, threads=threads, segment_seconds=_seconds(segment_seconds),
-        keep_going=keep_going, deinterlace=deinterlace, decoder=decoder, square_pixels=square_pixels,
-        reuse=not no_reuse, fps=_rate(fps) if fps else None,
+        end=parse_time(end) if end else None, tile=_side(tile), threads=threads,
+        segment_seconds=_seconds(segment_seconds), keep_going=keep_going,
+        deinterlace=deinterlace, decoder=decoder,  # type: ignore[arg-type]  # Options checks them
+        square_pixels=square_pixels, reuse=not no_reuse, fps=_rate(fps) if fps else None,
     )  # fmt: skip
     sources, missing = files.expand(inputs, recursive=recursive)
     target = files.target(output, inputs, sources)
@@ -132,13 +127,18 @@ def upscale(
     # Ray prints what happens to its nodes; of raw video on stdout it knows nothing
     aside = redirect_stdout(sys.stderr) if json or ray else nullcontext()
     with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources) + len(missing)) as show, aside:
-        run = dry.run_batch if dry_run else batch.run_batch
         told = Logs(Path(log_dir), show) if log_dir else show
-        report = run(
-            sources, target, options, missing, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told
-        )
+        batch = Batch(sources, target, wanted, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told)
+        report = _runner(dry_run)(batch, missing)
         show.summary(report)
     sys.exit(report.exit_code)
+
+
+def _runner(dry_run: bool) -> Callable[[Batch, list[tuple[Path, VidsrError]]], BatchReport]:
+    from vidsr.jobs import dry_run as dry
+    from vidsr.jobs import run
+
+    return dry.run_batch if dry_run else run.run_batch
 
 
 def _model(name: str, detail: float | None) -> str:
@@ -165,10 +165,11 @@ def _rate(text: str) -> Fraction:
         raise UsageError(f"--fps must look like 24, 29.97 or 30000/1001, not {text!r}") from error
 
 
-def _options(*, tile: str, deinterlace: str, **values: object) -> Options:
-    from vidsr.jobs.options import Options
-
-    if tile not in ("auto", "off") and not tile.isdigit():
+def _side(tile: str) -> int | Literal["auto", "off"]:
+    if tile == "auto":
+        return "auto"
+    if tile == "off":
+        return "off"
+    if not tile.isdigit():
         raise UsageError(f"--tile must be auto, off or a number of pixels, not {tile!r}")
-    side = int(tile) if tile.isdigit() else tile
-    return Options(tile=side, deinterlace=deinterlace, **values)  # type: ignore[arg-type]
+    return int(tile)

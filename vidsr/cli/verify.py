@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vidsr.cli import output as out
+from vidsr.cli.options import Json
 from vidsr.errors import UsageError
 
 if TYPE_CHECKING:
-    from vidsr.verify import Report
+    from vidsr.verify import VerifyReport
 
 EXAMPLES = """\b
 Examples:
@@ -23,10 +25,10 @@ Examples:
 def verify(
     source: Annotated[Path, typer.Argument(help="The video that was upscaled.")],
     output: Annotated[Path, typer.Argument(help="What vidsr upscale made of it.")],
-    start: Annotated[str | None, typer.Option(help="As it was given to upscale.")] = None,
-    end: Annotated[str | None, typer.Option(help="As it was given to upscale.")] = None,
+    start: Annotated[str | None, typer.Option(help="Where `vidsr upscale --start` began.")] = None,
+    end: Annotated[str | None, typer.Option(help="Where `vidsr upscale --end` ended.")] = None,
     deinterlace: Annotated[str, typer.Option(help="auto, off or bwdif, as it was given to upscale.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
+    json: Json = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only what differs.")] = False,
 ) -> None:
     """Compare an output with its source: every frame, every stream, every tag. Exit code 1 if anything differs."""
@@ -42,32 +44,23 @@ def verify(
     with Steps(quiet=quiet) as tell:
         report = compare(source, output, start=first, end=last, deinterlace=deinterlace, on_step=tell)  # type: ignore[arg-type]
     if json:
-        from vidsr.cli.data import plain, print_json
-
-        print_json({"ok": report.ok, **plain(report)})
+        out.print_json({"ok": report.ok, **out.plain(report)})
     else:
         _show(report, quiet=quiet)
     sys.exit(0 if report.ok else 1)
 
 
-def _show(report: Report, *, quiet: bool) -> None:
+def _show(report: VerifyReport, *, quiet: bool) -> None:
     """A table on stdout; with `quiet` a line for each difference."""
-    from rich.console import Console
-    from rich.table import Table
-
     from vidsr.verify.phrases import plain
 
     if quiet:
         for check in report.differences:
             print(f"{check.name}: {plain(check.detail, 500)}")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("check", "source", "output", "", ""):
-        table.add_column(heading, overflow="fold")
-    for check in report.checks:
-        row = (check.name, check.source, check.output, check.verdict, check.detail)
-        table.add_row(*(plain(cell, 300) for cell in row))
-    Console(markup=False, highlight=False).print(table)
+    cells = ((check.name, check.source, check.output, check.verdict, check.detail) for check in report.checks)
+    rows = ((plain(cell, 300) for cell in row) for row in cells)
+    out.print_table(out.table("check|source|output||", rows, fold=True), fold=True)
     count = len(report.differences)
     names = ", ".join(check.name for check in report.differences)
     print(f"{count} of {len(report.checks)} differ: {plain(names, 500)}" if count else "ok: nothing is lost")

@@ -4,85 +4,65 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidsr import pipeline
 from vidsr.errors import MediaError, UsageError, VidsrError
 from vidsr.frame import Frame
 from vidsr.jobs import image, piped
-from vidsr.jobs.batch import Claims, Report, each, prepare
-from vidsr.jobs.events import Done, Event, Planned, Skipped, Started
-from vidsr.jobs.inputs import Input, Target
-from vidsr.jobs.networks import Networks
-from vidsr.jobs.options import Options
+from vidsr.jobs.batch import Batch
+from vidsr.jobs.events import Done, Planned, Skipped, Started
+from vidsr.jobs.inputs import Input
 from vidsr.jobs.plan import Plan
-from vidsr.jobs.runner import Runner
-from vidsr.jobs.video import open_reader
+from vidsr.jobs.run import BatchReport, each, prepare
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.stills import is_image
 from vidsr.media.write.writer import Writer
-from vidsr.upscaling.upscaler import Upscaler
+
+if TYPE_CHECKING:
+    from vidsr.upscaling.upscaler import Upscaler
 
 TRY_FRAMES, TRY_SECONDS = 24, 1.0  # at least so many, and so long: a GPU makes the frames in no time
 MOST_SECONDS = 6.0  # whatever was made by then
 WARM_UP_BATCHES = 3  # of a GPU
 
 
-def run_batch(
-    inputs: Sequence[Input],
-    target: Target,
-    options: Options,
-    missing: Iterable[tuple[Path, VidsrError]] = (),
-    *,
-    overwrite: bool = False,
-    resume: bool = True,  # noqa: ARG001  (the signature of batch.run_batch)
-    ray: str | None = None,
-    on_event: Callable[[Event], None] = lambda _: None,
-) -> Report:
+def run_batch(batch: Batch, missing: Iterable[tuple[Path, VidsrError]] = ()) -> BatchReport:
     """Report what each job would be, that it is done already, or why it cannot be planned. Writes no output.
 
     Raises:
         UsageError: with a cluster; frames are tried on this machine alone.
     """
-    if ray is not None:
-        raise UsageError("--dry-run tries a few frames on this machine: leave --ray out")
-
-    def one(item: Input, networks: Networks, claims: Claims) -> Planned | Skipped | None:
-        if claims.is_own_output(item):
-            return None
-        if item.kind == "pipe" or (piped.is_stream(target) and item.number is None):
-            raise UsageError("--dry-run tries files that become files; there is none to try here")
-        if item.kind == "file" and is_image(item.path):
-            return _try_image(item, target, options, networks, claims, overwrite)
-        prepared = prepare(item, target, options, networks, claims, overwrite=overwrite)
-        return prepared if isinstance(prepared, Skipped) else _try(prepared[0], _local(prepared[1]))
-
-    return each(inputs, Networks(options), missing, one, on_event)
+    if batch.ray is not None:
+        raise UsageError("a dry run tries a few frames on this machine: leave --ray (ray) out")
+    return each(batch, missing, lambda item: _plan_one(item, batch))
 
 
-def _local(runner: Runner) -> Upscaler:
-    assert isinstance(runner, Upscaler), "a dry run has no cluster"
-    return runner
+def _plan_one(item: Input, batch: Batch) -> Planned | Skipped | None:
+    if batch.claims.is_own_output(item):
+        return None
+    if item.kind == "pipe" or (piped.is_stream(batch.target) and item.number is None):
+        raise UsageError("a dry run tries files that become files; there is none to try here")
+    if item.kind == "file" and is_image(item.path):
+        return _try_image(item, batch)
+    job = prepare(item, batch)
+    return job if isinstance(job, Skipped) else _try(job, batch.networks.upscaler(job.scale))
 
 
-def _try_image(
-    item: Input, target: Target, options: Options, networks: Networks, claims: Claims, overwrite: bool
-) -> Planned | Skipped:
+def _try_image(item: Input, batch: Batch) -> Planned | Skipped:
     """Really make the image, into a folder that goes away."""
     started: list[Started] = []
-
-    def keep(event: Event) -> None:
-        started.extend([event] if isinstance(event, Started) else [])
 
     def elsewhere(output: Path) -> Path:
         return Path(folder) / output.name
 
     with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
-        made = image.run(item, target, options, networks.get, claims.take, overwrite, keep, write_to=elsewhere)
+        made = image.run(item, batch, on_start=started.append, write_to=elsewhere)
     if not isinstance(made, Done):
         return made
     (start,) = started
@@ -161,7 +141,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
 
 def _warm_up(job: Plan, stream: Callable[[Iterable[Frame]], Iterator[Frame]], cancel: Callable[[], None]) -> None:
     """Let the GPU choose its algorithms, which the time of a whole job hardly sees."""
-    with open_reader(job, job.options.start) as reader:
+    with job.open_reader(job.options.start) as reader:
         pipeline.run(reader, stream, lambda _: None, cancel=cancel)
 
 
@@ -181,7 +161,7 @@ def _make(
     """Write what comes out of `stream` into `path`, as a job would; and the seconds that the last pictures took."""
     writer = Writer(path, job.spec, container=job.choice.segment_container)
     try:
-        with open_reader(job, job.options.start) as reader:
+        with job.open_reader(job.options.start) as reader:
             last = pipeline.run(reader, stream, writer.write, cancel=cancel)
         if not last.num_frames:
             raise MediaError(f"{job.source.path}: no picture could be decoded in the part that was asked for")

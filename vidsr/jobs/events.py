@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from vidsr.pipeline import Progress
 
@@ -83,7 +84,7 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PartsKept:
     """A job ended early; its finished segments are kept in `folder`. `advice` says what goes on from there."""
 
     source: Path
@@ -130,4 +131,5 @@ class Failed:
     exit_code: int
 
 
-Event = Planned | Started | Resumed | Advanced | SegmentDone | Retried | Kept | Done | Skipped | Failed
+Event = Planned | Started | Resumed | Advanced | SegmentDone | Retried | PartsKept | Done | Skipped | Failed
+WORDS = {kind: kind.__name__.lower() for kind in get_args(Event)} | {PartsKept: "kept"}  # one for each kind

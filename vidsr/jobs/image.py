@@ -12,55 +12,51 @@ from pathlib import Path
 from PIL import Image
 
 from vidsr.errors import OutputError
-from vidsr.jobs.events import Done, Event, Skipped, Started
-from vidsr.jobs.inputs import Input, Target, is_same
+from vidsr.jobs.batch import REPLACE, Batch
+from vidsr.jobs.claims import SOFTWARE, image_mark
+from vidsr.jobs.events import Done, Skipped, Started
+from vidsr.jobs.inputs import Input, is_same
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Identified, network_identity
-from vidsr.jobs.runner import Runner
 from vidsr.jobs.sources import source_identity
-from vidsr.media.stills import IMAGE_SUFFIXES, WITHOUT_METADATA, ImageMeta, open_image, read_image, write_image
-
-SOFTWARE = 0x0131  # the EXIF tag that carries the fingerprint: the program that made the image, and from what
+from vidsr.media.stills import IMAGE_SUFFIXES, WITHOUT_METADATA, ImageMeta, read_image, write_image
 
 
 def run(
     item: Input,
-    target: Target,
-    options: Options,
-    network: Callable[[float], Runner],
-    claim: Callable[[Path, Path], None],
-    overwrite: bool,
-    on_event: Callable[[Event], None],
+    batch: Batch,
     *,
+    on_start: Callable[[Started], None] | None = None,
     write_to: Callable[[Path], Path] = lambda output: output,
 ) -> Done | Skipped:
     """Upscale one image.
 
-    `write_to` may send the output elsewhere, to try what it would be.
+    To try what it would be, `write_to` may send the output elsewhere, and `on_start` hear of it instead of the batch.
 
     Raises:
         VidsrError: the image cannot be read, or the output cannot be written.
     """
-    started = time.perf_counter()
+    started, options = time.perf_counter(), batch.options
     pixels, meta = read_image(item.path)
     height, width = pixels.shape[:2]
     wide, high = options.target(Fraction(width), Fraction(height))
     size = (max(round(wide), 1), max(round(high), 1))
-    output = target.path(item, options.label, item.path.suffix)
+    output = batch.target.path(item, options.label, item.path.suffix)
     if output.suffix.lower() not in IMAGE_SUFFIXES:
         raise OutputError(f"{output}: an image cannot be written under this name; use .png, .jpg, .webp or .tif")
     if is_same(output, item.path):
-        raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
-    claim(output, item.path)
-    upscaler = network(max(size[0] / width, size[1] / height))
-    stamp = f"vidsr {_fingerprint(item.path, size, upscaler)}"
-    if output.exists() and not overwrite:
-        if mark(output) == stamp:
+        raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
+    batch.claims.take(output, item.path)
+    maker = batch.networks.get(max(size[0] / width, size[1] / height))
+    stamp = f"vidsr {_fingerprint(item.path, size, options, maker)}"
+    if output.exists() and not batch.overwrite:
+        if image_mark(output) == stamp:
             return Skipped(item.path, output, "done already, with the same options")
-        raise OutputError(f"{output}: exists, and is not what these options make; --overwrite replaces it")
-    on_event(Started(item.path, output, (width, height), size, 1, output.suffix.lstrip("."), upscaler.reason, (), ()))
-    upscaling, told = time.perf_counter(), len(upscaler.notes)
-    large = upscaler(pixels, size=size)
+        raise OutputError(f"{output}: exists, and is not what these options make; {REPLACE}")
+    begun = Started(item.path, output, (width, height), size, 1, output.suffix.lstrip("."), maker.reason, (), ())
+    (on_start or batch.on_event)(begun)
+    upscaling, told = time.perf_counter(), len(maker.notes)
+    large = maker(pixels, size=size)
     upscaled = time.perf_counter()
     written = write_to(output)
     try:
@@ -86,23 +82,16 @@ def run(
         bytes=written.stat().st_size,
         kept=(),
         dropped=tuple(f"{what}: {output.suffix} cannot hold it" for what in lost),
-        notes=tuple(upscaler.notes[told:]),
+        notes=tuple(maker.notes[told:]),
     )
 
 
-def _fingerprint(path: Path, size: tuple[int, int], upscaler: Identified) -> str:
-    facts = f"{source_identity(path)} {size} {sorted(network_identity(upscaler).items())}"
+def _fingerprint(path: Path, size: tuple[int, int], options: Options, network: Identified) -> str:
+    decided = options.deciding(film=False)
+    facts = " ".join(
+        map(str, (source_identity(path), size, sorted(network_identity(network).items()), *decided.items()))
+    )
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
-
-
-def mark(path: Path) -> str | None:
-    """The mark in an image's EXIF; None where there is none, or no image."""
-    try:
-        with open_image(path) as image:
-            text = str(image.getexif().get(SOFTWARE, ""))
-    except (OSError, ValueError, SyntaxError):
-        return None
-    return text if text.startswith("vidsr ") else None
 
 
 def _stamped(meta: ImageMeta, stamp: str, suffix: str) -> ImageMeta:

@@ -10,8 +10,8 @@ from typing import Literal
 
 from vidsr.errors import MediaError, UsageError, VidsrError
 from vidsr.media import sequence
+from vidsr.media.containers import VIDEO_SUFFIXES
 from vidsr.media.stills import IMAGE_SUFFIXES
-from vidsr.media.write.choice import VIDEO_SUFFIXES
 
 PIPE = "-"  # as a source, standard input; as an output, standard output
 MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES) | frozenset(IMAGE_SUFFIXES)

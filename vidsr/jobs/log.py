@@ -14,7 +14,8 @@ import av
 
 from vidsr import __version__
 from vidsr.errors import OutputError
-from vidsr.jobs.events import Advanced, Done, Event, Failed, Skipped
+from vidsr.jobs.events import WORDS, Advanced, Done, Event, Failed, Skipped
+from vidsr.machine import version
 
 PROGRESS_SECONDS = 10.0  # between two lines of progress
 
@@ -55,7 +56,7 @@ class Logs:
 
     def _write(self, event: Event) -> None:
         lines = [] if event.source in self._names else [_line("run", _circumstances())]
-        lines.append(_line(type(event).__name__.lower(), _fields(event)))
+        lines.append(_line(WORDS[type(event)], _fields(event)))
         path = self._path(event.source)
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -79,12 +80,10 @@ def _line(name: str, fields: dict[str, Any]) -> str:
 
 
 def _circumstances() -> dict[str, Any]:
-    import torch
-
     return {
         "vidsr": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "av": av.__version__,
         "ffmpeg": av.ffmpeg_version_info,
         "system": platform.platform(),

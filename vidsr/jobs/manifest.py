@@ -125,7 +125,7 @@ def _check_same(folder: Path, found: Mapping[str, str], facts: Mapping[str, str]
     if different:
         raise OutputError(
             f"{folder} holds an unfinished job of another {', '.join(different)}; "
-            "finish that one, or start over with --no-resume"
+            "finish that one, or start over with --no-resume (resume=False)"
         )
 
 

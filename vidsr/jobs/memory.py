@@ -24,8 +24,8 @@ def memory_for(source: Path) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise OutOfMemoryError(
-            f"{source}: the memory does not suffice for it; close other programs, or use a smaller --scale, --size or "
-            "--tile 256"
+            f"{source}: the memory does not suffice for it; close other programs, or use a smaller scale or "
+            "size, or tiles of 256"
         ) from error
 
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vidsr.backends import find
 from vidsr.jobs.options import Options
-from vidsr.jobs.runner import Runner
-from vidsr.upscaling.upscaler import Upscaler
+from vidsr.jobs.segment_maker import SegmentMaker
+from vidsr.models import registry
 
 if TYPE_CHECKING:
     from vidsr.jobs.cluster.workers import Cluster
+    from vidsr.jobs.local_maker import LocalMaker
+    from vidsr.upscaling.upscaler import Upscaler
 
 
 class Networks:
     """What runs the models of a batch, each opened once and kept. Use as a context manager: leaving closes them.
 
-    `ray` is an address for `Cluster`; without it models run in this process.
+    `ray` is an address for `Cluster`; without it models run in this process. Nothing is loaded before it is used.
     """
 
     def __init__(self, options: Options, ray: str | None = None) -> None:
         self._options, self._ray = options, ray
-        self._open: dict[int, Runner] = {}
+        self._open: dict[int, SegmentMaker] = {}
+        self._here: dict[int, LocalMaker] = {}  # those of `_open` that are in this process
         self._cluster: Cluster | None = None
 
     def __enter__(self) -> Networks:
@@ -35,32 +39,51 @@ class Networks:
 
     def reset(self) -> None:
         """Close all: after a failed job, whose upscaler was cancelled; the next job opens its own."""
+        self._here.clear()
         while self._open:
             self._open.popitem()[1].close()
 
-    def get(self, scale: float) -> Runner:
+    def get(self, scale: float) -> SegmentMaker:
         """What serves `scale` (above 0, up to 4): the smallest native scale that reaches it."""
-        native = 2 if scale <= 2 else 4
+        native = _native(scale)
         if native not in self._open:
-            self._open[native] = self._here(native) if self._ray is None else self._there(native, self._ray)
+            self._open[native] = self._local(native) if self._ray is None else self._there(native, self._ray)
         return self._open[native]
 
-    def _here(self, native: int) -> Upscaler:
-        options = self._options
-        return Upscaler(
-            options.model,
-            scale=native,
-            backend=options.backend,
-            precision=options.precision,
-            tile=options.tile,
-            device=options.device,
-            threads=options.threads,
-            reuse=options.reuse,
-        )
+    def upscaler(self, scale: float) -> Upscaler:
+        """As `get`, where frames go in and come out one by one: in this process, never on a cluster."""
+        native = _native(scale)
+        if native not in self._here:
+            self._open[native] = self._local(native)
+        return self._here[native].upscaler
 
-    def _there(self, native: int, address: str) -> Runner:
-        from vidsr.jobs.cluster.dispatch import ClusterRunner
+    def _local(self, native: int) -> LocalMaker:
+        check_network(self._options, native)
+        from vidsr.jobs.local_maker import LocalMaker, open_upscaler
+
+        self._here[native] = LocalMaker(open_upscaler(self._options, native))
+        return self._here[native]
+
+    def _there(self, native: int, address: str) -> SegmentMaker:
+        from vidsr.jobs.cluster.dispatch import ClusterMaker
         from vidsr.jobs.cluster.workers import Cluster
 
         self._cluster = self._cluster or Cluster(address, self._options)
-        return ClusterRunner(self._cluster, native)
+        return ClusterMaker(self._cluster, native)
+
+
+def check_network(options: Options, scale: int) -> None:
+    """Find what does not exist before anything is loaded that runs it.
+
+    Raises:
+        ModelError: no such model, or it does not reach `scale`.
+        UsageError: no such backend.
+    """
+    if options.model != "auto":
+        registry.native_scale(options.model, scale)
+    if options.backend != "auto":
+        find(options.backend)
+
+
+def _native(scale: float) -> int:
+    return 2 if scale <= 2 else 4

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal, Self, TypedDict
 
 from vidsr.errors import UsageError
+from vidsr.media.encoders import WORST_QUALITY
 
 MAX_SCALE = 4.0
 _NAMED_SIZE = re.compile(r"(\d{3,4})p")
@@ -16,6 +17,41 @@ _SIZE_NAMES = {"hd": "720p", "fullhd": "1080p", "fhd": "1080p", "2k": "1440p", "
     ("4k", "uhd", "4kuhd"), "2160p"
 )
 _EXACT_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+
+# A fingerprint holds every option that is not named here, so that none can be forgotten in it.
+SEEN_ELSEWHERE = {  # in the size, the encoder's specification, the source or the network of a job
+    *("scale", "size", "square_pixels", "codec", "crf", "preset", "pix_fmt", "container", "threads", "fps"),
+    *("model", "backend", "precision", "device", "tile"),
+}
+WITHOUT_EFFECT = {"keep_going", "decoder", "reuse"}  # on what comes out of a source that is whole
+OF_FILM = {"start", "end", "deinterlace", "segment_seconds"}  # and not of an image
+
+
+class OptionKeywords(TypedDict, total=False):
+    """The fields of `Options`, as keywords of the Python API."""
+
+    scale: float
+    size: str | None
+    model: str
+    backend: str
+    precision: str
+    device: int
+    tile: int | Literal["auto", "off"]
+    codec: str
+    crf: int | None
+    preset: str | None
+    pix_fmt: str | None
+    container: str | None
+    start: float | Fraction | None
+    end: float | Fraction | None
+    deinterlace: Literal["auto", "off", "bwdif"]
+    square_pixels: bool
+    keep_going: bool
+    threads: int | None
+    decoder: Literal["software", "nvdec"]
+    reuse: bool
+    fps: float | Fraction | None
+    segment_seconds: float | Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,31 +90,43 @@ class Options:
             if isinstance(value := getattr(self, name), int | float):
                 object.__setattr__(self, name, Fraction(value).limit_denominator(10**6))
         if self.deinterlace not in ("auto", "off", "bwdif"):
-            raise UsageError(f"--deinterlace must be auto, off or bwdif, not {self.deinterlace!r}")
+            raise UsageError(f"deinterlace must be auto, off or bwdif, not {self.deinterlace!r}")
         if self.decoder not in ("software", "nvdec"):
-            raise UsageError(f"--decoder must be software or nvdec, not {self.decoder!r}")
+            raise UsageError(f"decoder must be software or nvdec, not {self.decoder!r}")
         if not math.isfinite(self.scale) or not 1.0 <= self.scale <= MAX_SCALE:
-            raise UsageError(f"--scale must be from 1 to {MAX_SCALE:g}, not {self.scale:g}")
+            raise UsageError(f"scale must be from 1 to {MAX_SCALE:g}, not {self.scale:g}")
         if self.size is not None:
             name = self.size.strip().lower()
             object.__setattr__(self, "size", _SIZE_NAMES.get(name, name))
             _check_size(self.size)
         if self.fps is not None and not Fraction(1, 100) <= self.fps <= 1000:
-            raise UsageError(f"--fps must be from 0.01 to 1000, got {float(self.fps):g}")
+            raise UsageError(f"fps must be from 0.01 to 1000, got {float(self.fps):g}")
         if self.start is not None and self.start < 0:
-            raise UsageError(f"--start must not be negative, got {float(self.start):g}")
+            raise UsageError(f"start must not be negative, got {float(self.start):g}")
         if self.end is not None and self.end <= (self.start or 0):
-            raise UsageError(f"--end must come after the start, got {float(self.end):g}")
+            raise UsageError(f"end must come after the start, got {float(self.end):g}")
         if isinstance(self.tile, int) and self.tile < 32:
-            raise UsageError(f"--tile must be auto, off, or at least 32 pixels, not {self.tile}")
-        if self.crf is not None and not 0 <= self.crf <= 63:
-            raise UsageError(f"--crf must be from 0 to 63, not {self.crf}")
+            raise UsageError(f"tile must be auto, off, or at least 32 pixels, not {self.tile}")
+        if self.crf is not None and not 0 <= self.crf <= WORST_QUALITY:
+            raise UsageError(f"crf must be from 0 to {WORST_QUALITY}, not {self.crf}")
         if self.segment_seconds <= 0:
-            raise UsageError(f"--segment-seconds must be positive, got {float(self.segment_seconds):g}")
+            raise UsageError(f"segment seconds must be positive, got {float(self.segment_seconds):g}")
         if self.device < 0:
-            raise UsageError(f"--device must not be negative, got {self.device}")
+            raise UsageError(f"device must not be negative, got {self.device}")
         if self.threads is not None and self.threads < 1:
-            raise UsageError(f"--threads must be at least 1, got {self.threads}")
+            raise UsageError(f"threads must be at least 1, got {self.threads}")
+
+    @classmethod
+    def of(cls, keywords: OptionKeywords) -> Self:
+        """The options that keywords mean, which may give times and rates as plain numbers."""
+        values: dict[str, Any] = dict(keywords)
+        return cls(**values)
+
+    def deciding(self, *, film: bool = True) -> dict[str, str]:
+        """The options that decide an output, of a film or of an image, and are seen nowhere else; in words."""
+        left_out = SEEN_ELSEWHERE | WITHOUT_EFFECT | (set() if film else OF_FILM)
+        names = [field.name for field in fields(self) if field.name not in left_out]
+        return {name.replace("_", " "): str(getattr(self, name)) for name in names}
 
     @property
     def label(self) -> str:
@@ -105,7 +153,7 @@ class Options:
         least, most = sorted((target[0] / width, target[1] / height))
         if least < 1 or most > Fraction(MAX_SCALE):
             raise UsageError(
-                f"--size {self.size} is {float(least if least < 1 else most):.2f} times the source's "
+                f"size {self.size} is {float(least if least < 1 else most):.2f} times the source's "
                 f"{float(width):g}x{float(height):g}; it must be from 1 to {MAX_SCALE:g} times"
             )
         return target
@@ -114,9 +162,9 @@ class Options:
 def _check_size(size: str) -> None:
     exact = _EXACT_SIZE.fullmatch(size)
     if not _NAMED_SIZE.fullmatch(size) and not exact:
-        raise UsageError(f"--size must look like 1080p, 4k or 1920x800, not {size!r}")
+        raise UsageError(f"size must look like 1080p, 4k or 1920x800, not {size!r}")
     if exact and min(int(exact[1]), int(exact[2])) < 2:
-        raise UsageError(f"--size must be at least 2x2, not {size}")
+        raise UsageError(f"size must be at least 2x2, not {size}")
 
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,17 +15,14 @@ from typing import Protocol
 
 from vidsr import pipeline
 from vidsr.errors import MediaError, OutputError, UsageError
-from vidsr.frame import Canvas, Colour, Frame, PixelFormat
+from vidsr.frame import Canvas, Colour, Frame, PixelFormat, output_colour
 from vidsr.jobs import sources
-from vidsr.jobs.events import Advanced, Done, Event, Started
+from vidsr.jobs.batch import Batch
+from vidsr.jobs.events import Advanced, Done, Started
 from vidsr.jobs.inputs import Input, Target
-from vidsr.jobs.options import Options
 from vidsr.jobs.plan import geometry, rounded, scan_notes
-from vidsr.jobs.runner import Runner
-from vidsr.jobs.video import source_notes
 from vidsr.media import sequence, y4m
 from vidsr.media.read.probe import MediaInfo
-from vidsr.upscaling.upscaler import Upscaler, output_colour
 
 
 class Sink(Protocol):
@@ -49,37 +46,30 @@ def is_stream(target: Target) -> bool:
     return target.pipe or target.pattern is not None
 
 
-def run(
-    item: Input,
-    target: Target,
-    options: Options,
-    network: Callable[[float], Runner],
-    overwrite: bool,
-    on_event: Callable[[Event], None],
-) -> Done:
+def run(item: Input, batch: Batch) -> Done:
     """Upscale the pictures of one source into a stream.
 
     Raises:
         VidsrError: whatever ended the job. What was written until then stands.
         BrokenPipeError: whoever read standard output has gone.
     """
-    started = time.perf_counter()
-    pipe = sources.standard_input(options) if item.kind == "pipe" else None
-    info = sources.examine(item, options, pipe)
+    started, target, options = time.perf_counter(), batch.target, batch.options
     output = Path("stdout") if target.pipe else target.pattern
     assert output is not None, "is_stream was asked before"
+    if batch.ray is not None:
+        raise UsageError(f"--ray (ray) makes files, and the output {output} is a stream; leave one of them out")
+    pipe = sources.standard_input(options) if item.kind == "pipe" else None
+    info = sources.examine(item, options, pipe)
     wide, high, aspect, notes = geometry(info, options)
     format, colour = _format(info, target)
     shift = format.chroma_shift
     size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
-    upscaler = network(max(size[0] / info.video.width, size[1] / info.video.height))
-    if not isinstance(upscaler, Upscaler):
-        raise UsageError(f"--ray makes files, and -o {output} is a stream; leave one of them out")
+    upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
     notes += (*scan_notes(info, options), *_lost(info, format, aspect, target))
-    on_event(_started(item, output, info, size, upscaler, notes))
+    batch.on_event(_started(item, output, info, size, upscaler.reason, notes))
     scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"
     header = y4m.Header(*size, format, colour.siting, info.video.rate, aspect, scan, colour.full_range)
-    sink = _sink(target, header, overwrite)
+    sink = _sink(target, header, batch.overwrite)
     reused = upscaler.num_reused
     with sources.open_source(info, options, options.start, pipe) as reader:
 
@@ -87,7 +77,7 @@ def run(
             return upscaler.stream(frames, Canvas(size, format, colour))
 
         def advance(progress: pipeline.Progress) -> None:
-            on_event(Advanced(item.path, progress, info.video.num_frames))
+            batch.on_event(Advanced(item.path, progress, info.video.num_frames))
 
         last = pipeline.run(reader, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
         sink.close()
@@ -107,7 +97,7 @@ def run(
         bytes=sink.num_bytes,
         kept=(),
         dropped=tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
-        notes=(*notes, *source_notes(reader.report), *sink.notes),
+        notes=(*notes, *sources.source_notes(reader.report), *sink.notes),
     )
 
 
@@ -136,7 +126,7 @@ def _lost(info: MediaInfo, format: PixelFormat, aspect: Fraction, target: Target
 
 
 def _started(
-    item: Input, output: Path, info: MediaInfo, size: tuple[int, int], upscaler: Upscaler, notes: tuple[str, ...]
+    item: Input, output: Path, info: MediaInfo, size: tuple[int, int], network: str, notes: tuple[str, ...]
 ) -> Started:
     return Started(
         source=item.path,
@@ -145,7 +135,7 @@ def _started(
         size=size,
         num_frames=info.video.num_frames,
         codec=output.suffix.lstrip(".") or "y4m",
-        network=upscaler.reason,
+        network=network,
         notes=notes,
         dropped=(),
     )

@@ -12,16 +12,17 @@ from typing import Any, Protocol
 
 from vidsr import __version__
 from vidsr.errors import MediaError, OutputError, UsageError
-from vidsr.frame import Colour, PixelFormat
+from vidsr.frame import Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
-from vidsr.media.mux.join import Dropped, Kept, plan_streams
+from vidsr.media.containers import container_of
+from vidsr.media.encoders import DEFAULT_THREADS
+from vidsr.media.mux.streams import Dropped, KeptStream, plan_streams
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
 from vidsr.media.y4m import Y4MReader
-from vidsr.upscaling.upscaler import output_colour
 
 
 class Identified(Protocol):
@@ -38,9 +39,9 @@ class Plan:
     source: MediaInfo
     output: Path
     options: Options
-    choice: choice.Choice
+    choice: choice.OutputFormat
     spec: VideoSpec
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptStream, ...]
     dropped: tuple[Dropped, ...]
     notes: tuple[str, ...]
     pipe: Y4MReader | None = None  # standard input, of which nothing can be read twice
@@ -67,17 +68,17 @@ class Plan:
         share = max(end - start, Fraction(0)) / video.duration
         return round(video.num_frames * share) if share < 1 else video.num_frames
 
+    def open_reader(self, start: Fraction | None) -> sources.FrameSource:
+        """The source's frames from `start` seconds on, to the end that the options set."""
+        return sources.open_source(self.source, self.options, start, self.pipe)
+
     def facts(self, upscaler: Identified) -> dict[str, str]:
         """All that decides the output, in words: source, options, network and program. Equal facts, equal output."""
-        options = self.options
         return {
             "source": sources.identity(self.source),
             **{name.replace("_", " "): str(getattr(self.spec, name)) for name in VideoSpec.__slots__},
             "container": self.choice.container,
-            "start": str(options.start),
-            "end": str(options.end),
-            "deinterlace": options.deinterlace,
-            "segment seconds": str(options.segment_seconds),
+            **self.options.deciding(),
             **network_identity(upscaler),
         }
 
@@ -103,11 +104,12 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     pipe = sources.standard_input(options) if source.kind == "pipe" else None
     info = info or sources.examine(source, options, pipe)
     _check_interval(info, options)
-    if target.file is not None and options.container not in (None, choice.container_of(target.file.suffix)):
-        raise UsageError(f"-o {target.file} and --container {options.container} disagree; leave one of them out")
+    if target.file is not None and options.container not in (None, container_of(target.file.suffix)):
+        raise UsageError(
+            f"the output {target.file} and the container {options.container} disagree; leave one of them out"
+        )
     wide, high, aspect, notes = geometry(info, options)
-    chosen = choice.choose(
-        info,
+    asked = choice.Encoding(
         width=rounded(wide, 2),
         height=rounded(high, 2),
         bits=info.video.format.bits,
@@ -119,11 +121,12 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         preset=options.preset,
         gpu=options.device or None,
     )
+    chosen = choice.choose(info, asked)
     shift = chosen.pix_fmt.chroma_shift
     width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     output = target.path(source, options.label, f".{chosen.container}")
     if is_same(output, info.path):
-        raise OutputError(f"{output}: the output would replace its own source; choose another name with -o")
+        raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
     kept, dropped = plan_streams(info, chosen.container) if sources.is_file(info) else ([], [])
     return Plan(
         source=info,
@@ -141,9 +144,8 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
 def _check_interval(info: MediaInfo, options: Options) -> None:
     duration = info.video.duration
     if options.start is not None and duration is not None and options.start >= duration:
-        raise MediaError(
-            f"{info.path}: --start {float(options.start):g} lies behind the end of the video, {float(duration):.2f} s"
-        )
+        start, end = float(options.start), float(duration)
+        raise MediaError(f"{info.path}: the start, {start:g} s, lies behind the end of the video, {end:.2f} s")
 
 
 def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fraction, tuple[str, ...]]:
@@ -165,19 +167,19 @@ def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fra
     return wide, high, aspect, notes
 
 
-def _made_anew(kept: Sequence[Kept]) -> tuple[str, ...]:
+def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:
     return tuple(str(item) for item in kept if item.how in ("converted", "encoded"))
 
 
 def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:
     """What is said of an interlaced source."""
     if info.video.combed and options.deinterlace == "auto":
-        return ("not marked as interlaced, but it is: made progressive by bwdif (--deinterlace off leaves it)",)
+        return ("not marked as interlaced, but it is: made progressive by bwdif (deinterlace off leaves it)",)
     if not info.video.interlaced:
         return ()
     if options.deinterlace == "off":
-        return ("interlaced, and upscaled as it is: --deinterlace auto makes it progressive first",)
-    return ("interlaced: made progressive by bwdif, one picture for each (--deinterlace off leaves it)",)
+        return ("interlaced, and upscaled as it is: deinterlace auto makes it progressive first",)
+    return ("interlaced: made progressive by bwdif, one picture for each (deinterlace off leaves it)",)
 
 
 def rounded(side: Fraction, step: int) -> int:
@@ -192,7 +194,7 @@ def _output_colour(video: Video, format: PixelFormat) -> Colour:
 
 
 def _spec(
-    info: MediaInfo, chosen: choice.Choice, size: tuple[int, int], aspect: Fraction, options: Options
+    info: MediaInfo, chosen: choice.OutputFormat, size: tuple[int, int], aspect: Fraction, options: Options
 ) -> VideoSpec:
     video = info.video
     return VideoSpec(
@@ -207,8 +209,8 @@ def _spec(
         display_matrix=video.display_matrix,
         crf=chosen.crf,
         preset=chosen.preset,
-        threads=options.threads or choice.DEFAULT_THREADS,
+        threads=options.threads or DEFAULT_THREADS,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
-        gpu=(options.device or None) if chosen.encoder.endswith("_nvenc") else None,
+        gpu=chosen.gpu,
     )

@@ -21,6 +21,8 @@ from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.reader import Reader, ReadReport
 
+MAX_ERRORS = 10  # damaged places of a source that are listed; the others are counted
+
 
 class FrameSource(Protocol):
     """The frames of a part of a source, once, in order; `report` is complete once they are exhausted."""
@@ -85,6 +87,16 @@ def open_source(info: MediaInfo, options: Options, start: Fraction | None, pipe:
     wanted = options.deinterlace == "bwdif" or (options.deinterlace == "auto" and (video.interlaced or video.combed))
     gpu = options.device if options.decoder == "nvdec" else None
     return Reader(info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=wanted, gpu=gpu)
+
+
+def source_notes(report: ReadReport) -> tuple[str, ...]:
+    """What to say of a source that was read."""
+    notes = [*report.notes, *report.errors[:MAX_ERRORS]]
+    if report.num_errors > MAX_ERRORS:
+        notes.append(f"{report.num_errors} damaged places in all")
+    if report.num_corrupt:
+        notes.append(f"{report.num_corrupt} damaged pictures are as the decoder concealed them")
+    return tuple(notes)
 
 
 class _Part:

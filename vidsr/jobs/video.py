@@ -11,51 +11,34 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import partial
 from pathlib import Path
 
 import av
 from filelock import FileLock, Timeout
 
-from vidsr import pipeline, verify
+from vidsr import verify
 from vidsr.errors import DamagedError, MediaError, OutputError, VidsrError
 from vidsr.files import rename
-from vidsr.frame import Frame
 from vidsr.jobs import sources
-from vidsr.jobs.events import Advanced, Done, Event, Kept, Resumed
+from vidsr.jobs.batch import REPLACE, Batch
+from vidsr.jobs.events import Done, Event, PartsKept, Resumed
 from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts
 from vidsr.jobs.plan import Plan, fingerprint
-from vidsr.jobs.runner import Made, RemoteRunner, Runner
+from vidsr.jobs.segment_maker import SegmentMaker, SegmentsMade
 from vidsr.jobs.segments import Segments
 from vidsr.media.mux import join
 from vidsr.media.mux.fingerprint import KEY
-from vidsr.media.read.reader import ReadReport
 from vidsr.media.write.times import read_times
-from vidsr.upscaling.upscaler import Upscaler
 
 SAMPLE_SHARE = 0.01  # of a job's time, for looking at pictures of the finished file
-MAX_ERRORS = 10  # damaged places of a source that are listed; the others are counted
 
 
-def run(
-    plan: Plan,
-    runner: Runner,
-    *,
-    overwrite: bool = False,
-    resume: bool = True,
-    on_event: Callable[[Event], None] = lambda _: None,
-) -> Done:
-    """Upscale one video; returns what was done, with the output under its final name.
+def finish(job: Unjoined, on_event: Callable[[Event], None]) -> Done:
+    """The second part: the join, the check and the name.
 
     Raises:
         VidsrError: whatever ended the job; nothing stands under the final name, finished segments are kept.
     """
-    return finish(make(plan, runner, overwrite=overwrite, resume=resume, on_event=on_event), on_event)
-
-
-def finish(job: Unjoined, on_event: Callable[[Event], None]) -> Done:
-    """The second part of `run`: the join, the check and the name."""
     try:
         return job.finish()
     except BaseException as error:
@@ -63,38 +46,31 @@ def finish(job: Unjoined, on_event: Callable[[Event], None]) -> Done:
         raise
 
 
-def make(
-    plan: Plan,
-    runner: Runner,
-    *,
-    overwrite: bool = False,
-    resume: bool = True,
-    on_event: Callable[[Event], None] = lambda _: None,
-) -> Unjoined:
-    """The first part of `run`, all that needs the network: makes the segments, and holds the work folder's lock.
+def make(plan: Plan, maker: SegmentMaker, batch: Batch) -> Unjoined:
+    """The first part of a job, all that needs the network: makes the segments, and holds the work folder's lock.
 
     Raises:
         VidsrError: whatever ended the job; finished segments are kept.
     """
     started = time.perf_counter()
-    facts, reused = plan.facts(runner), runner.num_reused
+    facts, reused = plan.facts(maker), maker.num_reused
     with ExitStack() as held:
         work = held.enter_context(_work_folder(plan.output))
-        manifest = Manifest.open(work, facts, resume=resume)
+        manifest = Manifest.open(work, facts, resume=batch.resume)
         if manifest.segments:
-            on_event(Resumed(plan.source.path, plan.output, len(manifest.segments), manifest.num_frames))
+            batch.on_event(Resumed(plan.source.path, plan.output, len(manifest.segments), manifest.num_frames))
         before = manifest.num_frames
         try:
-            made = _make_missing(plan, runner, Segments(plan, work, manifest, on_event), on_event)
+            made = _make_missing(plan, maker, Segments(plan, work, manifest, batch.on_event), batch)
         except BaseException as error:
             if plan.pipe is not None:
                 clear(work)  # what came through a pipe does not come again
             elif manifest.segments:
-                on_event(_kept(plan, work, manifest, error))
+                batch.on_event(_kept(plan, work, manifest, error))
             raise
-        num_reused = runner.num_reused - reused
+        num_reused = maker.num_reused - reused
         return Unjoined(
-            plan, manifest, work, fingerprint(facts), made, before, num_reused, started, overwrite, held.pop_all()
+            plan, manifest, work, fingerprint(facts), made, before, num_reused, started, batch.overwrite, held.pop_all()
         )
 
 
@@ -106,7 +82,7 @@ class Unjoined:
     manifest: Manifest
     work: Path
     mark: str
-    made: Made
+    made: SegmentsMade
     num_resumed: int
     num_reused: int
     started: float
@@ -114,7 +90,7 @@ class Unjoined:
     held: ExitStack  # the work folder and its lock
 
     def finish(self) -> Done:
-        """Join, check and name the output. To be called once, in whatever thread; it raises what `run` does."""
+        """Join, check and name the output. To be called once, in whatever thread; it raises what the function does."""
         plan = self.plan
         with self.held:
             joined = _join(plan, self.manifest, self.work, self.mark)
@@ -150,11 +126,11 @@ class Unjoined:
             container=plan.choice.container,
             source=plan.source,
             num_streams=1 + sum(item.how != "rewritten" for item in joined.kept),
-            frames=partial(open_reader, plan) if again else None,
+            frames=plan.open_reader if again else None,
             budget=SAMPLE_SHARE * (time.perf_counter() - self.started),
         )
 
-    def kept(self, error: BaseException) -> Kept:
+    def kept(self, error: BaseException) -> PartsKept:
         """What is left of the job after `finish` raised `error`."""
         return _kept(self.plan, self.work, self.manifest, error)
 
@@ -168,58 +144,26 @@ def discard(output: Path, mark: str) -> None:
                 clear(work)
 
 
-def _kept(plan: Plan, work: Path, manifest: Manifest, error: BaseException) -> Kept:
+def _kept(plan: Plan, work: Path, manifest: Manifest, error: BaseException) -> PartsKept:
     keep_going = isinstance(error, DamagedError) and not plan.options.keep_going
-    advice = "the same command with --keep-going" if keep_going else "the same command"
-    return Kept(plan.source.path, work, len(manifest.segments), manifest.num_frames, f"{advice} goes on from there")
+    advice = "the same command with --keep-going (keep_going=True)" if keep_going else "the same command"
+    return PartsKept(
+        plan.source.path, work, len(manifest.segments), manifest.num_frames, f"{advice} goes on from there"
+    )
 
 
 def _put(finished: Path, output: Path, overwrite: bool) -> None:
     """Give the finished file its name, unless something else has taken it in the meantime."""
     if output.exists() and not overwrite:
-        raise OutputError(f"{output}: appeared while the job ran; the same command with --overwrite replaces it")
+        raise OutputError(f"{output}: appeared while the job ran; {REPLACE}")
     rename(finished, output)
 
 
-def open_reader(plan: Plan, start: Fraction | None) -> sources.FrameSource:
-    """The source's frames from `start` seconds on, to the end that the options set."""
-    return sources.open_source(plan.source, plan.options, start, plan.pipe)
-
-
-def _make_missing(plan: Plan, runner: Runner, segments: Segments, on_event: Callable[[Event], None]) -> Made:
-    """Make the segments that are not there yet, here or on a cluster."""
-    if isinstance(runner, Upscaler):
-        made = _make_here(plan, runner, segments, on_event)
-    else:
-        assert isinstance(runner, RemoteRunner)
-        made = runner.make_missing(plan, segments, on_event)
+def _make_missing(plan: Plan, maker: SegmentMaker, segments: Segments, batch: Batch) -> SegmentsMade:
+    made = maker.make_missing(plan, segments, batch.on_event)
     if not segments.manifest.segments:
         raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
     return made
-
-
-def _make_here(plan: Plan, upscaler: Upscaler, segments: Segments, on_event: Callable[[Event], None]) -> Made:
-    done, before, told = segments.manifest.intervals, segments.manifest.num_frames, len(upscaler.notes)
-    begin = segments.grid.begin(segments.manifest.first_missing)
-
-    def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-        return upscaler.stream(frames, plan.spec.canvas)
-
-    def advance(progress: pipeline.Progress) -> None:
-        total = replace(progress, num_frames=progress.num_frames + before)
-        on_event(Advanced(plan.source.path, total, plan.num_frames))
-
-    left = None if plan.num_frames is None else max(plan.num_frames - before, 0)
-    upscaler.prepare(plan.source.video.width, plan.source.video.height, left)
-    try:
-        with open_reader(plan, begin or None) as reader:
-            missing = (frame for frame in reader if segments.grid.of(frame) not in done)
-            last = pipeline.run(missing, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
-        segments.close()
-    except BaseException:
-        segments.abort()
-        raise
-    return Made(last, (*source_notes(reader.report), *upscaler.notes[told:]))
 
 
 def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> join.JoinReport:
@@ -236,16 +180,6 @@ def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> join.JoinRep
         metadata={KEY: mark},
         keep_going=plan.options.keep_going,
     )
-
-
-def source_notes(report: ReadReport) -> tuple[str, ...]:
-    """What to say of a source that was read."""
-    notes = [*report.notes, *report.errors[:MAX_ERRORS]]
-    if report.num_errors > MAX_ERRORS:
-        notes.append(f"{report.num_errors} damaged places in all")
-    if report.num_corrupt:
-        notes.append(f"{report.num_corrupt} damaged pictures are as the decoder concealed them")
-    return tuple(notes)
 
 
 def work_folder(output: Path) -> Path:
@@ -270,7 +204,7 @@ def _work_folder(output: Path) -> Iterator[Path]:
     except OSError as error:
         _remove_empty(created)
         reason = error.strerror or str(error)
-        raise OutputError(f"{output}: cannot be written ({reason}); choose another folder with -o") from error
+        raise OutputError(f"{output}: cannot be written ({reason}); choose another folder for it") from error
     try:
         yield folder
     except av.FFmpegError:

@@ -1,1 +1,1 @@
-"""Media files in and out: probe, reader, writer, remux, filters, stills. PyAV and numpy, never torch."""
+"""Media in and out: tables of containers and encoders; reading, writing and joining. PyAV and numpy, never torch."""

@@ -16,12 +16,10 @@ from av.video.reformatter import Interpolation
 
 from vidsr.media.read.probe import Video
 
-ENCODERS = ("libx264", "libx265", "mpeg2video", "h264_nvenc", "hevc_nvenc")  # that write them; NVENC was not tried
-CODECS = ("h264", "hevc", "mpeg2video")  # that these make
 PACKET_SIDE_DATA = get_args(PktSideDataT).index("a53_cc")
 
 _MARK = b"GA94"  # stands before them in H.264, HEVC, MPEG-2 and AV1; other wrappings show in the first picture
-_CODED = (*CODECS, "av1")
+_CODED = ("h264", "hevc", "mpeg2video", "av1")
 _SIDE = 16  # pixels of a picture that is made for its side data
 _new_side_data: Any = PacketSideData  # whose arguments its stubs do not know
 

@@ -6,6 +6,12 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
+from vidsr.media.encoders import HdrKeys
+
+DYNAMIC = {  # side data of pictures, by FFmpeg's name, that no encoder here takes: what it is, and what is left
+    "DOVI_METADATA": ("Dolby Vision", "the output is its base layer"),
+    "DYNAMIC_HDR_PLUS": ("HDR10+", "HDR10 stays"),
+}
 _STEPS_XY = 50000  # chromaticity steps a unit, in HEVC's SEI message and in the mdcv box
 _STEPS_NITS = 10000  # luminance steps a candela per square metre
 
@@ -60,21 +66,16 @@ def light_level(raw: bytes | None) -> tuple[int, int] | None:
     return brightest, average
 
 
-def encoder_options(encoder: str, mastering: bytes | None, light: bytes | None) -> list[str]:
-    """``key=value`` parameters that make `encoder` write the metadata into its bitstream."""
-    display, level = Mastering.parse(mastering), light_level(light)
-    keys = {
-        "libx264": ("mastering-display", "cll"),
-        "libx265": ("master-display", "max-cll"),
-        "libsvtav1": ("mastering-display", "content-light"),
-    }.get(encoder)
+def bitstream_params(keys: HdrKeys | None, mastering: bytes | None, light: bytes | None) -> list[str]:
+    """``key=value`` parameters that make an encoder of those `keys` write the metadata into its bitstream."""
     if keys is None:
         return []
+    display, level = Mastering.parse(mastering), light_level(light)
     params = []
     if display:
-        params.append(f"{keys[0]}={display.in_units() if encoder == 'libsvtav1' else display.in_steps()}")
+        params.append(f"{keys.display}={display.in_units() if keys.decimal else display.in_steps()}")
     if level:
-        params.append(f"{keys[1]}={level[0]},{level[1]}")
+        params.append(f"{keys.light}={level[0]},{level[1]}")
     return params
 
 

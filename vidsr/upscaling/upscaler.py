@@ -10,7 +10,7 @@ from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from vidsr.backends import may_use_gpu
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
-from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat
+from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, output_colour
 from vidsr.models import registry
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.renderer import Renderer
@@ -45,6 +45,18 @@ class _Batch:
     work: Download | None
 
 
+class UpscalerKeywords(TypedDict, total=False):
+    """What an `Upscaler` may be told besides its model."""
+
+    scale: float
+    backend: str | Backend
+    precision: str
+    tile: int | Literal["auto", "off"]
+    device: int
+    threads: int | None
+    reuse: bool
+
+
 class Upscaler:
     """A model on a backend, ready to upscale frames. One call at a time; `cancel` alone may come from another thread.
 
@@ -65,18 +77,11 @@ class Upscaler:
         BackendError: the backend is not available here.
     """
 
-    def __init__(
-        self,
-        model: str | Path = "auto",
-        *,
-        scale: float = 4,
-        backend: str | Backend = "auto",
-        precision: str = "auto",
-        tile: int | Literal["auto", "off"] = "auto",
-        device: int = 0,
-        threads: int | None = None,
-        reuse: bool = True,
-    ) -> None:
+    def __init__(self, model: str | Path = "auto", **keywords: Unpack[UpscalerKeywords]) -> None:
+        if wrong := UsageError.of_keywords("Upscaler", keywords, ("model", *UpscalerKeywords.__annotations__)):
+            raise wrong
+        scale, tile = keywords.get("scale", 4), keywords.get("tile", "auto")
+        backend, threads = keywords.get("backend", "auto"), keywords.get("threads")
         if not (math.isfinite(scale) and MIN_SCALE <= scale <= MAX_SCALE):
             raise UsageError(f"The scale must be a number from 1 to 4, not {scale:g}.")
         if threads is not None and threads < 1:
@@ -86,19 +91,23 @@ class Upscaler:
         self.model = registry.load(name, registry.native_scale(name, scale))
         tile = _check_tile(tile, self.model)
         if isinstance(backend, str):
-            options = {"precision": precision, "threads": threads, "device": device}
-            opened, why_backend = open_backend(backend, self.model, **options)  # type: ignore[arg-type]
+            precision, device = keywords.get("precision", "auto"), keywords.get("device", 0)
+            opened, why_backend = open_backend(backend, self.model, precision=precision, threads=threads, device=device)
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
-        self.enlarger = Enlarger(self.model, opened, tile=tile)
+        self.renderer = Renderer(Enlarger(self.model, opened, tile=tile))
         self._opened: dict[str, Any] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
         if opened.threads is not None and any(True for _ in self.model.module.parameters()):
             self._opened["network threads"] = opened.threads
-        self._renderer = Renderer(self.enlarger)
         self._depth = _depth(opened.device)
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
-        self._reuse = reuse
+        self._reuse = keywords.get("reuse", True)
+
+    @property
+    def enlarger(self) -> Enlarger:
+        """The network on its backend, for pictures of any size."""
+        return self.renderer.enlarger
 
     @property
     def backend(self) -> Backend:
@@ -116,7 +125,7 @@ class Upscaler:
         Raises:
             BackendError: it cannot compile.
         """
-        self._renderer.prepare(self.batch_size(width * height), height, width, num_frames)
+        self.renderer.prepare(self.batch_size(width * height), height, width, num_frames)
 
     def output_size(self, width: int, height: int, format: PixelFormat | None = None) -> tuple[int, int]:
         """(width, height) of an upscaled picture: rounded, and to even numbers where chroma is subsampled."""
@@ -222,7 +231,7 @@ class Upscaler:
         """Give the device all it needs for `frames`; `before` is the frame that they follow."""
         repeats = [self._reuse and _same_picture(*pair) for pair in pairwise((before, *frames))]
         fresh = [frame for frame, same in zip(frames, repeats, strict=True) if not same]
-        work = self._renderer.start(fresh, canvas) if fresh else None
+        work = self.renderer.start(fresh, canvas) if fresh else None
         return _Batch(frames, repeats, fresh, canvas, self.backend, work)
 
     def _finished(self, batch: _Batch, made: Frame | None) -> Generator[Frame, None, Frame | None]:
@@ -244,7 +253,7 @@ class Upscaler:
             if backend is self.backend:  # a batch before this one may have replaced it already
                 self.enlarger.make_exact()
             backend = self.backend
-            sound, *codes = self._renderer.start(batch.fresh, batch.canvas).wait()
+            sound, *codes = self.renderer.start(batch.fresh, batch.canvas).wait()
         planes, canvas = iter(codes), batch.canvas
         num = len(codes) // len(batch.fresh)
         return [
@@ -299,15 +308,6 @@ def _same_picture(before: Frame | None, frame: Frame | None) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(before.planes, frame.planes, strict=True))
 
 
-def output_colour(colour: Colour, source: PixelFormat, target: PixelFormat) -> Colour:
-    """What samples mean after a conversion between layouts: RGB is full range, and YUV made from it limited BT.709."""
-    if target.model == "rgb" and source.model != "rgb":
-        return replace(colour, matrix=Matrix.RGB, full_range=True)
-    if target.model == "yuv" and colour.matrix is Matrix.RGB and (source.model != "yuv" or any(target.chroma_shift)):
-        return replace(colour, matrix=Matrix.BT709, full_range=False)
-    return colour
-
-
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:
     if str(model) != "auto":
         return str(model), "as asked"
@@ -319,8 +319,8 @@ def _check_tile(tile: int | Literal["auto", "off"], model: registry.Model) -> in
     if isinstance(tile, str):
         if tile in ("auto", "off"):
             return tile
-        raise UsageError(f"--tile is auto, off or a number of pixels, not {tile!r}.")
+        raise UsageError(f"tile is auto, off or a number of pixels, not {tile!r}.")
     smallest = 2 * model.halo + max(8, model.multiple)
     if tile < smallest:
-        raise UsageError(f"--tile {tile} is too small for {model.name}: use at least {smallest}.")
+        raise UsageError(f"A tile of {tile} pixels is too small for {model.name}: use at least {smallest}.")
     return tile

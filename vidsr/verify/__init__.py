@@ -2,6 +2,6 @@
 
 from vidsr.verify.comparison import compare
 from vidsr.verify.finished import quick
-from vidsr.verify.report import Check, Report
+from vidsr.verify.report import Finding, VerifyReport
 
-__all__ = ["Check", "Report", "compare", "quick"]
+__all__ = ["Finding", "VerifyReport", "compare", "quick"]

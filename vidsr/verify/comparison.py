@@ -9,23 +9,21 @@ from pathlib import Path
 from typing import Literal
 
 from vidsr.errors import UsageError
-from vidsr.media.captions import CODECS as CAPTIONED
+from vidsr.media.containers import CONTAINERS
+from vidsr.media.encoders import CAPTIONED
 from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
-from vidsr.media.write.choice import MUXERS
-from vidsr.verify.inventory import NO_TIME, Inventory, Pairing, Track, pair, take_inventory
+from vidsr.verify.inventory import NO_TIME, Inventory, ListedTrack, Pairing, pair, take_inventory
 from vidsr.verify.packets import Mapping, check_packets, check_presence, rounding
 from vidsr.verify.phrases import ms, seconds, some
 from vidsr.verify.pictures import Pictures, look
 from vidsr.verify.properties import check_looks
-from vidsr.verify.report import Check, Report, same
+from vidsr.verify.report import Finding, VerifyReport, same
 from vidsr.verify.subtitles import check_text
 from vidsr.verify.tags import check_attachments, check_chapters, check_metadata, check_streams, check_timecode
 
 _GRID = Fraction(1, 50)  # seconds: a stated offset is the least that is needed, on a grid at most this coarse
-_MP4 = ("mp4", "m4v", "mov")
-_KEEPS_LENGTH = (*_MP4, "mkv", "webm")
 
 
 def compare(
@@ -36,7 +34,7 @@ def compare(
     end: Fraction | None = None,
     deinterlace: Literal["auto", "off", "bwdif"] = "auto",
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
-) -> Report:
+) -> VerifyReport:
     """Compare an output of `vidsr upscale` with its source; the options are those that it was made with.
 
     Pictures are decoded one after the other and compared at the source's size; of the packets only times and digests
@@ -54,12 +52,12 @@ def compare(
     info = probe(source)
     on_step("reading the packets", 0.0)
     before, after = take_inventory(source), take_inventory(output)
-    if after.container not in MUXERS:
-        raise UsageError(f"{output} is no output of vidsr upscale, which writes {', '.join(MUXERS)}")
+    if after.container not in CONTAINERS:
+        raise UsageError(f"{output} is no output of vidsr upscale, which writes {', '.join(CONTAINERS)}")
     pairing = pair(before, info.video.index, after)
     if pairing.picture is None:
         checks = [*check_presence(pairing, Mapping(Fraction(0)), after.container)]
-        return Report(source, output, tuple(checks))
+        return VerifyReport(source, output, tuple(checks))
     made = probe(output, pairing.picture.index)
     part = start is not None or end is not None
     base = made.video.time_base
@@ -78,7 +76,7 @@ def compare(
     )
     mapping = Mapping(seen.shift, window, (info.video.start_pts or 0) * info.video.time_base)
     picture = before.tracks[info.video.index]
-    return Report(source, output, tuple(_checks(info, made, seen, mapping, picture, pairing, before, after)))
+    return VerifyReport(source, output, tuple(_checks(info, made, seen, mapping, picture, pairing, before, after)))
 
 
 def _checks(
@@ -86,11 +84,11 @@ def _checks(
     made: MediaInfo,
     seen: Pictures,
     mapping: Mapping,
-    picture: Track,
+    picture: ListedTrack,
     pairing: Pairing,
     before: Inventory,
     after: Inventory,
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     """All rows, in the order of the table."""
     yield from _check_pictures(seen, made)
     yield from _check_captions(seen, made)
@@ -107,12 +105,12 @@ def _checks(
     yield from check_metadata(before, after)
 
 
-def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Check]:
+def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
     """How many, when, and what they show."""
     if seen.damage:
-        yield Check("source", some(seen.damage, 3), "", "dropped", "compared as its decoder conceals it")
+        yield Finding("source", some(seen.damage, 3), "", "dropped", "compared as its decoder conceals it")
     if seen.failure:
-        yield Check("decoding", "", "fails", "differs", seen.failure)
+        yield Finding("decoding", "", "fails", "differs", seen.failure)
     counts = str(seen.num_source), str(seen.num_output)
     words = [f"missing: {some(seen.missing)}"] if seen.missing else []
     words += [f"too many: {some(seen.extra)}"] if seen.extra else []
@@ -133,32 +131,32 @@ def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Check]:
     )
 
 
-def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Check]:
+def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
     """Those inside the pictures, byte for byte."""
     name, codec = "captions in pictures", made.video.codec
     before, after = (f"in {num} pictures" if num else "none" for num in seen.captioned)
     if seen.captioned[0] and not seen.captioned[1] and codec not in CAPTIONED:
-        yield Check(name, before, after, "dropped", f"{codec} does not carry them; h264 does")
+        yield Finding(name, before, after, "dropped", f"{codec} does not carry them; h264 does")
     elif any(seen.captioned):
         yield same(name, before, after, not seen.miscaptioned, some(seen.miscaptioned))
 
 
 def _check_length(
     info: MediaInfo, made: MediaInfo, seen: Pictures, pairing: Pairing, after: Inventory
-) -> Iterator[Check]:
-    """When the last picture ends; transport streams do not say, and of a damaged source nobody knows."""
-    track = pairing.picture
-    if track is None or after.container not in _KEEPS_LENGTH or seen.end is None or not seen.ends_alike or seen.damage:
+) -> Iterator[Finding]:
+    """When the last picture ends, where the container says it; of a damaged source nobody knows."""
+    track, row = pairing.picture, CONTAINERS[after.container]
+    if track is None or not row.says_end or seen.end is None or not seen.ends_alike or seen.damage:
         return
     want = seen.end + seen.shift
     last, length = max(zip(track.pts, track.durations, strict=True))
     found = [(last + length) * track.time_base]
     if made.video.duration is not None:  # mkv's last packet need not have a length, and mp4's may be of decoding
-        begin = Fraction(0) if after.container in ("mkv", "webm") else track.first or Fraction(0)
+        begin = Fraction(0) if row.ebml else track.first or Fraction(0)
         found.append(begin + made.video.duration)
     end = min(found, key=lambda end: abs(end - want))
     tolerance = rounding(info.video.time_base, track.time_base)
-    tolerance *= 2 if after.container in ("mkv", "webm") else 1  # they round the last picture's begin and its length
+    tolerance *= 2 if row.ebml else 1  # which rounds the last picture's begin and its length
     detail = f"it ends {ms(abs(end - want))} {'late' if end > want else 'early'}"
     yield same("picture end", seconds(want), seconds(end), abs(end - want) <= tolerance, detail)
 
@@ -169,17 +167,18 @@ def _is_deinterlaced(info: MediaInfo, option: str) -> bool:
 
 
 def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:
-    """By how much all streams of the output are late: 0, but for a source that begins before 0, or in ts.
+    """By how much all streams of the output are late: 0, but for a source, or a packet of it, before 0.
 
     It is taken from the files where it is as small as it can be: then something of the output begins at 0.
     """
     begin = (info.video.start_pts or 0) * info.video.time_base
-    if after.container != "ts" and begin >= 0:
+    before_zero = CONTAINERS[after.container].before_zero
+    if before_zero and begin >= 0:
         return Fraction(0)
     measured = _measured(begin, pairing)
     grid = max(_GRID, info.video.time_base)
     lowest = [t * track.time_base for track in after.tracks for t in track.dts if t != NO_TIME]
-    lowest = lowest if after.container == "ts" else [begin + measured]
+    lowest = [begin + measured] if before_zero else lowest
     needed = measured > 0 and min(lowest, default=Fraction(0)) <= grid
     return measured if needed else Fraction(0)
 

@@ -34,7 +34,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class SmallPicture:
     """A picture at the source's size, in units of 8-bit codes: luma (H, W), and the block means of every plane."""
 
     luma: Floats
@@ -79,7 +79,7 @@ class Shrinker:
         self._size = (width, height)
         self._reformatters: dict[int, VideoReformatter] = {}  # by plane: each keeps its swscale context
 
-    def __call__(self, frame: Frame) -> Picture:
+    def __call__(self, frame: Frame) -> SmallPicture:
         """`frame` at that size."""
         width, height = self._size
         fmt = frame.format
@@ -89,7 +89,7 @@ class Shrinker:
             self._scaled(k, plane, shape).astype(np.float32) / np.float32(unit)
             for k, (plane, shape) in enumerate(zip(frame.planes, shapes, strict=True))
         ]
-        return Picture(planes[0], tuple(_block_means(p, s) for p, s in zip(planes, _shifts(fmt), strict=True)))
+        return SmallPicture(planes[0], tuple(_block_means(p, s) for p, s in zip(planes, _shifts(fmt), strict=True)))
 
     def _scaled(self, number: int, plane: Plane, shape: tuple[int, int]) -> Plane:
         if plane.shape == shape:
@@ -103,7 +103,7 @@ class Shrinker:
         return _rows(small, plane.dtype)[:, : shape[1]].copy()
 
 
-def liken(shown: Picture, own: Picture, before: Picture | None, after: Picture | None) -> Likeness:
+def liken(shown: SmallPicture, own: SmallPicture, before: SmallPicture | None, after: SmallPicture | None) -> Likeness:
     """Compare the output's picture `shown` with the source's `own`, and with those beside it."""
     error = shown.luma - own.luma
     pairs = list(zip(shown.blocks, own.blocks, strict=False))  # grey beside colour has luma in common
@@ -121,7 +121,7 @@ def liken(shown: Picture, own: Picture, before: Picture | None, after: Picture |
     )
 
 
-def _shows(shown: Floats, own: Floats, before: Picture | None, after: Picture | None) -> int:
+def _shows(shown: Floats, own: Floats, before: SmallPicture | None, after: SmallPicture | None) -> int:
     """Which of three pictures is shown: where on the straight line from `own` to a neighbour does `shown` stand?
 
     Its own is at 0, the neighbour at 1. Noise that the network takes away moves it, at most to the middle.
@@ -149,7 +149,7 @@ def _gain(error: Floats, own: Floats) -> float:
     return 1 + float((error * around).mean()) / variance if variance > _MIN_CONTRAST else 1.0
 
 
-def _grain(picture: Picture) -> float:
+def _grain(picture: SmallPicture) -> float:
     """Mean square of what is finer than blocks: the error of a picture that has lost all of it."""
     return max(float(picture.luma.var()) - float(picture.blocks[0].var()), 1e-9)
 

@@ -11,14 +11,12 @@ from typing import Any
 import av
 
 from vidsr.errors import VerifyError
+from vidsr.media.containers import CONTAINERS, FINEST_CLOCK
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.write.writer import VideoSpec
 from vidsr.verify.properties import check_looks
 from vidsr.verify.sample import FramesFrom, check_sample
-
-CLOCKS = {"mkv": Fraction(1, 1000), "webm": Fraction(1, 1000), "ts": Fraction(1, 90000)}  # seconds; mp4 takes any
-FINEST_CLOCK = Fraction(1, 1_000_000)  # seconds, of mp4 and mov as they are written here
 
 
 def quick(
@@ -43,8 +41,9 @@ def quick(
         VerifyError: a frame is missing, doubled, elsewhere in time or black, a label is wrong, a stream is missing, or
             the file does not decode.
     """
-    clock = CLOCKS.get(container, FINEST_CLOCK)
-    tolerance = clock / 2 if spec.time_base < clock or container in CLOCKS else Fraction(0)
+    own = CONTAINERS[container].clock
+    clock = own or FINEST_CLOCK
+    tolerance = clock / 2 if own or spec.time_base < clock else Fraction(0)
     expected = sorted(p * spec.time_base + shift for p in pts)
     with open_input(output) as opened:
         candidates = [s.index for s in opened.streams.video if (s.width, s.height) == (spec.width, spec.height)]

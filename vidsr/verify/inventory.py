@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from hashlib import blake2b
@@ -15,23 +15,23 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
-from vidsr.media.mux.streams import Dropped, Kept, codec_name, decide, is_cover
+from vidsr.media.containers import recognised
+from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, decide, is_cover
 from vidsr.media.mux.tracks import own_metadata
 from vidsr.media.read.open import demux, open_input
-from vidsr.media.write.choice import container_of
 
 NO_TIME = -(2**63)
-"""In `Track.pts` and `Track.dts`: the packet has none."""
+"""In `ListedTrack.pts` and `ListedTrack.dts`: the packet has none."""
 
 _NO_TEXT = b"\0\0"  # what mp4 writes where no subtitle is shown
 
 
 @dataclass(slots=True)
-class Track:
+class ListedTrack:
     """One stream. Times of packets count in `time_base`, in the order of the file; digests are 64 bits each."""
 
     index: int
-    kind: str  # as `Kept.kind`: video, audio, subtitle, data, attachment, cover
+    kind: str  # as `KeptStream.kind`: video, audio, subtitle, data, attachment, cover
     codec: str
     metadata: dict[str, str]
     disposition: Disposition
@@ -71,10 +71,10 @@ class Inventory:
     """A file without its pictures' samples. `error` says why the rest of it could not be read."""
 
     path: Path
-    container: str  # a key of `codecs.MUXERS`, or FFmpeg's name
+    container: str  # a key of CONTAINERS, or FFmpeg's name
     metadata: dict[str, str]
     chapters: tuple[Chapter, ...]
-    tracks: tuple[Track, ...]
+    tracks: tuple[ListedTrack, ...]
     error: str | None = None
 
 
@@ -82,12 +82,12 @@ class Inventory:
 class Pairing:
     """Which track of an output holds which of the source. `missing` has a track that should be there and is not."""
 
-    picture: Track | None
-    kept: tuple[tuple[Kept, Track, Track], ...]  # how, source, output
-    rewritten: tuple[Kept, ...]
+    picture: ListedTrack | None
+    kept: tuple[tuple[KeptStream, ListedTrack, ListedTrack], ...]  # how, source, output
+    rewritten: tuple[KeptStream, ...]
     dropped: tuple[Dropped, ...]
-    missing: tuple[tuple[Kept, Track], ...]
-    extra: tuple[Track, ...]
+    missing: tuple[tuple[KeptStream, ListedTrack], ...]
+    extra: tuple[ListedTrack, ...]
 
 
 def take_inventory(path: Path) -> Inventory:
@@ -113,7 +113,7 @@ def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
     with open_input(source.path) as opened:
         kept, dropped = decide(opened, picture, output.container)
     left = list(output.tracks)
-    found: dict[int, Track] = {}
+    found: dict[int, ListedTrack] = {}
     todo = [(item, source.tracks[item.index]) for item in kept if item.how != "rewritten"]
     for item, track in todo:
         same = (t for t in left if len(t.digests) and t.digests == track.digests and _fits(item, t))
@@ -137,34 +137,34 @@ def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
     )
 
 
-def _claim(found: dict[int, Track], left: list[Track], item: Kept, track: Track | None) -> None:
+def _claim(found: dict[int, ListedTrack], left: list[ListedTrack], item: KeptStream, track: ListedTrack | None) -> None:
     if track is not None:
         found[item.index] = track
         left.remove(track)
 
 
-def _fits(item: Kept, track: Track) -> bool:
+def _fits(item: KeptStream, track: ListedTrack) -> bool:
     """Whether `track` may be what became of `item`."""
     if item.how == "attached" or item.kind == "cover":
         return track.kind in ("cover", "attachment")
     return track.kind == item.kind
 
 
-def _same_name(item: Kept, source: Track, output: Track) -> bool:
-    def name(track: Track) -> tuple[str | None, ...]:
+def _same_name(item: KeptStream, source: ListedTrack, output: ListedTrack) -> bool:
+    def name(track: ListedTrack) -> tuple[str | None, ...]:
         return tuple(track.metadata.get(key) for key in ("language", "title", "filename"))
 
     return name(source) == name(output) and (item.encoder is not None or source.codec == output.codec)
 
 
-def _is_rebuilt(track: Track) -> bool:
+def _is_rebuilt(track: ListedTrack) -> bool:
     """The tracks that the mp4 and mov muxers add for timecode and chapters."""
     return track.kind == "data" and ("timecode" in track.metadata or track.codec in ("bin_data", "none"))
 
 
-def _track(stream: Stream) -> Track:
+def _track(stream: Stream) -> ListedTrack:
     context: Any = stream.codec_context
-    track = Track(
+    track = ListedTrack(
         index=stream.index,
         kind="cover" if is_cover(stream) else stream.type if stream.type != "unknown" else "data",
         codec=codec_name(stream),
@@ -178,7 +178,7 @@ def _track(stream: Stream) -> Track:
     return track
 
 
-def _add(track: Track, packet: Packet[Stream]) -> None:
+def _add(track: ListedTrack, packet: Packet[Stream]) -> None:
     if not packet.size and packet.pts is None:
         return
     data = bytes(packet)
@@ -210,13 +210,5 @@ def _chapters(opened: InputContainer) -> Iterable[Chapter]:
 
 
 def _container(path: Path, opened: InputContainer) -> str:
-    """As the suffix says where it fits what the file is."""
-    names = opened.format.name.split(",")
-    suffix = container_of(path.suffix)
-    family: dict[str, Sequence[str]] = {"mov": ("mp4", "m4v", "mov"), "matroska": ("mkv", "webm"), "mpegts": ("ts",)}
-    fitting = next((family[name] for name in names if name in family), ())
-    if suffix in fitting:
-        return suffix
-    if "mov" in names and opened.metadata.get("major_brand", "").startswith("qt"):
-        return "mov"
-    return fitting[0] if fitting else names[0]
+    found = recognised(opened.format.name, path, opened.metadata)
+    return found.name if found else opened.format.name.split(",")[0]

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from vidsr.verify.inventory import NO_TIME, Inventory, Pairing, Track
+from vidsr.media.containers import CONTAINERS
+from vidsr.verify.inventory import NO_TIME, Inventory, ListedTrack, Pairing
 from vidsr.verify.phrases import ms, seconds, spoken
-from vidsr.verify.report import Check, same
+from vidsr.verify.report import Finding, same
 
 JUMP = Fraction(1)  # seconds: where times fall back by more, as at a joint of recordings, the rest follows on
-_MKV = Fraction(1, 1000)  # the clock of mkv and webm
+_COUNTED = {row.clock for row in CONTAINERS.values() if row.ebml}  # before 0 readers know only the packets' lengths
 ENCODED = 2  # packets: sound that is encoded again may begin or end so much earlier or later
 LINE = Fraction(1, 500)  # seconds: a converted subtitle's time may be rounded twice to milliseconds
 
@@ -34,7 +35,7 @@ class Packet:
     time: Fraction | None  # seconds
 
 
-def check_presence(pairing: Pairing, mapping: Mapping, container: str) -> Iterator[Check]:
+def check_presence(pairing: Pairing, mapping: Mapping, container: str) -> Iterator[Finding]:
     """Every stream of the source is in the output, or is named with the reason; the output has no others."""
     empty = [(item, track) for item, track in pairing.missing if _may_be_empty(track, mapping, container)]
     missing = [
@@ -51,28 +52,28 @@ def check_presence(pairing: Pairing, mapping: Mapping, container: str) -> Iterat
     for lost in pairing.dropped:
         name = lost.kind if lost.index is None else f"{lost.kind} {lost.index}"
         whole = lost.index is not None and not lost.kind.startswith(("flag", "language"))
-        yield Check(f"{name}: stream" if whole else name, lost.codec, "none", "dropped", lost.reason)
+        yield Finding(f"{name}: stream" if whole else name, lost.codec, "none", "dropped", lost.reason)
     for _, track in empty:
         reason = "it is empty" if mapping.window is None else "nothing of it falls into this part"
-        yield Check(f"{track.kind} {track.index}: stream", track.codec, "none", "dropped", reason)
+        yield Finding(f"{track.kind} {track.index}: stream", track.codec, "none", "dropped", reason)
 
 
 def check_packets(
     pairing: Pairing, mapping: Mapping, source: Inventory, output: Inventory, damaged: bool
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     """Packets and times of every copied stream; span of those that were made anew."""
+    starts = [file.container in CONTAINERS and CONTAINERS[file.container].annex_b for file in (source, output)]
     for item, old, new in pairing.kept:
         name = f"{item.kind} {old.index}"
         if item.how == "encoded":
             yield _check_span(f"{name}: sound", old, new, mapping)
         elif item.how == "copied" and item.kind not in ("cover", "attachment"):
-            rewrapped = ("ts" in (source.container, output.container)) != (source.container == output.container == "ts")
-            yield from _check_copied(name, old, new, mapping, rewrapped, damaged)
+            yield from _check_copied(name, old, new, mapping, starts[0] != starts[1], damaged)
 
 
 def _check_copied(
-    name: str, old: Track, new: Track, mapping: Mapping, rewrapped: bool, damaged: bool
-) -> Iterator[Check]:
+    name: str, old: ListedTrack, new: ListedTrack, mapping: Mapping, rewrapped: bool, damaged: bool
+) -> Iterator[Finding]:
     want, note = list(_expected(old, mapping)), ""
     if damaged and len(new.digests) < len(want):
         want, note = _only_those_there(want, new)
@@ -87,7 +88,7 @@ def _check_copied(
     yield _check_times(name, want, old, new)
 
 
-def _check_times(name: str, want: Sequence[Packet], old: Track, new: Track) -> Check:
+def _check_times(name: str, want: Sequence[Packet], old: ListedTrack, new: ListedTrack) -> Finding:
     """The times of the packets that both have."""
     tolerance = rounding(old.time_base, new.time_base)
     found = [None if pts == NO_TIME else pts * new.time_base for pts in new.pts]
@@ -98,7 +99,7 @@ def _check_times(name: str, want: Sequence[Packet], old: Track, new: Track) -> C
         for n, (p, t) in enumerate(zip(want, found, strict=False))
         if p.time is not None and t is not None
     ]
-    early = new.time_base if new.time_base == _MKV else Fraction(0)  # before 0 readers know only the packets' lengths
+    early = new.time_base if new.time_base in _COUNTED else Fraction(0)
     late = [(n, t - w) for n, w, t in pairs if abs(t - w) > tolerance + (early if w < 0 else 0)]
     worst = max((abs(t - w) for _, w, t in pairs), default=Fraction(0))
     first = (seconds(pairs[0][1]), seconds(pairs[0][2])) if pairs else ("empty", "empty")
@@ -135,7 +136,7 @@ def rounding(old: Fraction, new: Fraction) -> Fraction:
     return Fraction(0) if (old / new).denominator == 1 else (old + new) / 2
 
 
-def _expected(track: Track, mapping: Mapping) -> Iterator[Packet]:
+def _expected(track: ListedTrack, mapping: Mapping) -> Iterator[Packet]:
     """The packets of `track` as the output should have them.
 
     Packets without time follow the one before; decode times always rise; a fall by more than `JUMP` is closed.
@@ -162,7 +163,7 @@ def _expected(track: Track, mapping: Mapping) -> Iterator[Packet]:
         yield Packet(digest, max(pts + ticks, last) * base)
 
 
-def _cut(track: Track, pts: int, length: int, mapping: Mapping) -> int | None:
+def _cut(track: ListedTrack, pts: int, length: int, mapping: Mapping) -> int | None:
     """The pts of a packet that begins in the window; a subtitle on show where it begins, begins there."""
     if mapping.window is None or pts == NO_TIME:
         return pts
@@ -173,12 +174,12 @@ def _cut(track: Track, pts: int, length: int, mapping: Mapping) -> int | None:
     return pts if low <= begin < high else None
 
 
-def _may_be_empty(track: Track, mapping: Mapping, container: str) -> bool:
-    """mp4 and mov hold no stream without packets."""
-    return container in ("mp4", "m4v", "mov") and not any(True for _ in _expected(track, mapping))
+def _may_be_empty(track: ListedTrack, mapping: Mapping, container: str) -> bool:
+    """Whether nothing is left of it, in a container that holds no stream without packets."""
+    return CONTAINERS[container].boxes and not any(True for _ in _expected(track, mapping))
 
 
-def _only_those_there(want: list[Packet], new: Track) -> tuple[list[Packet], str]:
+def _only_those_there(want: list[Packet], new: ListedTrack) -> tuple[list[Packet], str]:
     """Of a damaged source, muxers refuse the worst packets: the others must all be there, in order."""
     there: list[Packet] = []
     for packet in want:
@@ -199,7 +200,7 @@ def _differences(want: Sequence[int], found: Sequence[int]) -> str:
     return f"{spoken(abs(len(want) - len(found)), 'packet')} {word}, from packet {first} on"
 
 
-def _check_span(name: str, old: Track, new: Track, mapping: Mapping) -> Check:
+def _check_span(name: str, old: ListedTrack, new: ListedTrack, mapping: Mapping) -> Finding:
     """Where sound that was encoded again begins and ends."""
     before = _span(old, [p.time for p in _expected(old, mapping) if p.time is not None])
     after = _span(new, [pts * new.time_base for pts in new.times])
@@ -212,7 +213,7 @@ def _check_span(name: str, old: Track, new: Track, mapping: Mapping) -> Check:
     return same(name, words[0], f"{words[1]}, encoded again", apart <= ENCODED * max(lengths), detail)
 
 
-def _span(track: Track, times: Sequence[Fraction]) -> tuple[Fraction, Fraction] | None:
+def _span(track: ListedTrack, times: Sequence[Fraction]) -> tuple[Fraction, Fraction] | None:
     if not times:
         return None
     return min(times), max(times) + (track.durations[-1] if len(track.durations) else 0) * track.time_base

@@ -13,7 +13,7 @@ from vidsr.errors import DamagedError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
-from vidsr.verify.content import Likeness, Picture, Shrinker, liken
+from vidsr.verify.content import Likeness, Shrinker, SmallPicture, liken
 
 MAX_NAMED = 5  # pictures that a row names
 
@@ -26,7 +26,7 @@ class Seen:
 
     number: int
     time: Fraction
-    picture: Picture
+    picture: SmallPicture
     captions: bytes = b""
 
 
@@ -200,7 +200,7 @@ def _note_time(found: Pictures, old: Seen, new: Seen, tolerance: Fraction) -> No
 
 
 def _note_content(
-    found: Pictures, number: int, own: Seen, shown: Picture, before: Seen | None, after: Seen | None
+    found: Pictures, number: int, own: Seen, shown: SmallPicture, before: Seen | None, after: Seen | None
 ) -> None:
     like = liken(shown, own.picture, before.picture if before else None, after.picture if after else None)
     found.psnr.append(like.psnr)
@@ -225,7 +225,7 @@ def _note_captions(found: Pictures, old: Seen, new: Seen) -> None:
         found.miscaptioned.append(f"{_name(new)} has {words}")
 
 
-def _what(like: Likeness, shown: Picture) -> str:
+def _what(like: Likeness, shown: SmallPicture) -> str:
     if like.lost_detail > 0.9 and float(shown.luma.std()) < 2:
         return "is black" if float(shown.luma.mean()) < 24 else "is of one colour"
     return f"shows something else ({like.psnr:.1f} dB, a place differs by {like.block_error:.0f} of 255)"

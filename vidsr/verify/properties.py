@@ -6,37 +6,41 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from vidsr.frame import Colour, Matrix
-from vidsr.media.hdr import Mastering, light_level
+from vidsr.frame import Colour, Matrix, output_colour
+from vidsr.media.containers import CONTAINERS
+from vidsr.media.encoders import ENCODERS, WITHOUT_HDR10
+from vidsr.media.hdr import DYNAMIC, Mastering, light_level
+from vidsr.media.mux.streams import no_place
+from vidsr.media.read.colour_tags import SITED
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write.encoder import scaled_matrix
 from vidsr.verify.phrases import ratio
-from vidsr.verify.report import Check, same
+from vidsr.verify.report import Finding, same
 
-_SITED = ("h264", "hevc", "av1")  # whose headers say where chroma stands
-_WITHOUT_HDR10 = ("ffv1",)
 _STEP = Fraction(1, 1000)  # relative, of HDR10's numbers: encoders take them in steps
-_EXTRAS = {
-    "DOVI_METADATA": ("Dolby Vision", "the output is its base layer"),
-    "DYNAMIC_HDR_PLUS": ("HDR10+", "HDR10 stays"),
-}
 
 
-def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterator[Check]:
+def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterator[Finding]:
     """All properties of the picture stream but its samples."""
     old, new = source.video, output.video
     yield _check_aspect(old, new)
     yield from _check_rotation(old, new, container)
     yield from _check_colour(old, new)
     yield from _check_hdr10(old, new)
-    for name, (word, reason) in _EXTRAS.items():
+    for name, (word, reason) in DYNAMIC.items():
         if name in old.extras and name not in new.extras:
-            yield Check(word, "there", "none", "dropped", reason)
+            yield Finding(word, "there", "none", "dropped", reason)
     if old.format.alpha and not new.format.alpha:
-        yield Check("transparency", "there", "none", "dropped", f"{new.codec} does not keep it (prores and ffv1 do)")
+        yield Finding("transparency", "there", "none", "dropped", f"{new.codec} does not keep it ({_with_alpha()} do)")
 
 
-def _check_aspect(old: Video, new: Video) -> Check:
+def _with_alpha() -> str:
+    """Codecs whose pictures have alpha themselves, in words."""
+    rows = (ENCODERS[name] for container in CONTAINERS.values() for name in container.alpha)
+    return " and ".join(sorted({row.codec for row in rows if not row.alpha_beside}, reverse=True))
+
+
+def _check_aspect(old: Video, new: Video) -> Finding:
     """Pixels keep their shape, or the picture keeps the shape that it is shown in."""
     stretch = Fraction(new.width, new.height) / Fraction(old.width, old.height)
     rounding = Fraction(2, new.width) + Fraction(2, new.height) + Fraction(1, 100)
@@ -54,16 +58,17 @@ def _tolerance(old: Video, new: Video, rounding: Fraction) -> Fraction:
     return Fraction(0) if unchanged and new.sample_aspect != 1 else rounding
 
 
-def _check_rotation(old: Video, new: Video, container: str) -> Iterator[Check]:
+def _check_rotation(old: Video, new: Video, container: str) -> Iterator[Finding]:
     grown = Fraction(new.width, old.width), Fraction(new.height, old.height)
     want = scaled_matrix(old.display_matrix, *grown)
     if want is None and new.display_matrix is None:
         return
-    if container == "ts" and want is not None and new.display_matrix is None:
-        yield Check("rotation", _turn(want), "none", "dropped", "ts has no place for it; --container mkv keeps it")
+    row = CONTAINERS[container]
+    if row.rotation is None and want is not None and new.display_matrix is None:
+        yield Finding("rotation", _turn(want), "none", "dropped", no_place(row))
         return
     found = new.display_matrix
-    if container in ("mkv", "webm"):  # which keep angle and mirror, not the place
+    if row.rotation == "turn":
         want, found = (_without_place(matrix) for matrix in (want, found))
     yield same("rotation", _turn(want), _turn(found), want == found, "the display matrix is another")
 
@@ -84,15 +89,11 @@ def _turn(matrix: tuple[int, ...] | None) -> str:
 
 def expected_colour(old: Video, new: Video) -> Colour:
     """What the output's samples mean: as the source's, where both are of one model."""
-    colour = old.colour
-    if (old.format.model == "rgb") != (new.format.model == "rgb") or colour.matrix is Matrix.RGB:
-        from vidsr.upscaling.upscaler import output_colour  # loads torch
-
-        colour = output_colour(colour, old.format, new.format)
+    colour = output_colour(old.colour, old.format, new.format)
     return replace(colour, siting="left") if new.format.chroma_shift == (1, 0) else colour
 
 
-def _check_colour(old: Video, new: Video) -> Iterator[Check]:
+def _check_colour(old: Video, new: Video) -> Iterator[Finding]:
     want, found = expected_colour(old, new), new.colour
     tagged = new.colour_tagged or found.matrix is Matrix.RGB or "grey" in (old.format.model, new.format.model)
     matrices = [want.matrix.name.lower(), found.matrix.name.lower() if tagged else "untagged"]
@@ -101,12 +102,12 @@ def _check_colour(old: Video, new: Video) -> Iterator[Check]:
         yield same(f"colour {name}", str(a), str(b), a == b, "colours are shown differently")
     ranges = ["full" if colour.full_range else "limited" for colour in (want, found)]
     yield same("colour range", ranges[0], ranges[1], ranges[0] == ranges[1], "contrast is shown differently")
-    if new.codec in _SITED and new.format.model == "yuv" and new.format.chroma_shift == (1, 1):
+    if new.codec in SITED and new.format.model == "yuv" and new.format.chroma_shift == (1, 1):
         same_place = want.siting == found.siting or old.format.chroma_shift != (1, 1)
         yield same("chroma location", want.siting, found.siting, same_place, "colour edges are shown displaced")
 
 
-def _check_hdr10(old: Video, new: Video) -> Iterator[Check]:
+def _check_hdr10(old: Video, new: Video) -> Iterator[Finding]:
     displays = [Mastering.parse(v.mastering_display) for v in (old, new)]
     levels = [light_level(v.light_level) for v in (old, new)]
     rows = (
@@ -120,8 +121,8 @@ def _check_hdr10(old: Video, new: Video) -> Iterator[Check]:
     for name, words, equal in rows:
         if words == ["none", "none"]:
             continue
-        if new.codec in _WITHOUT_HDR10 and words[1] == "none":
-            yield Check(name, words[0], "none", "dropped", f"{new.codec} does not carry it")
+        if new.codec in WITHOUT_HDR10 and words[1] == "none":
+            yield Finding(name, words[0], "none", "dropped", f"{new.codec} does not carry it")
         else:
             yield same(name, words[0], words[1], equal, "HDR is shown differently")
 

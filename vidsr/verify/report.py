@@ -10,7 +10,7 @@ Verdict = Literal["ok", "dropped", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Finding:
     """One property. `source` and `output` say what each file has; `detail` why it differs, or why it was dropped."""
 
     name: str
@@ -21,12 +21,12 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class VerifyReport:
     """All checks of one comparison, in the order in which they are shown."""
 
     source: Path
     output: Path
-    checks: tuple[Check, ...]
+    checks: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
@@ -34,11 +34,11 @@ class Report:
         return not self.differences
 
     @property
-    def differences(self) -> tuple[Check, ...]:
+    def differences(self) -> tuple[Finding, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.verdict == "differs")
 
 
-def same(name: str, source: str, output: str, equal: bool, detail: str = "") -> Check:
+def same(name: str, source: str, output: str, equal: bool, detail: str = "") -> Finding:
     """A check that is ok if `equal`; `detail` is for the other case."""
-    return Check(name, source, output) if equal else Check(name, source, output, "differs", detail)
+    return Finding(name, source, output) if equal else Finding(name, source, output, "differs", detail)

@@ -17,7 +17,7 @@ from vidsr.media.read.open import demux, open_input
 from vidsr.verify.inventory import Inventory, Pairing
 from vidsr.verify.packets import LINE, Mapping
 from vidsr.verify.phrases import plain, seconds, some, spoken
-from vidsr.verify.report import Check, same
+from vidsr.verify.report import Finding, same
 
 Line: TypeAlias = tuple[Fraction, Fraction, str]  # from, to before, words
 
@@ -26,7 +26,7 @@ _BRACE = "\\{{}"  # as FFmpeg's decoder of WebVTT writes one
 _SPACE = re.compile(r"(\\[Nnh]|\s)+")
 
 
-def check_text(pairing: Pairing, source: Inventory, output: Inventory, mapping: Mapping) -> Iterator[Check]:
+def check_text(pairing: Pairing, source: Inventory, output: Inventory, mapping: Mapping) -> Iterator[Finding]:
     """One row for each stream that was converted."""
     for item, old, new in pairing.kept:
         if item.how == "converted":

@@ -3,53 +3,50 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from av.stream import Disposition
 
+from vidsr.media.containers import CONTAINERS, Container
 from vidsr.media.mux import flags
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.languages import held
 from vidsr.media.mux.streams import NOT_COPIED
 from vidsr.media.mux.timecode import later, timecode_of
-from vidsr.verify.inventory import Chapter, Inventory, Pairing, Track
+from vidsr.verify.inventory import Chapter, Inventory, ListedTrack, Pairing
 from vidsr.verify.packets import Mapping as Times
 from vidsr.verify.phrases import plain, seconds, some, spoken
-from vidsr.verify.report import Check, same
+from vidsr.verify.report import Finding, same
 
-_MP4 = ("mp4", "m4v", "mov")
 _IGNORED = (*NOT_COPIED, KEY, "duration", "timecode")  # of the file, not of the film; timecode has a row of its own
-_IN_MP4 = ("handler_name", "language", "title")  # what mp4 and mov keep of a stream's tags
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 _GRAIN = Fraction(1, 1000)  # seconds: of chapters, in every container
 _UNNAMED = ("und", "", None)
 
 
-def check_metadata(source: Inventory, output: Inventory) -> Iterator[Check]:
-    """Of the file as a whole. A transport stream has no place for it, which the stream rows say."""
-    if output.container == "ts":
+def check_metadata(source: Inventory, output: Inventory) -> Iterator[Finding]:
+    """Of the file as a whole. Where the container has no place for it, the stream rows say so."""
+    if not CONTAINERS[output.container].metadata:
         return
     before, after = _own(source.metadata), _own(output.metadata)
     wrong = _differences(before, after)
     yield same("metadata", spoken(len(before), "tag"), spoken(len(after), "tag"), not wrong, some(wrong))
 
 
-def check_streams(picture: Track, pairing: Pairing, output: Inventory) -> Iterator[Check]:
+def check_streams(picture: ListedTrack, pairing: Pairing, output: Inventory) -> Iterator[Finding]:
     """Languages, other tags, and flags of all streams; only the file's own creation time is the film's."""
-    if output.container == "ts":
-        yield from _check_words("languages", picture, pairing, "ts", ("language",))
-        return
-    keys = _IN_MP4 if output.container in _MP4 else None
-    yield from _check_words("languages", picture, pairing, output.container, ("language",))
-    without = ("language", "creation_time")
-    yield from _check_words("stream tags", picture, pairing, output.container, keys, without)
-    yield _check_flags(picture, pairing, output.container)
+    row = CONTAINERS[output.container]
+    yield from _check_words("languages", picture, pairing, row, ("language",))
+    if row.metadata:
+        without = ("language", "creation_time")
+        yield from _check_words("stream tags", picture, pairing, row, row.tags, without)
+        yield _check_flags(picture, pairing, row)
 
 
-def check_chapters(source: Inventory, output: Inventory, mapping: Times) -> Iterator[Check]:
+def check_chapters(source: Inventory, output: Inventory, mapping: Times) -> Iterator[Finding]:
     """Begin, end and title of each."""
-    if output.container == "ts":
+    if not CONTAINERS[output.container].metadata:
         return
     want = [c for c in (_moved(chapter, mapping) for chapter in source.chapters) if c is not None]
     found = output.chapters
@@ -64,7 +61,7 @@ def check_chapters(source: Inventory, output: Inventory, mapping: Times) -> Iter
         yield same("chapters", str(len(want)), str(len(found)), not wrong, some(wrong))
 
 
-def check_attachments(pairing: Pairing) -> Iterator[Check]:
+def check_attachments(pairing: Pairing) -> Iterator[Finding]:
     """Fonts and cover pictures: names, types and bytes."""
     wanted = [track for item, track in pairing.missing if item.kind in ("attachment", "cover")]
     kept = [(old, new) for item, old, new in pairing.kept if item.kind in ("attachment", "cover")]
@@ -81,8 +78,8 @@ def check_attachments(pairing: Pairing) -> Iterator[Check]:
 
 def check_timecode(
     source: Inventory, output: Inventory, pairing: Pairing, mapping: Times, rate: Fraction | None
-) -> Iterator[Check]:
-    """The timecode of mov and mp4, which is written anew; a part begins later than the source."""
+) -> Iterator[Finding]:
+    """The timecode of a track that is written anew; a part begins later than the source."""
     if any(item.kind == "timecode" for item in pairing.rewritten):
         before, after = _timecode(source), _timecode(output)
         want = before
@@ -122,7 +119,7 @@ def _same_value(key: str, found: str, want: str) -> bool:
     return found == want
 
 
-def _tracks(picture: Track, pairing: Pairing) -> list[tuple[Track, Track]]:
+def _tracks(picture: ListedTrack, pairing: Pairing) -> list[tuple[ListedTrack, ListedTrack]]:
     """Source and output, the upscaled stream first; covers and attachments have a row of their own."""
     own = [(picture, pairing.picture)] if pairing.picture is not None else []
     return own + [(old, new) for item, old, new in pairing.kept if item.kind not in ("cover", "attachment")]
@@ -130,12 +127,12 @@ def _tracks(picture: Track, pairing: Pairing) -> list[tuple[Track, Track]]:
 
 def _check_words(
     name: str,
-    picture: Track,
+    picture: ListedTrack,
     pairing: Pairing,
-    container: str,
-    keys: Sequence[str] | None,
+    container: Container,
+    keys: Collection[str] | None,
     without: Sequence[str] = (),
-) -> Iterator[Check]:
+) -> Iterator[Finding]:
     """The tags `keys` of every stream, or all but `without`, languages as `container` spells them."""
     wrong: list[str] = []
     count = [0, 0]
@@ -159,17 +156,14 @@ def _check_words(
         yield same(name, str(count[0]), str(count[1]), not wrong, some(wrong))
 
 
-def _check_flags(picture: Track, pairing: Pairing, container: str) -> Check:
-    """Default, forced and the like, as the container holds them.
-
-    mp4 and mov make the first stream of a kind the default where none is.
-    """
+def _check_flags(picture: ListedTrack, pairing: Pairing, container: Container) -> Finding:
+    """Default, forced and the like, as the container holds them, which may need a default where there was none."""
     wrong: list[str] = []
     words: list[list[str]] = [[], []]
     pairs = _tracks(picture, pairing)
     for old, new in pairs:
         before, after = flags.held(old.disposition, old.kind, container), new.disposition
-        if container in _MP4 and not any(Disposition.default in o.disposition for o, _ in pairs if o.kind == old.kind):
+        if container.boxes and not any(Disposition.default in o.disposition for o, _ in pairs if o.kind == old.kind):
             before, after = before & ~Disposition.default, after & ~Disposition.default
         both = flags.names(before), flags.names(after)
         words[0] += both[0]
@@ -202,5 +196,5 @@ def _apart(want: Chapter, found: Chapter) -> str:
     return "" if want.title == found.title else f"{plain(found.title)!r} instead of {plain(want.title)!r}"
 
 
-def _attached_name(track: Track) -> str:
+def _attached_name(track: ListedTrack) -> str:
     return plain(track.metadata.get("filename", track.kind))

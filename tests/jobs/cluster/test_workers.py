@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from tests.clips import Audio, damage, make_clip
-from vidsr.jobs.batch import Report, run_batch
+from vidsr.jobs.batch import Batch
 from vidsr.jobs.cluster import dispatch
 from vidsr.jobs.cluster import workers as clusters
 from vidsr.jobs.cluster.worker import Task, Worker
-from vidsr.jobs.events import Advanced, Event, Kept, Resumed, Retried, SegmentDone
+from vidsr.jobs.events import Advanced, Event, PartsKept, Resumed, Retried, SegmentDone
 from vidsr.jobs.inputs import expand, target
 from vidsr.jobs.options import Options
+from vidsr.jobs.run import BatchReport, run_batch
 from vidsr.media.read.packets import Shipment
 
 ray = pytest.importorskip("ray")
@@ -42,11 +43,11 @@ def add(nodes: Any, count: int = 1) -> list[Any]:
 
 def upscale(
     source: Path, output: Path, *, ray: str | None = None, on_event: Callable[[Event], None] | None = None
-) -> Report:
+) -> BatchReport:
     options = Options(model="bicubic", backend="cpu", scale=2, segment_seconds=1, preset="ultrafast", crf=30)
     inputs, _ = expand([str(source)])
     place = target(str(output), [str(source)], inputs)
-    return run_batch(inputs, place, options, ray=ray, on_event=on_event or (lambda _: None))
+    return run_batch(Batch(inputs, place, options, ray=ray, on_event=on_event or (lambda _: None)))
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_a_segment_that_kills_its_workers_ends_the_job_and_the_rest_is_kept(
         failed = upscale(clip, tmp_path / "out.mp4", ray=nodes.address, on_event=events.append)
     assert "the part from 4 to 5 s was lost with its worker 2 times" in failed.failed[0].error
     assert [event.attempt for event in events if isinstance(event, Retried)] == [1]
-    kept = next(event for event in events if isinstance(event, Kept))
+    kept = next(event for event in events if isinstance(event, PartsKept))
     assert kept.num_segments >= 4
     events.clear()
     upscale(clip, tmp_path / "out.mp4", on_event=events.append)  # without the cluster: only what is missing

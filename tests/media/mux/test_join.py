@@ -21,7 +21,9 @@ from tests.media.making import HEIGHT, WIDTH, Facts, facts, frames_of, numbers, 
 from vidsr.errors import DamagedError, OutputError
 from vidsr.frame import Colour, Matrix
 from vidsr.media.mux.fingerprint import read_fingerprint
-from vidsr.media.mux.join import _Join, join, plan_streams
+from vidsr.media.mux.join import join
+from vidsr.media.mux.others import Others
+from vidsr.media.mux.streams import plan_streams
 from vidsr.media.mux.tracks import AnyPacket, CopiedTrack
 from vidsr.media.read.probe import probe
 from vidsr.media.write.writer import Writer
@@ -399,15 +401,15 @@ def test_damaged_sound_is_left_out_and_counted(tmp_path: Path) -> None:
 def test_source_that_cannot_be_read_on_ends_the_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FFmpeg ends most cut files in silence, so its error is raised by hand."""
 
-    def broken(self: _Join, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
+    def broken(self: Others, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
         def failing() -> Iterator[AnyPacket]:
             yield next(packets)
             raise av.InvalidDataError(1094995529, "Invalid data")
 
         yield from whole(self, failing())
 
-    whole = _Join._readable
-    monkeypatch.setattr(_Join, "_readable", broken)
+    whole = Others._readable
+    monkeypatch.setattr(Others, "_readable", broken)
     source = make_clip(tmp_path / "a.mp4", audio=SOUND)
     with pytest.raises(DamagedError, match="--keep-going copies what comes before"):
         upscaled(source, tmp_path / "out.mp4")

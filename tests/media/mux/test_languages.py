@@ -9,8 +9,9 @@ import pytest
 
 from tests.clips import Audio, Subtitles, make_clip
 from tests.media.making import upscaled
-from vidsr.media.mux.join import plan_streams
+from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.languages import held, loss
+from vidsr.media.mux.streams import plan_streams
 from vidsr.media.read.probe import probe
 from vidsr.verify import compare
 
@@ -31,17 +32,17 @@ from vidsr.verify import compare
     ],
 )
 def test_what_mp4_holds(language: str | None, mp4: str | None, why: str | None) -> None:
-    assert held(language, "audio", "mp4") == mp4
-    assert loss(language, "audio", "mp4") == why
-    assert held(language, "audio", "mkv") == language
-    assert loss(language, "audio", "mkv") is None
+    assert held(language, "audio", CONTAINERS["mp4"]) == mp4
+    assert loss(language, "audio", CONTAINERS["mp4"]) == why
+    assert held(language, "audio", CONTAINERS["mkv"]) == language
+    assert loss(language, "audio", CONTAINERS["mkv"]) is None
 
 
 def test_ts_holds_several_but_none_of_pictures() -> None:
-    assert held("eng,fr", "audio", "ts") == "eng,fra"
-    assert loss("eng,fr", "audio", "ts") is None
-    assert held("eng", "video", "ts") is None
-    assert loss("eng", "video", "ts") is not None
+    assert held("eng,fr", "audio", CONTAINERS["ts"]) == "eng,fra"
+    assert loss("eng,fr", "audio", CONTAINERS["ts"]) is None
+    assert held("eng", "video", CONTAINERS["ts"]) is None
+    assert loss("eng", "video", CONTAINERS["ts"]) is not None
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "ts", "mkv"])

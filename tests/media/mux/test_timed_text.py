@@ -12,7 +12,7 @@ import pytest
 
 from tests.clips import Audio, Subtitles, make_clip
 from tests.verify.mutants import upscaled
-from vidsr.media.mux.timed_text import Line, OneAtATime, together
+from vidsr.media.mux.timed_text import OneAtATime, TextLine, together
 from vidsr.verify import compare
 
 BOLD = struct.pack(">HHHBBI", 0, 3, 1, 1, 16, 0xFFFFFFFF)
@@ -28,7 +28,7 @@ def test_every_moment_shows_what_it_should() -> None:
     rng = random.Random(3)
     for _ in range(50):
         begins = sorted(rng.randint(0, 60) for _ in range(8))
-        lines = [Line(b, b + rng.randint(1, 30), sample(f"line {k}")) for k, b in enumerate(begins)]
+        lines = [TextLine(b, b + rng.randint(1, 30), sample(f"line {k}")) for k, b in enumerate(begins)]
         made, single = [], OneAtATime()
         for line in lines:
             made += single.add(line)
@@ -42,9 +42,9 @@ def test_every_moment_shows_what_it_should() -> None:
 
 def test_what_is_over_is_not_held_back() -> None:
     single = OneAtATime()
-    assert list(single.add(Line(10, 20, b"a"))) == []
+    assert list(single.add(TextLine(10, 20, b"a"))) == []
     assert list(single.until(19)) == []
-    assert list(single.until(20)) == [Line(10, 20, b"a")]
+    assert list(single.until(20)) == [TextLine(10, 20, b"a")]
     assert list(single.flush()) == []
 
 

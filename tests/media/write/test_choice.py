@@ -14,6 +14,7 @@ from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice, encoder
+from vidsr.media.write.choice import Encoding
 from vidsr.media.write.encoder import VideoSpec
 
 
@@ -27,8 +28,8 @@ def source(name: str = "clip.mp4", demuxer: str = "mov,mp4,m4a,3gp,3g2,mj2", lay
     return MediaInfo(Path(name), demuxer, 1, None, None, video, (), 0)
 
 
-def chosen(info: MediaInfo, width: int = 640, height: int = 360, **options: Any) -> choice.Choice:
-    return choice.choose(info, width=width, height=height, bits=info.video.format.bits, **options)
+def chosen(info: MediaInfo, width: int = 640, height: int = 360, **options: Any) -> choice.OutputFormat:
+    return choice.choose(info, Encoding(width=width, height=height, bits=info.video.format.bits, **options))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_missing_nvenc_is_one_sentence() -> None:
     with pytest.raises(
         OutputError, match=r"^The encoder h264_nvenc does not start .*an H100 has none\) and its driver\.$"
     ):
-        choice.check_encoder("h264_nvenc")
+        encoder.check_encoder("h264_nvenc")
 
 
 @pytest.mark.usefixtures("no_nvenc")

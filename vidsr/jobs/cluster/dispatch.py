@@ -21,7 +21,7 @@ from vidsr.jobs.cluster.worker import Refused, Result, Task
 from vidsr.jobs.cluster.workers import Cluster, Slot, Work
 from vidsr.jobs.events import Advanced, Event, Retried
 from vidsr.jobs.plan import Plan
-from vidsr.jobs.runner import Made
+from vidsr.jobs.segment_maker import SegmentsMade
 from vidsr.jobs.segments import Segments
 from vidsr.media.read.packets import Shipment, Unsound
 from vidsr.pipeline import Ahead, Progress
@@ -29,8 +29,8 @@ from vidsr.pipeline import Ahead, Progress
 MAX_ATTEMPTS = 3  # a segment that was lost with so many workers is taken to have killed them
 
 
-class ClusterRunner:
-    """A network on all workers of a cluster; a `RemoteRunner`."""
+class ClusterMaker:
+    """A network on all workers of a cluster; a `SegmentMaker`."""
 
     def __init__(self, cluster: Cluster, scale: int) -> None:
         self._cluster, self._scale = cluster, scale
@@ -60,8 +60,8 @@ class ClusterRunner:
             return large
         raise BackendError(f"An image was lost with its worker {MAX_ATTEMPTS} times; it may need too much memory.")
 
-    def make_missing(self, plan: Plan, segments: Segments, on_event: Callable[[Event], None]) -> Made:
-        """See `RemoteRunner`."""
+    def make_missing(self, plan: Plan, segments: Segments, on_event: Callable[[Event], None]) -> SegmentsMade:
+        """See `SegmentMaker`."""
         left = plan.num_frames and max(plan.num_frames - segments.manifest.num_frames, 0)
         task = Task(
             scale=self._scale,
@@ -117,7 +117,7 @@ class _Job:
         self._task_reference = cluster.ray.put(task)
         self.num_reused = 0
 
-    def run(self) -> Made:
+    def run(self) -> SegmentsMade:
         ahead = Ahead(self._shipments, lambda shipment: shipment.nbytes, name="read")
         try:
             while self._working() or (self._error is None and (self._more or self._again)):
@@ -132,7 +132,7 @@ class _Job:
             ahead.close()
         if self._error is not None:
             raise self._error
-        return Made(self._progress(), (*self._shipments.notes, *self._said()))
+        return SegmentsMade(self._progress(), (*self._shipments.notes, *self._said()))
 
     def _working(self) -> bool:
         return any(slot.work is not None for slot in self._cluster.slots)
@@ -167,7 +167,7 @@ class _Job:
                 self._land(work, answer)
             case Refused():
                 why = f"{answer.reason}, and the job was begun otherwise"
-                self._cluster.refuse(slot, BackendError(f"{why}; choose --backend and --precision."))
+                self._cluster.refuse(slot, BackendError(f"{why}; choose backend and precision."))
                 self._again.append(work)
             case Unsound():
                 self._replace(work)
@@ -202,7 +202,7 @@ class _Job:
             begin, end = (float(grid.begin(interval)) for interval in (work.interval, work.interval + 1))
             self._error = self._error or BackendError(
                 f"{self._plan.source.path}: the part from {begin:g} to {end:g} s was lost with its worker "
-                f"{work.attempts} times, last on {place}; it may need more memory than there is: try a smaller --tile"
+                f"{work.attempts} times, last on {place}; it may need more memory than there is: try a smaller tile"
             )
             return
         self._again.append(work)

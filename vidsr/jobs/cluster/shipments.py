@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.segments import Grid
-from vidsr.jobs.video import open_reader, source_notes
+from vidsr.jobs.sources import source_notes
 from vidsr.media.read.packets import BEFORE, BEHIND, Irregular, Shipment, can_cut, cut, pack_pictures
 
 
@@ -66,6 +66,6 @@ class Shipments:
         return self._grid.of_pts(pts)
 
     def _pictures(self, first: int, done: Collection[int]) -> Iterator[Shipment]:
-        with open_reader(self._plan, self._grid.begin(first) or None) as reader:
+        with self._plan.open_reader(self._grid.begin(first) or None) as reader:
             yield from pack_pictures(reader, self._plan.source.video, self._grid.of, done)
         self.notes = source_notes(reader.report)

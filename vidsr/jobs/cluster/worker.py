@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from vidsr import __version__, pipeline
 from vidsr.errors import VidsrError
 from vidsr.frame import Frame
+from vidsr.jobs.local_maker import open_upscaler
 from vidsr.jobs.options import Options
 from vidsr.media.read.packets import Shipment, Unsound, unpack
 from vidsr.media.read.probe import Video
@@ -50,7 +51,7 @@ class Task:
     identity: dict[str, Any]  # of the network that the job was begun with
     video: Video
     spec: VideoSpec
-    container: Literal["mp4", "mov", "mkv"]
+    container: str
     num_frames: int | None = None  # that each worker may expect, for a backend that compiles where that is worth it
 
 
@@ -118,16 +119,7 @@ class Worker:
     def _upscaler(self, scale: int) -> Upscaler:
         if scale not in self._open:
             with _present(self._options.model, self._weights) as model:
-                options = self._options
-                self._open[scale] = Upscaler(
-                    model,
-                    scale=scale,
-                    backend=options.backend,
-                    precision=options.precision,
-                    tile=options.tile,
-                    threads=self._threads,
-                    reuse=options.reuse,
-                )
+                self._open[scale] = open_upscaler(self._options, scale, model=model, threads=self._threads)
         return self._open[scale]
 
     def _forget(self, scale: int) -> None:

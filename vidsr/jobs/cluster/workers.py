@@ -67,9 +67,9 @@ class Cluster:
 
     def __init__(self, address: str, options: Options) -> None:
         if options.device:
-            raise UsageError("--device chooses one GPU, but --ray uses all of them; leave one of them out")
+            raise UsageError("device chooses one GPU, but ray uses all of them; leave one of them out")
         if options.decoder == "nvdec":
-            raise UsageError("--decoder nvdec is not for --ray, whose workers decode in software; leave it out")
+            raise UsageError("the decoder nvdec is not for ray, whose workers decode in software; leave it out")
         self.ray = _load_ray()
         self._options, self._weights = options, _weights(options.model)  # may fail; then Ray need not be left
         self._owned = not self.ray.is_initialized()
@@ -218,7 +218,7 @@ def _load_ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise BackendError("--ray needs Ray, which is not installed: pip install 'vidsr-upscaler[ray]'") from error
+        raise BackendError("a cluster needs Ray, which is not installed: pip install 'vidsr-upscaler[ray]'") from error
 
 
 def _has_token() -> bool:
@@ -237,7 +237,7 @@ def _connect(ray: Any, address: str) -> None:
         ray.init(address=address, **quiet)
     except (RuntimeError, ValueError, OSError) as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackendError(f"--ray {address}: the cluster cannot be reached ({why}); see `ray status`") from error
+        raise BackendError(f"{address}: the cluster cannot be reached ({why}); see `ray status`") from error
 
 
 def _weights(model: str) -> Weights | None:

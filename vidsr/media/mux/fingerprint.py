@@ -8,7 +8,7 @@ from vidsr.errors import MediaError
 from vidsr.media.read.open import open_input
 
 KEY = "vidsr"
-"""The metadata key of mp4, mov, mkv and webm."""
+"""The metadata key, where a container has metadata."""
 
 _PACKET = 188  # bytes of a transport stream packet
 _NULL_PACKET = b"\x47\x1f\xff\x10" + b"vidsr\0"  # a packet that every player skips (ISO/IEC 13818-1, PID 0x1FFF)
@@ -19,7 +19,7 @@ def read_fingerprint(path: Path) -> str | None:
     try:
         with open_input(path) as container:
             found = next((value for key, value in container.metadata.items() if key.lower() == KEY), None)
-            return found or (_read_null_packet(path) if container.format.name == "mpegts" else None)
+            return found or _read_null_packet(path)
     except (MediaError, OSError):
         return None
 

@@ -18,17 +18,18 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
-from vidsr.errors import DamagedError, OutputError
+from vidsr.errors import OutputError
 from vidsr.files import sync_file
-from vidsr.media.mux import matroska, timecode
-from vidsr.media.mux.fingerprint import KEY, append_null_packet
+from vidsr.media.containers import CONTAINERS, Written
+from vidsr.media.encoders import encoder
+from vidsr.media.mux import timecode
+from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.languages import held
-from vidsr.media.mux.mp4 import complete
-from vidsr.media.mux.streams import NOT_COPIED, Dropped, Kept, decide, plan_streams
-from vidsr.media.mux.tracks import AnyPacket, TextTrack, Track, add_track, attach_cover, own_metadata
-from vidsr.media.read.open import demux, local_name, open_input
+from vidsr.media.mux.others import Others, Timed
+from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, decide
+from vidsr.media.mux.tracks import AnyPacket, Track, add_track, attach_cover, own_metadata
+from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
-from vidsr.media.write.choice import MUXERS
 from vidsr.media.write.encoder import scaled_matrix
 from vidsr.media.write.times import Ticks, Times, fitting_clock, read_times
 from vidsr.media.write.writer import VideoSpec, writing
@@ -36,14 +37,8 @@ from vidsr.media.write.writer import VideoSpec, writing
 if TYPE_CHECKING:
     from av.container.core import Chapter  # a type of the stubs only
 
-__all__ = ["Dropped", "JoinReport", "Kept", "join", "plan_streams"]
-
-_MP4 = ("mp4", "m4v", "mov")
 _CARRIED = ~(Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
-_LATE = 10  # seconds between packets of one time in a file
 _SHARED_GRID = 50  # steps a second: a common grid of all clocks that is coarser is not worth its delay
-
-Timed = tuple[float, AnyPacket]  # seconds, packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,7 @@ class JoinReport:
     """What an output holds. `shift` seconds were added to all times of the source."""
 
     num_frames: int
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptStream, ...]
     dropped: tuple[Dropped, ...]
     notes: tuple[str, ...]
     num_bytes: int
@@ -108,40 +103,36 @@ class _Join:
         end: Fraction | None,
         keep_going: bool,
     ) -> None:
-        self._source, self._spec, self._container, self._times = source, spec, container, times
-        self._keep_going = keep_going
+        self._source, self._spec, self._container, self._times = source, spec, CONTAINERS[container], times
+        self._placeholder = self._container.placeholder if spec.sample_aspect != 1 else None
         self._notes: list[str] = []
-        self._filled: set[int] = set()  # streams of the source of which something was written
-        self._left_out = 0  # packets of the source that are too damaged to be written
         self._begin = int(times.pts.min()) * spec.time_base
         finish = times.end * spec.time_base if end is not None else math.inf
         self._window = (self._begin, finish) if part else None
-        self._clock = fitting_clock(times, spec.time_base) if container in _MP4 else spec.time_base
+        self._clock = fitting_clock(times, spec.time_base) if self._container.boxes else spec.time_base
         self._shift = self._find_shift()
+        self._others = Others(source.path, self._window, keep_going)
 
     def run(self, segments: Sequence[Path], output: Path, metadata: Mapping[str, str]) -> JoinReport:
-        placeholder = self._container in ("mkv", "webm") and self._spec.sample_aspect != 1
         with ExitStack() as stack:
             opened = stack.enter_context(open_input(self._source.path))
-            kept, dropped = decide(opened, self._source.video.index, self._container)
+            kept, dropped = decide(opened, self._source.video.index, self._container.name)
             first = stack.enter_context(av.open(local_name(segments[0])))
             out = stack.enter_context(
-                av.open(
-                    local_name(output), "w", format=MUXERS[self._container], container_options=self._options(opened)
-                )
+                av.open(local_name(output), "w", format=self._container.muxer, container_options=self._options(opened))
             )
             self._describe(out, opened, metadata)
-            target, tracks = self._add_streams(out, opened, first, kept, placeholder)
+            target, tracks = self._add_streams(out, opened, first, kept)
             self._copy(out, segments, target, opened, tracks)
             title = opened.streams[self._source.video.index].metadata.get("title")
             wanted = dict(out.metadata)
             languages = [stream.metadata.get("language") for stream in out.streams]
         kept, dropped = self._without_empty(kept, dropped)
-        if self._left_out:
-            self._notes.append(f"{self._left_out} damaged packets of sound or subtitles are left out")
-        self._finish(output, wanted, languages, metadata, title if placeholder else None, placeholder)
-        size = output.stat().st_size
-        return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), size, self._shift)
+        self._notes += self._others.notes()
+        size, aspect = (self._spec.width, self._spec.height), self._spec.sample_aspect
+        self._container.finish(Written(output, wanted, languages, metadata.get(KEY), size, aspect, title))
+        num_bytes = output.stat().st_size
+        return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), num_bytes, self._shift)
 
     def _find_shift(self) -> Fraction:
         """Seconds that all streams move by, so that the container shows the first picture."""
@@ -152,7 +143,7 @@ class _Join:
                 )
             return -self._begin
         low = min(self._begin, Fraction(0))
-        if self._container == "ts":  # no time before zero at all, not even to decode
+        if not self._container.before_zero:  # not even to decode
             starts = [stream.start for stream in self._source.streams if stream.start is not None]
             low = min([low, int(self._times.dts.min()) * self._spec.time_base, *starts])
         if low == 0:
@@ -161,13 +152,13 @@ class _Join:
         grid = math.gcd(*bases)
         grid = grid if grid >= _SHARED_GRID else self._spec.time_base.denominator
         shift = Fraction(math.ceil(-low * grid), grid)
-        why = "has no time before 0" if self._container == "ts" else "hides pictures before 0"
+        why = "hides pictures before 0" if self._container.before_zero else "has no time before 0"
         self._notes.append(f"all streams begin {float(shift):.3f} s later: {self._container} {why}")
         return shift
 
     def _options(self, opened: InputContainer) -> dict[str, str]:
-        if self._container not in _MP4:
-            return {"avoid_negative_ts": "disabled", "fflags": "+bitexact"}  # else Matroska draws random identifiers
+        if not self._container.boxes:
+            return dict(self._container.options)
         clocks = [self._clock]
         clocks += [s.time_base for s in opened.streams if s.type != "attachment" and s.time_base]
         clocks += [start + self._shift for start in (s.start for s in self._source.streams) if start is not None]
@@ -176,7 +167,8 @@ class _Join:
         for clock in clocks:
             finer = math.lcm(scale, clock.denominator)
             scale = finer if finer < 2**31 else scale
-        return {"movie_timescale": str(scale)}  # edit lists, which hold begin and end of each stream, count in it
+        # edit lists, which hold begin and end of each stream, count in it
+        return {**self._container.options, "movie_timescale": str(scale)}
 
     def _describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
         out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
@@ -198,8 +190,7 @@ class _Join:
         out: OutputContainer,
         opened: InputContainer,
         first: InputContainer,
-        kept: Sequence[Kept],
-        placeholder: bool,
+        kept: Sequence[KeptStream],
     ) -> tuple[VideoStream, dict[int, Track]]:
         """All streams of the output, in the source's order."""
         plans = {plan.index: plan for plan in kept}
@@ -207,7 +198,7 @@ class _Join:
         target: VideoStream | None = None
         for stream in opened.streams:
             if stream.index == self._source.video.index:
-                target = self._add_picture(out, cast(VideoStream, stream), first.streams.video[0], placeholder)
+                target = self._add_picture(out, cast(VideoStream, stream), first.streams.video[0])
                 stream.discard = Discard.all
                 continue
             plan = plans.get(stream.index)
@@ -217,29 +208,27 @@ class _Join:
                 attach_cover(out, self._source.path, stream.index)
                 stream.discard = Discard.all
             else:
-                tracks[stream.index] = add_track(out, stream, plan, self._shift)
+                tracks[stream.index] = add_track(out, self._container, stream, plan, self._shift)
         assert target is not None, "the picture stream is one of the source's"
         for made in out.streams:
             if language := held(made.metadata.get("language"), made.type, self._container):
                 made.metadata["language"] = language
         return target, tracks
 
-    def _add_picture(
-        self, out: OutputContainer, source: VideoStream, segment: VideoStream, placeholder: bool
-    ) -> VideoStream:
+    def _add_picture(self, out: OutputContainer, source: VideoStream, segment: VideoStream) -> VideoStream:
         """The upscaled stream: the segment's codec and colour, the source's name, language and disposition."""
         target = out.add_stream_from_template(segment, opaque=True)
         target.time_base = self._clock
-        if self._container in _MP4 and segment.codec_context.codec.canonical_name == "hevc":
-            target.codec_context.codec_tag = "hvc1"  # Apple's players take no other
+        if tag := self._container.codec_tags.get(segment.codec_context.codec.canonical_name):
+            target.codec_context.codec_tag = tag
         video = self._source.video
         grown = Fraction(self._spec.width, video.width), Fraction(self._spec.height, video.height)
         target.set_display_matrix(scaled_matrix(self._spec.display_matrix, *grown))
         target.metadata.update(own_metadata(source))
-        if self._spec.format.alpha and self._spec.encoder == "libvpx-vp9":
+        if self._spec.format.alpha and encoder(self._spec.encoder).alpha_beside:
             target.metadata["alpha_mode"] = "1"  # Matroska's muxer makes an element of it, without which nobody looks
-        if placeholder:
-            target.metadata["title"] = matroska.PLACEHOLDER
+        if self._placeholder:
+            target.metadata["title"] = self._placeholder
         target.disposition = source.disposition & _CARRIED
         for metadata in (out.metadata, target.metadata):
             self._place_timecode(metadata, target)
@@ -253,10 +242,10 @@ class _Join:
                 first = (video.start_pts or 0) * video.time_base
                 metadata[key] = timecode.later(metadata[key], self._begin - first, video.rate)
             rate = timecode.fitting_rate(metadata[key], video.rate)
-            if self._container in _MP4 and rate is None:
+            if self._container.boxes and rate is None:
                 self._notes.append(f"the timecode is dropped: {self._container} cannot count by it")
                 del metadata[key]
-            elif self._container in _MP4 and rate is not None:
+            elif self._container.boxes and rate is not None:
                 target.codec_context.framerate = rate
 
     def _copy(
@@ -269,13 +258,13 @@ class _Join:
     ) -> None:
         """Both sides, merged by time, so that the muxer never has to hold much back."""
         pictures = self._pictures(segments, target)
-        others = self._others(opened, tracks)
+        others = self._others.packets(opened, tracks)
         with closing(pictures), closing(others):
             for _, packet in heapq.merge(pictures, others, key=lambda timed: timed[0]):
                 try:
                     out.mux(packet)
                 except av.InvalidDataError:  # of a copied packet: the segments are FFmpeg's own
-                    self._left_out += 1
+                    self._others.num_left_out += 1
 
     def _pictures(self, segments: Sequence[Path], target: VideoStream) -> Generator[Timed, None, None]:
         """The packets of all segments at the times of their frames."""
@@ -304,95 +293,15 @@ class _Join:
         if number != len(self._times):
             raise OutputError(f"{segments[-1]}: {len(self._times)} pictures were written, {number} are there.")
 
-    def _others(self, opened: InputContainer, tracks: Mapping[int, Track]) -> Generator[Timed, None, None]:
-        """The packets of every other stream of the source, as their tracks make them."""
-        now = -math.inf
-        streams = [opened.streams[index] for index in tracks]
-        texts = {index: track for index, track in tracks.items() if isinstance(track, TextTrack)}
-        if not streams:
-            return
-        packets = demux(opened, *streams)
-        with closing(packets):  # before its container is: touching it later would crash the process
-            for packet in self._readable(packets):
-                if (packet.size == 0 and packet.pts is None) or not self._inside(packet):
-                    if self._behind(packet):
-                        break
-                    continue
-                for made in self._taken(tracks[packet.stream_index], packet):
-                    self._filled.add(packet.stream_index)
-                    if made.dts is not None and made.time_base:
-                        now = max(now, float(made.dts * made.time_base))
-                    yield now, made
-                for index, text in texts.items():
-                    for made in text.until(now):
-                        self._filled.add(index)
-                        yield now, made
-        for index, track in tracks.items():
-            for made in track.flush():
-                self._filled.add(index)
-                yield math.inf, made
-
-    def _without_empty(self, kept: list[Kept], dropped: list[Dropped]) -> tuple[list[Kept], list[Dropped]]:
-        """mp4 and mov hold no track without packets: those become dropped ones."""
-        if self._container not in _MP4:
+    def _without_empty(self, kept: list[KeptStream], dropped: list[Dropped]) -> tuple[list[KeptStream], list[Dropped]]:
+        """Some containers hold no track without packets: those become dropped ones."""
+        if not self._container.boxes:
             return kept, dropped
-        empty = [
-            item for item in kept if item.how in ("copied", "converted", "encoded") and item.index not in self._filled
-        ]
+        made = [item for item in kept if item.how in ("copied", "converted", "encoded")]
+        empty = [item for item in made if item.index not in self._others.filled]
         reason = "it is empty" if self._window is None else "nothing of it falls into this part"
         left = [item for item in kept if item not in empty]
         return left, dropped + [Dropped(item.index, item.kind, item.codec, reason) for item in empty]
-
-    def _taken(self, track: Track, packet: AnyPacket) -> Iterator[AnyPacket]:
-        """What `track` makes of `packet`, which may have to be decoded."""
-        try:
-            yield from track.take(packet)
-        except av.FFmpegError:
-            self._left_out += 1
-
-    def _readable(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
-        """`packets` up to a place where the source cannot be read."""
-        try:
-            yield from packets
-        except av.FFmpegError as error:
-            sentence = f"{self._source.path} cannot be read to its end ({error.strerror})"
-            if not self._keep_going:
-                raise DamagedError(f"{sentence}; --keep-going copies what comes before.") from error
-            self._notes.append(f"{sentence}: sound and subtitles end there")
-
-    def _behind(self, packet: AnyPacket) -> bool:
-        """Whether the part that was asked for is over, with room for what is interleaved late."""
-        if self._window is None or packet.dts is None or not packet.time_base:
-            return False
-        return packet.dts * packet.time_base > self._window[1] + _LATE
-
-    def _inside(self, packet: AnyPacket) -> bool:
-        """Whether the packet begins in the part that was asked for; a subtitle on show at its start begins there."""
-        if self._window is None or packet.pts is None or not packet.time_base:
-            return True
-        begin, end = packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base
-        if packet.stream.type == "subtitle" and begin < self._window[0] < end:
-            packet.duration = round((end - self._window[0]) / packet.time_base)
-            packet.pts = packet.dts = math.ceil(self._window[0] / packet.time_base)
-            return True
-        return self._window[0] <= begin < self._window[1]
-
-    def _finish(
-        self,
-        output: Path,
-        wanted: Mapping[str, str],
-        languages: Sequence[str | None],
-        metadata: Mapping[str, str],
-        title: str | None,
-        placeholder: bool,
-    ) -> None:
-        """What PyAV cannot have FFmpeg write: all tags of mp4 and mov, Matroska's sample aspect."""
-        if placeholder:
-            matroska.write_aspect(output, self._spec.width, self._spec.height, self._spec.sample_aspect, title)
-        if self._container in _MP4:
-            complete(output, wanted, languages)
-        elif self._container == "ts" and KEY in metadata:
-            append_null_packet(output, metadata[KEY])
 
 
 def _segment_packets(path: Path) -> Iterator[Packet[VideoStream]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_THREE = ("mp4", "m4v", "mov", "ts")  # containers that hold nothing else
+from vidsr.media.containers import KEEPS_IT, Container
+
 _LETTERS = re.compile("[a-z]{3}")
 _TABLE = """
     aaaar ababk aeave afafr akaka amamh anarg arara asasm avava ayaym azaze babak bebel bgbul bibis bmbam bnben
@@ -22,25 +23,25 @@ _TABLE = """
 _OF_TWO = {pair[:2]: pair[2:] for pair in _TABLE.split()}
 
 
-def held(language: str | None, kind: str, container: str) -> str | None:
-    """What `container` holds of a stream's `language`: mp4, mov and ts have "eng" for "en" or "en-US"; None: nothing.
+def held(language: str | None, kind: str, container: Container) -> str | None:
+    """What `container` holds of a stream's `language`, such as "eng" for "en" or "en-US"; None: nothing.
 
-    A transport stream holds several, with commas between them, but of sound and subtitles only.
+    Where it holds several, there are commas between them.
     """
-    if language is None or container not in _THREE:
+    if language is None or container.languages == "any":
         return language
-    if container == "ts" and kind not in ("audio", "subtitle"):
+    if container.languages == "several" and kind not in ("audio", "subtitle"):
         return None
     found = [name for part in language.split(",") if (name := _three(part))]
-    return ",".join(found if container == "ts" else found[:1]) or None
+    return ",".join(found if container.languages == "several" else found[:1]) or None
 
 
-def loss(language: str | None, kind: str, container: str) -> str | None:
+def loss(language: str | None, kind: str, container: Container) -> str | None:
     """Why `container` does not hold `language`; None where it does, or says the same in three letters."""
     found = held(language, kind, container)
     if not language or language in (found, "und") or (found == ",".join(map(_short, language.split(",")))):
         return None
-    return f"{container} holds {f'only {found}' if found else 'nothing'} of it; --container mkv keeps it"
+    return f"{container} holds {f'only {found}' if found else 'nothing'} of it; {KEEPS_IT}"
 
 
 def _three(language: str) -> str | None:

@@ -10,7 +10,7 @@ _LONGEST = 2**16 - 1  # bytes of text in a sample
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TextLine:
     """A sample of text, shown from `begin` to before `end`, in ticks."""
 
     begin: int
@@ -22,10 +22,10 @@ class OneAtATime:
     """Makes lines that follow each other of lines that may overlap. They are added in the order of their beginning."""
 
     def __init__(self) -> None:
-        self._shown: list[Line] = []
+        self._shown: list[TextLine] = []
         self._since = 0
 
-    def add(self, line: Line) -> Iterator[Line]:
+    def add(self, line: TextLine) -> Iterator[TextLine]:
         """What is complete once `line` begins."""
         yield from self.until(line.begin)
         if self._shown:
@@ -33,19 +33,19 @@ class OneAtATime:
         self._since = line.begin
         self._shown.append(line)
 
-    def until(self, tick: float) -> Iterator[Line]:
+    def until(self, tick: float) -> Iterator[TextLine]:
         """What has ended by `tick`."""
         while self._shown and min(line.end for line in self._shown) <= tick:
             yield from self._piece(min(line.end for line in self._shown))
             self._shown = [line for line in self._shown if line.end > self._since]
 
-    def flush(self) -> Iterator[Line]:
+    def flush(self) -> Iterator[TextLine]:
         """What is left."""
         yield from self.until(max((line.end for line in self._shown), default=0))
 
-    def _piece(self, end: int) -> Iterator[Line]:
+    def _piece(self, end: int) -> Iterator[TextLine]:
         if end > self._since:
-            yield Line(self._since, end, together([line.sample for line in self._shown]))
+            yield TextLine(self._since, end, together([line.sample for line in self._shown]))
         self._since = max(end, self._since)
 
 

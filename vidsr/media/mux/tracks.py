@@ -17,13 +17,14 @@ from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.video.stream import VideoStream
 
-from vidsr.media.mux.streams import Kept, codec_name, is_cover
+from vidsr.media.containers import Container
+from vidsr.media.mux.streams import KeptStream, codec_name, is_cover
 from vidsr.media.mux.timecode import fitting_rate, timecode_of
-from vidsr.media.mux.timed_text import Line, OneAtATime
+from vidsr.media.mux.timed_text import OneAtATime, TextLine
 from vidsr.media.read.open import demux, open_input
 
 AnyPacket: TypeAlias = "Packet[Stream]"
-_AAC_BITS, _OPUS_BITS = 96_000, 80_000  # a second and a channel
+_LOWEST = 8000  # samples a second: below, AAC takes rates that few players do
 _JUMP = Fraction(1)  # seconds
 UNKNOWN_LENGTH = Fraction(5)  # seconds: for so long a line of text is shown whose source does not say
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
@@ -38,10 +39,6 @@ Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10
 [Events]
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """  # of subtitles that come without one: an encoder without any writes a track that makes the file unreadable
-_RATES = {
-    "libopus": (8000, 12000, 16000, 24000, 48000),
-    "aac": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
-}
 
 
 class Track(Protocol):
@@ -54,14 +51,14 @@ class Track(Protocol):
         """What is left once the source has ended."""
 
 
-def add_track(out: OutputContainer, stream: Stream, plan: Kept, shift: Fraction) -> Track:
-    """Add to `out` what `plan` says of `stream`; all its times move by `shift` seconds."""
+def add_track(out: OutputContainer, container: Container, stream: Stream, plan: KeptStream, shift: Fraction) -> Track:
+    """Add to `out`, a `container`, what `plan` says of `stream`; all its times move by `shift` seconds."""
     ticks = round(shift / stream.time_base) if stream.time_base else 0
-    if plan.how == "converted":
-        return TextTrack(out, stream, plan.encoder or "srt", ticks)
+    if plan.how == "converted" and plan.encoder:
+        return TextTrack(out, stream, plan.encoder, ticks)
     if plan.how == "encoded":
-        return SoundTrack(out, stream, plan.encoder or "aac", ticks)
-    return CopiedTrack(out, stream, ticks)
+        return SoundTrack(out, stream, *container.sound, ticks)
+    return CopiedTrack(out, stream, ticks, keep_id=container.stream_ids)
 
 
 class CopiedTrack:
@@ -71,10 +68,10 @@ class CopiedTrack:
     `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before.
     """
 
-    def __init__(self, out: OutputContainer, stream: Stream, ticks: int) -> None:
+    def __init__(self, out: OutputContainer, stream: Stream, ticks: int, *, keep_id: bool = False) -> None:
         self._target = out.add_stream_from_template(stream, opaque=True)
         describe(self._target, stream)
-        if out.format.name == "mpegts":
+        if keep_id:
             self._target.id = stream.id
         if isinstance(self._target, VideoStream) and isinstance(stream, VideoStream):
             text = timecode_of(stream.metadata)
@@ -130,7 +127,7 @@ class TextTrack:
             return
         begin = packet.pts + self._ticks
         length = packet.duration or math.ceil(UNKNOWN_LENGTH / self._base)
-        line = Line(begin, begin + length, bytes(self._encoder.encode_subtitle(shown)))
+        line = TextLine(begin, begin + length, bytes(self._encoder.encode_subtitle(shown)))
         yield from map(self._packet, [line] if self._lines is None else self._lines.add(line))
 
     def until(self, seconds: float) -> Iterator[AnyPacket]:
@@ -143,7 +140,7 @@ class TextTrack:
         if self._lines is not None:
             yield from map(self._packet, self._lines.flush())
 
-    def _packet(self, line: Line) -> AnyPacket:
+    def _packet(self, line: TextLine) -> AnyPacket:
         packet: AnyPacket = Packet(line.sample)
         packet.stream, packet.time_base = self._target, self._base
         packet.pts = packet.dts = line.begin
@@ -154,15 +151,16 @@ class TextTrack:
 class SoundTrack:
     """Sound encoded again, at the source's layout and its rate or the next that the codec has, its times kept."""
 
-    def __init__(self, out: OutputContainer, stream: Stream, encoder: str, ticks: int) -> None:
+    def __init__(self, out: OutputContainer, stream: Stream, encoder: str, bits: int, ticks: int) -> None:
         source = cast(AudioCodecContext, stream.codec_context)
-        rate = min((r for r in _RATES[encoder] if r >= source.sample_rate), default=_RATES[encoder][-1])
+        rates = [rate for rate in av.Codec(encoder, "w").audio_rates or [source.sample_rate] if rate >= _LOWEST]
+        rate = min((rate for rate in rates if rate >= source.sample_rate), default=max(rates))
         self._source, self._ticks = cast(AudioStream, stream), ticks
         self._target = cast(AudioStream, out.add_stream(encoder, rate=rate))
         context = self._target.codec_context
         unnamed = source.layout.name.endswith("channels")
         context.layout = _LAYOUTS.get(source.channels, "stereo") if unnamed else source.layout.name
-        context.bit_rate = (_OPUS_BITS if encoder == "libopus" else _AAC_BITS) * max(source.channels, 1)
+        context.bit_rate = bits * max(source.channels, 1)
         self._resampler: av.AudioResampler | None = None
         describe(self._target, stream)
 

@@ -14,6 +14,7 @@ from vidsr.frame import Colour, Matrix, PixelFormat, Siting
 
 UNSPECIFIED = 2
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
+SITED = ("h264", "hevc", "av1")  # codecs whose headers say where chroma stands
 HD_LINES = 720  # from this height on, players take an untagged picture for BT.709
 
 _MATRIX_OF_PRIMARIES = {
@@ -133,7 +134,7 @@ def chroma_siting(
     prints them. Otherwise it is the rule of the codec: centred for JPEG, MPEG-1 and their kin, else left.
     """
     default = _CODEC_SITINGS.get(codec, "left")
-    if codec not in ("h264", "hevc", "av1") or fmt.model != "yuv" or fmt.chroma_shift == (0, 0):
+    if codec not in SITED or fmt.model != "yuv" or fmt.chroma_shift == (0, 0):
         return default
     for line in _header_lines(stream, packets):
         if found := _TRACED.search(line):

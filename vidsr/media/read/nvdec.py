@@ -10,17 +10,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
+from vidsr.media.encoders import software_encoder
 from vidsr.media.read.open import MAX_PIXELS
 
-NVDEC_CODECS = {  # and an encoder of each, by which to try it
-    "h264": "libx264",
-    "hevc": "libx265",
-    "av1": "libsvtav1",
-    "vp9": "libvpx-vp9",
-    "vp8": "libvpx",
-    "mpeg2video": "mpeg2video",
-    "mjpeg": "mjpeg",
-}
+NVDEC_CODECS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mjpeg")
 """What FFmpeg's own decoders can hand to an NVIDIA GPU; which of them a GPU takes depends on its age."""
 
 TRY_SIDE = 256  # pixels
@@ -68,7 +61,7 @@ def is_from_gpu(picture: av.VideoFrame) -> bool:
 
 def _grey_picture(codec: str) -> list[av.Packet[VideoStream]]:
     """The packets of one small picture."""
-    encoder = av.CodecContext.create(NVDEC_CODECS[codec], "w")
+    encoder = av.CodecContext.create(software_encoder(codec).name, "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.time_base = TRY_SIDE, TRY_SIDE, Fraction(1, 25)
     encoder.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"

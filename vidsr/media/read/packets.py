@@ -50,7 +50,7 @@ class Unsound(Exception):  # noqa: N818  (no failure: `Reader` decides what is w
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
+class PackedDecoder:
     """What opens a decoder besides packets. `reorder` is its delay in pictures; `pix_fmt` where it must be told."""
 
     name: str
@@ -81,7 +81,7 @@ class Shipment:
     """
 
     interval: int
-    decoder: Decoder
+    decoder: PackedDecoder
     packets: tuple[Packed, ...]
     expected: tuple[int, ...]
 
@@ -128,9 +128,9 @@ def cut(info: MediaInfo, interval_of: Callable[[int], int], done: Container[int]
         yield from cutter.rest()
 
 
-def _decoder(context: Any) -> Decoder:
+def _decoder(context: Any) -> PackedDecoder:
     extradata = bytes(context.extradata or b"")
-    return Decoder(context.name, extradata, context.reorder_depth, context.width, context.height)
+    return PackedDecoder(context.name, extradata, context.reorder_depth, context.width, context.height)
 
 
 class _Cutter:
@@ -244,7 +244,7 @@ class _Packer:
         self._keep(self._context.encode(None))
         extradata = bytes(self._context.extradata or b"")
         name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
-        decoder = Decoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
+        decoder = PackedDecoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
         expected = tuple(pts for pts, _, _ in self._frames)
         return Shipment(self.interval, decoder, tuple(self._packets), expected)
 
@@ -289,7 +289,7 @@ def unpack(shipment: Shipment, video: Video) -> Iterator[Frame]:
         raise Unsound(f"{number} of {len(shipment.expected)} pictures decoded")
 
 
-def _open(decoder: Decoder) -> VideoCodecContext:
+def _open(decoder: PackedDecoder) -> VideoCodecContext:
     context = av.CodecContext.create(decoder.name, "r")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height = decoder.width, decoder.height

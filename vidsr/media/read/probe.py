@@ -59,6 +59,7 @@ class Video:
     extras: tuple[str, ...] = ()  # side data by FFmpeg's name: MASTERING_DISPLAY_METADATA, DOVI_METADATA, A53_CC, ...
     mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
     light_level: bytes | None = None  # raw AVContentLightMetadata
+    fields_flagged: bool = False  # the first picture itself says that it is interlaced, not only its container
     combed: bool = False  # interlaced without saying so: see `vidsr.media.read.interlace`, which alone finds out
 
 
@@ -201,6 +202,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         num_frames=stream.frames or (round(duration * rate) if duration and rate else None),
         sample_aspect=stream.sample_aspect_ratio or Fraction(1),
         display_matrix=_display_matrix(side_data),
+        fields_flagged=bool(frame.interlaced_frame),
         interlaced=frame.interlaced_frame or stream.codec_context.field_order in _INTERLACED_ORDERS,
         bits_per_second=stream.codec_context.bit_rate or None,
         extras=tuple(n for n in side_data if n not in _UNNAMED)

@@ -95,7 +95,7 @@ class Reader:
         self._size = (video.width, video.height)
         stored = video.pix_fmt if video.pix_fmt.startswith("yuvj") else video.format.name
         size = (stored, video.width, video.height)
-        self._deinterlace = Deinterlacer(*size, base, every=not video.interlaced) if deinterlace else None
+        self._deinterlace = Deinterlacer(*size, base, every=not video.fields_flagged) if deinterlace else None
         self._damage: str | None = None  # what ended the reading
         self._captions_from: str | None = None  # where the first ones are
         self._threads = threads

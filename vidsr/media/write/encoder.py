@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,10 +14,14 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
+from vidsr.errors import OutputError
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat
-from vidsr.media import captions
-from vidsr.media.hdr import encoder_options
-from vidsr.media.write.choice import DEFAULT_THREADS, quality_option
+from vidsr.media import captions, encoders
+from vidsr.media.encoders import DEFAULT_THREADS, Encoder
+from vidsr.media.hdr import bitstream_params
+from vidsr.media.write.layouts import encoder_layouts
+
+_SMALL = 256  # pixels of a picture for which an encoder is tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,8 @@ def configure(context: VideoCodecContext, spec: VideoSpec) -> None:
     if spec.format.model == "yuv" and spec.format.chroma_shift == (1, 1):
         options["chroma_sample_location"] = spec.colour.siting
     context.options = options
-    if spec.encoder == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # its banner goes to stderr by no other way; errors only
+    for name, value in encoders.encoder(spec.encoder).environment.items():
+        os.environ.setdefault(name, value)
 
 
 def open_alone(spec: VideoSpec) -> None:
@@ -92,6 +96,53 @@ def open_alone(spec: VideoSpec) -> None:
         raise ValueError(f"{spec.encoder} is not a video encoder")
     configure(context, spec)
     open_politely(context)
+
+
+def check_starts(spec: VideoSpec) -> None:
+    """Open the encoder of `spec` once.
+
+    Raises:
+        OutputError: it does not start here, or does not take this size or layout.
+    """
+    row = encoders.encoder(spec.encoder)
+    if spec.width < row.narrowest:
+        sizes = f"pictures {spec.width} pixels wide"
+        raise OutputError(f"{row.name} cannot encode {sizes}: choose another --codec or --size.")
+    tried = spec
+    if row.opens_small:
+        tried = replace(spec, width=min(spec.width, _SMALL), height=min(spec.height, _SMALL))
+    try:
+        open_alone(tried)
+    except (av.FFmpegError, ValueError) as error:
+        raise _no_start(row, tried.width, tried.height, tried.format.name) from error
+
+
+def check_encoder(name: str) -> None:
+    """Open FFmpeg's encoder `name` once, for a small picture in the first layout that it takes.
+
+    Raises:
+        OutputError: it does not start here.
+    """
+    row = encoders.encoder(name)
+    try:
+        layout = encoder_layouts(row)[0]
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        raise _no_start(row, _SMALL, _SMALL, "pictures") from error
+    check_starts(VideoSpec(name, layout, Colour(), _SMALL, _SMALL, Fraction(1, 25)))
+
+
+def why_not(row: Encoder, width: int, height: int) -> str:
+    """Why an encoder may not have started for that size, and what to do."""
+    if row.hardware and row.widest and max(width, height) > row.widest:
+        return f"its {row.title} ends at {row.widest} pixels; {row.wider} takes more"
+    if row.hardware:
+        return "it needs a GPU with a video encoder (an H100 has none) and its driver"
+    return "choose another --codec, --pix-fmt or --size"
+
+
+def _no_start(row: Encoder, width: int, height: int, what: str) -> OutputError:
+    hint = why_not(row, width, height)
+    return OutputError(f"The encoder {row.name} does not start for {width}x{height} {what} here: {hint}.")
 
 
 def open_politely(context: VideoCodecContext) -> None:
@@ -116,7 +167,7 @@ def _scheduling() -> int | None:
 def to_video_frame(frame: Frame, spec: VideoSpec) -> av.VideoFrame:
     """`frame` in memory that an encoder may keep: one copy, row by row where FFmpeg pads its lines."""
     layout = (frame.width, frame.height, _stored_name(spec))
-    if frame.captions and spec.encoder in captions.ENCODERS:
+    if frame.captions and encoders.encoder(spec.encoder).captions:
         picture = captions.picture_with(frame.captions, *layout)
     else:
         picture = av.VideoFrame(*layout)
@@ -153,7 +204,8 @@ def _rows(plane: av.video.plane.VideoPlane, dtype: np.dtype[np.generic], height:
 
 
 def _stored_name(spec: VideoSpec) -> str:
-    return "p010le" if spec.encoder.endswith("_nvenc") and spec.format.bits == 10 else spec.format.name
+    name = spec.format.name
+    return encoders.encoder(spec.encoder).packed.get(name, name)
 
 
 def _nominal_rate(rate: Fraction | None) -> Fraction:
@@ -163,33 +215,22 @@ def _nominal_rate(rate: Fraction | None) -> Fraction:
 
 def _options(spec: VideoSpec) -> dict[str, str]:
     """Private options of the encoder. Whatever changes its bytes is written out, threads too."""
-    options: dict[str, str] = {}
-    if spec.crf is not None:
-        options[quality_option(spec.encoder)] = str(spec.crf)
-    if spec.preset is not None and spec.encoder not in ("libvpx-vp9", "prores_ks"):
-        options["preset"] = spec.preset
-    return options | _own_options(spec, encoder_options(spec.encoder, spec.mastering_display, spec.light_level))
+    row = encoders.encoder(spec.encoder)
+    options = dict(row.options)
+    if row.quality and spec.crf is not None:
+        options[row.quality.option] = str(spec.crf)
+    if row.presets:
+        options[row.presets.option] = spec.preset or row.presets.default
+    if spec.format.alpha:
+        options |= row.alpha_options
+    if row.params and (params := _params(row, spec)):
+        options[row.params] = ":".join(params)
+    if row.gpu_option and spec.gpu is not None:
+        options[row.gpu_option] = str(spec.gpu)
+    return options
 
 
-def _own_options(spec: VideoSpec, hdr: list[str]) -> dict[str, str]:
-    match spec.encoder:
-        case "libx264":
-            return {"x264-params": ":".join(hdr)} if hdr else {}
-        case "libx265":
-            frames = min(spec.threads, 2)
-            pools = [f"pools={spec.threads}", f"frame-threads={frames}", "log-level=error", "open-gop=0"]
-            return {"x265-params": ":".join(pools + hdr), "a53cc": "1"}
-        case "libsvtav1":
-            return {"svtav1-params": ":".join([f"lp={spec.threads}", *hdr])}
-        case "libvpx-vp9":
-            alpha = {"auto-alt-ref": "0"} if spec.format.alpha else {}  # its pictures have no place for the alpha
-            return {"b": "0", "deadline": "good", "cpu-used": spec.preset or "2", "row-mt": "1", **alpha}
-        case "ffv1":
-            return {"level": "3", "g": "1", "slicecrc": "1", "slices": "4"}
-        case "prores_ks":
-            return {"profile": spec.preset or "auto", "vendor": "apl0"}
-        case "mpeg4" | "mpeg2video" | "mjpeg":
-            return {"flags": "+qscale", "global_quality": str(2 * 118)}  # quantiser 2; their default is 200 kbit/s
-    if spec.encoder.endswith("_nvenc"):
-        return {"rc": "vbr", "b": "0"} | ({} if spec.gpu is None else {"gpu": str(spec.gpu)})
-    return {}
+def _params(row: Encoder, spec: VideoSpec) -> list[str]:
+    """``key=value`` parameters of the encoder behind FFmpeg's: its threads, and HDR10's metadata."""
+    threads = [f"{key}={min(spec.threads, most or spec.threads)}" for key, most in row.thread_params.items()]
+    return [*threads, *row.fixed_params, *bitstream_params(row.hdr, spec.mastering_display, spec.light_level)]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidsr.errors import OutputError
+from vidsr.media.containers import CONTAINERS, FINEST_CLOCK
 
 _MAGIC = b"vidsrpts"
 _FOOTER = struct.Struct("<q8s")  # number of frames, magic
@@ -40,7 +41,7 @@ class Times:
 def append_times(path: Path, container: str, pts: Sequence[int], end: int) -> None:
     """Keep `pts`, in the order of the packets, and the `end` of the last frame in the finished segment `path`."""
     body = array("q", [*pts, end]).tobytes() + _FOOTER.pack(len(pts), _MAGIC)
-    if container == "mkv":
+    if CONTAINERS[container].ebml:
         head = b"\xec\x01" + len(body).to_bytes(7, "big")  # EBML Void, size in 7 bytes
     else:
         head = struct.pack(">I4sQ", 1, b"free", 16 + len(body))
@@ -80,7 +81,7 @@ def decode_times(pts: Ticks) -> Ticks:
     return np.concatenate([before, shown[: len(pts) - delay]]).astype(np.int64)
 
 
-def fitting_clock(times: Times, time_base: Fraction, finest: Fraction = Fraction(1, 1_000_000)) -> Fraction:
+def fitting_clock(times: Times, time_base: Fraction, finest: Fraction = FINEST_CLOCK) -> Fraction:
     """The clock for mp4 and mov, whose distances have 31 bits: `time_base` where they fit, else a coarser one.
 
     A coarser one that loses nothing is taken if there is any, else `finest`.

@@ -1,4 +1,4 @@
-"""Encodes one segment: frames in, one mp4 or mov file with a single picture stream out."""
+"""Encodes one segment: frames in, one file with a single picture stream out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import av
 from av.packet import Packet
@@ -19,6 +18,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
 from vidsr.frame import Frame
+from vidsr.media.containers import CONTAINERS
 from vidsr.media.hdr import container_boxes
 from vidsr.media.mux.mp4 import extend_sample_entry
 from vidsr.media.read.open import local_name
@@ -29,7 +29,6 @@ __all__ = ["SegmentInfo", "VideoSpec", "Writer", "writing"]
 
 _REORDER = 16  # frames that an encoder may hold back at most, in H.264 and HEVC
 _MAX_GAP = (2**31 - 1) // (_REORDER + 1)  # ticks between two frames, so that mp4 can hold that many
-_MUXERS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,8 @@ class Writer:
         OutputError: from any method but `abort`: the file cannot be written, or the encoder fails.
     """
 
-    def __init__(self, path: Path, spec: VideoSpec, *, container: Literal["mp4", "mov", "mkv"] = "mp4") -> None:
-        self._path, self._spec, self._kind = path, spec, container
+    def __init__(self, path: Path, spec: VideoSpec, *, container: str = "mp4") -> None:
+        self._path, self._spec, self._kind = path, spec, CONTAINERS[container]
         self._clock = encoder_clock(spec.time_base)
         self._tick = -1  # of the newest frame, on that clock
         self._shown: deque[int] = deque(range(-_REORDER, 0))  # ticks of frames, for packets to be decoded at
@@ -66,10 +65,10 @@ class Writer:
         self._first: int | None = None
         self._last = self._last_gap = self._last_duration = 0
         self._num_frames = 0
-        options = {} if container == "mkv" else {"movie_timescale": str(self._clock.denominator)}
+        options = {"movie_timescale": str(self._clock.denominator)} if self._kind.boxes else {}
         with writing(path):
             path.open("wb").close()  # PyAV opens it at the first packet, minutes later
-            self._container = av.open(local_name(path), "w", format=_MUXERS[container], container_options=options)
+            self._container = av.open(local_name(path), "w", format=self._kind.muxer, container_options=options)
             self._stream = self._add_stream()
 
     def write(self, frame: Frame) -> None:
@@ -92,10 +91,10 @@ class Writer:
             self._mux(self._stream.encode(None), last=True)
             self._container.close()
             self._check_count()
-            if self._kind != "mkv":
+            if self._kind.boxes:
                 boxes = container_boxes(self._spec.mastering_display, self._spec.light_level)
                 extend_sample_entry(self._path, boxes)
-            append_times(self._path, self._kind, self._order, self._last + duration)
+            append_times(self._path, self._kind.name, self._order, self._last + duration)
             sync_file(self._path)
             size = self._path.stat().st_size
         end = self._last + duration

@@ -1,0 +1,91 @@
+"""What a command needs no network for loads none: asserted on `sys.modules` after each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clips import make_clip
+from tests.conftest import ROOT
+
+NETWORKS = {"torch", "openvino", "onnxruntime", "tensorrt", "torch_tensorrt", "ray"}
+SCRIPT = """
+import atexit, json, os, sys
+atexit.register(lambda: print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr))
+sys.argv = ["vidsr", *sys.argv[1:]]
+from vidsr.cli import main
+main()
+"""
+
+
+def loaded(*arguments: object, folder: Path) -> tuple[int, str, set[str]]:
+    """(exit code, stderr, the modules that were loaded) of `vidsr` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    said, _, modules = done.stderr.strip().rpartition("\n")
+    return done.returncode, said, set(json.loads(modules))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("lazy")
+    make_clip(made / "clip.mp4", frames=3)
+    (made / "taken.mp4").write_bytes(b"of somebody else")
+    return made
+
+
+def test_help_loads_nothing_that_is_heavy(folder: Path) -> None:
+    for command in ([], ["upscale"], ["bench"], ["compare"], ["models"]):
+        code, _, modules = loaded(*command, "--help", folder=folder)
+        assert code == 0
+        assert not modules & (NETWORKS | {"av", "numpy", "PIL", "rich"}), command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (("clip.mp4", "--scale", "9"), 2, "scale must be from 1 to 4"),
+        (("clip.mp4", "--tile", "tiny"), 2, "--tile must be"),
+        (("clip.mp4", "--size", "big"), 2, "size must look like"),
+        (("clip.mp4", "--start", "5:00"), 1, "lies behind the end"),
+        (("missing.mp4",), 1, "does not exist"),
+        (("clip.mp4", "--model", "nonesuch"), 1, "Unknown model 'nonesuch'"),
+        (("clip.mp4", "--backend", "nonesuch"), 2, "Unknown backend 'nonesuch'"),
+        (("clip.mp4", "-o", "out.avi"), 1, ""),
+        (("clip.mp4", "--container", "webm", "--codec", "h264"), 1, ""),
+        (("clip.mp4", "-o", "clip.mp4"), 1, "would replace its own source"),
+        (("clip.mp4", "-o", "taken.mp4"), 1, "--overwrite"),
+        (("clip.mp4", "-o", "-", "--json"), 2, "leave one out"),
+        (("clip.mp4", "-o", "-", "--ray", "local"), 2, "is a stream"),
+        (("clip.mp4", "--dry-run", "--ray", "local"), 2, "dry run"),
+    ],
+)
+def test_a_mistake_is_found_without_a_network(
+    folder: Path, arguments: tuple[str, ...], exit_code: int, says: str
+) -> None:
+    code, said, modules = loaded("upscale", *arguments, folder=folder)
+    assert code in (1, 2) if not says else code == exit_code, said
+    assert says in said
+    assert len(said.splitlines()) == 1, said
+    assert not modules & NETWORKS
+    assert (folder / "taken.mp4").read_bytes() == b"of somebody else"
+
+
+def test_a_dry_run_loads_no_second_network_library(folder: Path) -> None:
+    line = ("upscale", "clip.mp4", "--model", "bicubic", "--backend", "cpu", "--scale", "2", "--dry-run")
+    code, said, modules = loaded(*line, folder=folder)
+    assert code == 0, said
+    assert "measured on" in said
+    assert modules & NETWORKS == {"torch"}
+    assert sorted(path.name for path in folder.iterdir()) == ["clip.mp4", "taken.mp4"]

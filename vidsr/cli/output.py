@@ -1,0 +1,90 @@
+"""What commands put on stdout: data as JSON, and tables; and numbers as people read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable
+from enum import Enum
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS = 1000  # more than any table has
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document, indented."""
+    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """`value` in JSON's types: dataclasses become objects, fractions "n/d", bytes hex, paths text, infinity null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Enum):
+        return value.name.lower()
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def table(headings: str, rows: Iterable[Iterable[str]] = (), *, right: str = "", fold: bool = False) -> Table:
+    """A table of those columns, separated by ``|``; those that `right` names stand on the right.
+
+    With `fold` long cells are broken where the terminal ends; else they never are.
+    """
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False)
+    on_the_right = right.split("|") if right else []
+    for heading in headings.split("|"):
+        justify: Literal["left", "right"] = "right" if heading in on_the_right else "left"
+        made.add_column(heading, justify=justify, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def print_table(made: Table | str, *, fold: bool = False) -> None:
+    """On stdout, to be pasted: as wide as it needs to be, or with `fold` as wide as the terminal."""
+    from rich.console import Console
+
+    wide: dict[str, Any] = {} if fold else {"soft_wrap": True, "width": COLUMNS}
+    Console(markup=False, highlight=False, **wide).print(made)
+
+
+def size(width_height: tuple[int, int]) -> str:
+    """``1920x1080``."""
+    return f"{width_height[0]}x{width_height[1]}"
+
+
+def num_bytes(number: float) -> str:
+    """``12.3 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.1f} {unit}" if unit != "B" else f"{number:.0f} B"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def span(seconds: float) -> str:
+    """``9.5 s``, ``2 min 05 s``, ``3 h 07 min``."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 3600:
+        return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"

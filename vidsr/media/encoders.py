@@ -1,0 +1,245 @@
+"""Encoders: one row each, with all that is known of it here; a new one is a new row. Loads neither FFmpeg nor numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+from vidsr.errors import UsageError
+
+DEFAULT_THREADS = 4
+"""Encoder threads: a fixed number, because the bytes of x264 depend on it and should not depend on the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A scale from 0 to `worst` on which lower is better and larger, and the encoder's option that takes it."""
+
+    default: int
+    worst: int
+    option: str = "crf"
+
+
+@dataclass(frozen=True, slots=True)
+class Presets:
+    """Names of an encoder's presets, and its option that takes one."""
+
+    default: str
+    names: tuple[str, ...]
+    option: str = "preset"
+
+
+@dataclass(frozen=True, slots=True)
+class HdrKeys:
+    """Parameters that write HDR10's metadata into the bitstream; `decimal`: in units, not in HEVC's whole steps."""
+
+    display: str
+    light: str
+    decimal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """How one encoder is driven, what it takes and what it keeps. Sizes in pixels."""
+
+    name: str  # FFmpeg's
+    codec: str  # what it makes, by FFmpeg's name
+    spoken: tuple[str, ...] = ()  # what --codec calls it; the first in help. None: it is named by FFmpeg's name alone
+    title: str = ""  # in sentences
+    quality: Quality | None = None
+    presets: Presets | None = None
+    options: Mapping[str, str] = field(default_factory=dict)  # always given
+    alpha_options: Mapping[str, str] = field(default_factory=dict)  # and these where there is alpha
+    params: str | None = None  # the option that takes a list of key=value
+    fixed_params: tuple[str, ...] = ()
+    thread_params: Mapping[str, int | None] = field(default_factory=dict)  # keys that take threads, each up to so many
+    environment: Mapping[str, str] = field(default_factory=dict)
+    layouts: tuple[str, ...] = ()  # that it is fed; none: all planar ones that FFmpeg says it takes
+    packed: Mapping[str, str] = field(default_factory=dict)  # layout -> how FFmpeg wants it stored
+    alpha_layouts: tuple[str, ...] = ()  # the only ones with alpha that players know; none: all
+    alpha_beside: bool = False  # a second picture beside each, for which only Matroska and WebM have a place
+    hdr: HdrKeys | None = None
+    keeps_hdr10: bool = True  # in its bitstream or its container
+    captions: bool = False  # inside the pictures (CEA-608/708)
+    narrowest: int = 1
+    widest: int | None = None  # of either side
+    wider: str | None = None  # the encoder that takes more
+    opens_small: bool = False  # it takes seconds and gigabytes to open at 4K
+    hardware: bool = False
+    gpu_option: str | None = None  # that takes the number of a GPU
+    software: str | None = None  # takes over where this one does not start
+
+
+_X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+_NVENC = Presets("p5", tuple(f"p{k}" for k in range(1, 8)))
+_NVENC_OPTIONS = {"rc": "vbr", "b": "0"}
+_P010 = {"yuv420p10le": "p010le"}
+_FINE = {"flags": "+qscale", "global_quality": str(2 * 118)}  # quantiser 2; the default of these is 200 kbit/s
+
+_ROWS = (
+    Encoder(
+        name="libx264",
+        codec="h264",
+        spoken=("h264", "avc"),
+        title="H.264",
+        quality=Quality(17, 51),
+        presets=Presets("medium", _X26X),
+        params="x264-params",
+        hdr=HdrKeys("mastering-display", "cll"),
+        captions=True,
+        widest=4096,  # beyond, few decoders take H.264
+        wider="libx265",
+    ),
+    Encoder(
+        name="libx265",
+        codec="hevc",
+        spoken=("hevc", "h265"),
+        title="HEVC",
+        quality=Quality(18, 51),
+        presets=Presets("medium", _X26X),
+        options={"a53cc": "1"},
+        params="x265-params",
+        thread_params={"pools": None, "frame-threads": 2},
+        fixed_params=("log-level=error", "open-gop=0"),
+        hdr=HdrKeys("master-display", "max-cll"),
+        captions=True,
+        narrowest=64,  # below, x265 4.1 writes past its buffers, and the process dies sooner or later
+    ),
+    Encoder(
+        name="libsvtav1",
+        codec="av1",
+        spoken=("av1",),
+        title="AV1",
+        quality=Quality(22, 63),
+        presets=Presets("6", tuple(map(str, range(14)))),
+        params="svtav1-params",
+        thread_params={"lp": None},
+        environment={"SVT_LOG": "1"},  # errors only: its banner goes to stderr, and is stopped by no other way
+        hdr=HdrKeys("mastering-display", "content-light", decimal=True),
+        opens_small=True,
+    ),
+    Encoder(
+        name="libvpx-vp9",
+        codec="vp9",
+        spoken=("vp9",),
+        title="VP9",
+        quality=Quality(24, 63),
+        presets=Presets("2", tuple(map(str, range(9))), option="cpu-used"),
+        options={"b": "0", "deadline": "good", "row-mt": "1"},
+        alpha_options={"auto-alt-ref": "0"},  # pictures that are not shown have no place for the alpha
+        alpha_layouts=("yuva420p",),
+        alpha_beside=True,
+    ),
+    Encoder(
+        name="ffv1",
+        codec="ffv1",
+        spoken=("ffv1",),
+        title="FFV1",
+        options={"level": "3", "g": "1", "slicecrc": "1", "slices": "4"},
+        keeps_hdr10=False,
+    ),
+    Encoder(
+        name="prores_ks",
+        codec="prores",
+        spoken=("prores",),
+        title="ProRes",
+        presets=Presets("auto", ("auto", "proxy", "lt", "standard", "hq", "4444", "4444xq"), option="profile"),
+        options={"vendor": "apl0"},
+    ),
+    Encoder(
+        name="h264_nvenc",
+        codec="h264",
+        spoken=("h264_nvenc",),
+        title="H.264",
+        quality=Quality(19, 51, option="cq"),
+        presets=_NVENC,
+        options=_NVENC_OPTIONS,
+        layouts=("yuv420p", "yuv444p"),
+        captions=True,  # not tried
+        widest=4096,
+        wider="hevc_nvenc",
+        hardware=True,
+        gpu_option="gpu",
+        software="libx264",
+    ),
+    Encoder(
+        name="hevc_nvenc",
+        codec="hevc",
+        spoken=("hevc_nvenc",),
+        title="HEVC",
+        quality=Quality(20, 51, option="cq"),
+        presets=_NVENC,
+        options=_NVENC_OPTIONS,
+        layouts=("yuv420p", "yuv420p10le", "yuv444p"),
+        packed=_P010,
+        captions=True,  # not tried
+        hardware=True,
+        gpu_option="gpu",
+        software="libx265",
+    ),
+    Encoder(
+        name="av1_nvenc",
+        codec="av1",
+        spoken=("av1_nvenc",),
+        title="AV1",
+        quality=Quality(26, 63, option="cq"),
+        presets=_NVENC,
+        options=_NVENC_OPTIONS,
+        layouts=("yuv420p", "yuv420p10le"),
+        packed=_P010,
+        hardware=True,
+        gpu_option="gpu",
+        software="libsvtav1",
+    ),
+    Encoder("libvpx", "vp8"),
+    Encoder("mpeg2video", "mpeg2video", options=_FINE, captions=True),
+    Encoder("mpeg4", "mpeg4", options=_FINE),
+    Encoder("mjpeg", "mjpeg", options=_FINE),
+)
+_HARDWARE = ("_nvenc", "_qsv", "_vaapi", "_amf", "_videotoolbox", "_mf", "_v4l2m2m")  # how FFmpeg's names of such end
+
+ENCODERS = {row.name: row for row in _ROWS}
+OFFERED = tuple(row for row in _ROWS if row.spoken)
+"""Encoders that help names, and that `vidsr doctor` tries."""
+CODECS = tuple(row.spoken[0] for row in OFFERED if not row.hardware)
+"""Codecs by the names that users know."""
+CAPTIONED = frozenset(row.codec for row in _ROWS if row.captions)
+"""Codecs that carry captions inside their pictures, as made here."""
+WITHOUT_HDR10 = frozenset(row.codec for row in _ROWS if not row.keeps_hdr10)
+WORST_QUALITY = max(row.quality.worst for row in _ROWS if row.quality)
+_SPOKEN = {name: row for row in OFFERED for name in row.spoken}
+
+
+def spoken(name: str) -> Encoder:
+    """The encoder that a user means by `name`: a codec, or one of FFmpeg's encoders.
+
+    Raises:
+        UsageError: there is none, or it encodes no video.
+    """
+    return _SPOKEN.get(name.lower()) or encoder(name.lower())
+
+
+@cache
+def encoder(name: str) -> Encoder:
+    """The row of FFmpeg's encoder `name`, made of what FFmpeg knows where the table has none.
+
+    Raises:
+        UsageError: there is none, or it encodes no video.
+    """
+    if name in ENCODERS:
+        return ENCODERS[name]
+    import av
+
+    try:
+        found = av.Codec(name, "w")
+    except (av.FFmpegError, ValueError) as error:
+        raise UsageError(f"There is no codec {name!r}: use {', '.join(CODECS)}, or an FFmpeg encoder.") from error
+    if found.type != "video":
+        raise UsageError(f"{name} encodes {found.type}, not video.")
+    return Encoder(name, found.canonical_name, hardware=name.endswith(_HARDWARE))
+
+
+def software_encoder(codec: str) -> Encoder:
+    """An encoder of `codec` that needs no hardware; KeyError where the table has none."""
+    return {row.codec: row for row in reversed(_ROWS) if not row.hardware}[codec]

@@ -1,0 +1,101 @@
+"""The streams of a source that are not upscaled, on their way into the output: all packets, or those of a part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from vidsr.errors import DamagedError
+from vidsr.media.mux.tracks import AnyPacket, TextTrack, Track
+from vidsr.media.read.open import demux
+
+_LATE = 10  # seconds between packets of one time in a file
+
+Timed = tuple[float, AnyPacket]  # seconds, packet
+
+
+class Others:
+    """Reads the packets of the source `path` that lie in `window` (seconds; None: all).
+
+    `keep_going` ends where the source cannot be read, and says so. `filled` are the streams of which something came,
+    `num_left_out` the packets that are too damaged to be written.
+    """
+
+    def __init__(self, path: Path, window: tuple[Fraction, Fraction | float] | None, keep_going: bool) -> None:
+        self._path, self._window, self._keep_going = path, window, keep_going
+        self._notes: list[str] = []
+        self.filled: set[int] = set()
+        self.num_left_out = 0
+
+    def notes(self) -> list[str]:
+        """What the user should know of them, once all are read."""
+        left_out = f"{self.num_left_out} damaged packets of sound or subtitles are left out"
+        return self._notes + ([left_out] if self.num_left_out else [])
+
+    def packets(self, opened: InputContainer, tracks: Mapping[int, Track]) -> Generator[Timed, None, None]:
+        """The packets of every stream in `tracks`, as its track makes them, in the order of their times."""
+        now = -math.inf
+        streams = [opened.streams[index] for index in tracks]
+        texts = {index: track for index, track in tracks.items() if isinstance(track, TextTrack)}
+        if not streams:
+            return
+        packets = demux(opened, *streams)
+        with closing(packets):  # before its container is: touching it later would crash the process
+            for packet in self._readable(packets):
+                if (packet.size == 0 and packet.pts is None) or not self._inside(packet):
+                    if self._behind(packet):
+                        break
+                    continue
+                for made in self._taken(tracks[packet.stream_index], packet):
+                    self.filled.add(packet.stream_index)
+                    if made.dts is not None and made.time_base:
+                        now = max(now, float(made.dts * made.time_base))
+                    yield now, made
+                for index, text in texts.items():
+                    for made in text.until(now):
+                        self.filled.add(index)
+                        yield now, made
+        for index, track in tracks.items():
+            for made in track.flush():
+                self.filled.add(index)
+                yield math.inf, made
+
+    def _taken(self, track: Track, packet: AnyPacket) -> Iterator[AnyPacket]:
+        """What `track` makes of `packet`, which may have to be decoded."""
+        try:
+            yield from track.take(packet)
+        except av.FFmpegError:
+            self.num_left_out += 1
+
+    def _readable(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
+        """`packets` up to a place where the source cannot be read."""
+        try:
+            yield from packets
+        except av.FFmpegError as error:
+            sentence = f"{self._path} cannot be read to its end ({error.strerror})"
+            if not self._keep_going:
+                raise DamagedError(f"{sentence}; --keep-going copies what comes before.") from error
+            self._notes.append(f"{sentence}: sound and subtitles end there")
+
+    def _behind(self, packet: AnyPacket) -> bool:
+        """Whether the part that was asked for is over, with room for what is interleaved late."""
+        if self._window is None or packet.dts is None or not packet.time_base:
+            return False
+        return packet.dts * packet.time_base > self._window[1] + _LATE
+
+    def _inside(self, packet: AnyPacket) -> bool:
+        """Whether the packet begins in the part that was asked for; a subtitle on show at its start begins there."""
+        if self._window is None or packet.pts is None or not packet.time_base:
+            return True
+        begin, end = packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base
+        if packet.stream.type == "subtitle" and begin < self._window[0] < end:
+            packet.duration = round((end - self._window[0]) / packet.time_base)
+            packet.pts = packet.dts = math.ceil(self._window[0] / packet.time_base)
+            return True
+        return self._window[0] <= begin < self._window[1]
