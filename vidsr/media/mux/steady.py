@@ -18,11 +18,15 @@ class Steady:
     """
 
     def __init__(self) -> None:
-        self._due: int | None = None  # samples from 0, at the rate of `frame`
+        self._due: int | None = None  # samples from 0, at the rate of the frame before
+        self._rate = 0
 
     def __call__(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
         """`frame`, and what belongs before it."""
         rate = frame.sample_rate
+        if self._due is not None and rate != self._rate:
+            self._due = round(Fraction(self._due, self._rate) * rate)
+        self._rate = rate
         if frame.pts is not None and frame.time_base:
             begin = round(frame.pts * frame.time_base * rate)
             late = begin - self._due if self._due is not None else 0
