@@ -18,6 +18,7 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.media.containers import Container
+from vidsr.media.mux.steady import Steady
 from vidsr.media.mux.streams import KeptStream, codec_name, is_cover
 from vidsr.media.mux.timecode import fitting_rate, timecode_of
 from vidsr.media.mux.timed_text import OneAtATime, TextLine
@@ -162,23 +163,25 @@ class SoundTrack:
         context.layout = _LAYOUTS.get(source.channels, "stereo") if unnamed else source.layout.name
         context.bit_rate = bits * max(source.channels, 1)
         self._resampler: av.AudioResampler | None = None
+        self._steady = Steady()
         describe(self._target, stream)
 
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """Whatever the encoder has ready."""
-        for frame in self._source.decode(packet if packet.size else None):
-            if frame.pts is not None:
-                frame.pts += self._ticks
-            yield from self._encode(frame)
+        yield from self._sound(packet if packet.size else None)
 
     def flush(self) -> Iterator[AnyPacket]:
         """The rest of decoder, resampler and encoder."""
-        for frame in self._source.decode(None):
-            if frame.pts is not None:
-                frame.pts += self._ticks
-            yield from self._encode(frame)
+        yield from self._sound(None)
         yield from self._encode(None)
         yield from cast(list[AnyPacket], self._target.encode(None))
+
+    def _sound(self, packet: AnyPacket | None) -> Iterator[AnyPacket]:
+        for frame in self._source.decode(cast("Packet[AudioStream] | None", packet)):
+            if frame.pts is not None:
+                frame.pts += self._ticks
+            for steady in self._steady(frame):
+                yield from self._encode(steady)
 
     def _encode(self, frame: av.AudioFrame | None) -> Iterator[AnyPacket]:
         context = self._target.codec_context
