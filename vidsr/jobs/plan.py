@@ -18,7 +18,8 @@ from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media.containers import container_of
 from vidsr.media.encoders import DEFAULT_THREADS
-from vidsr.media.mux.streams import Dropped, KeptStream, plan_streams
+from vidsr.media.mux.decide import plan_streams
+from vidsr.media.mux.streams import Dropped, KeptStream
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec

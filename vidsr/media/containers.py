@@ -29,6 +29,7 @@ class Written:
     size: tuple[int, int]  # of the pictures
     aspect: Fraction  # of their samples
     title: str | None  # of the picture stream, where a placeholder holds its place
+    varies: int | None = None  # number among the picture streams of that whose rate varies
 
 
 def _finish_boxes(written: Written) -> None:
@@ -39,7 +40,9 @@ def _finish_boxes(written: Written) -> None:
 
 
 def _finish_matroska(written: Written) -> None:
-    """The samples' aspect, which FFmpeg writes only where the codec says it, too."""
+    """The samples' aspect, which FFmpeg writes only where the codec says it, too; no rate where it varies."""
+    if written.varies is not None:
+        matroska.drop_rate(written.path, written.varies)
     if written.aspect != 1:
         matroska.write_aspect(written.path, *written.size, written.aspect, written.title)
 

@@ -23,7 +23,7 @@ from vidsr.frame import Colour, Matrix
 from vidsr.media.mux.fingerprint import read_fingerprint
 from vidsr.media.mux.join import join
 from vidsr.media.mux.others import Others
-from vidsr.media.mux.streams import plan_streams
+from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.tracks import AnyPacket, CopiedTrack
 from vidsr.media.read.probe import probe
 from vidsr.media.write.writer import Writer
