@@ -213,5 +213,7 @@ def _spec(
         threads=options.threads or DEFAULT_THREADS,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
+        spherical=video.spherical,
+        stereo=video.stereo,
         gpu=chosen.gpu,
     )

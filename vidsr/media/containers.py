@@ -91,6 +91,7 @@ class Container:
     metadata: bool = True  # whether it has a place for tags of the file, chapters and timecodes
     tags: frozenset[str] | None = None  # of streams, that it keeps; None: all
     rotation: Literal["matrix", "turn"] | None = "matrix"  # a display matrix, or only its turn and mirror
+    stereo_modes: frozenset[str] | None = None  # Matroska's names of those that it has; None: all
     stream_ids: bool = False  # whether streams have numbers that mean something
 
     options: Mapping[str, str] = field(default_factory=dict)  # of the muxer
@@ -183,6 +184,7 @@ _ROWS = (
         sound=("libopus", 80_000),
         flags=_words("default forced"),
         text_flags=_words("captions descriptions metadata"),
+        stereo_modes=_words("mono left_right right_left top_bottom bottom_top"),
     ),
     Container(
         name="ts",

@@ -20,13 +20,14 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
+from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS, Written
 from vidsr.media.encoders import encoder
 from vidsr.media.mux import timecode
+from vidsr.media.mux.decide import decide
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.languages import held
 from vidsr.media.mux.others import Others, Timed
-from vidsr.media.mux.decide import decide
 from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream
 from vidsr.media.mux.tracks import AnyPacket, Track, add_track, attach_cover, own_metadata
 from vidsr.media.read.open import local_name, open_input
@@ -171,7 +172,8 @@ class _Join:
             finer = math.lcm(scale, clock.denominator)
             scale = finer if finer < 2**31 else scale
         # edit lists, which hold begin and end of each stream, count in it
-        return {**self._container.options, "movie_timescale": str(scale)}
+        unofficial = {"strict": "unofficial"} if self._spec.spherical or self._spec.stereo else {}
+        return {**self._container.options, **unofficial, "movie_timescale": str(scale)}
 
     def _describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
         out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
@@ -230,6 +232,11 @@ class _Join:
         target.metadata.update(own_metadata(source))
         if self._spec.format.alpha and encoder(self._spec.encoder).alpha_beside:
             target.metadata["alpha_mode"] = "1"  # Matroska's muxer makes an element of it, without which nobody looks
+        told = target.metadata.pop("stereo_mode", None)
+        modes = self._container.stereo_modes
+        mode = side_data.stereo_mode(self._spec.stereo, self._container) if self._spec.stereo else told
+        if mode and self._container.ebml and (modes is None or mode in modes):
+            target.metadata["stereo_mode"] = mode
         if self._placeholder:
             target.metadata["title"] = self._placeholder
         if self._container.ebml and self._rate is not None:

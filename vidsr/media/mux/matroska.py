@@ -1,6 +1,7 @@
 """What FFmpeg leaves out of Matroska and WebM, or writes although it is not so: put right in the finished file.
 
-PyAV cannot ask for the samples' aspect; and where pictures come at no rate, FFmpeg writes that of the clock. RFC 9559 (Matroska) over RFC 8794 (EBML). The picture's track is written with a long name that holds the place; the
+PyAV cannot ask for the aspect of samples; and where pictures come at no rate, FFmpeg writes that of the clock.
+RFC 9559 (Matroska) over RFC 8794 (EBML). The track of pictures is written with a long name that holds the place; the
 entry is then rewritten at the same length with the display size and the real name.
 """
 
