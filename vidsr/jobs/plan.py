@@ -18,8 +18,9 @@ from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media.containers import container_of
 from vidsr.media.encoders import DEFAULT_THREADS
+from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
-from vidsr.media.mux.streams import Dropped, KeptStream, plan_streams
+from vidsr.media.mux.streams import Dropped, KeptStream
 from vidsr.media.read import joints
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
@@ -228,5 +229,7 @@ def _spec(
         threads=options.threads or DEFAULT_THREADS,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
+        spherical=video.spherical,
+        stereo=video.stereo,
         gpu=chosen.gpu,
     )

@@ -16,7 +16,8 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 
 from vidsr.media.containers import recognised
-from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, decide, is_cover
+from vidsr.media.mux.decide import decide
+from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import own_metadata
 from vidsr.media.read.joints import Joints, OneClock
 from vidsr.media.read.open import demux, open_input
@@ -119,8 +120,7 @@ def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
 
 def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
     """Find the tracks of `source` in `output`: by their packets, then by kind and order. `picture` is upscaled."""
-    with open_input(source.path) as opened:
-        kept, dropped = decide(opened, picture, output.container)
+    kept, dropped = decide(source.path, picture, output.container)
     left = list(output.tracks)
     found: dict[int, ListedTrack] = {}
     todo = [(item, source.tracks[item.index]) for item in kept if item.how != "rewritten"]

@@ -11,6 +11,7 @@ import av
 from av.container import InputContainer
 
 from vidsr.errors import DamagedError
+from vidsr.media.mux.sound import SoundTrack
 from vidsr.media.mux.tracks import AnyPacket, TextTrack, Track
 from vidsr.media.read.joints import OneClock, joints_of
 from vidsr.media.read.open import demux
@@ -54,19 +55,21 @@ class Others:
                     if self._behind(packet):
                         break
                     continue
-                for made in self._taken(tracks[packet.stream_index], packet):
-                    self.filled.add(packet.stream_index)
+                index = packet.stream_index  # a copied packet is one of the output's from here on
+                for made in self._taken(tracks[index], packet):
+                    self.filled.add(index)
                     if made.dts is not None and made.time_base:
                         now = max(now, float(made.dts * made.time_base))
                     yield now, made
-                for index, text in texts.items():
+                for number, text in texts.items():
                     for made in text.until(now):
-                        self.filled.add(index)
+                        self.filled.add(number)
                         yield now, made
         for index, track in tracks.items():
             for made in track.flush():
                 self.filled.add(index)
                 yield math.inf, made
+        self._notes += [note for track in tracks.values() if isinstance(track, SoundTrack) for note in track.notes]
 
     def _taken(self, track: Track, packet: AnyPacket) -> Iterator[AnyPacket]:
         """What `track` makes of `packet`, which may have to be decoded."""

@@ -21,8 +21,8 @@ class Steady:
         self._due: int | None = None  # samples from 0, at the rate of the frame before
         self._rate = 0
 
-    def __call__(self, frame: av.AudioFrame) -> Iterator[av.AudioFrame]:
-        """`frame`, and what belongs before it."""
+    def __call__(self, frame: av.AudioFrame, layout: av.AudioLayout) -> Iterator[av.AudioFrame]:
+        """`frame`, whose channels are `layout`, and what belongs before it."""
         rate = frame.sample_rate
         if self._due is not None and rate != self._rate:
             self._due = round(Fraction(self._due, self._rate) * rate)
@@ -30,10 +30,10 @@ class Steady:
         if frame.pts is not None and frame.time_base:
             begin = round(frame.pts * frame.time_base * rate)
             late = begin - self._due if self._due is not None else 0
-            if late <= -max(frame.samples, rate * _UNHEARD):
+            if late <= -frame.samples and late <= -rate * _UNHEARD:
                 return
             if late > rate * _UNHEARD and self._due is not None:
-                yield from _silence(frame, self._due, late)
+                yield from _silence(frame, layout, self._due, late)
                 self._due = begin
             self._due = begin if self._due is None else self._due
         if self._due is not None:
@@ -42,10 +42,10 @@ class Steady:
         yield frame
 
 
-def _silence(like: av.AudioFrame, begin: int, length: int) -> Iterator[av.AudioFrame]:
+def _silence(like: av.AudioFrame, layout: av.AudioLayout, begin: int, length: int) -> Iterator[av.AudioFrame]:
     """`length` samples from `begin` on, in the format and layout of `like`."""
     while length > 0:
-        made = av.AudioFrame(like.format, like.layout, min(length, _LONGEST))
+        made = av.AudioFrame(like.format, layout, min(length, _LONGEST))
         for plane in made.planes:
             plane.update((b"\x80" if like.format.name.startswith("u8") else b"\0") * plane.buffer_size)
         made.sample_rate, made.time_base, made.pts = like.sample_rate, Fraction(1, like.sample_rate), begin
