@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   vidsr engine build                           for this GPU, by its recipe
-  vidsr engine build rtx4090 t4 --model all    other GPUs, on any machine: TensorRT-RTX only
+  vidsr engine build rtx4090 t4 --model all    other GPUs: TensorRT-RTX only
   vidsr engine build --size 720x576 --scale 2  one size alone
 """  # \b: lines as they are
 NAME_A_GPU = "name the one that the engines are for, like `vidsr engine build rtx4090`."
@@ -59,7 +59,7 @@ def build(
     gpu: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="GPU...",
+            metavar="GPU",
             autocompletion=complete.gpu,
             help="rtx4090, h100, ... or a .toml file. Default: the one here.",
         ),

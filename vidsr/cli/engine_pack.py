@@ -22,7 +22,7 @@ Examples:
 UNPACK_EXAMPLES = """\b
 Examples:
   vidsr engine unpack engines.zip
-  vidsr engine unpack engines.zip --model mine.safetensors  with engines of one's own weights
+  vidsr engine unpack engines.zip --model mine.safetensors  for own weights
 """
 
 Folder = Annotated[
