@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from vidsr.errors import MediaError, UsageError, VidsrError
+from vidsr.files import fitting
 from vidsr.media import sequence
 from vidsr.media.containers import VIDEO_SUFFIXES
+from vidsr.media.read.content import holds_pictures
 from vidsr.media.stills import IMAGE_SUFFIXES
 
 PIPE = "-"  # as a source, standard input; as an output, standard output
@@ -98,7 +100,9 @@ def _media_below(folder: Path, recursive: bool) -> Iterator[Path]:
     for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
         inside = path.relative_to(folder).parts
         hidden = any(part.startswith(".") or part.endswith(".vidsr") for part in inside)
-        if not hidden and path.suffix.lower() in MEDIA_SUFFIXES and path.is_file():
+        if hidden or not path.is_file():
+            continue
+        if path.suffix.lower() in MEDIA_SUFFIXES or holds_pictures(path):
             yield path
 
 
@@ -117,7 +121,7 @@ class Target:
             return self.file
         if self.pattern is not None and source.number is not None:
             return sequence.numbered(self.pattern, source.number)
-        name = f"{source.path.stem}_{label}{suffix}"
+        name = fitting(source.path.stem, f"_{label}{suffix}")
         if self.folder is None:
             return source.path.with_name(name)
         return self.folder / source.path.parent.relative_to(source.root) / name
