@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from math import inf
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Literal
 from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
+from vidsr.media.read.deinterlace import Fields, fields_of
 from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
@@ -68,7 +70,7 @@ def compare(
         tolerance=rounding(info.video.time_base, base),
         start=start,
         end=end,
-        deinterlace=_is_deinterlaced(info, deinterlace),
+        deinterlace=_fields(info, deinterlace),
         on_step=on_step,
     )
     window = (
@@ -161,9 +163,10 @@ def _check_length(
     yield same("picture end", seconds(want), seconds(end), abs(end - want) <= tolerance, detail)
 
 
-def _is_deinterlaced(info: MediaInfo, option: str) -> bool:
+def _fields(info: MediaInfo, option: Literal["auto", "off", "bwdif"]) -> Fields:
     """As a job decides it: `auto` takes the source's word, and looks at the pictures where it says nothing."""
-    return option == "bwdif" or (option == "auto" and (info.video.interlaced or looks_interlaced(info)))
+    combed = option == "auto" and not info.video.interlaced and looks_interlaced(info)
+    return fields_of(replace(info.video, combed=combed), option)
 
 
 def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:
