@@ -126,11 +126,18 @@ def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
     yield same("frame order", "", "", not seen.misplaced, some(seen.misplaced))
     yield same("frame position", "", "", not seen.shifted, some(seen.shifted))
     yield same("frame colour", "", "", not seen.tinted, some(seen.tinted))
-    least, mean = min(seen.psnr, default=inf), sum(seen.psnr) / max(len(seen.psnr), 1)
     size = f"{made.video.width}x{made.video.height}"
-    yield same(
-        "frame content", "", f"{size}: {mean:.1f} dB, least {least:.1f}", not seen.different, some(seen.different)
-    )
+    yield same("frame content", "", f"{size}: {_likeness(seen.psnr)}", not seen.different, some(seen.different))
+
+
+def _likeness(psnr: list[float]) -> str:
+    """The mean and the least of the pictures that are not equal."""
+    unequal = [value for value in psnr if value != inf]
+    equal = len(psnr) - len(unequal)
+    if not unequal:
+        return "equal"
+    words = f"{sum(unequal) / len(unequal):.1f} dB, least {min(unequal):.1f}"
+    return f"{words}, {equal} equal" if equal else words
 
 
 def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ _ENTRY_HEADER = 86  # bytes of a picture's sample entry before its boxes
 
 
 def crop_of(path: Path, container: str, number: int, track: int, size: tuple[int, int]) -> Edges:
-    """What is cut away from pictures of `size` (width, height), in pixels at each side; nothing where it makes no sense.
+    """What is cut away from pictures of `size` (width, height), in pixels a side; nothing where it makes no sense.
 
     The stream is the `number`-th (from 0) of Matroska's picture streams, or the track with the ID `track` of mp4.
     """

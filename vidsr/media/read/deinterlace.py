@@ -16,7 +16,7 @@ Fields = Literal["none", "flagged", "all"]
 
 
 def fields_of(video: Video, option: Literal["auto", "off", "bwdif"]) -> Fields:
-    """What ``--deinterlace`` means for `video`: where only its container calls it interlaced, no picture will say so."""
+    """What ``--deinterlace`` means for `video`: where its container alone says so, no picture will."""
     if option == "off":
         return "none"
     unsaid = video.combed or (video.interlaced and not video.fields_flagged)
