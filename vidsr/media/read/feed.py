@@ -13,6 +13,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from vidsr.media.read.intra_refresh import decodes_alone
+from vidsr.media.read.joints import Joints, OneClock
 from vidsr.media.read.open import demux, limit_pixels, open_input
 from vidsr.media.read.probe import MediaInfo
 
@@ -24,12 +25,14 @@ _SCANNED = ("mpegts", "mpeg", "h264", "hevc", "m4v", "obu", "gif")  # demuxers i
 class Feed:
     """Opens `info`'s file. Iterating gives the packets that hold something; after an error it may be iterated again.
 
+    All times are on the one clock that goes through the file's `joints`.
+
     Raises:
         MediaError: the file cannot be opened.
     """
 
-    def __init__(self, info: MediaInfo) -> None:
-        self._info = info
+    def __init__(self, info: MediaInfo, joints: Joints) -> None:
+        self._info, self._joints = info, joints
         self._open()
 
     def _open(self) -> None:
@@ -39,7 +42,8 @@ class Feed:
             if other.index != self.stream.index:
                 other.discard = Discard.all
         limit_pixels(self.stream)
-        self._demux: Any = demux(self._container, self.stream)
+        self._clock = OneClock(self._joints)
+        self._demux: Any = self._packets()
         self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
 
     def __iter__(self) -> Iterator[Packet]:
@@ -49,7 +53,10 @@ class Feed:
 
     def again(self) -> None:
         """Go on where the demuxer has failed."""
-        self._demux = demux(self._container, self.stream)
+        self._demux = self._packets()
+
+    def _packets(self) -> Any:
+        return demux(self._container, self.stream, clock=self._clock)
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""
@@ -65,7 +72,8 @@ class Feed:
         """
         if self._info.container == "avi":
             return  # its times are counted from the first picture
-        key = None if self._info.container in _SCANNED else self._keyframe(math.floor(target), target)
+        scanned = self._joints or self._info.container in _SCANNED
+        key = None if scanned else self._keyframe(math.floor(target), target)
         if key is not None and key.pts is not None:
             key = self._keyframe(key.pts - 1, target) or self._keyframe(math.floor(target), target)
         if key is not None and not decodes_alone(self.stream.codec_context, key):
@@ -80,7 +88,7 @@ class Feed:
         try:
             self._demux.close()
             self._container.seek(aim, stream=self.stream)
-            self._demux = demux(self._container, self.stream)
+            self._demux = self._packets()
             packet: Packet | None = next((p for p in self._demux if p.size), None)
         except av.FFmpegError:
             return None

@@ -20,6 +20,7 @@ from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.decoder import Decoder
 from vidsr.media.read.deinterlace import ByPicture, Fields
 from vidsr.media.read.feed import Feed
+from vidsr.media.read.joints import joints_of, notes
 from vidsr.media.read.pixels import Unpacker, framed, planes_of
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.timeline import Timeline
@@ -89,6 +90,7 @@ class Reader:
         base, origin = video.time_base, video.start_pts or 0
         self._first = origin + start / base if start else None
         self._stop = origin + end / base if end is not None else None
+        self._joints = joints_of(self.info.path, self.info.container, video.index)
         self._timeline = Timeline(base, video.rate, video.start_pts)
         self._unpack = Unpacker(video.format)
         self._changes, self._aspects = Changes(video, self._at), Aspects(video)
@@ -98,7 +100,7 @@ class Reader:
         self._captions_from: str | None = None  # where the first ones are
         self._threads = threads
         self._gpu = gpu
-        self._feed = Feed(self.info)
+        self._feed = Feed(self.info, self._joints)
         self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
         self._started = False  # a keyframe has been seen
         self._captioned = False  # pictures may have captions inside
@@ -142,7 +144,7 @@ class Reader:
             raise DamagedError(self._damage)
 
     def _notes(self) -> Iterator[str]:
-        yield from (*self._decoder.notes, *self._timeline.notes, *self._changes.notes)
+        yield from (*self._decoder.notes, *notes(self._joints), *self._timeline.notes, *self._changes.notes)
         video = self.info.video
         if self._fields is not None and self._fields.first is not None and not video.fields_flagged:
             where = f"{self._fields.num_flagged} interlaced pictures, the first {self._at(self._fields.first)}"
@@ -223,6 +225,9 @@ class Reader:
         except av.FFmpegError as error:
             self._damaged(self._end_pts, f"the decoder failed at the end ({error.strerror})")
             return []
+
+    def _packets_from_here(self) -> Any:
+        return demux(self._container, self._stream, clock=self._clock)
 
     def _packets(self) -> Iterator[Packet]:
         """Packets of the picture stream, without the empty ones that would end the decoding.
