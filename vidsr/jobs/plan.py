@@ -142,6 +142,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         notes=(
             *chosen.notes,
             *notes,
+            *_crop_notes(info.video),
             *scan_notes(info, options),
             *_time_notes(info, chosen, options),
             *_made_anew(kept),
@@ -178,6 +179,13 @@ def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fra
 
 def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:
     return tuple(str(item) for item in kept if item.how in ("converted", "encoded"))
+
+
+def _crop_notes(video: Video) -> tuple[str, ...]:
+    if not any(video.crop):
+        return ()
+    stored = "{}x{}".format(*video.stored)
+    return (f"cropped from {stored} to {video.width}x{video.height} before it is upscaled, as the container says",)
 
 
 def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from vidsr.jobs.inputs import Input
 from vidsr.jobs.manifest import ONCE
 from vidsr.jobs.options import Options
 from vidsr.media import sequence, y4m
+from vidsr.media.read.deinterlace import fields_of
 from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.joints import joints_of
 from vidsr.media.read.probe import MediaInfo, probe
@@ -94,8 +95,7 @@ def open_source(info: MediaInfo, options: Options, start: Fraction | None, pipe:
             info.path, info.video.rate or sequence.DEFAULT_RATE, keep_going=options.keep_going
         )
         return _Part(reader, start, options.end)
-    video = info.video
-    wanted = options.deinterlace == "bwdif" or (options.deinterlace == "auto" and (video.interlaced or video.combed))
+    wanted = fields_of(info.video, options.deinterlace)
     gpu = options.device if options.decoder == "nvdec" else None
     return Reader(info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=wanted, gpu=gpu)
 
