@@ -37,7 +37,7 @@ DAY: list[tuple[str, int, tuple[str, ...]]] = [  # a line, its exit code, and wh
     (f"upscale holiday/ -o large/ --recursive {QUICK}", 0, ("1 of 2: ", "2 of 2: ", "2 skipped\n")),
     (f"upscale damaged.mp4 --keep-going {QUICK}", 0, (": 12 frames in",)),
     (f"upscale broken.mkv {QUICK}", 1,
-     ("nothing is kept", "the same command with --keep-going (keep_going=True) begins again", "broken.mkv is damaged at")),
+     ("nothing is kept", "the same command with --keep-going (keep_going=True) begins again", "broken.mkv is damaged")),
     (f"upscale broken.mkv --keep-going {QUICK}", 0, ("broken_x4.mkv: ", "note: at ", "the file breaks off")),
     (f"upscale clip.mp4 missing.mp4 gone.mp4 -o three/ {QUICK}", 1,
      ("1 of 3: ", "failed: missing.mp4 does not exist; check the name", "failed: gone.mp4", "1 done, 2 failed\n")),
