@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidsr.errors import ModelError
+from vidsr.errors import ModelError, UnknownModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -157,7 +157,9 @@ def find(name_or_path: str, scale: int) -> ModelInfo:
         if info.scale == scale:
             return info
     scales = " and ".join(f"x{info.scale}" for info in _named(name_or_path))
-    raise ModelError(f"The model {name_or_path} exists for {scales}, not for x{scale}; choose one of these scales.")
+    raise UnknownModelError(
+        f"The model {name_or_path} exists for {scales}, not for x{scale}; choose one of these scales."
+    )
 
 
 def split_detail(name_or_path: str) -> tuple[str, float | None]:
@@ -174,9 +176,9 @@ def split_detail(name_or_path: str) -> tuple[str, float | None]:
     except ValueError:
         detail = -1.0
     if not 0 <= detail <= 1:
-        raise ModelError(f"The detail of {name} is a number from 0 to 1, not {text!r}.")
+        raise UnknownModelError(f"The detail of {name} is a number from 0 to 1, not {text!r}.")
     if name not in PIXEL_STAGE:
-        raise ModelError(f"Detail can be chosen for {' and '.join(PIXEL_STAGE)} only, not for {name}.")
+        raise UnknownModelError(f"Detail can be chosen for {' and '.join(PIXEL_STAGE)} only, not for {name}.")
     return name, detail
 
 
@@ -185,7 +187,7 @@ def _named(name_or_path: str) -> list[ModelInfo]:
     found = [info for info in models if info.name == name]
     if not found:
         names = ", ".join(dict.fromkeys(info.name for info in models))
-        raise ModelError(f"Unknown model {name!r}; choose one of {names}, or give a .safetensors file.")
+        raise UnknownModelError(f"Unknown model {name!r}; choose one of {names}, or give a .safetensors file.")
     return found
 
 
@@ -199,7 +201,9 @@ def native_scale(name_or_path: str, scale: float) -> int:
     if enough := [info.scale for info in found if info.scale >= scale]:
         return min(enough)
     largest = max(info.scale for info in found)
-    raise ModelError(f"The model {name_or_path} reaches x{largest} at most, not x{scale:g}; choose another model.")
+    raise UnknownModelError(
+        f"The model {name_or_path} reaches x{largest} at most, not x{scale:g}; choose another model."
+    )
 
 
 def default_model(scale: float, *, gpu: bool = False) -> tuple[str, str]:
