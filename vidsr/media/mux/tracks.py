@@ -28,7 +28,9 @@ from vidsr.media.read.open import demux, open_input
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
-_NEW_HEADER: PktSideDataT = "new_extradata"  # for which Matroska's muxer breaks its own header: at joints of FLV, for one
+_NEW_HEADER: PktSideDataT = (
+    "new_extradata"  # for which Matroska's muxer breaks its own header: at joints of FLV, for one
+)
 _LENDERS = {"audio": "aac", "video": "mpeg4"}  # kinds that Matroska takes under other names, and a codec of each
 UNKNOWN_LENGTH = Fraction(5)  # seconds: for so long a line of text is shown whose source does not say
 _ASS_HEADER = b"""[Script Info]
