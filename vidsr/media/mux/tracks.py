@@ -28,9 +28,8 @@ from vidsr.media.read.open import demux, open_input
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
-_NEW_HEADER: PktSideDataT = (
-    "new_extradata"  # for which Matroska's muxer breaks its own header: at joints of FLV, for one
-)
+_NEW_HEADER: PktSideDataT = "new_extradata"  # Matroska's muxer breaks its own header for it: at joints of FLV, for one
+_NAMED_AS_IN_AVI = ("matroska", "avi", "asf")  # containers that name codecs by those four letters
 _LENDERS = {"audio": "aac", "video": "mpeg4"}  # kinds that Matroska takes under other names, and a codec of each
 UNKNOWN_LENGTH = Fraction(5)  # seconds: for so long a line of text is shown whose source does not say
 _ASS_HEADER = b"""[Script Info]
@@ -194,22 +193,25 @@ def attach_cover(out: OutputContainer, path: Path, index: int) -> None:
 def add_like(out: OutputContainer, stream: Stream) -> Stream:
     """Add a stream to `out` that takes the packets of `stream` as they are.
 
-    PyAV refuses codecs that FFmpeg's muxer writes in Matroska under their names in AVI. A filter that does nothing
-    has the same parameters at both ends, and hands them over.
+    PyAV refuses codecs that FFmpeg's muxer writes in Matroska under their names in AVI, and forgets those names, which
+    tell the layout of some. A filter that does nothing has the same parameters at both ends, and hands them over.
 
     Raises:
         ValueError: it has no codec.
         av.FFmpegError: FFmpeg refuses it.
     """
+    named = any(name in _NAMED_AS_IN_AVI for name in stream.container.format.name.split(","))
     try:
-        return out.add_stream_from_template(stream, opaque=True)
+        if not (named and codec_name(stream) == "rawvideo" and "matroska" in out.format.name):
+            return out.add_stream_from_template(stream, opaque=True)
     except ValueError:
         if stream.type not in _LENDERS or stream.codec_context is None:
             raise
     with av.open(io.BytesIO(), "w", format="matroska") as other:
         target = out.add_stream_from_template(other.add_stream(_LENDERS[stream.type]), opaque=True)
     av.BitStreamFilterContext("null", stream, target)
-    target.codec_context.codec_tag = "\0\0\0\0"  # the muxer's own
+    if not named:
+        target.codec_context.codec_tag = "\0\0\0\0"  # the muxer's own
     if stream.time_base:
         target.time_base = stream.time_base
     return target
