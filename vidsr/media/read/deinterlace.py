@@ -105,4 +105,6 @@ class ByPicture:
 
 
 def _kind(picture: av.VideoFrame | None) -> tuple[str, int, int] | None:
-    return picture and (picture.format.name.replace("yuvj", "yuv"), picture.width, picture.height)
+    if picture is None:
+        return None
+    return picture.format.name.replace("yuvj", "yuv"), picture.width, picture.height
