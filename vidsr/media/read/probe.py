@@ -270,7 +270,7 @@ def _is_idle(name: str, raw: bytes, width: int, height: int) -> bool:
         _, wide, high, *moved = struct.unpack("<3i6h", raw[:24])
         return not any(moved) and (wide // 16, high // 16) in ((0, 0), (width, height))
     if name == "STEREO3D":
-        return struct.unpack("<i", raw[:4])[0] == 0  # one picture
+        return raw[:4] == bytes(4)  # one picture
     return name in (*_UNNAMED, *_OF_DECODERS) or (name in ("GOP_TIMECODE", "S12M_TIMECODE") and not any(raw))
 
 
