@@ -12,6 +12,7 @@ from train.recipe import DiscriminatorConfig
 SLOPE = 0.2  # of LeakyReLU
 STAGES = 4  # the width doubles from one to the next, and each ends by halving the sides
 GROUPS = 8  # of a group norm, where the width allows
+CLOSER = 8.0  # differences between pixels are an eighth of their values
 BLUR = (1, 3, 3, 1)  # before a halving, so that a grid is not folded into a flat
 
 
@@ -60,6 +61,13 @@ class PatchDiscriminator(nn.Module):
             layers.append(nn.LeakyReLU(SLOPE))
         self.features = nn.Sequential(*layers)
         self.judge = nn.Conv2d(channels << STAGES - 1, 1, 3, padding=1)
+        self._look_closely()
+
+    def _look_closely(self) -> None:
+        """Begin with first filters that see differences only: what is invented is small beside the colours."""
+        first = self.features[0].get_parameter("weight")
+        with torch.no_grad():
+            first.sub_(first.mean((2, 3), keepdim=True)).mul_(CLOSER)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1] -> (N, 1, H/16, W/16) logits, above 0 for an original."""

@@ -34,7 +34,7 @@ def drift(module: nn.Module, scale: int) -> Drift:
     colours = torch.tensor(list(product(LEVELS, repeat=3)), dtype=torch.float32, device=device)
     flat = (colours / 255)[:, :, None, None].expand(-1, -1, SIDE, SIDE)
     repeated = _repeating(module)
-    sr = torch.cat([repeated(part) for part in flat.split(25)])
+    sr = torch.cat([repeated(part) for part in torch.split(flat, 25)])
     shown = crop_border(sr.float().clamp(0, 1) * 255, EDGE * scale).mean((2, 3))
     off = (shown - colours).abs()
     return Drift(float(off.mean()), float(off.max()))

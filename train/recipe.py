@@ -64,7 +64,7 @@ class Losses:
         names = {
             "pixel": "L1",
             "perceptual": self._perceptual_in_words(),
-            "adversarial": f"adversarial (risen over {self.ramp:,} steps)",
+            "adversarial": "adversarial" + (f" (risen over {self.ramp:,} steps)" if self.ramp else ""),
             "artefact": "artefacts (LDL)",
             "shift": "difference of shifted outputs",
         }

@@ -94,7 +94,7 @@ class Trunk(FeatureLoss):
         with torch.autocast(x.device.type, enabled=False):  # bf16 would round the picture to whole codes
             x = self.layers[0]((x.float() - self.mean) / self.deviation)
         found = [x] if 0 in self.taps else []
-        for index, layer in enumerate(self.layers[1:], 1):
+        for index, layer in list(enumerate(self.layers))[1:]:
             x = layer(x)
             if index in self.taps:
                 found.append(x)

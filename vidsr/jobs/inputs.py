@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from vidsr.media import sequence
 from vidsr.media.containers import VIDEO_SUFFIXES
 from vidsr.media.read.content import holds_pictures
 from vidsr.media.stills import IMAGE_SUFFIXES
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_FACTOR = re.compile(r"[xX]?(\d(?:\.\d+)?)[xX]?")
 
 PIPE = "-"  # as a source, standard input; as an output, standard output
 MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES) | frozenset(IMAGE_SUFFIXES)
@@ -31,13 +35,19 @@ class Input:
 
 
 def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[Input], list[tuple[Path, VidsrError]]]:
-    """The sources that `arguments` (files, folders, globs) mean, each once, in order; and what could not be found."""
+    """The sources that `arguments` (files, folders, globs) mean, each once, in order; and what could not be found.
+
+    Raises:
+        UsageError: an argument that can be no file: an address, or a scale.
+    """
     found: dict[Path, Input] = {}
     missing: list[tuple[Path, VidsrError]] = []
     for argument in arguments:
         try:
             for item in _expand_one(argument, recursive):
                 found.setdefault(item.path.resolve(), item)
+        except UsageError:
+            raise
         except VidsrError as error:
             missing.append((Path(argument), error))
         except (
@@ -47,6 +57,17 @@ def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[I
         ) as error:  # a closed folder, a loop of links, a long name
             missing.append((Path(argument), MediaError(f"{argument[:200]}: cannot be read ({error})")))
     return list(found.values()), missing
+
+
+def sizes(sources: Iterable[Input]) -> dict[Path, int]:
+    """Bytes of each source; a guess at its work, and 0 of one that is no file."""
+    found: dict[Path, int] = {}
+    for item in sources:
+        try:
+            found[item.path] = item.path.stat().st_size
+        except OSError:
+            found[item.path] = 0
+    return found
 
 
 def settle(sources: Sequence[Input], target: Target) -> list[Input]:
@@ -71,6 +92,7 @@ def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
     path = Path(argument)
     if argument == PIPE:
         return [Input(path, Path(), named=True, kind="pipe")]
+    _check_name(argument, path)
     if sequence.is_pattern(argument) and not path.exists():
         return [Input(path, path.parent, named=True, kind="sequence")]
     if path.is_dir():
@@ -86,6 +108,13 @@ def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
     if not items:
         raise MediaError(f"{argument}: no file matches this pattern")
     return items
+
+
+def _check_name(argument: str, path: Path) -> None:
+    if _ADDRESS.match(argument):
+        raise UsageError(f"{argument}: vidsr reads files, not addresses; download it first")
+    if (factor := _FACTOR.fullmatch(argument)) and not path.exists():
+        raise UsageError(f"{argument}: there is no such file; to make a video {argument}, say --scale {factor[1]}")
 
 
 def is_same(output: Path, source: Path) -> bool:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from vidsr.errors import OutputError, UsageError
+from vidsr.errors import UnfitError, UsageError
 from vidsr.media.mux import matroska
 
 FINEST_CLOCK = Fraction(1, 1_000_000)
@@ -240,13 +240,13 @@ def named(container: str | None, out_suffix: str | None) -> Container | None:
 
     Raises:
         UsageError: there is no such container.
-        OutputError: the suffix is that of a kind of video that is only read.
+        UnfitError: the suffix is that of a kind of video that is only read.
     """
     name = container_of(container or out_suffix or "")
     if not name or name in CONTAINERS:
         return CONTAINERS.get(name)
     if container is None and "." + name in VIDEO_SUFFIXES:
-        raise OutputError(f"{name} cannot keep the times of all frames: name the output .{', .'.join(CONTAINERS)}.")
+        raise UnfitError(f"{name} cannot keep the times of all frames: name the output .{', .'.join(CONTAINERS)}.")
     raise UsageError(f"There is no output container {name!r}: use {', '.join(CONTAINERS)}.")
 
 

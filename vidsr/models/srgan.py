@@ -192,7 +192,8 @@ class Fast(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What `tail` gets: (N, C, H, W)."""
-        y = bridge = self.acts[0](self.head(x))
+        bridge: Tensor = self.acts[0](self.head(x))
+        y = bridge
         for count, (conv, act) in enumerate(zip(self.body, self.acts[1:], strict=True), 1):
             y = conv(y)
             if self.skip and count % self.skip == 0:

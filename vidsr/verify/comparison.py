@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from math import inf
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Literal
 from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
+from vidsr.media.mux.origin import late_start
+from vidsr.media.read.deinterlace import Fields, fields_of
 from vidsr.media.read.interlace import looks_interlaced
+from vidsr.media.read.joints import joints_of
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
 from vidsr.verify.inventory import NO_TIME, Inventory, ListedTrack, Pairing, pair, take_inventory
@@ -21,6 +25,7 @@ from vidsr.verify.pictures import Pictures, look
 from vidsr.verify.properties import check_looks
 from vidsr.verify.report import Finding, VerifyReport, same
 from vidsr.verify.subtitles import check_text
+from vidsr.verify.sync import check_sync
 from vidsr.verify.tags import check_attachments, check_chapters, check_metadata, check_streams, check_timecode
 
 _GRID = Fraction(1, 50)  # seconds: a stated offset is the least that is needed, on a grid at most this coarse
@@ -51,7 +56,8 @@ def compare(
         raise UsageError(f"{source} and {output} are the same file; name a source and its output")
     info = probe(source)
     on_step("reading the packets", 0.0)
-    before, after = take_inventory(source), take_inventory(output)
+    joints = joints_of(source, info.container, info.video.index)
+    before, after = take_inventory(source, joints), take_inventory(output)
     if after.container not in CONTAINERS:
         raise UsageError(f"{output} is no output of vidsr upscale, which writes {', '.join(CONTAINERS)}")
     pairing = pair(before, info.video.index, after)
@@ -68,7 +74,7 @@ def compare(
         tolerance=rounding(info.video.time_base, base),
         start=start,
         end=end,
-        deinterlace=_is_deinterlaced(info, deinterlace),
+        deinterlace=_fields(info, deinterlace),
         on_step=on_step,
     )
     window = (
@@ -97,6 +103,7 @@ def _checks(
     yield from check_presence(pairing, mapping, after.container)
     damaged = bool(seen.damage) or before.error is not None
     yield from check_packets(pairing, mapping, before, after, damaged)
+    yield from check_sync(picture, pairing, mapping)
     yield from check_text(pairing, before, after, mapping)
     yield from check_attachments(pairing)
     yield from check_timecode(before, after, pairing, mapping, info.video.rate)
@@ -124,11 +131,18 @@ def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
     yield same("frame order", "", "", not seen.misplaced, some(seen.misplaced))
     yield same("frame position", "", "", not seen.shifted, some(seen.shifted))
     yield same("frame colour", "", "", not seen.tinted, some(seen.tinted))
-    least, mean = min(seen.psnr, default=inf), sum(seen.psnr) / max(len(seen.psnr), 1)
     size = f"{made.video.width}x{made.video.height}"
-    yield same(
-        "frame content", "", f"{size}: {mean:.1f} dB, least {least:.1f}", not seen.different, some(seen.different)
-    )
+    yield same("frame content", "", f"{size}: {_likeness(seen.psnr)}", not seen.different, some(seen.different))
+
+
+def _likeness(psnr: list[float]) -> str:
+    """The mean and the least of the pictures that are not equal."""
+    unequal = [value for value in psnr if value != inf]
+    equal = len(psnr) - len(unequal)
+    if not unequal:
+        return "equal"
+    words = f"{sum(unequal) / len(unequal):.1f} dB, least {min(unequal):.1f}"
+    return f"{words}, {equal} equal" if equal else words
 
 
 def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
@@ -161,26 +175,29 @@ def _check_length(
     yield same("picture end", seconds(want), seconds(end), abs(end - want) <= tolerance, detail)
 
 
-def _is_deinterlaced(info: MediaInfo, option: str) -> bool:
+def _fields(info: MediaInfo, option: Literal["auto", "off", "bwdif"]) -> Fields:
     """As a job decides it: `auto` takes the source's word, and looks at the pictures where it says nothing."""
-    return option == "bwdif" or (option == "auto" and (info.video.interlaced or looks_interlaced(info)))
+    combed = option == "auto" and not info.video.interlaced and looks_interlaced(info)
+    return fields_of(replace(info.video, combed=combed), option)
 
 
 def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:
     """By how much all streams of the output are late: 0, but for a source, or a packet of it, before 0.
 
-    It is taken from the files where it is as small as it can be: then something of the output begins at 0.
+    They are early by what a clock of another kind counts before the film. What makes them late is taken from the files
+    where it is as small as it can be: then something of the output begins at 0.
     """
     begin = (info.video.start_pts or 0) * info.video.time_base
     before_zero = CONTAINERS[after.container].before_zero
-    if before_zero and begin >= 0:
-        return Fraction(0)
+    early = late_start(info, after.container)
+    if before_zero and begin >= early:
+        return -early
     measured = _measured(begin, pairing)
     grid = max(_GRID, info.video.time_base)
     lowest = [t * track.time_base for track in after.tracks for t in track.dts if t != NO_TIME]
     lowest = [begin + measured] if before_zero else lowest
-    needed = measured > 0 and min(lowest, default=Fraction(0)) <= grid
-    return measured if needed else Fraction(0)
+    needed = measured > -early and min(lowest, default=Fraction(0)) <= grid
+    return measured if needed else -early
 
 
 def _measured(begin: Fraction, pairing: Pairing) -> Fraction:

@@ -27,6 +27,7 @@ from vidsr.media.mux import timecode
 from vidsr.media.mux.decide import decide
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.languages import held
+from vidsr.media.mux.origin import late_start
 from vidsr.media.mux.others import Others, Timed
 from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, is_cover
 from vidsr.media.mux.tracks import AnyPacket, Track, add_track, attach_cover, own_metadata
@@ -114,7 +115,7 @@ class _Join:
         self._clock = fitting_clock(times, spec.time_base) if self._container.boxes else spec.time_base
         self._rate = constant_rate(times, spec.time_base, spec.rate)
         self._shift = self._find_shift()
-        self._others = Others(source.path, self._window, keep_going)
+        self._others = Others(source, self._window, keep_going)
 
     def run(self, segments: Sequence[Path], output: Path, metadata: Mapping[str, str]) -> JoinReport:
         with ExitStack() as stack:
@@ -142,26 +143,27 @@ class _Join:
         return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), num_bytes, self._shift)
 
     def _find_shift(self) -> Fraction:
-        """Seconds that all streams move by, so that the container shows the first picture."""
+        """Seconds that all streams move by, so that the film begins where it does and the container shows all of it."""
         if self._window is not None:
             if self._begin:
                 self._notes.append(
                     f"the part begins at {float(self._begin):.3f} s of the source, and at 0 in the output"
                 )
             return -self._begin
-        low = min(self._begin, Fraction(0))
+        late = late_start(self._source, self._container.name)
+        low = min(self._begin - late, Fraction(0))
         if not self._container.before_zero:  # not even to decode
             starts = [stream.start for stream in self._source.streams if stream.start is not None]
-            low = min([low, int(self._times.dts.min()) * self._spec.time_base, *starts])
+            low = min([low, *(start - late for start in (int(self._times.dts.min()) * self._spec.time_base, *starts))])
         if low == 0:
-            return low
+            return -late
         bases = [self._spec.time_base.denominator] + [s.start.denominator for s in self._source.streams if s.start]
         grid = math.gcd(*bases)
         grid = grid if grid >= _SHARED_GRID else self._spec.time_base.denominator
         shift = Fraction(math.ceil(-low * grid), grid)
         why = "hides pictures before 0" if self._container.before_zero else "has no time before 0"
         self._notes.append(f"all streams begin {float(shift):.3f} s later: {self._container} {why}")
-        return shift
+        return shift - late
 
     def _options(self, opened: InputContainer) -> dict[str, str]:
         if not self._container.boxes:

@@ -17,6 +17,8 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+from vidsr.media.mux.steady import Steady
+
 AnyPacket: TypeAlias = "Packet[Stream]"
 _LOWEST = 8000  # samples a second: below, AAC takes rates that few players do
 _COMMON = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
@@ -113,6 +115,7 @@ class SoundTrack:
         context.layout = layout
         context.bit_rate = bits * AudioLayout(layout).nb_channels
         self._resampler: av.AudioResampler | None = None
+        self._steady = Steady()
         self._last: tuple[str, str, int] | None = None  # format, arrangement and rate of the frame before
 
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
@@ -130,13 +133,15 @@ class SoundTrack:
     def _convert(self, frame: AudioFrame) -> Iterator[AnyPacket]:
         if frame.pts is not None:
             frame.pts += self._ticks
-        found = (frame.format.name, layout_of(frame).name, frame.sample_rate)
+        layout = layout_of(frame)
+        found = (frame.format.name, layout.name, frame.sample_rate)
         if self._last is not None and found != self._last:
             yield from self._resampled(None)
             self._resampler = None
             self._note(self._last, found, frame)
         self._last = found
-        yield from self._resampled(frame)
+        for steady in self._steady(frame, layout):
+            yield from self._resampled(steady)
 
     def _resampled(self, frame: AudioFrame | None) -> Iterator[AnyPacket]:
         context = self.target.codec_context

@@ -14,7 +14,7 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.packet import Packet
+from av.packet import Packet, PktSideDataT
 from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.video.stream import VideoStream
@@ -28,6 +28,7 @@ from vidsr.media.read.open import demux, open_input
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
+_NEW_HEADER: PktSideDataT = "new_extradata"  # Matroska's muxer breaks its own header for it: at joints of FLV, for one
 _NAMED_AS_IN_AVI = ("matroska", "avi", "asf")  # containers that name codecs by those four letters
 _LENDERS = {"audio": "aac", "video": "mpeg4"}  # kinds that Matroska takes under other names, and a codec of each
 UNKNOWN_LENGTH = Fraction(5)  # seconds: for so long a line of text is shown whose source does not say
@@ -86,7 +87,7 @@ class CopiedTrack:
             self._tell_rate(self.target, stream, container)
         if isinstance(self.target, AudioStream) and container.boxes:
             name_channels(self.target, stream)
-        self._ticks, self._timeless = ticks, is_cover(stream)
+        self._ticks, self._timeless, self._ebml = ticks, is_cover(stream), container.ebml
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
         self._jump = math.ceil(_JUMP / stream.time_base) if stream.time_base else 0
         self._last: int | None = None
@@ -103,6 +104,8 @@ class CopiedTrack:
 
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """The same packet, at its new time."""
+        if self._ebml and packet.has_sidedata(_NEW_HEADER):
+            packet = _without(packet, _NEW_HEADER)
         packet.stream = self.target
         if not self._timeless:
             pts = packet.pts if packet.pts is not None else packet.dts
@@ -163,6 +166,17 @@ class TextTrack:
         packet.pts = packet.dts = line.begin
         packet.duration = line.end - line.begin
         return packet
+
+
+def _without(packet: AnyPacket, kind: PktSideDataT) -> AnyPacket:
+    """A copy of `packet` without side data of this kind."""
+    made: AnyPacket = Packet(bytes(packet))
+    made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+    made.time_base, made.is_keyframe = packet.time_base, packet.is_keyframe
+    for item in packet.iter_sidedata():
+        if item.data_type != kind:
+            made.set_sidedata(item)
+    return made
 
 
 def attach_cover(out: OutputContainer, path: Path, index: int) -> None:

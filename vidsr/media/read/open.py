@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import av
@@ -45,15 +45,20 @@ def open_input(path: Path, **options: str) -> InputContainer:
         raise MediaError(_why_refused(path, error)) from error
 
 
-def demux(container: InputContainer, *streams: Stream) -> Generator[Packet[Stream], None, None]:
-    """The packets of `streams`, as PyAV gives them; close it before its container.
+def demux(
+    container: InputContainer, *streams: Stream, clock: Callable[[Packet[Stream]], None] | None = None
+) -> Generator[Packet[Stream], None, None]:
+    """The packets of `streams`, as PyAV gives them, at the times that `clock` sets; close it before its container.
 
     Where a stream appears half-way, as in a transport stream whose programs change or are damaged, PyAV fails with an
     IndexError: it is asked again, and passes over the new stream.
     """
     while True:
         try:
-            yield from container.demux(list(streams))
+            for packet in container.demux(list(streams)):
+                if clock is not None:
+                    clock(packet)
+                yield packet
         except IndexError:
             continue
         return
