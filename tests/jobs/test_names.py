@@ -6,6 +6,7 @@ import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -91,7 +92,7 @@ def _film(path: Path, form: str) -> None:
     codec = {"ogg": "libvpx", "rm": "rv20", "flv": "flv"}.get(form, "mpeg2video" if form != "avi" else "mpeg4")
     memory = io.BytesIO()
     with av.open(memory, "w", format=form) as out:
-        stream = out.add_stream(codec, rate=25)
+        stream: Any = out.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = 176, 144, "yuv420p"
         for _ in range(25):
             out.mux(stream.encode(av.VideoFrame(176, 144, "yuv420p")))

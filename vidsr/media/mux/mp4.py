@@ -17,6 +17,7 @@ import av
 from vidsr.media.read.open import local_name
 
 _LANGUAGE = re.compile("[a-z]{3}")
+_APPLES_STEREO = b"vexu"
 _SAMPLE_ENTRY = 86  # bytes of a picture track's before its boxes
 _UTF8 = 1  # type of a metadata value
 
@@ -103,7 +104,11 @@ def _extended(moov: bytes, boxes: bytes, track: int) -> bytes:
         position += 8
     position += 8  # stsd: version, flags, number of entries
     (size,) = struct.unpack_from(">I", moov, position)
-    end = _end_of_boxes(moov, position + _SAMPLE_ENTRY, position + size)
+    end = position + size
+    for kind, start in list(_boxes(moov, position + _SAMPLE_ENTRY, position + size)):
+        if kind == _APPLES_STEREO and boxes:  # incomplete by FFmpeg, and refused by it beside the others
+            out[start + 4 : start + 8] = b"free"
+        end = start + struct.unpack_from(">I", moov, start)[0]
     for place in (*around, position):
         (old,) = struct.unpack_from(">I", moov, place)
         struct.pack_into(">I", out, place, old + len(boxes))
@@ -111,14 +116,14 @@ def _extended(moov: bytes, boxes: bytes, track: int) -> bytes:
     return bytes(out)
 
 
-def _end_of_boxes(moov: bytes, position: int, end: int) -> int:
-    """Where the last box ends of those that begin at `position`: in mov, four zeros may stand behind it."""
+def _boxes(moov: bytes, position: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """Kind and beginning of the boxes in a sample entry; in mov, four zeros may stand behind the last."""
     while position + 8 <= end:
-        (size,) = struct.unpack_from(">I", moov, position)
+        size, kind = struct.unpack_from(">I4s", moov, position)
         if size < 8:
-            break
+            return
+        yield kind, position
         position += size
-    return position if end - position <= 8 else end
 
 
 def _find(data: bytes, position: int, kind: bytes) -> int:

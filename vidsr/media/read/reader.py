@@ -110,6 +110,7 @@ class Reader:
         self._joined = False  # packets' times ran backwards, or are not all there
         self._end_pts: int | None = None  # of the packets so far
         self._at_end = False  # the whole file was read
+        self._closed = False
         self._frames: Generator[Frame, None, None] = self._iterate()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -124,11 +125,25 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """End the iteration and close the file. Frames already yielded stay valid."""
-        self._frames.close()
+        """End the iteration and close the file. Frames already yielded stay valid.
+
+        A thread that stands in the iteration, as in a slow read, closes the file itself once it leaves it.
+        """
+        self._closed = True
+        try:
+            self._frames.close()
+        except ValueError:  # another thread is in it
+            return
         self._feed.close()
 
     def _iterate(self) -> Generator[Frame, None, None]:
+        try:
+            yield from self._shown()
+        finally:
+            if self._closed:
+                self._feed.close()
+
+    def _shown(self) -> Iterator[Frame]:
         if self._first is not None and self._first > (self.info.video.start_pts or 0):
             self._feed.seek(self._first)
         self._decoder = Decoder(cast(VideoStream, self._feed.stream), threads=self._threads, gpu=self._gpu)
