@@ -226,9 +226,6 @@ class Reader:
             self._damaged(self._end_pts, f"the decoder failed at the end ({error.strerror})")
             return []
 
-    def _packets_from_here(self) -> Any:
-        return demux(self._container, self._stream, clock=self._clock)
-
     def _packets(self) -> Iterator[Packet]:
         """Packets of the picture stream, without the empty ones that would end the decoding.
 
