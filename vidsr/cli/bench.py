@@ -101,7 +101,8 @@ def _line(result: object) -> str:
     fps = getattr(result, "fps", None)
     size = f" {result.width}x{result.height}" if hasattr(result, "width") and hasattr(result, "height") else ""
     done = f"{fps:.4g} fps" if fps is not None else f"not measured: {getattr(result, 'why', '')}"
-    return f"{line.name}{size}: {done}"
+    what = {"Speed": "the network alone", "JobSpeed": "a whole job", "FilmLine": "the film"}.get(type(result).__name__)
+    return f"{f'{what}, ' if what else ''}{line.name}{size}: {done}"
 
 
 def _data(report: BenchReport) -> dict[str, Any]:

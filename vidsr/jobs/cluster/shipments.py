@@ -22,9 +22,9 @@ class Shipments:
         MediaError: the source cannot be read, or is damaged; from the iteration.
     """
 
-    def __init__(self, plan: Plan, done: Collection[int], first: int) -> None:
+    def __init__(self, plan: Plan, grid: Grid, done: Collection[int], first: int) -> None:
         self._plan, self._done, self._first = plan, frozenset(done), first
-        self._grid = Grid(plan)
+        self._grid = grid
         self._mistrusted = threading.Event()
         self.notes: tuple[str, ...] = ()
 

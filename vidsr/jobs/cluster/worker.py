@@ -41,6 +41,7 @@ class Hello:
     version: str
     identity: dict[str, Any]
     reason: str
+    macs_per_pixel: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ class Worker:
             upscaler = self._upscaler(scale)
         except VidsrError as error:
             return error
-        return Hello(f"{platform.node()} ({os.getpid()})", __version__, upscaler.identity(), upscaler.reason)
+        node, macs = f"{platform.node()} ({os.getpid()})", upscaler.model.macs_per_pixel
+        return Hello(node, __version__, upscaler.identity(), upscaler.reason, macs)
 
     def make(self, task: Task, shipment: Shipment) -> Result | Refused | Unsound | VidsrError:
         """Decode, upscale and encode a segment."""
