@@ -156,7 +156,8 @@ def _outside(shown: Floats, own: Floats) -> Floats:
     around = np.pad(own, 1, "edge")
     height, width = own.shape
     places = [around[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    return np.maximum(shown - np.maximum.reduce(places), np.minimum.reduce(places) - shown).clip(0)
+    beyond: Floats = np.maximum(shown - np.maximum.reduce(places), np.minimum.reduce(places) - shown).clip(0)
+    return beyond
 
 
 def _grain(plane: Floats, blocks: Floats) -> float:

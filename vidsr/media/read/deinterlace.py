@@ -105,4 +105,4 @@ class ByPicture:
 
 
 def _kind(picture: av.VideoFrame | None) -> tuple[str, int, int] | None:
-    return picture and (picture.format.name.replace("yuvj", "yuv"), picture.width, picture.height)
+    return None if picture is None else (picture.format.name.replace("yuvj", "yuv"), picture.width, picture.height)
