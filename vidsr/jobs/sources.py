@@ -110,7 +110,7 @@ def _true_rate(info: MediaInfo, times: list[int]) -> Fraction | None:
     if video.rate is None or len(times) < MANY:
         return video.rate
     step = Fraction(times[-1] - times[0], len(times) - 1)
-    even = all(abs(later - earlier - step) <= max(step / 20, 1) for earlier, later in pairwise(times))
+    even = all(abs(later - earlier - step) <= max(step / 20, Fraction(1)) for earlier, later in pairwise(times))
     found = 1 / (step * video.time_base)
     if not even or abs(found / video.rate - 1) < Fraction(1, 50):
         return video.rate
