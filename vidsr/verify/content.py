@@ -29,7 +29,7 @@ _MIN_STEP = 8.0  # of 255: by which some block must, and about `_MIN_BLOCKS` of 
 _MIN_BLOCKS = 4
 _BEYOND_DOUBT = 0.25  # of the square of the error from its own picture: what is left from the one beside it
 _MIN_TEXTURE = 2.0  # mean squared gradient, of 255 a pixel: flatter pictures show no shift
-_MIN_CONTRAST = 25.0  # covariance of the means of blocks side by side, below which there is no contrast to compare
+_MIN_CONTRAST = 25.0  # variance of a plane's blocks' means below which it has no contrast to compare
 _MIN_DETAIL = 4.0  # variance of the blocks' means below which a picture counts as flat itself
 _FLAGS = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
@@ -42,6 +42,9 @@ class SmallPicture:
 
     luma: Floats
     blocks: tuple[Floats, ...]
+    noise: tuple[
+        float, ...
+    ]  # by which the means of every plane's blocks vary, at most, if it is noise and nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,8 @@ class Shrinker:
             self._scaled(k, plane, shape).astype(np.float32) / np.float32(unit)
             for k, (plane, shape) in enumerate(zip(frame.planes, shapes, strict=True))
         ]
-        return SmallPicture(planes[0], tuple(_block_means(p, s) for p, s in zip(planes, _shifts(fmt), strict=True)))
+        blocks = tuple(_block_means(p, s) for p, s in zip(planes, _shifts(fmt), strict=True))
+        return SmallPicture(planes[0], blocks, tuple(map(_noise, planes, blocks)))
 
     def _scaled(self, number: int, plane: Plane, shape: tuple[int, int]) -> Plane:
         if plane.shape == shape:
@@ -113,12 +117,12 @@ def liken(shown: SmallPicture, own: SmallPicture, before: SmallPicture | None, a
     errors = [a - b for a, b in pairs]
     return Likeness(
         psnr=_psnr(_mean_square(error)),
-        least_psnr=min(MIN_PSNR, _psnr(_grain(own)) - 1),
+        least_psnr=min(MIN_PSNR, _psnr(_grain(own.luma, own.blocks[0])) - 1),
         block_psnr=_psnr(max(_mean_square(e) for e in errors)),
         block_error=max(float(_outside(*pair).max()) for pair in pairs),
         lost_detail=_lost_detail(errors[0], own.blocks[0]),
         offset=max((float(e.mean()) for e in errors), key=abs),
-        gain=max((_gain(e, b) for e, (_, b) in zip(errors, pairs, strict=True)), key=lambda gain: abs(gain - 1)),
+        gain=max(map(_gain, errors, own.blocks, own.noise), key=lambda gain: abs(gain - 1)),
         shift=_shift(error, shown.luma, own.luma),
         shows=_shows(shown.blocks[0], own.blocks[0], before, after),
     )
@@ -152,22 +156,24 @@ def _outside(shown: Floats, own: Floats) -> Floats:
     around = np.pad(own, 1, "edge")
     height, width = own.shape
     places = [around[y : y + height, x : x + width] for y in range(3) for x in range(3)]
-    outside: Floats = np.maximum(shown - np.maximum.reduce(places), np.minimum.reduce(places) - shown).clip(0)
-    return outside
+    beyond: Floats = np.maximum(shown - np.maximum.reduce(places), np.minimum.reduce(places) - shown).clip(0)
+    return beyond
 
 
-def _gain(error: Floats, own: Floats) -> float:
-    """The contrast of a picture over that of its source, by least squares."""
+def _grain(plane: Floats, blocks: Floats) -> float:
+    """Mean square of what is finer than blocks: the error of a picture that has lost all of it."""
+    return max(float(plane.var()) - float(blocks.var()), 1e-9)
+
+
+def _noise(plane: Floats, blocks: Floats) -> float:
+    return 2 * _grain(plane, blocks) * blocks.size / plane.size
+
+
+def _gain(error: Floats, own: Floats, noise: float) -> float:
+    """The contrast of a picture over that of its source, by least squares; that of noise, encoders thin out."""
     around = own - own.mean()
     variance = _mean_square(around)
-    beside = [a * b for a, b in ((around[1:], around[:-1]), (around[:, 1:], around[:, :-1])) if a.size]
-    common = min((float(product.mean()) for product in beside), default=0.0)  # none in noise, which encoders thin out
-    return 1 + float((error * around).mean()) / variance if common > _MIN_CONTRAST else 1.0
-
-
-def _grain(picture: SmallPicture) -> float:
-    """Mean square of what is finer than blocks: the error of a picture that has lost all of it."""
-    return max(float(picture.luma.var()) - float(picture.blocks[0].var()), 1e-9)
+    return 1 + float((error * around).mean()) / variance if variance > _MIN_CONTRAST + noise else 1.0
 
 
 def _lost_detail(error: Floats, own: Floats) -> float:

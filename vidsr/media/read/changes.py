@@ -25,18 +25,16 @@ class Aspects:
 
     def __init__(self, video: Video) -> None:
         self._own = video.coded_aspect
-        self._known: dict[int | None, Fraction] = {}  # by pts, once one has differed
+        self._known: dict[int | None, Fraction | None] = {}  # by pts, of packets whose picture has not come
         self._latest = self._own
 
     def decoded(self, pts: int | None, aspect: Fraction | None) -> None:
         """After a packet, the decoder has `aspect`."""
-        if self._own and aspect and (aspect != self._own or self._known):
-            self._known[pts] = self._latest = aspect
+        if self._own:
+            self._known[pts] = self._latest = aspect or self._latest
 
     def of(self, pts: int | None) -> Fraction | None:
         """Of the picture of that packet; None where the container decides, or nobody says."""
-        if not self._known:
-            return self._own
         if len(self._known) > MAX_KNOWN and pts is not None:  # of packets that gave no picture
             self._known = {time: aspect for time, aspect in self._known.items() if time is not None and time >= pts}
         return self._known.pop(pts, self._latest)

@@ -105,6 +105,4 @@ class ByPicture:
 
 
 def _kind(picture: av.VideoFrame | None) -> tuple[str, int, int] | None:
-    if picture is None:
-        return None
-    return picture.format.name.replace("yuvj", "yuv"), picture.width, picture.height
+    return None if picture is None else (picture.format.name.replace("yuvj", "yuv"), picture.width, picture.height)
