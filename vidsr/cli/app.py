@@ -57,4 +57,5 @@ app.command("doctor", epilog=doctor.EXAMPLES, short_help="Show what this machine
     doctor.doctor
 )
 
-COMMANDS = (*(command.name for command in app.registered_commands), *(group.name for group in app.registered_groups))
+_NAMES = [*(command.name for command in app.registered_commands), *(group.name for group in app.registered_groups)]
+COMMANDS = tuple(name for name in _NAMES if name is not None)

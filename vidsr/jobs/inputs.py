@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from vidsr.errors import MediaError, UsageError, VidsrError
+from vidsr.files import fitting
 from vidsr.media import sequence
 from vidsr.media.containers import VIDEO_SUFFIXES
+from vidsr.media.read.content import holds_pictures
 from vidsr.media.stills import IMAGE_SUFFIXES
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -127,7 +129,9 @@ def _media_below(folder: Path, recursive: bool) -> Iterator[Path]:
     for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
         inside = path.relative_to(folder).parts
         hidden = any(part.startswith(".") or part.endswith(".vidsr") for part in inside)
-        if not hidden and path.suffix.lower() in MEDIA_SUFFIXES and path.is_file():
+        if hidden or not path.is_file():
+            continue
+        if path.suffix.lower() in MEDIA_SUFFIXES or holds_pictures(path):
             yield path
 
 
@@ -146,7 +150,7 @@ class Target:
             return self.file
         if self.pattern is not None and source.number is not None:
             return sequence.numbered(self.pattern, source.number)
-        name = f"{source.path.stem}_{label}{suffix}"
+        name = fitting(source.path.stem, f"_{label}{suffix}")
         if self.folder is None:
             return source.path.with_name(name)
         return self.folder / source.path.parent.relative_to(source.root) / name

@@ -165,6 +165,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         dropped=tuple(dropped),
         notes=(
             *notes,
+            *_crop_notes(info.video),
             *chosen.notes,
             *changed,
             *shrunk,
@@ -230,6 +231,13 @@ def _even(
 
 def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:
     return tuple(str(item) for item in kept if item.how in ("converted", "encoded"))
+
+
+def _crop_notes(video: Video) -> tuple[str, ...]:
+    if not any(video.crop):
+        return ()
+    stored = "{}x{}".format(*video.stored)
+    return (f"cropped from {stored} to {video.width}x{video.height} before it is upscaled, as the container says",)
 
 
 def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from vidsr.jobs.inputs import Input
 from vidsr.jobs.manifest import ONCE
 from vidsr.jobs.options import Options
 from vidsr.media import sequence, y4m
+from vidsr.media.read.deinterlace import fields_of
 from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.joints import joints_of
 from vidsr.media.read.open import demux, open_input
@@ -108,7 +109,7 @@ def _true_rate(info: MediaInfo, times: list[int]) -> Fraction | None:
     if video.rate is None or len(times) < MANY:
         return video.rate
     step = Fraction(times[-1] - times[0], len(times) - 1)
-    even = all(abs(later - earlier - step) <= max(step / 20, 1) for earlier, later in pairwise(times))
+    even = all(abs(later - earlier - step) <= max(step / 20, Fraction(1)) for earlier, later in pairwise(times))
     found = 1 / (step * video.time_base)
     if not even or abs(found / video.rate - 1) < Fraction(1, 50):
         return video.rate
@@ -153,8 +154,7 @@ def open_source(info: MediaInfo, options: Options, start: Fraction | None, pipe:
             info.path, info.video.rate or sequence.DEFAULT_RATE, keep_going=options.keep_going
         )
         return _Part(reader, start, options.end)
-    video = info.video
-    wanted = options.deinterlace == "bwdif" or (options.deinterlace == "auto" and (video.interlaced or video.combed))
+    wanted = fields_of(info.video, options.deinterlace)
     gpu = options.device if options.decoder == "nvdec" else None
     return Reader(info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=wanted, gpu=gpu)
 

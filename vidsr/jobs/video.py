@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from vidsr import verify
 from vidsr.errors import DamagedError, MediaError, OutputError, VidsrError
-from vidsr.files import rename
+from vidsr.files import fitting, rename
 from vidsr.jobs import sources
 from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.events import Done, Event, PartsKept, Resumed
@@ -183,7 +183,7 @@ def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> join.JoinRep
 
 def work_folder(output: Path) -> Path:
     """Where a job keeps what it has finished."""
-    return output.with_name(output.name + ".vidsr")
+    return output.with_name(fitting(output.name, ".vidsr"))
 
 
 @contextmanager

@@ -28,6 +28,7 @@ REQUIRED = ("format", "name", "config", "scale")
 PICKLED = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
 
 PIXEL_STAGE = {"srgan": "srresnet"}  # adversarial weights, and those of the pixel stage that they began with
+ORIGINS = "origins"  # folder in WEIGHTS of such as are no model any more: an older srgan mixes with no newer srresnet
 
 BICUBIC = "bicubic"
 BICUBIC_SCALES = (2, 4)
@@ -230,7 +231,7 @@ def load(name_or_path: str, scale: int) -> Model:
 
     name, detail = split_detail(name_or_path)
     if detail is not None:
-        return _mix(load(PIXEL_STAGE[name], scale), load(name, scale), detail)
+        return _mix(load(_pixel_stage(name, scale), scale), load(name, scale), detail)
     info = find(name_or_path, scale)
     if info.path is None:
         config, weights_hash = srgan.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
@@ -256,6 +257,12 @@ def load(name_or_path: str, scale: int) -> Model:
         metadata=info.metadata,
         path=info.path,
     )
+
+
+def _pixel_stage(name: str, scale: int) -> str:
+    """The weights that those of `name` began with, by file where a newer model took their place."""
+    kept = WEIGHTS / ORIGINS / f"{name}-x{scale}.safetensors"
+    return str(kept.resolve()) if kept.exists() else PIXEL_STAGE[name]
 
 
 def _mix(plain: Model, adversarial: Model, detail: float) -> Model:

@@ -70,6 +70,7 @@ class ClusterMaker:
             video=plan.source.video,
             spec=plan.spec,
             container=plan.choice.segment_container,
+            scan=plan.options.deinterlace != "off",
             num_frames=left and left // max(len(self._cluster.slots), 1),
         )
         job = _Job(self._cluster, task, plan, segments, on_event)

@@ -53,6 +53,7 @@ class Task:
     video: Video
     spec: VideoSpec
     container: str
+    scan: bool = True  # pictures that say that they are interlaced are to be made progressive
     num_frames: int | None = None  # that each worker may expect, for a backend that compiles where that is worth it
 
 
@@ -152,7 +153,9 @@ def _make(upscaler: Upscaler, task: Task, shipment: Shipment) -> Result:
         path = Path(folder) / "segment"
         writer = Writer(path, task.spec, container=task.container)
         try:
-            last = pipeline.run(unpack(shipment, task.video), stream, writer.write, cancel=upscaler.cancel)
+            last = pipeline.run(
+                unpack(shipment, task.video, scan=task.scan), stream, writer.write, cancel=upscaler.cancel
+            )
             info = writer.close()
         except BaseException:
             writer.abort()

@@ -17,17 +17,18 @@ import av
 from vidsr.media.read.open import local_name
 
 _LANGUAGE = re.compile("[a-z]{3}")
+_SAMPLE_ENTRY = 86  # bytes of a picture track's before its boxes
 _UTF8 = 1  # type of a metadata value
 
 
-def extend_sample_entry(path: Path, boxes: bytes) -> None:
-    """Append `boxes` (mdcv, clli, ...) to the sample entry of the first track. ValueError where moov is not last."""
+def extend_sample_entry(path: Path, boxes: bytes, track: int = 0) -> None:
+    """Append `boxes` (mdcv, clli, ...) to the sample entry of a track. ValueError where moov is not last."""
     if not boxes:
         return
     with path.open("rb+") as file:
         start, moov = _read_moov(file)
         file.seek(start)
-        file.write(_extended(moov, boxes))
+        file.write(_extended(moov, boxes, track))
 
 
 def complete(path: Path, metadata: Mapping[str, str], languages: Sequence[str | None]) -> None:
@@ -92,20 +93,32 @@ def _read_moov(file: BinaryIO) -> tuple[int, bytes]:
     raise ValueError("the file does not end with a moov box")
 
 
-def _extended(moov: bytes, boxes: bytes) -> bytes:
-    """`moov` with `boxes` at the end of its first sample entry, and every size around them grown."""
-    out, position, around = bytearray(moov), 8, [0]
-    for kind in (b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
+def _extended(moov: bytes, boxes: bytes, track: int) -> bytes:
+    """`moov` with `boxes` at the end of the first sample entry of `track`, and every size around them grown."""
+    place = list(_tracks(moov))[track]
+    out, position, around = bytearray(moov), place + 8, [0, place]
+    for kind in (b"mdia", b"minf", b"stbl", b"stsd"):
         position = _find(moov, position, kind)
         around.append(position)
         position += 8
     position += 8  # stsd: version, flags, number of entries
     (size,) = struct.unpack_from(">I", moov, position)
+    end = _end_of_boxes(moov, position + _SAMPLE_ENTRY, position + size)
     for place in (*around, position):
         (old,) = struct.unpack_from(">I", moov, place)
         struct.pack_into(">I", out, place, old + len(boxes))
-    out[position + size : position + size] = boxes
+    out[end:end] = boxes
     return bytes(out)
+
+
+def _end_of_boxes(moov: bytes, position: int, end: int) -> int:
+    """Where the last box ends of those that begin at `position`: in mov, four zeros may stand behind it."""
+    while position + 8 <= end:
+        (size,) = struct.unpack_from(">I", moov, position)
+        if size < 8:
+            break
+        position += size
+    return position if end - position <= 8 else end
 
 
 def _find(data: bytes, position: int, kind: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TypeAlias
 
 import av
@@ -35,6 +36,11 @@ class Decoder:
             except MediaError as error:
                 self._note(str(error))
         self._context = self._ready(decoder_of(stream))
+
+    @property
+    def aspect(self) -> Fraction | None:
+        """The pixel aspect that the codec has told last."""
+        return self._context.sample_aspect_ratio or None
 
     def decode(self, packet: Packet | None) -> list[av.VideoFrame]:
         """What a packet gives, or with None the pictures that are left.
