@@ -281,7 +281,7 @@ def test_every_sentence_of_troubleshooting_is_one_that_the_program_says() -> Non
 
 
 def test_events_are_documented_with_their_fields() -> None:
-    from vidsr.cli.show import JSON_NAMES
+    from vidsr.cli.json_show import JSON_NAMES
     from vidsr.jobs import events
 
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", (ROOT / "docs" / "json.md").read_text(), re.M)

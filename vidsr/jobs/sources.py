@@ -87,21 +87,20 @@ def counted(info: MediaInfo) -> MediaInfo:
     """
     if info.size > COUNTED_BYTES or info.container in ("gif", "apng", "image2") or info.video.interlaced:
         return info
-    times: list[int] = []
+    times: list[int | None] = []
     try:
         with open_input(info.path) as container:
-            stream = container.streams[info.video.index]
-            packets = demux(container, stream)
-            for packet in packets:
-                if packet.size and not packet.is_discard:
-                    if packet.pts is None:
-                        return info
-                    times.append(packet.pts)
+            packets = demux(container, container.streams[info.video.index])
+            try:
+                times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
+            finally:
+                packets.close()  # before the container: touching it afterwards would crash the process
     except (MediaError, av.FFmpegError):
         return info  # for the job to report
-    if len(set(times)) < len(times) or not times:
+    known = sorted(pts for pts in times if pts is not None)
+    if not known or len(set(known)) < len(times):
         return info
-    return replace(info, video=replace(info.video, num_frames=len(times), rate=_true_rate(info, sorted(times))))
+    return replace(info, video=replace(info.video, num_frames=len(known), rate=_true_rate(info, known)))
 
 
 def _true_rate(info: MediaInfo, times: list[int]) -> Fraction | None:
