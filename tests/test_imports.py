@@ -17,8 +17,6 @@ MODULES = sorted((ROOT / "vidsr").rglob("*.py"))
 ALL = [*MODULES, *sorted((ROOT / "train").rglob("*.py"))]
 
 KNOWN_CIRCLES = (
-    {"vidsr.cli", "vidsr.cli.app", "vidsr.cli.compare", "vidsr.cli.engine", "vidsr.cli.probe", "vidsr.cli.show",
-     "vidsr.cli.steps", "vidsr.cli.bench", "vidsr.cli.upscale", "vidsr.cli.verify"},
     {"train.evaluate", "train.videobench", "train.videoscore"},
     {"train.card", "train.export"},
 )  # fmt: skip

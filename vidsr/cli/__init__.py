@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import signal
 import sys
-import textwrap
 from typing import NoReturn
 
 from vidsr.cli.interrupts import ENDING, INTERRUPTED, leave, watched
+from vidsr.cli.sentences import complain
 from vidsr.errors import UsageError, VidsrError
 
 _NO_ROOM = ("failed to map segment", "annot allocate memory")  # what the loader says of a library
@@ -65,17 +64,3 @@ def _help() -> None:
 
     if words := hint(sys.argv[1:], COMMANDS):
         complain(words)
-
-
-def printable(text: str) -> str:
-    """`text` without the control characters of a hostile name."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def complain(sentence: str) -> None:
-    """One sentence on stderr: one line for programs, broken between words on a terminal."""
-    text = f"vidsr: {printable(sentence)}"
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
-        text = textwrap.fill(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
-    print(text, file=sys.stderr)

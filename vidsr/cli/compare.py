@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidsr.cli import complete, options, printable
+from vidsr.cli import complete, options
 from vidsr.cli.output import print_json
+from vidsr.cli.sentences import printable
 from vidsr.errors import OutputError, UsageError
 
 if TYPE_CHECKING:

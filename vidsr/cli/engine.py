@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidsr.cli import complete, engine_pack, printable
+from vidsr.cli import complete, engine_pack
 from vidsr.cli.engine_pack import Folder
 from vidsr.cli.options import Device, Json
 from vidsr.cli.output import print_json, print_table, table
+from vidsr.cli.sentences import printable
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from vidsr.cli import complain, printable
 from vidsr.cli.course import Course
 from vidsr.cli.output import counted, num_bytes, size, span
 from vidsr.cli.phrases import kept, seconds_left, shares, state, with_source
+from vidsr.cli.sentences import complain, printable
 from vidsr.cli.steps import LOG_SECONDS, suspendable
 from vidsr.jobs.events import (
     WORDS,
