@@ -45,10 +45,11 @@ _IN_BOXES = {_SIDE_BY_SIDE: 2, _TOP_BOTTOM: 1}  # AVStereo3DType -> stereo_mode 
 _EQUIRECTANGULAR, _CUBEMAP, _TILE = range(3)  # AVSphericalProjection
 
 
-def lost(video: Video, codec: str, container: Container, segment: Container) -> Iterator[str]:
-    """A sentence for all side data of `video` that pictures by `codec` in `container` do not keep."""
-    for name, why in lost_kinds(video, codec, container, segment):
-        yield f"{word(name)} is dropped: {why}"
+def told(video: Video, codec: str, container: Container, segment: Container) -> Iterator[str]:
+    """A sentence for all side data of `video` that pictures by `codec` in `container` do not keep, or that is rare."""
+    gone = dict(lost_kinds(video, codec, container, segment))
+    yield from (f"{word(name)} is dropped: {why}" for name, why in gone.items())
+    yield from (f"{word(name)} is kept" for name in (SPHERICAL, STEREO) if name in video.extras and name not in gone)
 
 
 def lost_kinds(video: Video, codec: str, container: Container, segment: Container) -> Iterator[tuple[str, str]]:

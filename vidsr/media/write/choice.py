@@ -149,7 +149,7 @@ def _lost(source: MediaInfo, row: Encoder, container: Container, layout: PixelFo
     if (video.mastering_display or video.light_level) and not row.keeps_hdr10:
         lost.append(f"HDR10 mastering metadata is dropped: {row.codec} does not carry it")
     segment = CONTAINERS[containers.segment_container(row.codec, row.name, alpha=layout.alpha)]
-    return [*lost, *side_data.lost(video, row.codec, container, segment)]
+    return [*lost, *side_data.told(video, row.codec, container, segment)]
 
 
 def _encoder(source: MediaInfo, asked: Encoding, container: Container, notes: list[str]) -> Encoder:
