@@ -4,7 +4,7 @@ import csv
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from vidsr.errors import OutputError
 from vidsr.models.srgan import GeneratorConfig, build
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger("train")
 
@@ -34,7 +37,7 @@ class Watch:
         self.alarms = Alarms()
         self.board = _board(out / "tensorboard")
 
-    def report(self, row: Mapping[str, Any], falling: bool) -> None:
+    def report(self, row: Mapping[str, float], falling: bool) -> None:
         """Note one row of figures, and warn of what they show; `falling`: the loss should still be going down.
 
         Raises:
@@ -51,7 +54,7 @@ class Watch:
         for sentence in self.alarms.check(row, falling):
             log.warning("step %d: %s", row["step"], sentence)
 
-    def _append(self, row: Mapping[str, Any]) -> None:
+    def _append(self, row: Mapping[str, float]) -> None:
         new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
@@ -83,7 +86,7 @@ def _header(path: Path) -> list[str]:
         return []
 
 
-def _board(folder: Path) -> Any:
+def _board(folder: Path) -> "SummaryWriter | None":
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -109,7 +112,7 @@ class Alarms:
         self.losses: list[float] = []
         self.said: set[str] = set()
 
-    def check(self, row: Mapping[str, Any], falling: bool) -> list[str]:
+    def check(self, row: Mapping[str, float], falling: bool) -> list[str]:
         """Sentences that are due with this row of figures."""
         self.reports += 1
         self.losses = [*self.losses, float(row["loss"])][-FALLING:] if falling else []
@@ -120,7 +123,7 @@ class Alarms:
         self.said |= due.keys()
         return list(due.values())
 
-    def _accuracy(self, row: Mapping[str, Any]) -> str:
+    def _accuracy(self, row: Mapping[str, float]) -> str:
         value = row.get("accuracy", 0.0)
         if value <= ACCURACY_LIMIT:
             return ""
@@ -129,7 +132,7 @@ class Alarms:
             "lower discriminator.rate, or raise losses.ramp."
         )
 
-    def _drift(self, row: Mapping[str, Any]) -> str:
+    def _drift(self, row: Mapping[str, float]) -> str:
         value = row.get("drift", 0.0)
         if value <= DRIFT_LIMIT:
             return ""

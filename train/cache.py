@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class Header:
     seed: int
     photos: str
     maker: str
-    data: dict[str, Any]
+    data: dict[str, object]
     format: int = FORMAT
 
     @property
@@ -242,7 +242,7 @@ def num_shards(path: Path) -> int:
     return number
 
 
-def _read(path: Path, header: Header) -> dict[str, Any]:
+def _read(path: Path, header: Header) -> dict[str, NDArray[np.uint8]]:
     expected = {
         "hr": (header.window, header.window, 3),
         "lr": (header.variants, header.crop, header.crop, 3),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import signal
 import sys
-import textwrap
 from typing import NoReturn
 
+from vidsr.cli.sentences import complain
 from vidsr.errors import VidsrError
 
 _NO_ROOM = ("failed to map segment", "annot allocate memory")  # what the loader says of a library
@@ -54,20 +53,6 @@ def main() -> NoReturn:
     finally:  # the work is over: Ctrl-C would only tear Python's own end
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(0)
-
-
-def printable(text: str) -> str:
-    """`text` without the control characters of a hostile name."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
-def complain(sentence: str) -> None:
-    """One sentence on stderr: one line for programs, broken between words on a terminal."""
-    text = f"vidsr: {printable(sentence)}"
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
-        text = textwrap.fill(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
-    print(text, file=sys.stderr)
 
 
 def interrupted() -> NoReturn:

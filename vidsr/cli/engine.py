@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidsr.cli import complete, printable
+from vidsr.cli import complete
 from vidsr.cli.options import Device, Json
 from vidsr.cli.output import print_json, print_table, table
+from vidsr.cli.sentences import printable
 from vidsr.errors import BackendError, Cancelled, UsageError
 
 if TYPE_CHECKING:
@@ -221,7 +222,7 @@ def _maker(
     return maker
 
 
-def _tried(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, Any]:
+def _tried(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, object]:
     """`_build`, after whose failure the other engines are still worth having."""
     try:
         return _build(maker, profile, force, show)
@@ -232,7 +233,7 @@ def _tried(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[
         return {"built": False, "reason": str(error), "usable": False, "engine": None}
 
 
-def _build(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, Any]:
+def _build(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, object]:
     """Build one engine and say how it went; returns that for JSON."""
     show.name = f"{maker.model.name} x{maker.model.scale} {maker.precision} {profile}"
     profile = maker.fit(profile)

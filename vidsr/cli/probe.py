@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidsr.cli import printable
 from vidsr.cli.options import Json
 from vidsr.cli.output import print_json
+from vidsr.cli.sentences import printable
 
 if TYPE_CHECKING:
     from vidsr.frame import Colour

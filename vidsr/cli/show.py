@@ -10,13 +10,13 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from vidsr.cli import complain, printable
-from vidsr.cli.output import num_bytes, plain, size, span
+from vidsr.cli.output import num_bytes, plain, plain_fields, size, span
+from vidsr.cli.sentences import complain, printable
 from vidsr.cli.steps import LOG_SECONDS, is_live, open_console, suspendable
 from vidsr.jobs.events import (
     WORDS,
@@ -236,7 +236,7 @@ class LiveShow(LogShow):
         self._suspendable.__enter__()
         return super().__enter__()
 
-    def __exit__(self, *details: Any) -> None:
+    def __exit__(self, *details: object) -> None:
         super().__exit__(*details)
         self._suspendable.__exit__(None, None, None)
 
@@ -290,7 +290,7 @@ class JsonShow(Show):
                 return
             self._shown = time.monotonic()
         word = WORDS[type(event)]
-        self._write(JSON_NAMES.get(word, word), plain(event))
+        self._write(JSON_NAMES.get(word, word), plain_fields(event))
 
     def failed(self, event: Failed) -> None:
         """As any other event."""
@@ -305,7 +305,7 @@ class JsonShow(Show):
         counts = {word.replace(" ", "_"): count for word, count in report.counts.items()}
         self._write("summary", counts | {"failures": plain(report.failed)})
 
-    def _write(self, event: str, fields: dict[str, Any]) -> None:
+    def _write(self, event: str, fields: dict[str, object]) -> None:
         print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), file=self._out, flush=True)
 
 

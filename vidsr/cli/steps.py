@@ -14,8 +14,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from vidsr.cli import printable
 from vidsr.cli.output import span
+from vidsr.cli.sentences import printable
 
 LOG_SECONDS = 15.0  # between two lines where there is no terminal
 WINDOW_SECONDS = 10.0  # the time left follows the rate of these

@@ -11,9 +11,11 @@ import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidsr.errors import BackendError, ModelError, OutputError
@@ -58,6 +60,13 @@ def export(model: Model, path: Path, *, precision: str = "fp32") -> Exported:
     return Exported(path, path.stat().st_size, error)
 
 
+class _Session(Protocol):
+    """What is used of a session of ONNX Runtime."""
+
+    def run(self, outputs: None, inputs: dict[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        """All outputs."""
+
+
 def _require() -> None:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
@@ -71,7 +80,7 @@ def _serialise(model: Model, dtype: torch.dtype) -> bytes:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            program: Any = torch.onnx.export(
+            program = torch.onnx.export(
                 _clone(model, dtype),
                 (sample,),
                 dynamo=True,
@@ -83,6 +92,7 @@ def _serialise(model: Model, dtype: torch.dtype) -> bytes:
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise ModelError(f"{model.name} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
+    assert program is not None
     proto = program.model_proto
     facts = {"scale": model.scale, "weights": model.weights_hash, "halo": model.halo, "multiple": model.multiple}
     for key, value in {"name": model.name, **{k: json.dumps(v) for k, v in facts.items()}}.items():
@@ -102,7 +112,7 @@ def _largest_error(model: Model, path: Path, dtype: torch.dtype) -> float:
     return max(_error(model, session, dtype, height, width) for height, width in CHECK_SIDES)
 
 
-def _error(model: Model, session: Any, dtype: torch.dtype, height: int, width: int) -> float:
+def _error(model: Model, session: _Session, dtype: torch.dtype, height: int, width: int) -> float:
     height, width = (-(-side // model.multiple) * model.multiple for side in (height, width))
     batch = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -31,6 +32,57 @@ DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 LOGGER = "torch_tensorrt [TensorRT Conversion Context]"  # to which torch_tensorrt passes on what the builder says
 
 Progress = Callable[[str, float], None]  # the phase, and the share of it that is done
+
+
+class _Watch(Protocol):
+    """TensorRT's monitor of a build, and what its callback raised."""
+
+    error: VidsrError | None
+
+
+class _Layer(Protocol):
+    type: object
+
+
+class _Network(Protocol):
+    """What is asked of TensorRT's network."""
+
+    num_layers: int
+
+    def get_layer(self, index: int) -> _Layer: ...
+
+
+class _Cache(Protocol):
+    def serialize(self) -> memoryview: ...
+
+
+class _Config(Protocol):
+    """What is set in TensorRT's configuration of a build."""
+
+    progress_monitor: _Watch
+    num_compute_capabilities: int
+
+    def set_compute_capability(self, capability: object, index: int) -> bool: ...
+    def create_timing_cache(self, data: bytes) -> _Cache | None: ...
+    def set_timing_cache(self, cache: _Cache | None, ignore_mismatch: bool) -> bool: ...
+    def get_timing_cache(self) -> _Cache: ...
+
+
+class _Builder(Protocol):
+    def build_serialized_network(self, network: _Network, config: _Config) -> bytes | None: ...
+
+
+class _Conversion(Protocol):
+    net: _Network
+
+
+class _Interpreter(Protocol):
+    """What is used of torch_tensorrt's converter."""
+
+    builder: _Builder
+    ctx: _Conversion
+
+    def _populate_trt_builder_config(self) -> _Config: ...
 
 
 def prepare(module: nn.Module, precision: str) -> nn.Module:
@@ -107,7 +159,7 @@ def build(
     return BuiltEngine(bytes(data), _layers(network.ctx.net))
 
 
-def _network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Any:
+def _network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> _Interpreter:
     """The converter's interpreter, with TensorRT's network of the whole module in its context."""
     compiler = _compiler()
     from torch_tensorrt.dynamo._settings import CompilationSettings
@@ -130,10 +182,11 @@ def _network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Any:
         raise OutOfMemoryError("There is too little GPU memory to build an engine; close other programs.") from error
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise BackendError(f"torch_tensorrt cannot take this network: {_line(error)}; use --backend cuda.") from error
-    return interpreter
+    made: _Interpreter = interpreter
+    return made
 
 
-def _compiler() -> Any:
+def _compiler() -> ModuleType:
     """torch_tensorrt, without its remarks on what else could be installed."""
     logging.getLogger("torch_tensorrt").setLevel(logging.ERROR)
     try:
@@ -168,7 +221,7 @@ def _unless(stopped: Callable[[], bool]) -> Iterator[None]:
         logger.removeFilter(told)
 
 
-def _export(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Any:
+def _export(module: nn.Module, profile: Profile, dtype: torch.dtype) -> torch.export.ExportedProgram:
     num, height, width = profile.opt
     if profile.is_static:
         return torch.export.export(module, (torch.zeros(num, 3, height, width, dtype=dtype),))
@@ -182,17 +235,17 @@ def _export(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Any:
     return torch.export.export(module, (example,), dynamic_shapes=(axes,))
 
 
-def _spec(compiler: Any, profile: Profile, dtype: torch.dtype) -> Any:
+def _spec(compiler: ModuleType, profile: Profile, dtype: torch.dtype) -> object:
     shapes = [(num, 3, height, width) for num, height, width in (profile.min, profile.opt, profile.max)]
     if profile.is_static:
         return compiler.Input(shapes[0], dtype=dtype)
     return compiler.Input(min_shape=shapes[0], opt_shape=shapes[1], max_shape=shapes[2], dtype=dtype)
 
 
-def _monitor(trt: Any, on_progress: Progress, stopped: Callable[[], bool]) -> Any:
+def _monitor(trt: ModuleType, on_progress: Progress, stopped: Callable[[], bool]) -> _Watch:
     """TensorRT's progress, passed on. What `on_progress` raises is kept in `error`; it, or `stopped`, ends a build."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.error: VidsrError | None = None
@@ -216,10 +269,11 @@ def _monitor(trt: Any, on_progress: Progress, stopped: Callable[[], bool]) -> An
                 self.error = error
             return self.error is None and not stopped()
 
-    return Monitor()
+    made: _Watch = Monitor()
+    return made
 
 
-def _layers(network: Any) -> dict[str, int]:
+def _layers(network: _Network) -> dict[str, int]:
     """How many layers of each of TensorRT's types; activations are told apart by their function."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     return dict(sorted(Counter(str(layer.type).rpartition(".")[2].lower() for layer in layers).items()))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TypeVar, cast
 
 import av
 from av.container import InputContainer
@@ -13,6 +14,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
+
+StreamT = TypeVar("StreamT", bound=Stream)
 
 MAX_PIXELS = 16384 * 8192  # of one picture; a 16K frame fits, a header that claims 65535x65535 does not
 
@@ -45,7 +48,7 @@ def open_input(path: Path, **options: str) -> InputContainer:
         raise MediaError(_why_refused(path, error)) from error
 
 
-def demux(container: InputContainer, *streams: Stream) -> Generator[Packet[Stream], None, None]:
+def demux(container: InputContainer, *streams: StreamT) -> Generator[Packet[StreamT], None, None]:
     """The packets of `streams`, as PyAV gives them; close it before its container.
 
     Where a stream appears half-way, as in a transport stream whose programs change or are damaged, PyAV fails with an
@@ -53,7 +56,7 @@ def demux(container: InputContainer, *streams: Stream) -> Generator[Packet[Strea
     """
     while True:
         try:
-            yield from container.demux(list(streams))
+            yield from cast("Iterator[Packet[StreamT]]", container.demux(list(streams)))
         except IndexError:
             continue
         return

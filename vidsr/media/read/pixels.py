@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import av
 import numpy as np
 from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vidsr.frame import PixelFormat, Plane
+from vidsr.media.pyav import samples_of
 
 _DEPTHS = (8, 9, 10, 12, 14, 16)
 _RESIZE = (
@@ -81,8 +80,7 @@ def planes_of(frame: av.VideoFrame, fmt: PixelFormat) -> tuple[Plane, ...]:
     return tuple(_view(plane, shape, fmt.dtype) for plane, shape in zip(frame.planes, shapes, strict=True))
 
 
-def _view(plane: VideoPlane, shape: tuple[int, int], dtype: np.dtype[Any]) -> Plane:
+def _view(plane: VideoPlane, shape: tuple[int, int], dtype: np.dtype[np.uint8 | np.uint16]) -> Plane:
     height, width = shape
-    buffer: Any = plane  # numpy's annotations do not know PyAV's buffers
-    rows: Plane = np.frombuffer(buffer, dtype).reshape(height, -1)[:, :width]
+    rows = samples_of(plane, dtype).reshape(height, -1)[:, :width]
     return rows[::-1] if plane.line_size < 0 else rows

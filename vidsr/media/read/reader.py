@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias, cast
 
 import av
 from av.stream import Discard
-from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedError, UsageError
 from vidsr.frame import Frame
 from vidsr.media.captions import captions_of, may_hold
+from vidsr.media.pyav import VideoPacket, picture_stream
 from vidsr.media.read.decoder import Decoder
 from vidsr.media.read.deinterlace import Deinterlacer
 from vidsr.media.read.intra_refresh import decodes_alone
@@ -27,7 +26,7 @@ from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.timeline import Timeline
 from vidsr.media.read.truncation import missing_end
 
-Packet: TypeAlias = "av.Packet[VideoStream]"
+Packet = VideoPacket
 
 MAX_LISTED_ERRORS = 100
 GAP = Fraction(19, 10)  # pictures' lengths between two of them: at least one is missing
@@ -105,13 +104,13 @@ class Reader:
 
     def _open(self) -> None:
         self._container = open_input(self.info.path)
-        self._stream: Any = self._container.streams[self.info.video.index]
+        self._stream = picture_stream(self._container, self.info.video.index)
         for other in self._container.streams:
             if other.index != self._stream.index:
                 other.discard = Discard.all
         limit_pixels(self._stream)
-        self._decoder = Decoder(cast(VideoStream, self._stream), threads=self._threads, gpu=self._gpu)
-        self._demux: Any = demux(self._container, self._stream)
+        self._decoder = Decoder(self._stream, threads=self._threads, gpu=self._gpu)
+        self._demux = demux(self._container, self._stream)
         self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
         self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
         self._started = False  # a keyframe has been seen
