@@ -34,11 +34,16 @@ HEADINGS = {  # figure of `python -m train` -> heading, decimals
     "shift_flicker": ("shift-flicker", ".2f"),
     "colour_drift": ("colour drift", ".2f"),
     "checkerboard": ("checkerboard", ".3f"),
+    "hatch_slopes": ("hatch, slopes", ".2f"),
+    "hatch_dark": ("hatch, dark", ".2f"),
+    "drift_mean": ("drift", ".2f"),
+    "drift_worst": ("worst drift", ".2f"),
     "flicker": ("flicker", ".2f"),
     "warp_error": ("warp error", ".2f"),
     "tlp-stlpips-alex": ("tLP", ".2f"),
 }
 QUALITY = ("psnr_y", "ssim_y", "stlpips-alex", "squeezenet", "shift_flicker", "colour_drift", "checkerboard")
+QUALITY += ("hatch_slopes", "hatch_dark", "drift_mean", "drift_worst")
 VIDEO = ("psnr_y", "stlpips-alex", "squeezenet", "flicker", "warp_error", "tlp-stlpips-alex")
 CRF, FRAMES = 28, 4  # of the video benchmark: its middle quality, and so many frames of each clip
 

@@ -32,7 +32,7 @@ from vidsr import pipeline
 from vidsr.api import upscale_video
 from vidsr.backends.accuracy import compare as compare_engine
 from vidsr.backends.accuracy import real_frame
-from vidsr.backends.tensorrt.cache import EngineCache, Made
+from vidsr.backends.tensorrt.cache import BuiltEngine, EngineCache
 from vidsr.errors import BackendError, OutOfMemoryError, OutputError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.jobs.events import Advanced, Done, Event
@@ -191,9 +191,9 @@ def test_stale_engine(tmp_path: Path) -> None:
     """New weights under the old name, or another driver: built again, and the reason said."""
     cache, built = EngineCache(tmp_path), []
 
-    def build() -> Made:
+    def build() -> BuiltEngine:
         built.append(1)
-        return Made(b"engine", {})
+        return BuiltEngine(b"engine", {})
 
     assert cache.open(make_key(), build).built
     assert not cache.open(make_key(), build).built

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("train")
 
 ACCURACY_LIMIT = 0.95  # a discriminator that is right more often teaches little
+ACCURACY_FLOOR = 0.55  # one that is right less often guesses, and teaches nothing
 DRIFT_LIMIT = 1 / 255  # mean shift of a colour channel
+CONSTANTS_LIMIT = 1.5  # codes by which the worst constant colour may be off (`train.probes.drift`)
 SETTLED = 10  # reports before drift and accuracy mean something
 FALLING = 40  # reports that are compared, half against half, to see whether the loss still falls
 GRID_ROWS = 6
@@ -105,7 +107,7 @@ def picture_grid(module: nn.Module, lr: Tensor, hr: Tensor, scale: int) -> Tenso
 
 
 class Alarms:
-    """Warns of each of three troubles once: a discriminator that always wins, colours that drift, a loss that stays."""
+    """Warns once of each trouble: a discriminator that always wins or guesses, drifting colours, a loss that stays."""
 
     def __init__(self) -> None:
         self.reports = 0
@@ -119,12 +121,15 @@ class Alarms:
         found = {}
         if self.reports > SETTLED:
             found = {"accuracy": self._accuracy(row), "drift": self._drift(row), "loss": self._loss()}
+        found["constants"] = self._constants(row)
         due = {name: text for name, text in found.items() if text and name not in self.said}
         self.said |= due.keys()
         return list(due.values())
 
     def _accuracy(self, row: Mapping[str, float]) -> str:
-        value = row.get("accuracy", 0.0)
+        value = row.get("accuracy", 0.9)
+        if value < ACCURACY_FLOOR:
+            return f"the discriminator guesses (right on {value:.0%}); lower losses.adversarial, or let it learn alone."
         if value <= ACCURACY_LIMIT:
             return ""
         return (
@@ -137,6 +142,12 @@ class Alarms:
         if value <= DRIFT_LIMIT:
             return ""
         return f"a colour drifts by {value * 255:.1f}/255; lower rate or losses.adversarial, or raise losses.pixel."
+
+    def _constants(self, row: Mapping[str, float]) -> str:
+        value = row.get("constants", 0.0)
+        if value <= CONSTANTS_LIMIT:
+            return ""
+        return f"a constant colour comes out {value:.1f} codes off; set patches in the recipe, and anneal in FP32."
 
     def _loss(self) -> str:
         half = FALLING // 2

@@ -13,7 +13,13 @@ from vidsr.models.srgan import macs_per_pixel
 LICENCE = "MIT"
 NETWORKS = {
     "vgg19": "VGG19 trained on ImageNet, as in the paper",
+    "vgg16": "the VGG16 that a file brought",
     "stlpips-vgg16": "the VGG16 trunk of ST-LPIPS, in place of the paper's VGG19",
+}
+DISCRIMINATORS = {
+    "paper": "global pooling",
+    "patch": "group norms and a logit per place",
+    "blurred": "group norms, blurred strides and a logit per place",
 }
 CODECS = {
     "libx264": "H.264",
@@ -92,13 +98,17 @@ def _loss_lines(recipe: Recipe) -> list[str]:
         )
     if losses.adversarial:
         first = recipe.discriminator.channels
-        lines.append(f"- Discriminator: 8 convolutions of {first} to {8 * first} channels, global pooling.")
+        kind = DISCRIMINATORS[recipe.discriminator.kind]
+        alone = f"; {recipe.discriminator.alone} steps of its own first" if recipe.discriminator.alone else ""
+        lines.append(f"- Discriminator: 8 convolutions of {first} to {8 * first} channels, {kind}{alone}.")
     return lines
 
 
 def _layer_in_words(layer: str) -> str:
     if layer.startswith("lpips"):
         return f"with its heads, the first {layer.removeprefix('lpips')} of 5 stages"
+    if layer.endswith("+"):
+        return f"the last convolutions of its blocks up to {layer.removesuffix('+')}, before their activation"
     return f"layer {layer} ({'before' if layer.startswith('conv') else 'after'} its activation)"
 
 
@@ -108,6 +118,11 @@ def _machine(notes: Mapping[str, Any]) -> str:
 
 
 def _input_in_words(recipe: Recipe, data: Mapping[str, Any]) -> str:
+    plain = f"; {recipe.patches} of a batch constants and slow slopes instead" if recipe.patches else ""
+    return f"{_pictures_in_words(recipe, data)}{plain}"
+
+
+def _pictures_in_words(recipe: Recipe, data: Mapping[str, Any]) -> str:
     if recipe.data != "baked":
         return "photos reduced by antialiased bicubic and rounded to 8 bit, nothing else"
     maker = data.get("degraded_by", "")

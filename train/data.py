@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,8 @@ UNREADABLE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.De
 EXCLUDED = frozenset({"val", "benchmarks"})  # folders that are for measuring only
 
 
-def find_photos(folders: Sequence[Path]) -> list[Path]:
-    """All images below `folders`, sorted, leaving out folders named ``val`` or ``benchmarks``.
+def find_photos(folders: Sequence[Path], excluded: Collection[str] = EXCLUDED) -> list[Path]:
+    """All images below `folders`, sorted, leaving out folders inside them that are named as in `excluded`.
 
     Raises:
         MediaError: a folder does not exist, or holds no image.
@@ -31,16 +31,16 @@ def find_photos(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         if not folder.is_dir():
             raise MediaError(f"The folder of photos {folder} does not exist; give an existing one to --data.")
-        photos = {path.resolve() for path in folder.rglob("*") if _is_photo(path, folder)}
+        photos = {path.resolve() for path in folder.rglob("*") if _is_photo(path, folder, excluded)}
         if not photos:
             raise MediaError(f"The folder {folder} holds no image; give a folder with photos to --data.")
         found |= photos
     return sorted(found)
 
 
-def _is_photo(path: Path, folder: Path) -> bool:
+def _is_photo(path: Path, folder: Path, excluded: Collection[str]) -> bool:
     inside = path.relative_to(folder).parts[:-1]
-    return path.suffix.lower() in SUFFIXES and not EXCLUDED.intersection(inside) and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not set(excluded).intersection(inside) and path.is_file()
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Figures of a model: on a benchmark by the conventions of published tables, under a pan, and on flat grey."""
+"""Figures of a model: on a benchmark by the conventions of published tables, under a pan, and on plain colours."""
 
 import argparse
 import json
@@ -19,6 +19,7 @@ from train import metrics
 from train.data import read_image
 from train.inference import run, upscale
 from train.metrics import colour_drift, crop_border, psnr, rgb_to_y, shift_flicker, ssim
+from train.probes import drift, hatch
 from train.resample import downscale
 from vidsr.errors import BackendError, MediaError, UsageError
 from vidsr.models import registry
@@ -49,10 +50,15 @@ COLUMNS = {
     "shift_flicker": ("shift-flicker", ".2f"),
     "colour_drift": ("colour drift", ".2f"),
     "checkerboard": ("checkerboard", ".3f"),
+    "hatch_slopes": ("hatch on slopes", ".2f"),
+    "hatch_dark": ("hatch in the dark", ".2f"),
+    "drift_mean": ("drift on constants", ".2f"),
+    "drift_worst": ("worst drift", ".2f"),
 }
 LEGEND = (
-    "ST-LPIPS and SqueezeNet are perceptual distances, lower is better; shift-flicker, colour drift and checkerboard "
-    "(on flat grey) are in code values of 255."
+    "ST-LPIPS and SqueezeNet are perceptual distances, lower is better; shift-flicker, colour drift, checkerboard "
+    "(on flat grey), hatch (finer than the source's pixels, on slow slopes and on dark noise) and the drift on 125 "
+    "constant colours are in code values of 255."
 )
 Figures = dict[str, float]
 
@@ -199,13 +205,16 @@ def open_perceptual(names: Sequence[str] | None, trained_on: str = "") -> list[P
 
 
 def measure(model: registry.Model, pairs: Sequence[Pair], perceptual: Sequence[Perceptual]) -> dict[str, Figures]:
-    """Figures of every picture by its name, and under ``mean`` their means and the model's checkerboard."""
+    """Figures of every picture by its name, and under ``mean`` their means and what the model does to flat places."""
     pictures = {}
     for name, figures in evaluate(model.module, pairs, model.scale, perceptual):
         pictures[name] = figures
         log.info("%s x%d: picture %s, %d of %d", model.name, model.scale, name, len(pictures), len(pairs))
     total = mean(list(pictures.values()))
     total["checkerboard"] = checkerboard(model.module, model.scale, model.halo)
+    total |= hatch(model.module, model.scale, model.halo)
+    drifted = drift(model.module, model.scale)
+    total |= {"drift_mean": drifted.mean, "drift_worst": drifted.worst}
     return pictures | {"mean": total}
 
 

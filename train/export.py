@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from train import checkpoint
 from train.card import LICENCE, card, perceptual_trunk, purpose
+from train.data import find_photos
 from train.evaluate import add_measures, chosen_perceptual, measure, measure_video, read_benchmarks, rounded
 from train.recipe import Recipe
 from train.trained import Trained
@@ -142,6 +143,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--benchmarks", type=Path, help="folder with Set5 and Set14, for the figures in the header")
     parser.add_argument("--mix", metavar="NAME", help="a model of the same graph, to take artefacts out: see --share")
     parser.add_argument("--share", type=float, default=0.6, help="with --mix: 0: that model, 1: the run (default: 0.6)")
+    parser.add_argument("--centre", type=Path, metavar="DIR", help="photos over which each colour's mean is set right")
+    parser.add_argument("--history", default="", help="for the card: where weights began that this run took by --init")
     add_measures(parser)
     parser.set_defaults(run=_run)
 
@@ -150,6 +153,12 @@ def _run(args: argparse.Namespace) -> int:
     trained = read_run(args.source)
     if args.mix:
         trained = mix(trained, args.mix, args.share)
+    if args.centre:
+        from train.centre import centre  # it needs Pillow
+
+        trained = centre(trained, find_photos([args.centre], excluded=()))
+    if args.history:
+        trained = replace(trained, notes={**trained.notes, "history": args.history})
     scale, trunk = trained.recipe.generator.scale, perceptual_trunk(trained.recipe.losses)
     perceptual = chosen_perceptual(args, trunk) if args.benchmarks or args.videobench else []
     write_weights(trained, args.output)

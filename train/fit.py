@@ -19,6 +19,7 @@ from train.alarms import Watch
 from train.data import crop_size
 from train.evaluate import Pair, psnr_y
 from train.gan import Adversarial
+from train.probes import drift
 from train.processes import World
 from train.recipe import Recipe
 from train.run import Run
@@ -117,7 +118,7 @@ class Trainer:
         return values if len(values) > 3 else {name: values[name] for name in ("loss", "drift")}
 
     def _watch(self, means: dict[str, float]) -> Watch:
-        columns = [*COLUMNS, *(name for name in means if name != "loss"), *self.benchmarks]
+        columns = [*COLUMNS, *(name for name in means if name != "loss"), "constants", *self.benchmarks]
         return Watch(self.out, columns, self.run.recipe.generator.scale)
 
     def _report(self, watch: Watch, means: dict[str, float], seconds_per_step: float) -> None:
@@ -130,7 +131,7 @@ class Trainer:
         text += f"  {1 / seconds_per_step:.2f} steps/s  left {_clock(left)}"
         if run.step % recipe.evaluate_every == 0 or run.step == run.last_step:
             scores = {name: psnr_y(run.ema, pairs, recipe.generator.scale) for name, pairs in self.benchmarks.items()}
-            row |= scores
+            row |= scores | {"constants": drift(run.ema, recipe.generator.scale).worst}
             text += "".join(f"  {name} {value:.2f} dB" for name, value in scores.items())
             sample = self._fixed_sample()
             watch.picture(run.step, run.ema, sample.lr, sample.hr)

@@ -24,12 +24,28 @@ class Adversarial(Stage):
             raise UsageError(f"The recipe {run.recipe.name} has no losses.adversarial above 0; train it with fit.")
         self.discriminator, self.critic = run.discriminator, run.critic
 
+    @property
+    def alone(self) -> bool:
+        """Whether the discriminator still learns by itself, on a generator that stands still."""
+        return self.run.step < self.run.recipe.discriminator.alone
+
+    def step(self, sample: Sample) -> Terms:
+        """See `Stage.step`; while the discriminator is `alone` only it moves, and the generator's losses are 0."""
+        if not self.alone:
+            return super().step(sample)
+        self.run.set_rates()
+        with torch.no_grad(), self.autocast():
+            sr = self.upscale(sample.lr.contiguous(memory_format=torch.channels_last))
+        weighed = ("pixel", "perceptual", "shift", "adversarial", "artefact")
+        unseen = {name: torch.zeros((), device=sr.device) for name in weighed if getattr(self.weights, name)}
+        return {"loss": torch.zeros((), device=sr.device), **unseen, **self.follow(sample, sr.float())}
+
     def terms(self, sample: Sample, sr: Tensor) -> Terms:
         """The pixel stage's losses, the adversarial one and the artefacts'."""
         terms = super().terms(sample, sr)
         self.discriminator.requires_grad_(False)
         with self.autocast():
-            fake = self.discriminator(sr)
+            fake = self.discriminator(*self.shown(sr))
         self.discriminator.requires_grad_(True)
         terms["adversarial"] = losses.generator_loss(fake.float())
         if self.weights.artefact:
@@ -39,16 +55,27 @@ class Adversarial(Stage):
         return terms
 
     def weight(self, name: str) -> float:
-        """As the recipe says; the adversarial weight rises over the first `ramp` steps, the artefacts' with it."""
+        """As the recipe says; the adversarial weight rises over `ramp` steps, the artefacts' with it."""
         if name not in ("adversarial", "artefact") or not self.weights.ramp:
             return super().weight(name)
-        return super().weight(name) * min(1.0, self.run.step / self.weights.ramp)
+        moved = self.run.step - self.run.recipe.discriminator.alone
+        return super().weight(name) * min(1.0, moved / self.weights.ramp)
+
+    def shown(self, *pictures: Tensor) -> list[Tensor]:
+        """What the discriminator sees: all shifted together by up to `jitter` pixels, so that no grid stands still."""
+        reach = self.run.recipe.discriminator.jitter
+        if not reach:
+            return list(pictures)
+        random, device = self.run.random, pictures[0].device
+        moved = torch.randint(reach + 1, (2,), generator=random, device=random.device).to(device)
+        down, right = (torch.arange(side - reach, device=device) for side in pictures[0].shape[-2:])
+        return [picture[..., (down + moved[0])[:, None], right + moved[1]] for picture in pictures]
 
     def follow(self, sample: Sample, sr: Tensor) -> Terms:
         """Move the discriminator, on the same originals and outputs."""
+        both = torch.cat(self.shown(sample.hr, sr)).contiguous(memory_format=torch.channels_last)
         with self.autocast():
-            real, fake = self.discriminator(sample.hr), self.discriminator(sr)
-        real, fake = real.float(), fake.float()
+            real, fake = self.discriminator(both).float().chunk(2)
         loss = losses.discriminator_loss(real, fake)
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.mean_gradients(self.discriminator.parameters())

@@ -18,6 +18,7 @@ RECIPES = Path(__file__).parent / "recipes"
 OPTIMISERS = ("adam", "muon")
 PRECISIONS = ("auto", "fp32", "bf16")
 SOURCES = ("photos", "baked")
+DISCRIMINATORS = ("paper", "patch", "blurred")
 
 # The keys of the first shipped weights. A later key counts in the digest only where it is not at its default,
 # so that the hash in the header of those weights still names their recipe.
@@ -32,7 +33,8 @@ class Losses:
     """What the generator is trained for: the weights of a sum.
 
     `trunk` names the network and layer of the perceptual loss, `trunk_file` its weights where no package brings
-    them. `ramp` is the number of steps over which the adversarial weight rises from zero.
+    them, `seen` how many pictures of a batch it compares (0: all, or one of every pair). `ramp` is the number of
+    steps over which the adversarial weight rises from zero, after those that the discriminator has for itself.
 
     Raises:
         UsageError: a value is impossible.
@@ -46,10 +48,11 @@ class Losses:
     trunk: str = ""
     trunk_file: str = ""
     ramp: int = 5000
+    seen: int = 0
 
     def __post_init__(self) -> None:
         _check_types(self, "losses.")
-        for name in ("pixel", "perceptual", "adversarial", "artefact", "shift", "ramp"):
+        for name in ("pixel", "perceptual", "adversarial", "artefact", "shift", "ramp", "seen"):
             if getattr(self, name) < 0:
                 raise UsageError(f"The recipe's losses.{name} must not be negative, not {getattr(self, name)}.")
         if self.perceptual and not self.trunk:
@@ -64,7 +67,7 @@ class Losses:
         names = {
             "pixel": "L1",
             "perceptual": self._perceptual_in_words(),
-            "adversarial": f"adversarial (risen over {self.ramp:,} steps)",
+            "adversarial": "adversarial" + (f" (risen over {self.ramp:,} steps)" if self.ramp else ""),
             "artefact": "artefacts (LDL)",
             "shift": "difference of shifted outputs",
         }
@@ -82,15 +85,27 @@ class Losses:
 class DiscriminatorConfig:
     """The network that tells originals from upscaled pictures: `channels` of its first layer, and its own rate.
 
+    `kind` is ``paper`` (one logit per picture), ``patch`` (group norms, a logit per place) or ``blurred`` (that with
+    blurred strides). It learns `alone` for so many steps before the generator moves. `jitter`: originals and outputs
+    are shown to it shifted together by 0 to so many pixels.
+
     Raises:
         UsageError: a value is impossible.
     """
 
     channels: int = 64
     rate: float = 1e-4
+    kind: str = "paper"
+    alone: int = 0
+    jitter: int = 0
 
     def __post_init__(self) -> None:
         _check_types(self, "discriminator.")
+        if self.kind not in DISCRIMINATORS:
+            names = ", ".join(DISCRIMINATORS)
+            raise UsageError(f"The recipe's discriminator.kind must be one of {names}, not {self.kind!r}.")
+        if self.alone < 0 or self.jitter < 0:
+            raise UsageError("The recipe needs discriminator.alone >= 0 and discriminator.jitter >= 0.")
         if self.channels < 1 or self.rate <= 0:
             raise UsageError("The recipe needs discriminator.channels >= 1 and discriminator.rate > 0.")
 
@@ -100,7 +115,8 @@ class Recipe:
     """One run. `patch` is the LR side of a training crop in pixels, `steps` the length of the constant-rate phase.
 
     `data` says what --data holds: photos, or a cache of degraded clips as ``bake`` writes it. `sharpen` is how much
-    the originals are sharpened (`train.filters.sharpen`) before outputs are compared to them.
+    the originals are sharpened (`train.filters.sharpen`) before outputs are compared to them. `patches` is how many
+    samples of a batch are constants and slow slopes (`train.patches`) instead.
 
     Raises:
         UsageError: a value is impossible.
@@ -123,6 +139,7 @@ class Recipe:
     checkpoint_minutes: float = 3.0
     data: str = "photos"
     sharpen: float = 0.0
+    patches: int = 0
     losses: Losses = field(default_factory=Losses)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
@@ -138,6 +155,8 @@ class Recipe:
                 )
         if self.rate <= 0 or self.warmup < 0 or not 0 <= self.ema < 1 or self.sharpen < 0:
             raise UsageError("The recipe needs rate > 0, warmup >= 0, 0 <= ema < 1 and sharpen >= 0.")
+        if not 0 <= self.patches < self.batch:
+            raise UsageError(f"The recipe's patches must be from 0 to below its batch, not {self.patches}.")
         if self.losses.shift and self.data != "baked":
             raise UsageError('losses.shift needs shifted pairs, which only data = "baked" has; set one or the other.')
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from train import checkpoint
-from train.discriminator import Discriminator
+from train.discriminator import make_discriminator
 from train.optimiser import make_optimisers
 from train.recipe import Recipe
 from vidsr.errors import ModelError, OutputError
@@ -43,7 +43,7 @@ class Run:
     model: nn.Module = field(init=False)
     ema: nn.Module = field(init=False)
     optimisers: list[torch.optim.Optimizer] = field(init=False)
-    discriminator: Discriminator | None = field(init=False, default=None)
+    discriminator: nn.Module | None = field(init=False, default=None)
     critic: torch.optim.Adam | None = field(init=False, default=None)
     random: torch.Generator = field(init=False)
 
@@ -54,7 +54,7 @@ class Run:
         self.ema = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.optimisers = make_optimisers(recipe.optimiser, self.model, recipe.rate, recipe.betas)
         if recipe.losses.adversarial:
-            judge = Discriminator(recipe.discriminator.channels)
+            judge = make_discriminator(recipe.discriminator)
             self.discriminator = judge.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.critic = torch.optim.Adam(self.discriminator.parameters(), recipe.discriminator.rate, (0.9, 0.99))
         self.random = torch.Generator().manual_seed(recipe.seed)
@@ -124,8 +124,9 @@ class Run:
         if made["optimiser"] != self.recipe.optimiser:
             raise ModelError("The checkpoint was made with another optimiser than the recipe's; use another --out.")
         judged = any(name.startswith("discriminator.") for name in saved.tensors)
-        widths = made.get("discriminator", {}).get("channels", 64)
-        if judged != bool(self.discriminator) or (judged and widths != self.recipe.discriminator.channels):
+        judge, own = made.get("discriminator", {}), self.recipe.discriminator
+        other = (judge.get("kind", "paper"), judge.get("channels", 64)) != (own.kind, own.channels)
+        if judged != bool(self.discriminator) or (judged and other):
             raise ModelError(
                 f"The checkpoint of {made['name']} holds no discriminator, or another one than the recipe's; begin a "
                 "new run with --init, or use another --out."

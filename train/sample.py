@@ -9,6 +9,7 @@ from torch import Tensor
 from train.cache import Cache
 from train.data import Bank, batches
 from train.filters import sharpen
+from train.patches import put_patches
 from train.processes import World
 from train.recipe import Recipe
 from vidsr.errors import UsageError
@@ -44,10 +45,19 @@ def samples(
     if isinstance(source, Cache) and source.scale != recipe.generator.scale:
         raise UsageError(f"The cache holds pairs for x{source.scale}, the recipe trains x{recipe.generator.scale}.")
     share = slice(world.rank, None, world.size)
+    for sample in _whole(source, recipe, random, device):
+        if recipe.patches:
+            sample = put_patches(sample, recipe.patches, random)
+        halves = 1 if sample.shifts is None else 2
+        lr, hr = (torch.cat([half[share] for half in whole.chunk(halves)]) for whole in (sample.lr, sample.hr))
+        yield Sample(lr, hr, None if sample.shifts is None else sample.shifts[share])
+
+
+def _whole(source: Source, recipe: Recipe, random: torch.Generator, device: torch.device) -> Iterator[Sample]:
+    """Endless samples of the whole batch."""
     if recipe.losses.shift and isinstance(source, Cache):
         for lr, other_lr, hr, other_hr, shifts in source.shift_batches(recipe.batch, recipe.patch, random, device):
-            originals = torch.cat((hr[share], other_hr[share]))
-            yield Sample(torch.cat((lr[share], other_lr[share])), _target(originals, recipe), shifts[share])
+            yield Sample(torch.cat((lr, other_lr)), _target(torch.cat((hr, other_hr)), recipe), shifts)
         return
     scale = recipe.generator.scale
     pairs = (
@@ -56,7 +66,7 @@ def samples(
         else source.batches(recipe.batch, recipe.patch, random, device)
     )
     for lr, hr in pairs:
-        yield Sample(lr[share], _target(hr[share], recipe))
+        yield Sample(lr, _target(hr, recipe))
 
 
 def _target(hr: Tensor, recipe: Recipe) -> Tensor:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train import losses
@@ -11,9 +12,11 @@ from train.processes import World
 from train.run import Run
 from train.sample import Sample
 from train.trunk import FeatureLoss, open_loss
+from vidsr.models.srgan import SRGAN, Fast
 
 log = logging.getLogger("train")
 
+CLOSING = 0.25  # of an anneal's steps: its end, in FP32
 Terms = dict[str, Tensor]  # by name: scalars, and the drift of three colours
 
 
@@ -29,11 +32,17 @@ class Stage:
         self.trunk: FeatureLoss | None = None
         if self.weights.perceptual:
             self.trunk = open_loss(self.weights.trunk, self.weights.trunk_file, run.device)
-        self.upscale = quicken(run.model, run)
+        self.upscale = quicken(PreciseTail(run.model), run)
 
     def autocast(self) -> torch.autocast:
-        """The precision of the networks' layers; the losses themselves are in FP32."""
-        return torch.autocast(self.run.device.type, torch.bfloat16, enabled=bool(self.run.bf16))
+        """The precision of the networks' layers; the losses themselves, and the end of an anneal, are in FP32."""
+        return torch.autocast(self.run.device.type, torch.bfloat16, enabled=bool(self.run.bf16) and not self.closing)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the run is in the last steps of its anneal: bf16 leaves colours a code or two off."""
+        anneal = self.run.anneal
+        return anneal is not None and self.run.step >= anneal.start + (1 - CLOSING) * anneal.steps
 
     def step(self, sample: Sample) -> Terms:
         """One step on one sample; its losses by name, `loss` their weighted sum, detached."""
@@ -58,7 +67,8 @@ class Stage:
         if self.weights.pixel:
             terms["pixel"] = losses.pixel_loss(sr, sample.hr)
         if self.trunk:
-            seen = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
+            whole = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
+            seen = min(self.weights.seen or whole, whole)
             with self.autocast():
                 terms["perceptual"] = self.trunk.distance(sr[:seen], sample.hr[:seen])
         if self.weights.shift and sample.shifts is not None:
@@ -73,6 +83,25 @@ class Stage:
     def follow(self, sample: Sample, sr: Tensor) -> Terms:
         """What else is done or seen in a step, after the generator has moved."""
         return {"drift": losses.colour_drift(sr, sample.hr)}
+
+
+class PreciseTail(nn.Module):
+    """A generator whose last convolution, which sets its colours, runs in FP32 under autocast, too."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the generator's own, (N, 3, H, W) -> (N, 3, H*scale, W*scale)."""
+        generator = self.generator
+        assert isinstance(generator, SRGAN | Fast)
+        features = generator.features(x)
+        with torch.autocast(x.device.type, enabled=False):
+            last: Tensor = generator.tail(features.float())
+            if isinstance(generator, SRGAN):
+                return last
+            return generator.base(x) + F.pixel_shuffle(last, generator.scale)
 
 
 def quicken(module: nn.Module, run: Run) -> Callable[[Tensor], Tensor]:

@@ -1,9 +1,10 @@
 """Feature networks for the perceptual loss: the convolutions of a VGG, up to a named layer.
 
-``vgg19`` is the paper's, with the weights that torchvision publishes. ``stlpips-vgg16`` is the trunk of the
-shift-tolerant LPIPS (arXiv:2207.13686), which the PyPI package ``stlpips-pytorch`` carries whole.
-Layers are named ``conv5_4`` (before the activation) or ``relu5_4``; ``stlpips-vgg16:lpips3`` is the distance itself,
-of the first three of its five stages.
+``vgg19`` is the paper's, with the weights that torchvision publishes. ``vgg16`` comes from a file, named as there.
+``stlpips-vgg16`` is the trunk of the shift-tolerant LPIPS (arXiv:2207.13686), which the PyPI package
+``stlpips-pytorch`` carries whole. Layers are named ``conv5_4`` (before the activation) or ``relu5_4``; ``conv4_3+``
+takes the last convolutions of the blocks before it, too. ``stlpips-vgg16:lpips3`` is the distance itself, of the
+first three of its five stages.
 """
 
 import importlib.util
@@ -44,8 +45,12 @@ class Network:
 
 NETWORKS = {
     "vgg19": Network((2, 2, 4, 4, 4), r"features\.(\d+)", blurred=False),
+    "vgg16": Network((2, 2, 3, 3, 3), r"features\.(\d+)", blurred=False),
     "stlpips-vgg16": Network((2, 2, 3, 3, 3), r"net\.slice\d\.(\d+)", blurred=True),
 }
+
+
+STACKED = (0.1, 0.25, 1.0, 1.0, 1.0)  # weight of each block's last convolution in ``conv4_3+``
 
 
 class TrunkLoss(FeatureLoss):
@@ -56,11 +61,12 @@ class TrunkLoss(FeatureLoss):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.network, block, conv, activated = parse_trunk(name)
+        self.network, block, conv, activated = parse_trunk(name.removesuffix("+"))
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
         layers = perceptual.vgg_layers((*self.network.depths[: block - 1], conv), blurred=self.network.blurred)
         self.layers = nn.Sequential(*(layers if activated else layers[:-1]))
+        self.taps = _ends(self.layers) if name.endswith("+") else [len(self.layers) - 1]
         self.requires_grad_(False).eval()
 
     def fill(self, weights: dict[str, Tensor]) -> "TrunkLoss":
@@ -81,13 +87,40 @@ class TrunkLoss(FeatureLoss):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1] -> (N, C, h, w)."""
-        return self.layers((x - self.mean) / self.deviation)  # type: ignore[no-any-return]
+        return self.tapped(x)[-1]
+
+    def tapped(self, x: Tensor) -> list[Tensor]:
+        """The features (N, C, h, w) of every layer that counts, the last one's last."""
+        with torch.autocast(x.device.type, enabled=False):  # bf16 would round the picture to whole codes
+            x = self.layers[0]((x.float() - self.mean) / self.deviation)
+        found = [x] if 0 in self.taps else []
+        for index, layer in list(enumerate(self.layers))[1:]:
+            x = layer(x)
+            if index in self.taps:
+                found.append(x)
+        return found
 
     def distance(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """See `FeatureLoss`: the mean absolute difference of the features."""
+        """See `FeatureLoss`: the mean absolute difference of the features.
+
+        Of several layers the weighted sum (STACKED), each divided by the mean size of the original's features.
+        """
         with torch.no_grad():
-            wanted = self(hr)
-        return losses.perceptual_loss(self(sr).float(), wanted.float())
+            wanted = self.tapped(hr)
+        if len(self.taps) == 1:
+            return losses.perceptual_loss(self(sr).float(), wanted[0].float())
+        parts = [
+            weight * losses.perceptual_loss(one.float(), other.float()) / other.float().abs().mean()
+            for weight, one, other in zip(STACKED, self.tapped(sr), wanted, strict=False)
+        ]
+        return torch.stack(parts).sum()
+
+
+def _ends(layers: nn.Sequential) -> list[int]:
+    """The last convolution of each block, by its place."""
+    kinds = [isinstance(layer, nn.Conv2d) for layer in layers]
+    pools = [index for index, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    return [max(index for index in range(end) if kinds[index]) for end in (*pools, len(layers))]
 
 
 class Lpips(FeatureLoss):
@@ -154,7 +187,9 @@ def open_trunk(name: str, file: str, device: torch.device) -> TrunkLoss:
         return trunk.fill(_read(Path(file))).to(device)
     if trunk.network.blurred:
         return trunk.fill(_read(_packaged())).to(device)
-    return trunk.fill(_download()).to(device)
+    if name.startswith("vgg19"):
+        return trunk.fill(_download()).to(device)
+    raise ModelError("The trunk vgg16 comes from no package; give the file of its weights as losses.trunk_file.")
 
 
 def _read(path: Path) -> dict[str, Tensor]:

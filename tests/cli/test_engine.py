@@ -13,7 +13,7 @@ import torch
 
 from tests.backends.tensorrt.making import ADA, CPU, FULL, RTX, Emulated, write_weights
 from tests.conftest import Result
-from vidsr.backends.tensorrt import engines, flavour, status
+from vidsr.backends.tensorrt import engines, flavour, gpu, status
 from vidsr.backends.tensorrt.cache import BuiltEngine, Engine, EngineCache, Opened
 from vidsr.backends.tensorrt.flavour import Flavour
 from vidsr.backends.tensorrt.gpu import Gpu
@@ -39,13 +39,13 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "engines"
 
 
-def use(monkeypatch: pytest.MonkeyPatch, installed: Flavour | None, gpu: Gpu | None) -> None:
+def use(monkeypatch: pytest.MonkeyPatch, installed: Flavour | None, target: Gpu | None) -> None:
     """Say which TensorRT is installed, and which GPU this machine has."""
 
     monkeypatch.setattr(flavour, "installed", lambda: installed)
     monkeypatch.setattr(status, "installed", lambda: installed)
-    monkeypatch.setattr(gpu, "here", lambda _: gpu)
-    monkeypatch.setattr(status, "here", lambda _: gpu)
+    monkeypatch.setattr(gpu, "here", lambda _: target)
+    monkeypatch.setattr(status, "here", lambda _: target)
 
 
 def emulate(monkeypatch: pytest.MonkeyPatch, loader: Emulated) -> None:
@@ -115,6 +115,18 @@ def test_what_cannot_be_built_is_said(vidsr: Cli, folder: Path, monkeypatch: pyt
     assert (result.code, "another GPU" in result.err) == (2, True)
     use(monkeypatch, None, ADA)
     assert "not installed" in vidsr("engine", "build").err
+    use(monkeypatch, FULL, None)
+    assert "torch-tensorrt-rtx builds for RTX GPUs anywhere" in vidsr("engine", "build", "rtx4090").err
+
+
+def test_several_gpus_at_once(vidsr: Cli, folder: Path) -> None:
+    assert vidsr("engine", "build", "t4", "rtx4090", "--model", "fast", "--size", "64x48", "--dynamic").code == 0
+    found = {(engine.key.capability, engine.key.shapes) for engine in EngineCache(folder).engines()}
+    assert found == {
+        ("7.5", "64x48"), ("7.5", "2x2 to 1280x736, best at 960x540"),
+        ("8.9", "64x48"), ("8.9", "2x2 to 1920x1088, best at 960x540"),
+    }  # fmt: skip
+    assert vidsr("engine", "build", "t4", "rtx1").code == 2
 
 
 def test_one_that_fails_does_not_keep_the_others(vidsr: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +249,7 @@ def test_list_says_what_still_fits(vidsr: Cli, folder: Path, monkeypatch: pytest
 
     assert kind_and_why() == ("another GPU", "there is none here")
     use(monkeypatch, RTX, ADA)
-    assert kind_and_why() == ("fits", "")
+    assert kind_and_why() == ("unchecked", "it fits, and is compared with FP32 when it is first opened")
     use(monkeypatch, RTX, replace(ADA, capability=(8, 6)))
     assert kind_and_why() == ("another GPU", "capability is 8.9, not 8.6")
     use(monkeypatch, replace(RTX, tensorrt="1.6"), ADA)

@@ -88,17 +88,17 @@ def flashes(seconds: float, size: str = "96x64") -> str:
     return f"color=c=black:s={size}:r=25:d={seconds},{box}"
 
 
-def beeps(seconds: float) -> str:
-    """Silence, a high note at each full second."""
-    return f"aevalsrc='if(lt(mod(t,1),0.08),0.8*sin(2*PI*1000*t),0)':s=48000:d={seconds}"
+def beeps(seconds: float, until: float) -> str:
+    """Silence, a high note at each full second before `until`."""
+    return f"aevalsrc='if(lt(mod(t,1),0.08)*lt(t,{until}),0.8*sin(2*PI*1000*t),0)':s=48000:d={seconds}"
 
 
 def synchronous(path: Path, *more: object, video: float = 3, sound: float | None = None) -> None:
-    """A flash and a beep at each full second; the sound lasts `sound` seconds."""
+    """A flash and a beep at each full second; the sound lasts `sound` seconds, and is silent behind the pictures."""
     codecs = (*MPEG2, "-c:a", "mp2")
     if path.suffix in (".flv", ".mp4", ".mkv"):
         codecs = (*H264, "-c:a", "aac")
-    film(path, *more, graphs=(flashes(video), beeps(video if sound is None else sound)), codec=codecs)
+    film(path, *more, graphs=(flashes(video), beeps(video if sound is None else sound, video)), codec=codecs)
 
 
 def joined(path: Path, parts: Iterable[Recipe]) -> None:

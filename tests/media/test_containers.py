@@ -18,7 +18,7 @@ from vidsr.errors import OutputError, UsageError
 from vidsr.media import containers
 from vidsr.media.containers import CONTAINERS, VIDEO_SUFFIXES, Container, Written
 from vidsr.media.mux import flags, languages
-from vidsr.media.mux.streams import refusal
+from vidsr.media.mux.decide import refusal
 
 ROWS = list(CONTAINERS.values())
 PICTURES = [(row, codec) for row in ROWS for codec in row.pictures]

@@ -32,6 +32,21 @@ def test_any_size_and_number_give_what_the_network_gives(vidsr: Cli, tmp_path: P
     np.testing.assert_allclose(run(path, batch), expected.numpy(), atol=1e-5)
 
 
+def test_the_graph_is_the_fused_one_with_leaky_relus() -> None:
+    onnx = pytest.importorskip("onnx")
+    from vidsr.models.onnx import graph
+
+    made = onnx.load_from_string(graph(registry.load("srgan", 4), torch.float16)).graph
+    kinds = [node.op_type for node in made.node]
+    assert "PRelu" not in kinds
+    assert kinds.count("LeakyRelu") == 19  # of the head, 16 blocks and two sub-pixel steps
+    assert kinds.count("Conv") == 37
+    weights = {value.name: value for value in made.initializer}
+    *_, last = (node for node in made.node if node.op_type == "Conv")
+    assert list(weights[last.input[1]].dims) == [12, 256, 5, 5]  # the 9x9 at full size, before the last shuffle
+    assert {value.data_type for value in weights.values()} <= {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64}
+
+
 def test_half_precision_takes_halves_and_says_what_the_network_is(vidsr: Cli, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     assert vidsr("export", "fast", "--scale", "2", "--precision", "fp16", "-o", path).code == 0
@@ -51,8 +66,8 @@ def test_a_file_that_computes_something_else_is_never_given_its_name(
     from vidsr.models import onnx
 
     model = registry.load("bicubic", 2)
-    written = onnx._serialise(registry.load("fast", 2), torch.float32)
-    monkeypatch.setattr(onnx, "_serialise", lambda *_: written)
+    written = onnx.graph(registry.load("fast", 2), torch.float32)
+    monkeypatch.setattr(onnx, "graph", lambda *_: written)
     with pytest.raises(ModelError, match="differs"):
         onnx.export(model, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -62,7 +62,9 @@ def rows(count: int, **values: float) -> list[dict[str, float]]:
         ({"accuracy": 0.97, "drift": 0.001}, "right on 97%"),
         ({"accuracy": 0.9, "drift": 0.006}, r"drifts by 1\.5/255"),
         ({"loss": 0.5}, f"not fallen over {FALLING} reports"),
-        ({"accuracy": 0.95, "drift": 0.0039}, None),
+        ({"accuracy": 0.54}, r"the discriminator guesses \(right on 54%\)"),
+        ({"constants": 1.6}, r"a constant colour comes out 1\.6 codes off"),
+        ({"accuracy": 0.95, "drift": 0.0039, "constants": 1.5}, None),
     ],
 )
 def test_each_alarm_is_given_once(values: dict[str, float], sentence: str | None) -> None:

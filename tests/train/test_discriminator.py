@@ -1,9 +1,11 @@
-"""The discriminator's shape."""
+"""The discriminators: the paper's shape, and a logit for every place."""
 
+import pytest
 import torch
 from torch import nn
 
-from train.discriminator import Discriminator
+from train.discriminator import BlurDown, Discriminator, make_discriminator
+from train.recipe import DiscriminatorConfig
 
 
 def test_eight_convolutions_strided_where_the_paper_has_them() -> None:
@@ -41,3 +43,35 @@ def test_it_learns_to_tell_noise_from_flat() -> None:
         optimiser.step()
     assert (judge(torch.full((1, 3, 16, 16), 0.4)) > 0).all()
     assert (judge(torch.rand(4, 3, 16, 16)) < 0).all()
+
+
+@pytest.mark.parametrize("kind", ["patch", "blurred"])
+def test_a_logit_for_every_place(kind: str) -> None:
+    judge = make_discriminator(DiscriminatorConfig(channels=8, kind=kind))
+    assert judge(torch.rand(2, 3, 48, 64)).shape == (2, 1, 3, 4)
+    assert isinstance(make_discriminator(DiscriminatorConfig(channels=8)), Discriminator)
+    assert sum(isinstance(layer, nn.GroupNorm) for layer in judge.modules()) == 7
+
+
+def test_blurred_strides_take_a_grid_out() -> None:
+    x = torch.arange(32) % 2 + torch.zeros(1, 2, 32, 32)
+    assert torch.allclose(BlurDown()(x), torch.full((1, 2, 16, 16), 0.5), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["patch", "blurred"])
+def test_it_learns_a_faint_grid(kind: str) -> None:
+    """One code in ten up and down: what the mean over the picture averages away."""
+    torch.manual_seed(0)
+    judge = make_discriminator(DiscriminatorConfig(channels=8, kind=kind))
+    optimiser = torch.optim.Adam(judge.parameters(), 2e-3)
+    grid = (torch.arange(32) % 4 < 2).float() * 0.1
+    for _ in range(40):
+        smooth = torch.rand(6, 3, 1, 1).expand(6, 3, 32, 32)
+        real, fake = judge(smooth), judge(smooth + grid)
+        loss = nn.functional.softplus(-real).mean() + nn.functional.softplus(fake).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    shown = torch.full((1, 3, 32, 32), 0.4)
+    assert (judge(shown) > 0).float().mean() > 0.7
+    assert (judge(shown + grid) < 0).float().mean() > 0.7

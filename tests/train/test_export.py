@@ -175,6 +175,7 @@ def card_of(
             "stlpips-vgg16:relu3_3",
             "on the VGG16 trunk of ST-LPIPS, in place of the paper's VGG19, layer relu3_3 (after",
         ),
+        ("vgg16:conv4_3+", "the last convolutions of its blocks up to conv4_3, before their activation"),
     ],
 )
 def test_a_card_names_the_network_that_the_weights_were_trained_on(tmp_path: Path, trunk: str, words: str) -> None:
@@ -183,11 +184,20 @@ def test_a_card_names_the_network_that_the_weights_were_trained_on(tmp_path: Pat
     )
     assert words in text
     assert "Made for clean pictures, by an adversarial loss." in text
-    assert "8 convolutions of 32 to 256 channels" in text
+    assert "8 convolutions of 32 to 256 channels, global pooling." in text
     assert "0.005 adversarial" in text
     assert "1.5 hours" in text
     assert "1,234 bytes" in text
     assert "Nothing on pictures" in text
+
+
+def test_a_card_says_which_discriminator_and_what_stood_among_the_photos(tmp_path: Path) -> None:
+    judge = {"channels": 16, "kind": "patch", "alone": 40}
+    losses = {"adversarial": 0.01, "ramp": 0}
+    text = card_of(tmp_path, batch=4, patches=1, losses=losses, discriminator=judge, notes={"history": "made before"})
+    assert "16 to 128 channels, group norms and a logit per place; 40 steps of its own first." in text
+    assert "nothing else; 1 of a batch constants and slow slopes instead." in text
+    assert "- Loss: L1 + 0.01 adversarial." in text
 
 
 def test_a_card_of_a_video_model_says_what_its_input_went_through(tmp_path: Path) -> None:

@@ -215,3 +215,43 @@ def test_one_patch_is_overfitted_above_40_db(recipe: Recipe, bank: Bank, graph: 
             if best > 40:
                 return
     pytest.fail(f"only {best:.1f} dB")
+
+
+def test_the_discriminator_learns_alone_first(adversarial: Recipe, bank: Bank) -> None:
+    judge = {"channels": 8, "rate": 1e-3, "kind": "patch", "alone": 3, "jitter": 2}
+    run = Run(changed(adversarial, discriminator=judge), CPU)
+    run.bf16 = False
+    stage, stream = Adversarial(run), samples(bank, run.recipe, run.random, CPU)
+    start_weights = [parameter.clone() for parameter in run.model.parameters()]
+    names = []
+    for run.step in range(4):
+        before = [parameter.clone() for parameter in stage.discriminator.parameters()]
+        names.append(stage.step(next(stream)).keys())
+        assert any(not torch.equal(a, b) for a, b in zip(before, stage.discriminator.parameters(), strict=True))
+        still = all(torch.equal(a, b) for a, b in zip(start_weights, run.model.parameters(), strict=True))
+        assert still == (run.step < 3)
+    assert names[0] == names[3]
+    assert [stage.weight("adversarial") for run.step in (3, 7, 11, 20)] == [0.0, 0.01, 0.02, 0.02]
+
+
+def test_originals_and_outputs_are_shifted_together(adversarial: Recipe) -> None:
+    stage = Adversarial(Run(changed(adversarial, discriminator={"channels": 4, "jitter": 3}), CPU))
+    picture = torch.arange(20 * 24).view(1, 1, 20, 24).float()
+    seen = set()
+    for _ in range(200):
+        one, other = stage.shown(picture, picture + 1000)
+        assert one.shape == (1, 1, 17, 21)
+        assert torch.equal(one + 1000, other)
+        down, right = divmod(int(one[0, 0, 0, 0]), 24)
+        assert torch.equal(one, picture[..., down : down + 17, right : right + 21])
+        seen.add((down, right))
+    assert len(seen) == 16
+
+
+def test_another_kind_of_discriminator_is_another_run(adversarial: Recipe, bank: Bank, tmp_path: Path) -> None:
+    Trainer(start(changed(adversarial, steps=1), tmp_path, CPU), bank, tmp_path).train()
+    other = changed(adversarial, discriminator={"channels": 4, "kind": "patch"})
+    with pytest.raises(ModelError, match="or another one than the recipe's"):
+        start(other, tmp_path, CPU, resume=True)
+    with pytest.raises(UsageError, match=r"discriminator\.kind must be one of paper, patch, blurred"):
+        changed(adversarial, discriminator={"kind": "unet"})

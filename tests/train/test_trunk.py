@@ -85,7 +85,7 @@ def test_lpips_as_a_loss() -> None:
     assert 0 < black.grad.abs().max() < 1
 
 
-@pytest.mark.parametrize("name", ["vgg19", "vgg19:conv6_1", "vgg19:conv1_3", "vgg16:conv1_1", "vgg19:pool1", ""])
+@pytest.mark.parametrize("name", ["vgg19", "vgg19:conv6_1", "vgg19:conv1_3", "vgg11:conv1_1", "vgg19:pool1", ""])
 def test_unknown_layers_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match=r"Unknown losses\.trunk"):
         open_trunk(name, "", CPU)
@@ -107,3 +107,30 @@ def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     with pytest.raises(ModelError, match="VGG19 cannot be downloaded"):
         open_trunk("vgg19:conv1_1", "", CPU)
+
+
+def test_the_last_layers_of_several_blocks(tmp_path: Path) -> None:
+    """Each divided by the size of the original's features, weighted and added up."""
+    path = tmp_path / "vgg16.pt"
+    weights = vgg19_weights(5)
+    torch.save(weights, path)
+    sr, hr = torch.rand(2, 2, 3, 12, 12)
+    first, second = (open_trunk(f"vgg16:conv{layer}", str(path), CPU) for layer in ("1_2", "2_1"))
+    parts = [(network(sr) - network(hr)).abs().mean() / network(hr).abs().mean() for network in (first, second)]
+    assert torch.allclose(
+        open_loss("vgg16:conv2_1+", str(path), CPU).distance(sr, hr), 0.1 * parts[0] + 0.25 * parts[1]
+    )
+    with pytest.raises(ModelError, match="vgg16 comes from no package"):
+        open_trunk("vgg16:conv1_2", "", CPU)
+
+
+def test_the_first_layer_sees_codes_in_bf16_too(tmp_path: Path) -> None:
+    """Half a code more is another picture; rounded to bf16 it was the same."""
+    path = tmp_path / "vgg19.pth"
+    torch.save(vgg19_weights(), path)
+    network = open_trunk("vgg19:conv1_1", str(path), CPU)
+    x = torch.rand(1, 3, 12, 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network(x), network.layers[0]((x - network.mean) / network.deviation).float()) is False
+        found = network(x)
+    assert torch.equal(found, network(x))

@@ -1,4 +1,4 @@
-"""`vidsr engine build|list|prune`: TensorRT engines, built ahead of the jobs that use them."""
+"""`vidsr engine build|list|prune`: TensorRT engines, built ahead of the jobs that use them. `pack` has its own file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidsr.cli import complete
+from vidsr.cli import complete, engine_pack
+from vidsr.cli.engine_pack import Folder
 from vidsr.cli.options import Device, Json
 from vidsr.cli.output import print_json, print_table, table
 from vidsr.cli.sentences import printable
-from vidsr.errors import BackendError, Cancelled, UsageError
+from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
 
 if TYPE_CHECKING:
     from vidsr.backends.tensorrt.build import Progress
@@ -29,9 +30,11 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 Examples:
   vidsr engine build                           for this GPU, by its recipe
-  vidsr engine build rtx4090 --model all       another GPU: TensorRT-RTX only
+  vidsr engine build rtx4090 t4 --model all    other GPUs: TensorRT-RTX only
   vidsr engine build --size 720x576 --scale 2  one size alone
 """  # \b: lines as they are
+NAME_A_GPU = "name the one that the engines are for, like `vidsr engine build rtx4090`."
+BUILDS_AHEAD = "TensorRT builds on the GPU that it is for; torch-tensorrt-rtx builds for RTX GPUs anywhere."
 LIST_EXAMPLES = """\b
 Examples:
   vidsr engine list          model, size, GPU, versions, and whether it fits
@@ -45,18 +48,17 @@ Examples:
 
 NAME_A_GPU = "name the one that the engines are for, like `vidsr engine build rtx4090`."
 
-Folder = Annotated[
-    Path | None,
-    typer.Option("--engine-dir", help="Where engines are. Default: VIDSR_ENGINE_DIR, else the user's cache."),
-]
-
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, list and remove TensorRT engines.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, list, carry and remove TensorRT engines.")
+app.command("pack", epilog=engine_pack.EXAMPLES, short_help="Put engines into one file.")(engine_pack.pack)
+app.command("unpack", epilog=engine_pack.UNPACK_EXAMPLES, short_help="Take engines out of such a file.")(
+    engine_pack.unpack
+)
 
 
 @app.command("build", epilog=EXAMPLES, short_help="Build the engines of a recipe.")
 def build(
     gpu: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
             metavar="GPU",
             autocompletion=complete.gpu,
@@ -84,25 +86,31 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Build even what is there already.")] = False,
     json: Json = False,
 ) -> None:
-    """Build the engines of a recipe, and check them against FP32 where the GPU is in this machine."""
+    """Build the engines of a recipe, and check them against FP32 where the GPU is in this machine.
+
+    TensorRT-RTX builds for GPUs that are not there, too, on a machine without any: `pack` carries those.
+    """
     from vidsr.backends.tensorrt import flavour as flavours
     from vidsr.backends.tensorrt.cache import EngineCache, engine_folder
 
     flavour = flavours.require()
     _check_scale_and_precision(scale, precision)
-    recipe, target = _recipe(gpu, device, flavour)
-    profiles = _profiles(recipe, size, dynamic)
-    cache, done, failed = EngineCache(engine_folder(folder)), [], False
+    names: list[str | None] = [*gpu] if gpu else [None]
+    wanted = [_recipe(name, device, flavour) for name in names]
+    profiles = [_profiles(recipe, size, dynamic) for recipe, _ in wanted]
+    cache, done = EngineCache(engine_folder(folder)), []
     with _Display(quiet=json) as show:
         for loaded in _models(model, scale):
-            maker = _maker(loaded, precision or recipe.precision, target, flavour, cache, show)
-            for profile in profiles:
-                row = _tried(maker, profile, force, show)
-                done.append(row)
-                failed = failed or not row["usable"]
+            graphs: dict[str, bytes] = {}
+            makers = [
+                _maker(loaded, precision or recipe.precision, target, flavour, cache, show, graphs)
+                for recipe, target in wanted
+            ]
+            for maker, shapes in zip(makers, profiles, strict=True):
+                done += [_tried(maker, profile, force, show) for profile in shapes]
     if json:
         print_json(done)
-    if failed:
+    if not all(row["usable"] for row in done):
         raise typer.Exit(1)
 
 
@@ -175,8 +183,7 @@ def _recipe(gpu: str | None, device: int, flavour: Flavour) -> tuple[EngineRecip
         return recipe or recipes.for_target(here), here
     if recipe is None or recipe.capability is None or (here is None and flavour.name == "full"):
         raise BackendError(
-            "This torch finds no NVIDIA GPU; "
-            + ("TensorRT builds on the GPU that it is for." if flavour.name == "full" else NAME_A_GPU)
+            "This torch finds no NVIDIA GPU; " + (BUILDS_AHEAD if flavour.name == "full" else NAME_A_GPU)
         )
     if here is not None and flavour.name == "full":
         raise UsageError(
@@ -208,14 +215,20 @@ def _models(name: str, scale: int | None) -> Iterator[Model]:
 
 
 def _maker(
-    model: Model, precision: str, target: Gpu, flavour: Flavour, cache: EngineCache, show: Progress | None = None
+    model: Model,
+    precision: str,
+    target: Gpu,
+    flavour: Flavour,
+    cache: EngineCache,
+    show: Progress | None = None,
+    graphs: dict[str, bytes] | None = None,
 ) -> Maker:
     import torch
 
     from vidsr.backends.tensorrt.engines import Maker
 
     device = None if target.index is None else torch.device("cuda", target.index)
-    maker = Maker(model, precision, target, flavour, cache, device)
+    maker = Maker(model, precision, target, flavour, cache, device, graphs={} if graphs is None else graphs)
     if show is not None:
         maker.on_progress = show
         maker.on_wait = lambda: show("waiting for another process", 0.0)
@@ -228,7 +241,7 @@ def _tried(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[
         return _build(maker, profile, force, show)
     except Cancelled:
         raise
-    except BackendError as error:
+    except (BackendError, ModelError) as error:
         show.say(f"{show.name}: {error}")
         return {"built": False, "reason": str(error), "usable": False, "engine": None}
 
@@ -259,7 +272,7 @@ def _checked(cache: EngineCache, found: Status, device: int) -> Status:
     from vidsr.models import registry
 
     engine = found.entry.engine
-    if engine is None or found.kind not in ("fits", "refused"):
+    if engine is None or found.kind not in ("fits", "unchecked", "refused"):
         return found
     target, flavour = of_device(device), require()
     maker = _maker(registry.load(engine.source, engine.key.scale), engine.key.precision, target, flavour, cache)
@@ -283,8 +296,10 @@ def _cells(entry: CacheEntry, check: bool) -> list[str]:
     engine = entry.engine
     if engine is None:
         return [entry.slot, *[""] * (6 + check)]
+    from vidsr.backends.tensorrt.key import ONNX
+
     key = engine.key
-    versions = f"{key.flavour} {key.tensorrt}, torch {key.torch}"
+    versions = f"{key.flavour} {key.tensorrt}, torch {key.torch}{', ' + key.converter if key.converter == ONNX else ''}"
     cells = [f"{key.model} x{key.scale}", key.shapes, key.precision, key.gpu or f"sm {key.capability}", versions]
     return [*cells, _size(engine), engine.built[:10], *([_error(engine)] if check else [])]
 

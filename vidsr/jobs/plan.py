@@ -18,7 +18,10 @@ from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media.containers import container_of
 from vidsr.media.encoders import DEFAULT_THREADS
-from vidsr.media.mux.streams import Dropped, KeptStream, plan_streams
+from vidsr.media.mux.decide import plan_streams
+from vidsr.media.mux.origin import origin_notes
+from vidsr.media.mux.streams import Dropped, KeptStream
+from vidsr.media.read import joints
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
@@ -136,7 +139,13 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         spec=_spec(info, chosen, (width, height), aspect, options),
         kept=tuple(kept),
         dropped=tuple(dropped),
-        notes=(*chosen.notes, *notes, *scan_notes(info, options), *_made_anew(kept)),
+        notes=(
+            *chosen.notes,
+            *notes,
+            *scan_notes(info, options),
+            *_time_notes(info, chosen, options),
+            *_made_anew(kept),
+        ),
         pipe=pipe,
     )
 
@@ -182,6 +191,14 @@ def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:
     return ("interlaced: made progressive by bwdif, one picture for each (deinterlace off leaves it)",)
 
 
+def _time_notes(info: MediaInfo, chosen: choice.OutputFormat, options: Options) -> tuple[str, ...]:
+    """What is said of a clock that begins late, or anew; a part begins at 0 in any case."""
+    if not sources.is_file(info):
+        return ()
+    moved = origin_notes(info, chosen.container) if options.start is None and options.end is None else ()
+    return (*moved, *joints.notes(joints.joints_of(info.path, info.container, info.video.index)))
+
+
 def rounded(side: Fraction, step: int) -> int:
     """`side` to the nearest multiple of `step`, but not to none."""
     return max(round(side / step) * step, step)
@@ -212,5 +229,7 @@ def _spec(
         threads=options.threads or DEFAULT_THREADS,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
+        spherical=video.spherical,
+        stereo=video.stereo,
         gpu=chosen.gpu,
     )

@@ -18,6 +18,7 @@ from vidsr.jobs.manifest import ONCE
 from vidsr.jobs.options import Options
 from vidsr.media import sequence, y4m
 from vidsr.media.read.interlace import looks_interlaced
+from vidsr.media.read.joints import joints_of
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.reader import Reader, ReadReport
 
@@ -63,10 +64,20 @@ def examine(source: Input, options: Options, pipe: y4m.Y4MReader | None = None) 
         return pipe.info
     if source.kind == "sequence":
         return sequence.SequenceReader(source.path, options.fps or sequence.DEFAULT_RATE).info
-    info = probe(source.path)
+    info = _whole(probe(source.path))
     if options.deinterlace == "auto" and not info.video.interlaced and looks_interlaced(info):
         return replace(info, video=replace(info.video, combed=True))
     return info
+
+
+def _whole(info: MediaInfo) -> MediaInfo:
+    """`info` with the length of all its recordings; FFmpeg takes the last time in a file for its end."""
+    found, video = joints_of(info.path, info.container, info.video.index), info.video
+    if not found:
+        return info
+    length = found[-1].end - (video.start_pts or 0) * video.time_base
+    num_frames = round(length * video.rate) if video.rate else None
+    return replace(info, duration=length, video=replace(video, duration=length, num_frames=num_frames))
 
 
 def is_file(info: MediaInfo) -> bool:

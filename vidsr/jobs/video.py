@@ -112,7 +112,7 @@ class Unjoined:
             bytes=size,
             kept=tuple(str(item) for item in joined.kept),
             dropped=tuple(str(item) for item in joined.dropped),
-            notes=(*plan.notes, *self.made.notes, *joined.notes),
+            notes=tuple(dict.fromkeys((*plan.notes, *self.made.notes, *joined.notes))),
         )
 
     def _check(self, joined: join.JoinReport) -> None:

@@ -29,6 +29,7 @@ class Written:
     size: tuple[int, int]  # of the pictures
     aspect: Fraction  # of their samples
     title: str | None  # of the picture stream, where a placeholder holds its place
+    varies: int | None = None  # number among the picture streams of that whose rate varies
 
 
 def _finish_boxes(written: Written) -> None:
@@ -39,7 +40,9 @@ def _finish_boxes(written: Written) -> None:
 
 
 def _finish_matroska(written: Written) -> None:
-    """The samples' aspect, which FFmpeg writes only where the codec says it, too."""
+    """The samples' aspect, which FFmpeg writes only where the codec says it, too; no rate where it varies."""
+    if written.varies is not None:
+        matroska.drop_rate(written.path, written.varies)
     if written.aspect != 1:
         matroska.write_aspect(written.path, *written.size, written.aspect, written.title)
 
@@ -88,6 +91,7 @@ class Container:
     metadata: bool = True  # whether it has a place for tags of the file, chapters and timecodes
     tags: frozenset[str] | None = None  # of streams, that it keeps; None: all
     rotation: Literal["matrix", "turn"] | None = "matrix"  # a display matrix, or only its turn and mirror
+    stereo_modes: frozenset[str] | None = None  # Matroska's names of those that it has; None: all
     stream_ids: bool = False  # whether streams have numbers that mean something
 
     options: Mapping[str, str] = field(default_factory=dict)  # of the muxer
@@ -180,6 +184,7 @@ _ROWS = (
         sound=("libopus", 80_000),
         flags=_words("default forced"),
         text_flags=_words("captions descriptions metadata"),
+        stereo_modes=_words("mono left_right right_left top_bottom bottom_top"),
     ),
     Container(
         name="ts",

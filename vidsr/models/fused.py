@@ -76,3 +76,8 @@ def lower_prelu(module: nn.Module) -> nn.Module:
         if isinstance(child, nn.PReLU) and child.num_parameters == 1:
             lowered.set_submodule(name, nn.LeakyReLU(float(child.weight.detach().item())))
     return lowered
+
+
+def inference_form(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """What compilers are given: the fused graph without parametric ReLUs, wholly in `dtype`, as a copy."""
+    return lower_prelu(fuse(module)).to(dtype).eval().requires_grad_(False)

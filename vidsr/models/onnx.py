@@ -1,9 +1,8 @@
-"""A generator as an ONNX file, for other tools; checked with ONNX Runtime before it is given its name."""
+"""A generator as ONNX: for TensorRT's parser, and as a file for other tools that ONNX Runtime has checked."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import json
 import logging
@@ -20,8 +19,10 @@ from torch import Tensor
 
 from vidsr.errors import BackendError, ModelError, OutputError
 from vidsr.files import replacing
+from vidsr.models.fused import inference_form
 from vidsr.models.registry import Model
 
+INPUT, OUTPUT = "rgb", "upscaled"
 OPSET = 18
 CHECK_SIDES = ((24, 32), (19, 45))  # sizes that the check runs at: the traced one, and an odd one
 TOLERANCE = {"fp32": 1e-4, "fp16": 2e-2}  # largest difference from eager FP32 in outputs from 0 to 1
@@ -39,19 +40,20 @@ class Exported:
 def export(model: Model, path: Path, *, precision: str = "fp32") -> Exported:
     """Write `model` as ONNX: input ``rgb`` (N, 3, H, W) in [0, 1], output ``upscaled`` (N, 3, H*scale, W*scale).
 
-    N, H and W are free. The header carries name, scale, weights hash, halo and multiple.
+    N, H and W are free. It is the fused network, with leaky ReLUs where a PReLU has one slope, as runtimes like it. The
+    header carries name, scale, weights hash, halo and multiple.
 
     Raises:
         BackendError: onnx, onnxscript or onnxruntime are missing.
         ModelError: the network cannot be written as ONNX, or what was written computes something else.
         OutputError: `path` cannot be written.
     """
-    _require()
+    _require("onnx", "onnxscript", "onnxruntime")
     dtype = torch.float16 if precision == "fp16" else torch.float32
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
-            part.write_bytes(_serialise(model, dtype))
+            part.write_bytes(graph(model, dtype))
             error = _largest_error(model, part, dtype)
             if not error <= TOLERANCE[precision]:
                 raise ModelError(f"{model.name} as ONNX differs by {error:.2g} from the network; nothing was written.")
@@ -67,13 +69,14 @@ class _Session(Protocol):
         """All outputs."""
 
 
-def _require() -> None:
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise BackendError(f"Writing ONNX needs {missing[0]}, which is missing: pip install 'vidsr-upscaler[onnx]'.")
+def graph(model: Model, dtype: torch.dtype) -> bytes:
+    """What `export` writes, not compared with anything yet. Takes seconds, and the same ones for every size.
 
-
-def _serialise(model: Model, dtype: torch.dtype) -> bytes:
+    Raises:
+        BackendError: onnx or onnxscript are missing.
+        ModelError: the network cannot be written as ONNX.
+    """
+    _require("onnx", "onnxscript")
     sample = torch.rand(2, 3, *CHECK_SIDES[0]).to(dtype)
     sides = {0: torch.export.Dim("n", min=1), 2: torch.export.Dim("h", min=2), 3: torch.export.Dim("w", min=2)}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -81,12 +84,12 @@ def _serialise(model: Model, dtype: torch.dtype) -> bytes:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                _clone(model, dtype),
+                inference_form(model.module, dtype),
                 (sample,),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=["rgb"],
-                output_names=["upscaled"],
+                input_names=[INPUT],
+                output_names=[OUTPUT],
                 dynamic_shapes=(sides,),
                 verbose=False,
             )
@@ -101,8 +104,9 @@ def _serialise(model: Model, dtype: torch.dtype) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _clone(model: Model, dtype: torch.dtype) -> torch.nn.Module:
-    return copy.deepcopy(model.module).to(dtype)
+def _require(*names: str) -> None:
+    if missing := [name for name in names if find_spec(name) is None]:
+        raise BackendError(f"Writing ONNX needs {missing[0]}, which is missing: pip install 'vidsr-upscaler[onnx]'.")
 
 
 def _largest_error(model: Model, path: Path, dtype: torch.dtype) -> float:
@@ -117,5 +121,5 @@ def _error(model: Model, session: _Session, dtype: torch.dtype, height: int, wid
     batch = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected: Tensor = model.module(batch)
-    (made,) = session.run(None, {"rgb": batch.to(dtype).numpy()})
+    (made,) = session.run(None, {INPUT: batch.to(dtype).numpy()})
     return float((torch.from_numpy(made).float() - expected).abs().max())

@@ -155,8 +155,12 @@ class SRGAN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 3, H*scale, W*scale), not clamped."""
+        return self.tail(self.features(x))  # type: ignore[no-any-return]
+
+    def features(self, x: Tensor) -> Tensor:
+        """What `tail` gets: (N, C, H*scale, W*scale)."""
         head = self.head(x)
-        return self.tail(self.up(head + self.trunk(self.blocks(head))))  # type: ignore[no-any-return]
+        return self.up(head + self.trunk(self.blocks(head)))  # type: ignore[no-any-return]
 
 
 class Fast(nn.Module):
@@ -184,14 +188,19 @@ class Fast(nn.Module):
 
     def residual(self, x: Tensor) -> Tensor:
         """What the network adds to `base`: values near zero, of which half precision keeps enough."""
-        y = bridge = self.acts[0](self.head(x))
+        return F.pixel_shuffle(self.tail(self.features(x)), self.scale)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What `tail` gets: (N, C, H, W)."""
+        bridge: Tensor = self.acts[0](self.head(x))
+        y = bridge
         for count, (conv, act) in enumerate(zip(self.body, self.acts[1:], strict=True), 1):
             y = conv(y)
             if self.skip and count % self.skip == 0:
                 y = bridge = act(y + bridge)
             else:
                 y = act(y)
-        return F.pixel_shuffle(self.tail(y), self.scale)
+        return y
 
 
 class Bicubic(nn.Module):

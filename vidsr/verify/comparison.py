@@ -12,7 +12,9 @@ from typing import Literal
 from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
+from vidsr.media.mux.origin import late_start
 from vidsr.media.read.interlace import looks_interlaced
+from vidsr.media.read.joints import joints_of
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
 from vidsr.verify.inventory import NO_TIME, Inventory, Pairing, pair, take_inventory
@@ -22,6 +24,7 @@ from vidsr.verify.pictures import Pictures, look
 from vidsr.verify.properties import check_looks
 from vidsr.verify.report import Finding, VerifyReport, same
 from vidsr.verify.subtitles import check_text
+from vidsr.verify.sync import check_sync
 from vidsr.verify.tags import check_attachments, check_chapters, check_metadata, check_streams, check_timecode
 
 _GRID = Fraction(1, 50)  # seconds: a stated offset is the least that is needed, on a grid at most this coarse
@@ -52,7 +55,8 @@ def compare(
         raise UsageError(f"{source} and {output} are the same file; name a source and its output")
     info = probe(source)
     on_step("reading the packets", 0.0)
-    before, after = take_inventory(source), take_inventory(output)
+    joints = joints_of(source, info.container, info.video.index)
+    before, after = take_inventory(source, joints), take_inventory(output)
     if after.container not in CONTAINERS:
         raise UsageError(f"{output} is no output of vidsr upscale, which writes {', '.join(CONTAINERS)}")
     pairing = pair(before, info.video.index, after)
@@ -101,6 +105,7 @@ def _checks(both: _Both, seen: Pictures, mapping: Mapping) -> Iterator[Finding]:
     yield from check_presence(pairing, mapping, after.container)
     damaged = bool(seen.damage) or before.error is not None
     yield from check_packets(pairing, mapping, before, after, damaged)
+    yield from check_sync(picture, pairing, mapping)
     yield from check_text(pairing, before, after, mapping)
     yield from check_attachments(pairing)
     yield from check_timecode(before, after, pairing, mapping, info.video.rate)
@@ -173,18 +178,20 @@ def _is_deinterlaced(info: MediaInfo, option: str) -> bool:
 def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:
     """By how much all streams of the output are late: 0, but for a source, or a packet of it, before 0.
 
-    It is taken from the files where it is as small as it can be: then something of the output begins at 0.
+    They are early by what a clock of another kind counts before the film. What makes them late is taken from the files
+    where it is as small as it can be: then something of the output begins at 0.
     """
     begin = (info.video.start_pts or 0) * info.video.time_base
     before_zero = CONTAINERS[after.container].before_zero
-    if before_zero and begin >= 0:
-        return Fraction(0)
+    early = late_start(info, after.container)
+    if before_zero and begin >= early:
+        return -early
     measured = _measured(begin, pairing)
     grid = max(_GRID, info.video.time_base)
     lowest = [t * track.time_base for track in after.tracks for t in track.dts if t != NO_TIME]
     lowest = [begin + measured] if before_zero else lowest
-    needed = measured > 0 and min(lowest, default=Fraction(0)) <= grid
-    return measured if needed else Fraction(0)
+    needed = measured > -early and min(lowest, default=Fraction(0)) <= grid
+    return measured if needed else -early
 
 
 def _measured(begin: Fraction, pairing: Pairing) -> Fraction:

@@ -16,13 +16,16 @@ from av.stream import AttachmentStream, Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 
 from vidsr.media.containers import recognised
-from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, decide, is_cover
+from vidsr.media.mux.decide import decide
+from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import own_metadata
+from vidsr.media.read.joints import Joints, OneClock
 from vidsr.media.read.open import demux, open_input
 
 NO_TIME = -(2**63)
 """In `ListedTrack.pts` and `ListedTrack.dts`: the packet has none."""
 
+_PGS, _PGS_END = "hdmv_pgs_subtitle", b"\x80\0\0"  # segment of type 0x80, without content
 _NO_TEXT = b"\0\0"  # what mp4 writes where no subtitle is shown
 
 
@@ -37,10 +40,13 @@ class ListedTrack:
     disposition: Disposition
     time_base: Fraction
     size: tuple[int, int] = (0, 0)  # of pictures
+    unfinished: bytes = b""  # of a Blu-ray subtitle, until its end comes
     digests: array[int] = field(default_factory=lambda: array("Q"))
     pts: array[int] = field(default_factory=lambda: array("q"))
     dts: array[int] = field(default_factory=lambda: array("q"))
     durations: array[int] = field(default_factory=lambda: array("q"))
+    own: array[int] = field(default_factory=lambda: array("q"))  # pts as the file has them, joined or not
+    bytes: array[int] = field(default_factory=lambda: array("q"))  # where in the file they begin, as far as it says
 
     def __str__(self) -> str:
         return f"{self.kind} {self.index} ({self.codec})"
@@ -76,6 +82,7 @@ class Inventory:
     chapters: tuple[Chapter, ...]
     tracks: tuple[ListedTrack, ...]
     error: str | None = None
+    joints: Joints = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +97,30 @@ class Pairing:
     extra: tuple[ListedTrack, ...]
 
 
-def take_inventory(path: Path) -> Inventory:
-    """Read all packets of `path`, decoding none.
+def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
+    """Read all packets of `path`, decoding none; times go on behind its `joints`.
 
     Raises:
         MediaError: it cannot be opened.
     """
     with open_input(path) as opened:
         tracks = [_track(stream) for stream in opened.streams]
-        error = None
+        error, clock = None, OneClock(joints)
         try:
             for packet in demux(opened, *opened.streams):
-                _add(tracks[packet.stream_index], packet)
+                own = packet.pts
+                clock(packet)
+                _add(tracks[packet.stream_index], packet, own)
         except av.FFmpegError as why:
             error = str(why.strerror)
         chapters = tuple(_chapters(opened))
-        return Inventory(path, _container(path, opened), dict(opened.metadata), chapters, tuple(tracks), error)
+        container = _container(path, opened)
+        return Inventory(path, container, dict(opened.metadata), chapters, tuple(tracks), error, joints)
 
 
 def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
     """Find the tracks of `source` in `output`: by their packets, then by kind and order. `picture` is upscaled."""
-    with open_input(source.path) as opened:
-        kept, dropped = decide(opened, picture, output.container)
+    kept, dropped = decide(source.path, picture, output.container)
     left = list(output.tracks)
     found: dict[int, ListedTrack] = {}
     todo = [(item, source.tracks[item.index]) for item in kept if item.how != "rewritten"]
@@ -178,14 +187,23 @@ def _track(stream: Stream) -> ListedTrack:
     return track
 
 
-def _add(track: ListedTrack, packet: Packet[Stream]) -> None:
+def _add(track: ListedTrack, packet: Packet[Stream], own: int | None) -> None:
     if not packet.size and packet.pts is None:
         return
     data = bytes(packet)
+    if track.unfinished:  # Matroska has in one packet what others have in several
+        track.unfinished += data
+        track.digests[-1] = _digest(track.unfinished)
+        track.unfinished = b"" if data.endswith(_PGS_END) else track.unfinished
+        return
     if track.codec == "mov_text" and data == _NO_TEXT:
         return
     track.pts.append(NO_TIME if packet.pts is None else packet.pts)
     track.dts.append(NO_TIME if packet.dts is None else packet.dts)
+    track.unfinished = data if track.codec == _PGS and not data.endswith(_PGS_END) else b""
+    track.own.append(NO_TIME if own is None else own)
+    known = packet.pos is not None and packet.pos >= 0
+    track.bytes.append(packet.pos or 0 if known else track.bytes[-1] if track.bytes else 0)
     track.durations.append(packet.duration or 0)
     track.digests.append(_digest(_without_adts(data) if track.codec == "aac" else data))
 

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from vidsr.errors import DamagedError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.media.read.joints import joints_of, notes
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
 from vidsr.verify.content import Likeness, Shrinker, SmallPicture, liken
@@ -102,7 +103,8 @@ def look(
                 before = old.take()
             if verdict != "source":
                 new.take()
-        found.damage = theirs.report.errors + theirs.report.notes
+        joined = notes(joints_of(source.path, source.container, source.video.index))
+        found.damage = theirs.report.errors + [note for note in theirs.report.notes if note not in joined]
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from vidsr.frame import Colour, Matrix, output_colour
+from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import ENCODERS, WITHOUT_HDR10
 from vidsr.media.hdr import DYNAMIC, Mastering, light_level
@@ -27,11 +28,27 @@ def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterato
     yield from _check_rotation(old, new, container)
     yield from _check_colour(old, new)
     yield from _check_hdr10(old, new)
+    yield from _check_side_data(old, new, container)
     for name, (word, reason) in DYNAMIC.items():
         if name in old.extras and name not in new.extras:
             yield Finding(word, "there", "none", "dropped", reason)
     if old.format.alpha and not new.format.alpha:
         yield Finding("transparency", "there", "none", "dropped", f"{new.codec} does not keep it ({_with_alpha()} do)")
+
+
+def _check_side_data(old: Video, new: Video, container: str) -> Iterator[Finding]:
+    """Where `side_data` says that it is kept, it must be the same; else it is named."""
+    row = CONTAINERS[container]
+    reasons = dict(side_data.lost_kinds(old, new.codec, row, row))
+    pairs = {side_data.SPHERICAL: (old.spherical, new.spherical), side_data.STEREO: (old.stereo, new.stereo)}
+    for name in old.extras:
+        if name in pairs and None not in pairs[name]:
+            raw = pairs[name]
+            yield same(side_data.word(name), "there", "there", raw[0] == raw[1], "it is another")
+        elif name in reasons:
+            yield Finding(side_data.word(name), "there", "none", "dropped", reasons[name])
+        elif name in pairs and None in pairs[name]:
+            yield same(side_data.word(name), "there", "none", False, "it is missing")
 
 
 def _with_alpha() -> str:

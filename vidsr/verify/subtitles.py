@@ -14,6 +14,7 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.subtitle import AssSubtitle, Subtitle
 
 from vidsr.media.mux.tracks import UNKNOWN_LENGTH
+from vidsr.media.read.joints import Joints, OneClock
 from vidsr.media.read.open import demux, open_input
 from vidsr.verify.inventory import Inventory, Pairing
 from vidsr.verify.packets import LINE, Mapping
@@ -31,19 +32,19 @@ def check_text(pairing: Pairing, source: Inventory, output: Inventory, mapping: 
     """One row for each stream that was converted."""
     for item, old, new in pairing.kept:
         if item.how == "converted":
-            want = list(_moved(_lines(source.path, old.index), mapping))
+            want = list(_moved(_lines(source.path, old.index, source.joints), mapping))
             found = list(_lines(output.path, new.index))
             wrong = _differences(_shown(want), _shown(found))
             words = [f"{spoken(len(lines), 'line')} of {track.codec}" for track, lines in ((old, want), (new, found))]
             yield same(f"subtitle {old.index}: text", words[0], words[1], not wrong, some(wrong))
 
 
-def _lines(path: Path, index: int) -> Iterator[Line]:
+def _lines(path: Path, index: int, joints: Joints = ()) -> Iterator[Line]:
     """Begin, end and words of every line that has any."""
     with open_input(path) as opened:
         stream = opened.streams[index]
         decoder = cast(SubtitleCodecContext, stream.codec_context)
-        for packet in demux(opened, stream):
+        for packet in demux(opened, stream, clock=OneClock(joints)):
             if not packet.size or packet.pts is None:
                 continue
             try:

@@ -39,7 +39,7 @@ def check_streams(picture: ListedTrack, pairing: Pairing, output: Inventory) -> 
     row = CONTAINERS[output.container]
     yield from _check_words("languages", picture, pairing, row, ("language",))
     if row.metadata:
-        without = ("language", "creation_time")
+        without = ("language", "creation_time", "stereo_mode")  # stereo is a property of the picture
         yield from _check_words("stream tags", picture, pairing, row, row.tags, without)
         yield _check_flags(picture, pairing, row)
 

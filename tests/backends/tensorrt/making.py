@@ -49,7 +49,8 @@ def make_key(**changes: object) -> Key:
     """A key of the full flavour, which uses every field."""
     values = {
         "model": "fast", "scale": 4, "weights": "a" * 64, "config": "{}", "shapes": "64x48", "precision": "fp16",
-        "flavour": "full", "tensorrt": "11.0", "torch_tensorrt": "2.13.0", "torch": "2.13.0", "capability": "8.9",
+        "converter": "torch-tensorrt", "flavour": "full", "tensorrt": "11.0", "torch_tensorrt": "2.13.0",
+        "torch": "2.13.0", "capability": "8.9",
         "gpu": "NVIDIA GeForce RTX 4090", "driver": "580.1", "platform": "linux-x86_64", "format": 1,
     }  # fmt: skip
     return Key.from_dict({**values, **changes})

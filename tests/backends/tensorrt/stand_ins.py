@@ -1,14 +1,13 @@
-"""`python -m tests.backends.tensorrt.stand_ins ARGUMENTS` is `vidsr ARGUMENTS`, the GPU of which is only said to exist.
+"""`python -m tests.backends.tensorrt.stand_ins ARGUMENTS` is `vidsr ARGUMENTS`, which builds as where its GPU is.
 
-TensorRT-RTX compiles ahead of time for a named compute capability, and needs no device for it. torch_tensorrt asks
-torch about one while it is imported, and its compiled runtime wants a CUDA build of torch: these answers let both pass.
-The export, the lowering, the converters, TensorRT's builder and the bytes of the engine are the real ones.
+That is, by torch_tensorrt. It asks torch about a device while it is imported, and its compiled runtime wants a CUDA
+build of torch: these answers let both pass. The export, the lowering, the converters, TensorRT's builder and the bytes
+of the engine are the real ones.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 from typing import Any
 
 import torch
@@ -28,8 +27,10 @@ def answer_for_a_gpu(capability: tuple[int, int] = (8, 9)) -> None:
 
 
 if __name__ == "__main__":
+    from vidsr.backends.tensorrt import engines
     from vidsr.cli import main
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in a shell's background
+    engines.AHEAD = engines.LOWERED
+
     answer_for_a_gpu()
     main()

@@ -6,6 +6,7 @@ a GPU.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +25,13 @@ from vidsr.backends.tensorrt.flavour import Flavour
 from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.key import Profile, Shape
 from vidsr.errors import BackendError, Cancelled
+from vidsr.models.registry import Model
 
 
 class Builds(list[str]):
     """Stands for the compiler: notes each profile, and gives its name as the engine."""
 
-    def __call__(self, module: torch.nn.Module, profile: Profile, **options: object) -> BuiltEngine:
+    def __call__(self, model: Model, profile: Profile, **options: object) -> BuiltEngine:
         self.append(str(profile))
         options["on_progress"]("building", 0.5)  # type: ignore[operator]
         return BuiltEngine(str(profile).encode())
@@ -63,6 +65,37 @@ def test_the_first_run_builds_the_dynamic_engine_and_the_next_one_takes_it(build
     assert engine.check is not None
     assert engine.check.passed
     assert engine.ms == 4.0
+
+
+def test_an_engine_from_elsewhere_is_checked_once_and_then_used(builds: Builds, tmp_path: Path) -> None:
+    model = make_model()
+    loader = Emulated(model)
+    away = Maker(model, "fp16", ADA, RTX, EngineCache(tmp_path))
+    away.obtain(DYNAMIC)
+    assert away.find(DYNAMIC).key.converter == "onnx"  # type: ignore[union-attr]
+    backend = opened(tmp_path, loader)
+    assert builds == [str(DYNAMIC)]
+    assert "cached" in backend.reason
+    found = backend._maker.find(DYNAMIC)
+    assert found is not None
+    assert found.check is not None
+    assert found.check.passed
+    assert found.key.converter == "onnx"
+
+
+def test_an_engine_from_elsewhere_that_fails_is_built_here(builds: Builds, tmp_path: Path) -> None:
+    model, profile = make_model(), Profile.static((1, 40, 56))
+    away = Maker(model, "fp16", ADA, RTX, EngineCache(tmp_path))
+    away.obtain(profile)
+    backend = opened(tmp_path, SpoiltOnce(model))
+    assert "built elsewhere failed" in backend.reason
+    assert "differs from FP32" in backend.reason
+    assert builds == ["56x40", "56x40"]
+    found = backend._maker.find(profile)
+    assert found is not None
+    assert found.key.converter == "torch-tensorrt"
+    assert found.check is not None
+    assert found.check.passed
 
 
 @pytest.mark.parametrize("shape", [(1, 48, 64), (1, 33, 41), (1, 2, 3)])
@@ -134,6 +167,16 @@ def test_an_engine_far_from_fp32_never_runs(builds: Builds, tmp_path: Path) -> N
     assert len(builds) == 1
 
 
+class SpoiltOnce(Emulated):
+    """Engines of which the first one is far from FP32."""
+
+    def __call__(self, flavour: Flavour, data: bytes, device: torch.device, kernels: Path | None) -> Emulated:
+        engine = Emulated(make_model())
+        engine.spoil = 0.0 if self.loads else 0.02
+        self.loads.append(data)
+        return engine
+
+
 class SpoiltStatic(Emulated):
     """Engines of which the static one for 56x40 is far from FP32."""
 
@@ -180,7 +223,7 @@ def test_cancel_ends_a_build(builds: Builds, tmp_path: Path) -> None:
         backend(batch(SHAPE))
     with pytest.raises(Cancelled):
         backend._maker.obtain(Profile.static(SHAPE))
-    assert EngineCache(tmp_path).find(backend._maker.key(Profile.static(SHAPE))) is None
+    assert backend._maker.find(Profile.static(SHAPE)) is None
 
 
 def test_refuses_what_is_no_batch_and_a_closed_backend(builds: Builds, tmp_path: Path) -> None:
@@ -221,6 +264,7 @@ def test_the_key_of_the_full_flavour_alone_names_gpu_and_driver(tmp_path: Path) 
     rtx = Maker(make_model(), "fp16", ADA, RTX, cache, CPU).key(profile)
     assert (full.gpu, full.driver, rtx.gpu, rtx.driver) == (ADA.name, ADA.driver, "", "")
     assert full.capability == rtx.capability == "8.9"
+    assert full.platform == f"{sys.platform}-{rtx.platform}"
     assert full.weights == make_model().weights_hash
     assert '"graph": "srgan"' in full.config
 

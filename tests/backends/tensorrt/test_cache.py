@@ -16,9 +16,9 @@ from vidsr.errors import BackendError
 
 DATA = bytes(range(256)) * 8
 CHANGES: dict[str, object] = {
-    "weights": "b" * 64, "config": '{"blocks": 9}', "shapes": "64x50", "precision": "fp32", "flavour": "rtx",
-    "tensorrt": "11.1", "torch_tensorrt": "2.13.1", "torch": "2.13.2", "capability": "9.0", "gpu": "NVIDIA H100",
-    "driver": "590.0", "platform": "win32-AMD64", "format": 2,
+    "weights": "b" * 64, "config": '{"blocks": 9}', "shapes": "64x50", "precision": "fp32", "converter": "onnx",
+    "flavour": "rtx", "tensorrt": "11.1", "torch_tensorrt": "2.13.1", "torch": "2.13.2", "capability": "9.0",
+    "gpu": "NVIDIA H100", "driver": "590.0", "platform": "win32-AMD64", "format": 2,
 }  # fmt: skip
 
 
@@ -44,8 +44,8 @@ def test_built_once_then_taken(cache: EngineCache) -> None:
     assert (first.built, second.built, build.count) == (True, False, 1)
     assert (first.reason, second.reason) == ("there was none", "in the cache")
     assert first.data == second.data == DATA + b"\1"
-    assert cache.find(make_key()) == first.engine == second.engine
-    assert cache.find(make_key(driver="1")) is None
+    assert cache.find(make_key().slot) == first.engine == second.engine
+    assert cache.find(make_key(gpu="A").slot) is None
     assert not list(cache.folder.glob("*.part"))
 
 
@@ -66,6 +66,20 @@ def test_a_changed_field_builds_again_and_says_which(cache: EngineCache, field: 
     if field not in ("weights", "config"):
         assert f"was {old.to_dict()[field]}, is {CHANGES[field]}" in opened.reason
     assert not cache.open(new, build).built
+
+
+def test_one_of_the_others_is_as_good(cache: EngineCache) -> None:
+    build, elsewhere = Builder(), make_key(converter="onnx", torch_tensorrt="")
+    cache.open(elsewhere, build)
+    opened = cache.open(make_key(), build, others=[elsewhere])
+    assert (opened.built, opened.engine.key) == (False, elsewhere)
+    assert cache.open(make_key(), build, others=[make_key(converter="onnx")]).built
+
+
+def test_a_hostile_value_stays_in_the_folder(cache: EngineCache) -> None:
+    for field in ("precision", "flavour", "capability", "shapes"):
+        assert "/" not in make_key(**{field: "../../x"}).slot
+        assert "." not in make_key(**{field: "../../x"}).slot
 
 
 def test_another_model_or_scale_is_no_reason(cache: EngineCache) -> None:
@@ -125,12 +139,12 @@ def test_measurements_stay_with_the_engine_they_are_of(cache: EngineCache) -> No
     build = Builder()
     old = cache.open(make_key(), build).engine
     cache.record(old, check=Accuracy(60.0, 0.5, True), ms=3.0)
-    found = cache.find(make_key())
+    found = cache.find(make_key().slot)
     assert found is not None
     assert (found.check, found.ms) == (Accuracy(60.0, 0.5, True), 3.0)
     cache.open(make_key(), build, force=True)
     cache.record(old, check=Accuracy(60.0, 0.5, True))
-    found = cache.find(make_key())
+    found = cache.find(make_key().slot)
     assert found is not None
     assert found.check is None
 
@@ -153,7 +167,7 @@ def test_a_hostile_name_stays_in_the_folder(cache: EngineCache) -> None:
     assert all(path.parent == cache.folder for path in cache.folder.parent.rglob("*.engine"))
     assert len(key.slot) < 150
     assert not set(key.slot) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
-    assert cache.find(key) is not None
+    assert cache.find(key.slot) is not None
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

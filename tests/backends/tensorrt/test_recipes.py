@@ -12,7 +12,7 @@ from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.errors import UsageError
 
 HEIGHTS = {480, 540, 720, 1080}
-GPUS = {"h100": (9, 0), "rtx5090": (12, 0), "rtx4090": (8, 9), "rtx3060": (8, 6), "t4": (7, 5)}
+GPUS = {"h100": (9, 0), "a100": (8, 0), "rtx5090": (12, 0), "rtx4090": (8, 9), "rtx3060": (8, 6), "t4": (7, 5)}
 
 
 def test_every_gpu_has_its_recipe() -> None:
@@ -35,7 +35,9 @@ def test_every_gpu_has_its_recipe() -> None:
         ("NVIDIA GeForce RTX 4070", (8, 9), "rtx4090"),
         ("NVIDIA H100 80GB HBM3", (9, 0), "h100"),
         ("NVIDIA H200", (9, 0), "h100"),
-        ("NVIDIA A100-SXM4-40GB", (8, 0), "generic"),
+        ("NVIDIA A100-SXM4-40GB", (8, 0), "a100"),
+        ("NVIDIA A30", (8, 0), "a100"),
+        ("NVIDIA B200", (10, 0), "generic"),
         ("Tesla T4", (7, 5), "t4"),
     ],
 )

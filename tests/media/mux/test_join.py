@@ -20,10 +20,10 @@ from tests.clips import Audio, Subtitles, make_clip
 from tests.media.making import HEIGHT, WIDTH, Facts, facts, frames_of, numbers, spec_of, times, upscaled, write_segment
 from vidsr.errors import DamagedError, OutputError
 from vidsr.frame import Colour, Matrix
+from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.fingerprint import read_fingerprint
 from vidsr.media.mux.join import join
 from vidsr.media.mux.others import Others
-from vidsr.media.mux.streams import plan_streams
 from vidsr.media.mux.tracks import AnyPacket, CopiedTrack
 from vidsr.media.read.probe import probe
 from vidsr.media.write.writer import Writer

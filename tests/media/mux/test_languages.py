@@ -10,8 +10,8 @@ import pytest
 from tests.clips import Audio, Subtitles, make_clip
 from tests.media.making import upscaled
 from vidsr.media.containers import CONTAINERS
+from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.languages import held, loss
-from vidsr.media.mux.streams import plan_streams
 from vidsr.media.read.probe import probe
 from vidsr.verify import compare
 

@@ -70,8 +70,7 @@ class TensorRTBackend(Backend):
     def _begin(self) -> str:
         if static := self._cached():
             # What cannot be loaded must show now, while another backend can take over.
-            self._load(EngineChoice(next(iter(static)), False, ""))
-            return f"engines cached for {', '.join(map(str, static))}"
+            return self._load(EngineChoice(next(iter(static)), False, f"engines for {', '.join(map(str, static))}"))[1]
         return self._load(EngineChoice(self._dynamic, True, f"the dynamic engine, {self._dynamic}"))[1]
 
     def __call__(self, batch: Tensor) -> Tensor:
@@ -121,9 +120,10 @@ class TensorRTBackend(Backend):
 
     def _choose(self, shape: Shape, num_calls: int | None) -> EngineChoice:
         static = self._cached()
-        dynamic = self._maker.cache.find(self._maker.key(self._dynamic))
+        dynamic = self._maker.find(self._dynamic)
         engines = [*static.values(), *([dynamic] if dynamic else [])]
-        known = [engine.seconds for engine in static.values()] or [engine.seconds for engine in engines]
+        here = [engine for engine in engines if engine.key.converter == self._maker.converter]  # not built elsewhere
+        known = [engine.seconds for engine in here if engine is not dynamic] or [engine.seconds for engine in here]
         return choose(
             shape,
             num_calls,
@@ -163,7 +163,7 @@ class TensorRTBackend(Backend):
         found = {}
         for engine in self._maker.cache.engines():
             profile, refused = Profile.parse(engine.key.shapes), engine.check is not None and not engine.check.passed
-            if profile.is_static and not refused and engine.key == self._maker.key(profile):
+            if profile.is_static and not refused and engine.key in self._maker.keys(profile):
                 found[profile] = engine
         return found
 

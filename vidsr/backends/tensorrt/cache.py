@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -96,11 +96,12 @@ class EngineCache:
         key: Key,
         make: Callable[[], BuiltEngine],
         *,
+        others: Sequence[Key] = (),
         source: str = "",
         force: bool = False,
         on_wait: Callable[[], None] = lambda: None,
     ) -> Opened:
-        """The engine of that key, built by `make` unless it is there and whole.
+        """The engine of that key, or of one of `others` in its place, built by `make` unless it is there and whole.
 
         One process builds at a time; the others wait for it, call `on_wait` again and again, and take its engine.
 
@@ -108,7 +109,7 @@ class EngineCache:
             BackendError: the folder cannot be written.
         """
         with self._locked(key.slot, on_wait):
-            problem = "asked for" if force else self._problem(key)
+            problem = "asked for" if force else self._problem(key, others)
             if not problem and (data := self._read(key.slot)) is not None:
                 engine = self._load(key.slot)
                 return Opened(engine, data, False, "in the cache")
@@ -126,13 +127,12 @@ class EngineCache:
             self._write(engine, made.data)
             return Opened(engine, made.data, True, problem)
 
-    def find(self, key: Key) -> Engine | None:
-        """The engine of that key if its manifest says so; the file itself is examined by `open`."""
+    def find(self, slot: str) -> Engine | None:
+        """The engine of that name by its manifest, whatever its key; the file itself is examined by `open`."""
         try:
-            engine = self._load(key.slot)
+            return self._load(slot)
         except (OSError, ValueError):
             return None
-        return engine if engine.key == key else None
 
     def record(self, engine: Engine, *, check: Accuracy | None = None, ms: float | None = None) -> Engine:
         """Note what was measured of an engine, unless another one has taken its place; returns it with that."""
@@ -157,12 +157,12 @@ class EngineCache:
     def entries(self) -> list[CacheEntry]:
         """All that stands in the folder, sorted by name; files are hashed."""
         slots = {path.stem for suffix in (ENGINE, MANIFEST) for path in self.folder.glob(f"*{suffix}")}
-        return [self._entry(slot) for slot in sorted(slots)]
+        return [self.entry(slot) for slot in sorted(slots)]
 
     def remove(self, entry: CacheEntry) -> int:
         """Delete an entry, unless it has changed since it was listed; returns the bytes that this freed."""
         with self._locked(entry.slot, lambda: None):
-            if self._entry(entry.slot) != entry:
+            if self.entry(entry.slot) != entry:
                 return 0
             paths = [self.path(entry.slot, suffix) for suffix in (ENGINE, MANIFEST, KERNELS, ENGINE + files.PART)]
             freed = sum(path.stat().st_size for path in paths if path.exists())
@@ -174,14 +174,24 @@ class EngineCache:
         """The file of an entry."""
         return self.folder / f"{slot}{suffix}"
 
-    def _entry(self, slot: str) -> CacheEntry:
+    def put(self, engine: Engine, data: bytes) -> None:
+        """Write an engine that was built elsewhere, in the place of what stands under its name.
+
+        Raises:
+            BackendError: the folder cannot be written.
+        """
+        with self._locked(engine.key.slot, lambda: None):
+            self._write(engine, data)
+
+    def entry(self, slot: str) -> CacheEntry:
+        """What stands under that name; the file is hashed."""
         try:
             engine = self._load(slot)
         except (OSError, ValueError):
             return CacheEntry(slot, None, "its manifest is missing or damaged")
         return CacheEntry(slot, engine, self._damage(engine))
 
-    def _problem(self, key: Key) -> str:
+    def _problem(self, key: Key, others: Sequence[Key]) -> str:
         """Why the engine of that key must be built; empty if it need not be."""
         if not self.path(key.slot, ENGINE).exists():
             return self._nearest(key)
@@ -189,7 +199,8 @@ class EngineCache:
             engine = self._load(key.slot)
         except (OSError, ValueError):
             return "its manifest is missing or damaged"
-        return "; ".join(differences(engine.key, key)) or self._damage(engine)
+        changes = [] if engine.key in others else differences(engine.key, key)
+        return "; ".join(changes) or self._damage(engine)
 
     def _nearest(self, key: Key) -> str:
         """What is new about a key for which nothing stands here: its difference from the most similar engine."""
@@ -219,15 +230,7 @@ class EngineCache:
         Raises:
             OSError, ValueError: it is missing or damaged.
         """
-        values = json.loads(self.path(slot, MANIFEST).read_text(encoding="utf-8"))
-        try:
-            if values.pop("format") != FORMAT:
-                raise ValueError("another format")
-            key, check = Key.from_dict(values.pop("key")), values.pop("check")
-            Profile.parse(key.shapes)
-            return Engine(key=key, check=Accuracy(**check) if check is not None else None, **values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError("not a manifest of an engine") from error
+        return parse_manifest(self.path(slot, MANIFEST).read_bytes())
 
     def _write(self, engine: Engine, data: bytes) -> None:
         try:
@@ -262,3 +265,25 @@ class EngineCache:
             yield
         finally:
             lock.release()
+
+
+def parse_manifest(text: bytes) -> Engine:
+    """An engine from its manifest, each value of its type.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        values = json.loads(text)
+        if values.pop("format") != FORMAT:
+            raise ValueError("another format")
+        key, check = Key.from_dict(values.pop("key")), values.pop("check")
+        Profile.parse(key.shapes)
+        engine = Engine(key=key, check=Accuracy(**check) if check is not None else None, **values)
+        numbers = (engine.num_bytes, engine.seconds, 0 if engine.ms is None else engine.ms, *engine.layers.values())
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("not a manifest of an engine") from error
+    words = (engine.sha256, engine.built, engine.source)
+    if not all(type(word) is str for word in words) or not all(type(number) in (int, float) for number in numbers):
+        raise ValueError("a value of another type")
+    return engine

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,11 +20,13 @@ from vidsr.backends.tensorrt.build import DTYPES, Progress
 from vidsr.backends.tensorrt.cache import KERNELS, TIMING, BuiltEngine, Engine, EngineCache, Opened
 from vidsr.backends.tensorrt.flavour import Flavour
 from vidsr.backends.tensorrt.gpu import Gpu
-from vidsr.backends.tensorrt.key import Key, Profile
+from vidsr.backends.tensorrt.key import CONVERTERS, LOWERED, ONNX, Key, Profile
 from vidsr.backends.tensorrt.runtime import Loaded, LoadedEngine, Loader
-from vidsr.errors import BackendError, OutOfMemoryError
+from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.registry import WEIGHTS, Model
 
+AHEAD = ONNX  # what makes the network for a GPU that is not in this machine
+MACHINES = {"AMD64": "x86_64", "ARM64": "aarch64"}  # Windows' names for them
 POLL_SECONDS = 0.5  # a wait without a limit cannot be interrupted on every platform
 
 
@@ -45,6 +47,7 @@ class Maker:
     on_progress: Progress = lambda *_: None
     on_wait: Callable[[], None] = lambda: None
     loader: Loader = LoadedEngine
+    graphs: dict[str, bytes] = field(default_factory=dict)  # of this model, see `build`
     _area: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -58,9 +61,15 @@ class Maker:
                 f"{self.target.dotted}; install torch-tensorrt, or use --backend cuda."
             )
 
-    def key(self, profile: Profile) -> Key:
-        """All that identifies the engine of that profile."""
-        full = self.flavour.name == "full"
+    @property
+    def converter(self) -> str:
+        """What makes the network of an engine that is built here."""
+        return AHEAD if self.device is None and self.flavour.name == "rtx" else LOWERED
+
+    def key(self, profile: Profile, converter: str = "") -> Key:
+        """All that identifies the engine of that profile, by `converter` or the one that is used here."""
+        converter, full = converter or self.converter, self.flavour.name == "full"
+        torch_version, machine = str(torch.__version__), platform.machine()
         return Key(
             model=self.model.name,
             scale=self.model.scale,
@@ -68,15 +77,28 @@ class Maker:
             config=json.dumps(self.model.config.to_dict(), sort_keys=True),
             shapes=str(profile),
             precision=self.precision,
+            converter=converter,
             flavour=self.flavour.name,
             tensorrt=self.flavour.tensorrt,
-            torch_tensorrt=self.flavour.torch_tensorrt,
-            torch=str(torch.__version__),
+            torch_tensorrt="" if converter == ONNX else self.flavour.torch_tensorrt,
+            torch=torch_version.partition("+")[0] if converter == ONNX else torch_version,
             capability=self.target.dotted,
             gpu=self.target.name if full else "",
             driver=self.target.driver if full else "",
-            platform=f"{sys.platform}-{platform.machine()}",
+            platform=f"{sys.platform}-{machine}" if full else MACHINES.get(machine, machine),
         )
+
+    def keys(self, profile: Profile) -> list[Key]:
+        """The keys of the engines that are used for that profile: one that is built here, and one built elsewhere."""
+        own = self.key(profile)
+        return (
+            [own] if own.flavour == "full" else [own, *(self.key(profile, c) for c in CONVERTERS if c != own.converter)]
+        )
+
+    def find(self, profile: Profile) -> Engine | None:
+        """The engine of that profile in the cache, by its manifest."""
+        found = self.cache.find(self.key(profile).slot)
+        return found if found is not None and found.key in self.keys(profile) else None
 
     def fit(self, profile: Profile) -> Profile:
         """A dynamic profile made smaller until no tensor of this model holds more elements than TensorRT can count.
@@ -102,20 +124,30 @@ class Maker:
         """The engine of that profile, from the cache or built; not checked yet."""
         path = self.model.path
         source = self.model.name if path is None or path.parent == WEIGHTS else str(path.resolve())
-        key = self.key(profile)
+        key, *others = self.keys(profile)
         return self.cache.open(
-            key, lambda: self._make(profile, key), source=source, force=force, on_wait=self.on_wait
-        )  # fmt: skip
+            key, lambda: self._make(profile, key), others=others, source=source, force=force, on_wait=self.on_wait
+        )
 
     def load(self, profile: Profile) -> tuple[Loaded, Opened]:
-        """The engine of that profile on its device, checked.
+        """The engine of that profile on its device, checked. One that came from elsewhere and fails is built here.
 
         Raises:
             BackendError: it could not be built, or differs too much from FP32: then it is never used.
         """
         opened = self.obtain(profile)
-        loaded = self._loaded(opened)
-        engine = opened.engine
+        try:
+            return self._trusted(opened)
+        except (Cancelled, OutOfMemoryError):
+            raise
+        except BackendError as error:
+            if opened.engine.key == self.key(profile):
+                raise
+            loaded, again = self._trusted(self.obtain(profile, force=True))
+            return loaded, replace(again, reason=f"the one that was built elsewhere failed ({error})")
+
+    def _trusted(self, opened: Opened) -> tuple[Loaded, Opened]:
+        loaded, engine = self._loaded(opened), opened.engine
         if engine.check is None:
             engine = self.verify(opened, loaded)
         assert engine.check is not None
@@ -160,11 +192,13 @@ class Maker:
             torch.cuda.empty_cache()  # TensorRT cannot use what torch holds
         with torch.cuda.device(self.device) if cuda else nullcontext():
             return compiler.build(
-                self.model.module,
+                self.model,
                 profile,
                 precision=self.precision,
+                converter=key.converter,
                 flavour=self.flavour,
                 capability=self.target.capability,
+                graphs=self.graphs,
                 timing_cache=self._timing_cache(key),
                 on_progress=self.on_progress,
                 stopped=stop.is_set,

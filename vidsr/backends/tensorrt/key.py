@@ -10,6 +10,7 @@ from typing import Any, Self
 from vidsr.errors import UsageError
 
 Shape = tuple[int, int, int]  # frames, height, width
+LOWERED, ONNX = CONVERTERS = ("torch-tensorrt", "onnx")  # who makes TensorRT's network of a generator
 FORMAT = 1  # of what `build` makes of a network; a change of it makes all engines anew
 MAX_NAME = 40  # characters of a model's name in a file name
 _SIZE = re.compile(r"(\d+)x(\d+)")
@@ -79,7 +80,9 @@ def _text(shape: Shape) -> str:
 class Key:
     """All that must be equal for an engine to be used again.
 
-    `gpu` and `driver` are empty for the RTX flavour, whose engines run on every GPU of their `capability`.
+    `converter` made TensorRT's network: one of `CONVERTERS`, ``onnx`` for a GPU that was not there; the latter knows
+    no version of torch-tensorrt, nor a local one of torch. `gpu` and `driver` are empty for the RTX flavour, whose
+    engines run on every GPU of their `capability`; its `platform` names no operating system, since they run on any.
     """
 
     model: str
@@ -88,6 +91,7 @@ class Key:
     config: str
     shapes: str
     precision: str
+    converter: str
     flavour: str
     tensorrt: str
     torch_tensorrt: str
@@ -117,11 +121,9 @@ class Key:
     @property
     def slot(self) -> str:
         """The file name without a suffix: one for each use, so that what changed with time is built in its place."""
-        parts = (
-            f"{_safe(self.model)}-x{self.scale}", _safe(self.shapes), self.precision, self.flavour,
-            f"sm{self.capability.replace('.', '')}", _safe(self.gpu),
-        )  # fmt: skip
-        return "_".join(part for part in parts if part)
+        capability = f"sm{self.capability.replace('.', '')}"
+        others = (self.shapes, self.precision, self.flavour, capability, self.gpu)
+        return "_".join([f"{_safe(self.model)}-x{self.scale}", *filter(None, map(_safe, others))])
 
 
 def differences(old: Key, new: Key) -> list[str]:

@@ -14,7 +14,7 @@ from vidsr.backends.tensorrt.key import Key, Profile, differences
 from vidsr.errors import VidsrError
 from vidsr.models import registry
 
-Kind = Literal["fits", "refused", "another GPU", "stale", "unknown"]
+Kind = Literal["fits", "unchecked", "refused", "another GPU", "stale", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,9 @@ def status(entry: CacheEntry, flavour: Flavour | None, target: Gpu | None) -> St
         return Status(entry, "another GPU", "there is none here")
     if elsewhere := _elsewhere(engine.key, target):
         return Status(entry, *elsewhere)
-    if engine.check is not None and not engine.check.passed:
+    if engine.check is None:
+        return Status(entry, "unchecked", "it fits, and is compared with FP32 when it is first opened")
+    if not engine.check.passed:
         return Status(entry, "refused", "it differs too much from FP32")
     return Status(entry, "fits")
 
@@ -71,7 +73,7 @@ def key_now(engine: Engine, flavour: Flavour) -> Key:
     key = engine.key
     target = Gpu(parse_capability(key.capability), key.gpu, key.driver)
     maker = Maker(registry.load(engine.source, key.scale), key.precision, target, flavour, EngineCache(Path()))
-    return maker.key(Profile.parse(key.shapes))
+    return min(maker.keys(Profile.parse(key.shapes)), key=lambda now: len(differences(key, now)))
 
 
 def _elsewhere(key: Key, target: Gpu) -> tuple[Kind, str] | None:

@@ -15,23 +15,26 @@ import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
+from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS, Written
 from vidsr.media.encoders import encoder
 from vidsr.media.mux import timecode
+from vidsr.media.mux.decide import decide
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.languages import held
+from vidsr.media.mux.origin import late_start
 from vidsr.media.mux.others import Others, Timed
-from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, decide
+from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream
 from vidsr.media.mux.tracks import AnyPacket, Track, add_track, attach_cover, own_metadata
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import scaled_matrix
-from vidsr.media.write.times import Ticks, Times, fitting_clock, read_times
+from vidsr.media.write.times import Ticks, Times, constant_rate, fitting_clock, read_times
 from vidsr.media.write.writer import VideoSpec, writing
 
 if TYPE_CHECKING:
@@ -110,13 +113,14 @@ class _Join:
         finish = times.end * spec.time_base if end is not None else math.inf
         self._window = (self._begin, finish) if part else None
         self._clock = fitting_clock(times, spec.time_base) if self._container.boxes else spec.time_base
+        self._rate = constant_rate(times, spec.time_base, spec.rate)
         self._shift = self._find_shift()
-        self._others = Others(source.path, self._window, keep_going)
+        self._others = Others(source, self._window, keep_going)
 
     def run(self, segments: Sequence[Path], output: Path, metadata: Mapping[str, str]) -> JoinReport:
         with ExitStack() as stack:
             opened = stack.enter_context(open_input(self._source.path))
-            kept, dropped = decide(opened, self._source.video.index, self._container.name)
+            kept, dropped = decide(self._source.path, self._source.video.index, self._container.name)
             first = stack.enter_context(av.open(local_name(segments[0])))
             out = stack.enter_context(
                 av.open(local_name(output), "w", format=self._container.muxer, container_options=self._options(opened))
@@ -126,35 +130,37 @@ class _Join:
             self._copy(out, segments, target, opened, tracks)
             title = opened.streams[self._source.video.index].metadata.get("title")
             wanted = dict(out.metadata)
-            languages = [stream.metadata.get("language") for stream in out.streams]
+            varies = None if self._rate else [s.index for s in out.streams.video].index(target.index)
+            languages = [stream.metadata.get("language") for stream in self._written(out, tracks)]
         kept, dropped = self._without_empty(kept, dropped)
         self._notes += self._others.notes()
         size, aspect = (self._spec.width, self._spec.height), self._spec.sample_aspect
-        self._container.finish(Written(output, wanted, languages, metadata.get(KEY), size, aspect, title))
+        self._container.finish(Written(output, wanted, languages, metadata.get(KEY), size, aspect, title, varies))
         num_bytes = output.stat().st_size
         return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), num_bytes, self._shift)
 
     def _find_shift(self) -> Fraction:
-        """Seconds that all streams move by, so that the container shows the first picture."""
+        """Seconds that all streams move by, so that the film begins where it does and the container shows all of it."""
         if self._window is not None:
             if self._begin:
                 self._notes.append(
                     f"the part begins at {float(self._begin):.3f} s of the source, and at 0 in the output"
                 )
             return -self._begin
-        low = min(self._begin, Fraction(0))
+        late = late_start(self._source, self._container.name)
+        low = min(self._begin - late, Fraction(0))
         if not self._container.before_zero:  # not even to decode
             starts = [stream.start for stream in self._source.streams if stream.start is not None]
-            low = min([low, int(self._times.dts.min()) * self._spec.time_base, *starts])
+            low = min([low, *(start - late for start in (int(self._times.dts.min()) * self._spec.time_base, *starts))])
         if low == 0:
-            return low
+            return -late
         bases = [self._spec.time_base.denominator] + [s.start.denominator for s in self._source.streams if s.start]
         grid = math.gcd(*bases)
         grid = grid if grid >= _SHARED_GRID else self._spec.time_base.denominator
         shift = Fraction(math.ceil(-low * grid), grid)
         why = "hides pictures before 0" if self._container.before_zero else "has no time before 0"
         self._notes.append(f"all streams begin {float(shift):.3f} s later: {self._container} {why}")
-        return shift
+        return shift - late
 
     def _options(self, opened: InputContainer) -> dict[str, str]:
         if not self._container.boxes:
@@ -168,7 +174,8 @@ class _Join:
             finer = math.lcm(scale, clock.denominator)
             scale = finer if finer < 2**31 else scale
         # edit lists, which hold begin and end of each stream, count in it
-        return {**self._container.options, "movie_timescale": str(scale)}
+        unofficial = {"strict": "unofficial"} if self._spec.spherical or self._spec.stereo else {}
+        return {**self._container.options, **unofficial, "movie_timescale": str(scale)}
 
     def _describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
         out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
@@ -227,8 +234,15 @@ class _Join:
         target.metadata.update(own_metadata(source))
         if self._spec.format.alpha and encoder(self._spec.encoder).alpha_beside:
             target.metadata["alpha_mode"] = "1"  # Matroska's muxer makes an element of it, without which nobody looks
+        told = target.metadata.pop("stereo_mode", None)
+        modes = self._container.stereo_modes
+        mode = side_data.stereo_mode(self._spec.stereo, self._container) if self._spec.stereo else told
+        if mode and self._container.ebml and (modes is None or mode in modes):
+            target.metadata["stereo_mode"] = mode
         if self._placeholder:
             target.metadata["title"] = self._placeholder
+        if self._container.ebml and self._rate is not None:
+            target.codec_context.framerate = self._rate
         target.disposition = source.disposition & _CARRIED
         for metadata in (out.metadata, target.metadata):
             self._place_timecode(metadata, target)
@@ -292,6 +306,11 @@ class _Join:
                 number += 1
         if number != len(self._times):
             raise OutputError(f"{segments[-1]}: {len(self._times)} pictures were written, {number} are there.")
+
+    def _written(self, out: OutputContainer, tracks: Mapping[int, Track]) -> list[Stream]:
+        """The streams of `out` that its file has: in boxes, none without packets."""
+        empty = {track.target.index for index, track in tracks.items() if index not in self._others.filled}
+        return [stream for stream in out.streams if not (self._container.boxes and stream.index in empty)]
 
     def _without_empty(self, kept: list[KeptStream], dropped: list[Dropped]) -> tuple[list[KeptStream], list[Dropped]]:
         """Some containers hold no track without packets: those become dropped ones."""

@@ -1,6 +1,7 @@
-"""Sample aspect in Matroska and WebM: PyAV cannot ask FFmpeg to write it, so it is put into the finished file.
+"""What FFmpeg leaves out of Matroska and WebM, or writes although it is not so: put right in the finished file.
 
-RFC 9559 (Matroska) over RFC 8794 (EBML). The picture's track is written with a long name that holds the place; the
+PyAV cannot ask for the aspect of samples; and where pictures come at no rate, FFmpeg writes that of the clock.
+RFC 9559 (Matroska) over RFC 8794 (EBML). The track of pictures is written with a long name that holds the place; the
 entry is then rewritten at the same length with the display size and the real name.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +19,9 @@ PLACEHOLDER = "\u00a0" + "vidsr".ljust(63)
 
 _SEGMENT, _TRACKS, _ENTRY, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
 _NAME, _VOID, _CRC = 0x536E, 0xEC, 0xBF
+_TYPE, _PICTURES, _DEFAULT_DURATION, _STEREO = 0x83, 1, 0x23E383, 0x53B8
+_BESIDE = (1, 8, 9, 11)  # stereo modes that have both pictures in a row, so that each is half as wide
+_BELOW = (2, 3, 6, 7)  # and half as high
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
 _HEAD = 1 << 20  # bytes: tracks stand within the first
 
@@ -25,18 +30,45 @@ Element = tuple[int, int, int, int]  # id, start, start of the body, end
 
 def write_aspect(path: Path, width: int, height: int, aspect: Fraction, title: str | None) -> None:
     """Give the track named `PLACEHOLDER` its display size and its `title`. ValueError where there is none."""
+    with _entries(path) as (data, entries):
+        entry = next(e for e in entries if _is_ours(data, e))
+        video = _find(data, entry[2], entry[3], _VIDEO)
+        mode = _value(data, video, _STEREO)
+        shown = width // 2 if mode in _BESIDE else width, height // 2 if mode in _BELOW else height
+        data[entry[2] : entry[3]] = _rewritten(data, entry, _display(*shown, aspect), title)
+
+
+def drop_rate(path: Path, number: int) -> None:
+    """Take the picture rate away from picture track `number` (from 0). ValueError where there is no such track."""
+    with _entries(path) as (data, entries):
+        pictures = [entry for entry in entries if _value(data, entry, _TYPE) == _PICTURES]
+        if number >= len(pictures):
+            raise ValueError(f"no picture track {number}")
+        _, start, end = pictures[number][1:]
+        for kind, begin, _, after in list(_children(data, start, end)):
+            if kind == _DEFAULT_DURATION:
+                data[begin:after] = bytes([_VOID, 0x80 | after - begin - 2]) + bytes(after - begin - 2)
+
+
+@contextmanager
+def _entries(path: Path) -> Iterator[tuple[bytearray, list[Element]]]:
+    """The beginning of the file and the tracks in it, to be changed at the same length."""
     with path.open("rb+") as file:
         data = bytearray(file.read(_HEAD))
         segment = _find(data, 0, len(data), _SEGMENT)
         tracks = _find(data, segment[2], segment[3], _TRACKS)
-        entry = next(e for e in _children(data, tracks[2], tracks[3]) if e[0] == _ENTRY and _is_ours(data, e))
-        body = _rewritten(data, entry, _display(width, height, aspect), title)
-        data[entry[2] : entry[3]] = body
+        yield data, [element for element in _children(data, tracks[2], tracks[3]) if element[0] == _ENTRY]
         crc = next((e for e in _children(data, tracks[2], tracks[3]) if e[0] == _CRC), None)
         if crc:
             data[crc[2] : crc[3]] = struct.pack("<I", zlib.crc32(bytes(data[crc[3] : tracks[3]])))
         file.seek(0)
         file.write(data)
+
+
+def _value(data: bytearray, parent: Element, kind: int) -> int | None:
+    """An unsigned number in `parent`."""
+    found = (data[b:e] for k, _, b, e in _children(data, parent[2], parent[3]) if k == kind)
+    return next((int.from_bytes(number, "big") for number in found), None)
 
 
 def _display(width: int, height: int, aspect: Fraction) -> bytes:

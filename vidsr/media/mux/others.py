@@ -6,14 +6,16 @@ import math
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from fractions import Fraction
-from pathlib import Path
 
 import av
 from av.container import InputContainer
 
 from vidsr.errors import DamagedError
+from vidsr.media.mux.sound import SoundTrack
 from vidsr.media.mux.tracks import AnyPacket, TextTrack, Track
+from vidsr.media.read.joints import OneClock, joints_of
 from vidsr.media.read.open import demux
+from vidsr.media.read.probe import MediaInfo
 
 _LATE = 10  # seconds between packets of one time in a file
 
@@ -21,14 +23,15 @@ Timed = tuple[float, AnyPacket]  # seconds, packet
 
 
 class Others:
-    """Reads the packets of the source `path` that lie in `window` (seconds; None: all).
+    """Reads the packets of `source` that lie in `window` (seconds; None: all).
 
     `keep_going` ends where the source cannot be read, and says so. `filled` are the streams of which something came,
     `num_left_out` the packets that are too damaged to be written.
     """
 
-    def __init__(self, path: Path, window: tuple[Fraction, Fraction | float] | None, keep_going: bool) -> None:
-        self._path, self._window, self._keep_going = path, window, keep_going
+    def __init__(self, source: MediaInfo, window: tuple[Fraction, Fraction | float] | None, keep_going: bool) -> None:
+        self._path, self._window, self._keep_going = source.path, window, keep_going
+        self._joints = joints_of(source.path, source.container, source.video.index)
         self._notes: list[str] = []
         self.filled: set[int] = set()
         self.num_left_out = 0
@@ -45,26 +48,28 @@ class Others:
         texts = {index: track for index, track in tracks.items() if isinstance(track, TextTrack)}
         if not streams:
             return
-        packets = demux(opened, *streams)
+        packets = demux(opened, *streams, clock=OneClock(self._joints))
         with closing(packets):  # before its container is: touching it later would crash the process
             for packet in self._readable(packets):
                 if (packet.size == 0 and packet.pts is None) or not self._inside(packet):
                     if self._behind(packet):
                         break
                     continue
-                for made in self._taken(tracks[packet.stream_index], packet):
-                    self.filled.add(packet.stream_index)
+                index = packet.stream_index  # a copied packet is one of the output's from here on
+                for made in self._taken(tracks[index], packet):
+                    self.filled.add(index)
                     if made.dts is not None and made.time_base:
                         now = max(now, float(made.dts * made.time_base))
                     yield now, made
-                for index, text in texts.items():
+                for number, text in texts.items():
                     for made in text.until(now):
-                        self.filled.add(index)
+                        self.filled.add(number)
                         yield now, made
         for index, track in tracks.items():
             for made in track.flush():
                 self.filled.add(index)
                 yield math.inf, made
+        self._notes += [note for track in tracks.values() if isinstance(track, SoundTrack) for note in track.notes]
 
     def _taken(self, track: Track, packet: AnyPacket) -> Iterator[AnyPacket]:
         """What `track` makes of `packet`, which may have to be decoded."""

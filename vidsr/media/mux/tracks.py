@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -10,6 +11,7 @@ from typing import Protocol, TypeAlias, cast
 
 import av
 from av.audio.codeccontext import AudioCodecContext
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
@@ -18,16 +20,16 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.media.containers import Container
+from vidsr.media.mux.sound import SoundTrack, is_named, layout_of, named_layout
 from vidsr.media.mux.streams import KeptStream, codec_name, is_cover
 from vidsr.media.mux.timecode import fitting_rate, timecode_of
 from vidsr.media.mux.timed_text import OneAtATime, TextLine
 from vidsr.media.read.open import demux, open_input
 
 AnyPacket: TypeAlias = "Packet[Stream]"
-_LOWEST = 8000  # samples a second: below, AAC takes rates that few players do
 _JUMP = Fraction(1)  # seconds
+_LENDERS = {"audio": "aac", "video": "mpeg4"}  # kinds that Matroska takes under other names, and a codec of each
 UNKNOWN_LENGTH = Fraction(5)  # seconds: for so long a line of text is shown whose source does not say
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
 _ASS_HEADER = b"""[Script Info]
 ScriptType: v4.00+
 
@@ -44,6 +46,10 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 class Track(Protocol):
     """Takes the source's packets of one stream, gives those of the output. Time is moved by the track's shift."""
 
+    @property
+    def target(self) -> Stream:
+        """The stream of the output."""
+
     def take(self, packet: AnyPacket) -> Iterable[AnyPacket]:
         """Packets to write, in order."""
 
@@ -57,8 +63,10 @@ def add_track(out: OutputContainer, container: Container, stream: Stream, plan: 
     if plan.how == "converted" and plan.encoder:
         return TextTrack(out, stream, plan.encoder, ticks)
     if plan.how == "encoded":
-        return SoundTrack(out, stream, *container.sound, ticks)
-    return CopiedTrack(out, stream, ticks, keep_id=container.stream_ids)
+        track = SoundTrack(out, stream, *container.sound, plan.layout or "stereo", ticks)
+        describe(track.target, stream)
+        return track
+    return CopiedTrack(out, stream, ticks, container)
 
 
 class CopiedTrack:
@@ -68,25 +76,33 @@ class CopiedTrack:
     `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before.
     """
 
-    def __init__(self, out: OutputContainer, stream: Stream, ticks: int, *, keep_id: bool = False) -> None:
-        self._target = out.add_stream_from_template(stream, opaque=True)
-        describe(self._target, stream)
-        if keep_id:
-            self._target.id = stream.id
-        if isinstance(self._target, VideoStream) and isinstance(stream, VideoStream):
-            text = timecode_of(stream.metadata)
-            rate = fitting_rate(text, stream.average_rate) if text else None
-            if rate is not None:  # mov and mp4 count timecodes by it
-                self._target.codec_context.framerate = rate
+    def __init__(self, out: OutputContainer, stream: Stream, ticks: int, container: Container) -> None:
+        self.target = add_like(out, stream)
+        describe(self.target, stream)
+        if container.stream_ids:
+            self.target.id = stream.id
+        if isinstance(self.target, VideoStream) and isinstance(stream, VideoStream):
+            self._tell_rate(self.target, stream, container)
+        if isinstance(self.target, AudioStream) and container.boxes:
+            name_channels(self.target, stream)
         self._ticks, self._timeless = ticks, is_cover(stream)
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
         self._jump = math.ceil(_JUMP / stream.time_base) if stream.time_base else 0
         self._last: int | None = None
         self._end = 0  # of the packet before
 
+    def _tell_rate(self, target: VideoStream, stream: VideoStream, container: Container) -> None:
+        """Matroska's muxer writes it, or one tick; mov and mp4 count timecodes by it."""
+        text = timecode_of(stream.metadata)
+        rate = fitting_rate(text, stream.average_rate) if text else None
+        if container.ebml:
+            rate = rate or stream.average_rate
+        if rate is not None:
+            target.codec_context.framerate = rate
+
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """The same packet, at its new time."""
-        packet.stream = self._target
+        packet.stream = self.target
         if not self._timeless:
             pts = packet.pts if packet.pts is not None else packet.dts
             dts = packet.dts if packet.dts is not None else pts
@@ -112,13 +128,13 @@ class TextTrack:
         self._source, self._ticks = stream, ticks
         self._decoder = cast(SubtitleCodecContext, stream.codec_context)
         self._decoder.open(strict=False)
-        self._target = out.add_stream(encoder)
-        self._encoder = cast(SubtitleCodecContext, self._target.codec_context)
+        self.target = out.add_stream(encoder)
+        self._encoder = cast(SubtitleCodecContext, self.target.codec_context)
         self._encoder.subtitle_header = self._decoder.subtitle_header or _ASS_HEADER
-        self._target.time_base = Fraction(1, 1000)
+        self.target.time_base = Fraction(1, 1000)
         self._base = stream.time_base or Fraction(1, 1000)
         self._lines = OneAtATime() if encoder == "mov_text" else None
-        describe(self._target, stream)
+        describe(self.target, stream)
 
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """The line, or nothing where the packet only ends the one before."""
@@ -142,51 +158,10 @@ class TextTrack:
 
     def _packet(self, line: TextLine) -> AnyPacket:
         packet: AnyPacket = Packet(line.sample)
-        packet.stream, packet.time_base = self._target, self._base
+        packet.stream, packet.time_base = self.target, self._base
         packet.pts = packet.dts = line.begin
         packet.duration = line.end - line.begin
         return packet
-
-
-class SoundTrack:
-    """Sound encoded again, at the source's layout and its rate or the next that the codec has, its times kept."""
-
-    def __init__(self, out: OutputContainer, stream: Stream, encoder: str, bits: int, ticks: int) -> None:
-        source = cast(AudioCodecContext, stream.codec_context)
-        rates = [rate for rate in av.Codec(encoder, "w").audio_rates or [source.sample_rate] if rate >= _LOWEST]
-        rate = min((rate for rate in rates if rate >= source.sample_rate), default=max(rates))
-        self._source, self._ticks = cast(AudioStream, stream), ticks
-        self._target = cast(AudioStream, out.add_stream(encoder, rate=rate))
-        context = self._target.codec_context
-        unnamed = source.layout.name.endswith("channels")
-        context.layout = _LAYOUTS.get(source.channels, "stereo") if unnamed else source.layout.name
-        context.bit_rate = bits * max(source.channels, 1)
-        self._resampler: av.AudioResampler | None = None
-        describe(self._target, stream)
-
-    def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
-        """Whatever the encoder has ready."""
-        for frame in self._source.decode(packet if packet.size else None):
-            if frame.pts is not None:
-                frame.pts += self._ticks
-            yield from self._encode(frame)
-
-    def flush(self) -> Iterator[AnyPacket]:
-        """The rest of decoder, resampler and encoder."""
-        for frame in self._source.decode(None):
-            if frame.pts is not None:
-                frame.pts += self._ticks
-            yield from self._encode(frame)
-        yield from self._encode(None)
-        yield from cast(list[AnyPacket], self._target.encode(None))
-
-    def _encode(self, frame: av.AudioFrame | None) -> Iterator[AnyPacket]:
-        context = self._target.codec_context
-        if self._resampler is None:
-            size = context.frame_size or None
-            self._resampler = av.AudioResampler(context.format, context.layout, context.sample_rate, size)
-        for part in self._resampler.resample(frame):
-            yield from cast(list[AnyPacket], self._target.encode(part))
 
 
 def attach_cover(out: OutputContainer, path: Path, index: int) -> None:
@@ -198,6 +173,40 @@ def attach_cover(out: OutputContainer, path: Path, index: int) -> None:
             kind = "png" if codec_name(stream) == "png" else "jpeg"
             name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
             out.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(packet))
+
+
+def add_like(out: OutputContainer, stream: Stream) -> Stream:
+    """Add a stream to `out` that takes the packets of `stream` as they are.
+
+    PyAV refuses codecs that FFmpeg's muxer writes in Matroska under their names in AVI. A filter that does nothing
+    has the same parameters at both ends, and hands them over.
+
+    Raises:
+        ValueError: it has no codec.
+        av.FFmpegError: FFmpeg refuses it.
+    """
+    try:
+        return out.add_stream_from_template(stream, opaque=True)
+    except ValueError:
+        if stream.type not in _LENDERS or stream.codec_context is None:
+            raise
+    with av.open(io.BytesIO(), "w", format="matroska") as other:
+        target = out.add_stream_from_template(other.add_stream(_LENDERS[stream.type]), opaque=True)
+    av.BitStreamFilterContext("null", stream, target)
+    target.codec_context.codec_tag = "\0\0\0\0"  # the muxer's own
+    if stream.time_base:
+        target.time_base = stream.time_base
+    return target
+
+
+def name_channels(target: AudioStream, stream: Stream) -> None:
+    """Of PCM, whose channels mp4 and mov have to name, give those without names the usual ones."""
+    context = cast(AudioCodecContext, stream.codec_context)
+    layout = layout_of(context)
+    if codec_name(stream).startswith("pcm_") and not is_named(layout.name):
+        name = named_layout(context)
+        if AudioLayout(name).nb_channels == layout.nb_channels:
+            target.codec_context.layout = name
 
 
 def describe(target: Stream, source: Stream) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -48,15 +48,20 @@ def open_input(path: Path, **options: str) -> InputContainer:
         raise MediaError(_why_refused(path, error)) from error
 
 
-def demux(container: InputContainer, *streams: StreamT) -> Generator[Packet[StreamT], None, None]:
-    """The packets of `streams`, as PyAV gives them; close it before its container.
+def demux(
+    container: InputContainer, *streams: StreamT, clock: Callable[[Packet[Stream]], None] | None = None
+) -> Generator[Packet[StreamT], None, None]:
+    """The packets of `streams`, as PyAV gives them, at the times that `clock` sets; close it before its container.
 
     Where a stream appears half-way, as in a transport stream whose programs change or are damaged, PyAV fails with an
     IndexError: it is asked again, and passes over the new stream.
     """
     while True:
         try:
-            yield from cast("Iterator[Packet[StreamT]]", container.demux(list(streams)))
+            for packet in cast("Iterator[Packet[StreamT]]", container.demux(list(streams))):
+                if clock is not None:
+                    clock(cast("Packet[Stream]", packet))
+                yield packet
         except IndexError:
             continue
         return

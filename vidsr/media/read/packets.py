@@ -22,6 +22,7 @@ from vidsr.frame import Frame, PixelFormat
 from vidsr.media import captions
 from vidsr.media.pyav import VideoPacket, picture_stream
 from vidsr.media.read.intra_refresh import decodes_alone
+from vidsr.media.read.joints import OneClock, joints_of
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.pixels import Unpacker, planes_of
 from vidsr.media.read.probe import MediaInfo, Video
@@ -111,7 +112,8 @@ def cut(info: MediaInfo, interval_of: Callable[[int], int], done: Container[int]
             if other.index != stream.index:
                 other.discard = Discard.all
         cutter = _Cutter(stream.codec_context, interval_of, done)
-        packets = demux(container, stream)
+        joints = joints_of(info.path, info.container, info.video.index)
+        packets = demux(container, stream, clock=OneClock(joints))
         try:
             for packet in packets:
                 if packet.size:

@@ -59,6 +59,8 @@ class Video:
     extras: tuple[str, ...] = ()  # side data by FFmpeg's name: MASTERING_DISPLAY_METADATA, DOVI_METADATA, A53_CC, ...
     mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
     light_level: bytes | None = None  # raw AVContentLightMetadata
+    spherical: bytes | None = None  # raw AVSphericalMapping
+    stereo: bytes | None = None  # raw AVStereo3D
     fields_flagged: bool = False  # the first picture itself says that it is interlaced, not only its container
     combed: bool = False  # interlaced without saying so: see `vidsr.media.read.interlace`, which alone finds out
 
@@ -81,6 +83,9 @@ class MediaInfo:
 MAX_PACKETS_WITHOUT_PICTURE = 600  # then nothing will come any more
 _NO_SIDE_DATA = ("png", "apng", "webp", "tiff")  # reading theirs raises, or crashes the process when freed
 _UNNAMED = ("DISPLAYMATRIX", "SEI_UNREGISTERED")  # carried over, or an encoder's signature
+_OF_DECODERS = ("MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST", "VIDEO_HINT")
+UNREADABLE = "UNREADABLE"
+"""In `Video.extras`: side data of a kind that PyAV does not know, for which it gives none of it."""
 _INTERLACED_ORDERS = (2, 3, 4, 5)  # AVFieldOrder: tt, bb, tb, bt
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
@@ -181,6 +186,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
     if frame is None:
         return None
     side_data = {} if codec in _NO_SIDE_DATA else _side_data(frame)
+    meant = {name: raw for name, raw in side_data.items() if not _is_idle(name, raw, frame.width, frame.height)}
     fmt = _yielded_format(frame, codec)
     colour, tagged = resolve(frame, stream, chroma_siting(stream, packets, codec, fmt), str(path))
     duration = _duration(stream) or _seconds(container.duration, Fraction(1, av.time_base))
@@ -205,10 +211,11 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         fields_flagged=bool(frame.interlaced_frame),
         interlaced=frame.interlaced_frame or stream.codec_context.field_order in _INTERLACED_ORDERS,
         bits_per_second=stream.codec_context.bit_rate or None,
-        extras=tuple(n for n in side_data if n not in _UNNAMED)
-        + (("ALPHA",) if alpha_beside and not fmt.alpha else ()),
+        extras=tuple(meant) + (("ALPHA",) if alpha_beside and not fmt.alpha else ()),
         mastering_display=side_data.get("MASTERING_DISPLAY_METADATA"),
         light_level=side_data.get("CONTENT_LIGHT_LEVEL"),
+        spherical=meant.get("SPHERICAL"),
+        stereo=meant.get("STEREO3D"),
     )
 
 
@@ -253,7 +260,17 @@ def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
         items = side_data_of(frame)
         return {item.type.name: bytes(item) for item in items}
     except ValueError:  # of a kind that PyAV does not know, such as MV-HEVC's
-        return {}
+        return {UNREADABLE: b""}
+
+
+def _is_idle(name: str, raw: bytes, width: int, height: int) -> bool:
+    """Whether side data says nothing of the film: MPEG-2 has a timecode and a window to pan over in every picture."""
+    if name == "PANSCAN" and len(raw) >= 24:
+        _, wide, high, *moved = struct.unpack("<3i6h", raw[:24])
+        return not any(moved) and (wide // 16, high // 16) in ((0, 0), (width, height))
+    if name == "STEREO3D":
+        return not any(raw[:4])  # one picture
+    return name in (*_UNNAMED, *_OF_DECODERS) or (name in ("GOP_TIMECODE", "S12M_TIMECODE") and not any(raw))
 
 
 def _display_matrix(side_data: dict[str, bytes]) -> tuple[int, ...] | None:

@@ -20,6 +20,7 @@ from vidsr.media.pyav import VideoPacket, picture_stream
 from vidsr.media.read.decoder import Decoder
 from vidsr.media.read.deinterlace import Deinterlacer
 from vidsr.media.read.intra_refresh import decodes_alone
+from vidsr.media.read.joints import OneClock, joints_of, notes
 from vidsr.media.read.open import demux, limit_pixels, open_input
 from vidsr.media.read.pixels import Unpacker, planes_of
 from vidsr.media.read.probe import MediaInfo, probe
@@ -89,6 +90,7 @@ class Reader:
         base, origin = video.time_base, video.start_pts or 0
         self._first = origin + start / base if start else None
         self._stop = origin + end / base if end is not None else None
+        self._joints = joints_of(self.info.path, self.info.container, video.index)
         self._timeline = Timeline(base, video.rate, video.start_pts)
         self._unpack = Unpacker(video.format, video.width, video.height)
         self._size = (video.width, video.height)
@@ -104,13 +106,14 @@ class Reader:
 
     def _open(self) -> None:
         self._container = open_input(self.info.path)
+        self._clock = OneClock(self._joints)
         self._stream = picture_stream(self._container, self.info.video.index)
         for other in self._container.streams:
             if other.index != self._stream.index:
                 other.discard = Discard.all
         limit_pixels(self._stream)
         self._decoder = Decoder(self._stream, threads=self._threads, gpu=self._gpu)
-        self._demux = demux(self._container, self._stream)
+        self._demux = self._packets_from_here()
         self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
         self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
         self._started = False  # a keyframe has been seen
@@ -149,7 +152,7 @@ class Reader:
                 break
             yield self._frame(pts, picture)
             self.report.num_frames += 1
-        self.report.notes += [*self._decoder.notes, *self._timeline.notes]
+        self.report.notes += [*self._decoder.notes, *notes(self._joints), *self._timeline.notes]
         if self._gaps:
             self.report.notes.append(f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing")
         if self._captions_from and "A53_CC" not in self.info.video.extras:
@@ -223,6 +226,9 @@ class Reader:
             self._damaged(self._end_pts, f"the decoder failed at the end ({error.strerror})")
             return []
 
+    def _packets_from_here(self) -> Generator[Packet, None, None]:
+        return demux(self._container, self._stream, clock=self._clock)
+
     def _packets(self) -> Iterator[Packet]:
         """Packets of the picture stream, without the empty ones that would end the decoding.
 
@@ -242,7 +248,7 @@ class Reader:
                 errors += 1
             if self._damage:
                 return
-            self._demux = demux(self._container, self._stream)
+            self._demux = self._packets_from_here()
 
     def _demuxed(self) -> Iterator[Packet]:
         pending, self._pending = self._pending, []
@@ -325,7 +331,7 @@ class Reader:
         """
         if self._decoding_times is not None:
             return  # AVI: its times are counted from the first picture
-        key = None if self.info.container in _SCANNED else self._keyframe(math.floor(target), target)
+        key = None if self._joints or self.info.container in _SCANNED else self._keyframe(math.floor(target), target)
         if key is not None and key.pts is not None:
             key = self._keyframe(key.pts - 1, target) or self._keyframe(math.floor(target), target)
         if key is not None and not decodes_alone(self._stream.codec_context, key):
@@ -340,7 +346,7 @@ class Reader:
         try:
             self._demux.close()
             self._container.seek(aim, stream=self._stream)
-            self._demux = demux(self._container, self._stream)
+            self._demux = self._packets_from_here()
             packet: Packet | None = next((p for p in self._demux if p.size), None)
         except av.FFmpegError:
             return None

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat
-from vidsr.media import containers, encoders, hdr
-from vidsr.media.containers import FOR_ALPHA, HOLDS_ALL, Container
+from vidsr.media import containers, encoders, hdr, side_data
+from vidsr.media.containers import CONTAINERS, FOR_ALPHA, HOLDS_ALL, Container
 from vidsr.media.encoders import CODECS, ENCODERS, Encoder
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, check_starts, why_not
@@ -110,7 +110,7 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
         crf=_quality(row, asked.crf),
         preset=_preset(row, asked.preset),
         gpu=asked.gpu if row.gpu_option else None,
-        notes=(*notes, *_lost(source, row)),
+        notes=(*notes, *_lost(source, row, target, layout)),
     )
 
 
@@ -138,17 +138,18 @@ def _check_held(container: Container, codec: str) -> None:
     raise OutputError(f"{container} cannot hold {codec}: choose another --codec, or --container {fitting}.")
 
 
-def _lost(source: MediaInfo, row: Encoder) -> list[str]:
-    """What stands in the source's pictures, and will not in those of this encoder."""
+def _lost(source: MediaInfo, row: Encoder, container: Container, layout: PixelFormat) -> list[str]:
+    """What stands in the source's pictures, and will not in those of this encoder, or beside them in `container`."""
     video = source.video
     lost = [note for name, note in _LOST.items() if name in video.extras]
     if "A53_CC" in video.extras and not row.captions:
         lost.append(
             f"captions inside the pictures (CEA-608/708) are dropped: {row.codec} does not carry them; h264 does"
         )
-    if video.mastering_display and not row.keeps_hdr10:
+    if (video.mastering_display or video.light_level) and not row.keeps_hdr10:
         lost.append(f"HDR10 mastering metadata is dropped: {row.codec} does not carry it")
-    return lost
+    segment = CONTAINERS[containers.segment_container(row.codec, row.name, alpha=layout.alpha)]
+    return [*lost, *side_data.lost(video, row.codec, container, segment)]
 
 
 def _encoder(source: MediaInfo, asked: Encoding, container: Container, notes: list[str]) -> Encoder:

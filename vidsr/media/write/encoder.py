@@ -43,6 +43,8 @@ class VideoSpec:
     keyframe_seconds: float = 5.0
     mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
     light_level: bytes | None = None  # raw AVContentLightMetadata
+    spherical: bytes | None = None  # raw AVSphericalMapping
+    stereo: bytes | None = None  # raw AVStereo3D
     gpu: int | None = None  # on which NVENC runs; None: the first that has it
 
     @property

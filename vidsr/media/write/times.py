@@ -22,6 +22,9 @@ from vidsr.media.containers import CONTAINERS, FINEST_CLOCK
 _MAGIC = b"vidsrpts"
 _FOOTER = struct.Struct("<q8s")  # number of frames, magic
 
+_USUAL = (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)  # frames a second, or 1000/1001 of them
+_REGULAR = 0.9  # of all frames follow the one before at once, where the rate is constant
+
 Ticks = NDArray[np.int64]
 
 
@@ -79,6 +82,33 @@ def decode_times(pts: Ticks) -> Ticks:
     step = int(np.diff(shown).min()) if len(pts) > 1 else 1
     before = shown[0] - step * np.arange(delay, 0, -1)
     return np.concatenate([before, shown[: len(pts) - delay]]).astype(np.int64)
+
+
+def constant_rate(times: Times, time_base: Fraction, told: Fraction | None) -> Fraction | None:
+    """The pictures a second of frames that come at one rate, as exact as their rounded times tell; None: it varies.
+
+    A few may be missing. `told` is what the source says. Rates of film and television are preferred to others.
+    """
+    shown = np.sort(times.pts)
+    if len(shown) < 2:
+        return told
+    step = float(np.median(np.diff(shown)))
+    mean = 1 / (step * float(time_base))
+    usual = [Fraction(number) * part for number in _USUAL for part in (1, Fraction(1000, 1001))]
+    near = sorted({rate for rate in usual if abs(rate / mean - 1) < 0.05}, key=lambda rate: abs(rate / mean - 1))
+    exact = [1 / (round(step) * time_base)] if step >= 1 else []
+    for rate in (*([told] if told else []), *near, *exact):
+        if _comes_at(shown, 1 / (rate * time_base)):
+            return rate
+    return None
+
+
+def _comes_at(shown: Ticks, step: Fraction) -> bool:
+    """Whether frames stand on a grid of `step` ticks, to a tick, nearly all on neighbouring lines of it."""
+    number = np.rint((shown - shown[0]) / float(step))
+    away = np.abs((shown - shown[0]) - number * float(step)).max()
+    lines = np.diff(number)
+    return bool(away <= 1 and lines.min() >= 1 and (lines == 1).mean() >= _REGULAR)
 
 
 def fitting_clock(times: Times, time_base: Fraction, finest: Fraction = FINEST_CLOCK) -> Fraction:

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
 from vidsr.frame import Frame
+from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.hdr import container_boxes
 from vidsr.media.mux.mp4 import extend_sample_entry
@@ -92,7 +93,9 @@ class Writer:
             self._container.close()
             self._check_count()
             if self._kind.boxes:
-                boxes = container_boxes(self._spec.mastering_display, self._spec.light_level)
+                spec = self._spec
+                boxes = container_boxes(spec.mastering_display, spec.light_level)
+                boxes += side_data.container_boxes(spec.spherical, spec.stereo)
                 extend_sample_entry(self._path, boxes)
             append_times(self._path, self._kind.name, self._order, self._last + duration)
             sync_file(self._path)

@@ -1,0 +1,217 @@
+"""Which streams of a source an output container can hold, how each gets there, and why one does not."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from fractions import Fraction
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import av
+from av.audio.codeccontext import AudioCodecContext
+from av.container import InputContainer
+from av.stream import Discard, Stream
+
+from vidsr.media.containers import CONTAINERS, HOLDS_ALL, KEEPS_IT, Container
+from vidsr.media.mux import flags, languages
+from vidsr.media.mux.sound import encoded_layout, layout_of, named_layout
+from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, codec_name, is_cover, no_place
+from vidsr.media.mux.tracks import AnyPacket, add_like, add_track
+from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.probe import MediaInfo
+
+_TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
+_TRIED = 3  # packets of each stream
+_MOST_READ = 64 << 20  # bytes that are read for them; of a stream that has none by then, only its header is tried
+
+
+def plan_streams(source: MediaInfo, container: str) -> tuple[list[KeptStream], list[Dropped]]:
+    """What becomes of every stream of `source` except the one that is upscaled, in an output `container`."""
+    return decide(source.path, source.video.index, container)
+
+
+def decide(path: Path, picture: int, container: str) -> tuple[list[KeptStream], list[Dropped]]:
+    """The same for the file `path`, whose stream `picture` is upscaled. Every other one is tried with its packets.
+
+    Raises:
+        MediaError: it cannot be opened.
+    """
+    found = path.stat()
+    kept, dropped = _decided(path, (found.st_size, found.st_mtime_ns), picture, container)
+    return list(kept), list(dropped)
+
+
+@lru_cache(8)  # a plan, its join and the verdict on it ask the same
+def _decided(
+    path: Path, _: tuple[int, int], picture: int, container: str
+) -> tuple[tuple[KeptStream, ...], tuple[Dropped, ...]]:
+    row = CONTAINERS[container]
+    kept: list[KeptStream] = []
+    dropped: list[Dropped] = []
+    with open_input(path) as source:
+        others = [stream for stream in source.streams if stream.index != picture]
+        samples = _samples(source, others)
+        for stream in others:
+            verdict = _decide(source, stream, row, samples.get(stream.index, []))
+            (kept if isinstance(verdict, KeptStream) else dropped).append(verdict)  # type: ignore[arg-type]
+        there = [picture, *(item.index for item in kept if item.how != "rewritten")]
+        for stream in (source.streams[index] for index in there):
+            dropped += _lost_flags(stream, row) + _lost_language(stream, row)
+        dropped += [] if row.metadata else _without_place(source, row)
+    return tuple(kept), tuple(dropped)
+
+
+def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, list[AnyPacket]]:
+    """The first packets of each of `streams`."""
+    found: dict[int, list[AnyPacket]] = {s.index: [] for s in streams if s.type in ("audio", "video", "subtitle")}
+    for stream in source.streams:
+        if stream.index not in found:
+            stream.discard = Discard.all
+    missing = set(found)
+    packets = demux(source, *(source.streams[index] for index in found))
+    with closing(packets), suppress(av.FFmpegError):  # damage: what came before it is enough
+        for packet in packets if found else ():
+            held = found.get(packet.stream_index, [])
+            if packet.size and len(held) < _TRIED:
+                held.append(packet)
+            if len(held) == _TRIED:
+                missing.discard(packet.stream_index)
+            if not missing or (packet.pos or 0) > _MOST_READ:
+                break
+    return found
+
+
+def _without_place(source: InputContainer, container: Container) -> list[Dropped]:
+    """What a container without metadata has no place for."""
+    names = [key for key in source.metadata if key.lower() not in NOT_COPIED]
+    chapters = len(source.chapters())
+    parts = [("metadata", ", ".join(names))] if names else []
+    parts += [("chapters", str(chapters))] if chapters else []
+    return [Dropped(None, kind, what, no_place(container)) for kind, what in parts]
+
+
+def _lost_flags(stream: Stream, container: Container) -> list[Dropped]:
+    """One entry for all of them."""
+    gone = flags.lost(stream, container)
+    if not gone or is_cover(stream):
+        return []
+    reason = no_place(container, elsewhere=not flags.lost(stream, HOLDS_ALL))
+    return [Dropped(stream.index, f"flag of {stream.type}", ", ".join(flags.names(gone)), reason)]
+
+
+def _lost_language(stream: Stream, container: Container) -> list[Dropped]:
+    language = stream.metadata.get("language", "")
+    why = None if is_cover(stream) else languages.loss(language, stream.type, container)
+    return [Dropped(stream.index, f"language of {stream.type}", language, why)] if why else []
+
+
+def _decide(
+    source: InputContainer, stream: Stream, container: Container, packets: Sequence[AnyPacket]
+) -> KeptStream | Dropped:
+    index, codec = stream.index, codec_name(stream)
+    kind: str = "cover" if is_cover(stream) else stream.type
+    if kind == "data" and "mov" in source.format.name:
+        rebuilt = _rebuilt(source, stream, container)
+        if rebuilt:
+            return rebuilt
+    if kind == "cover" and container.cover == "attached":
+        return KeptStream(index, kind, codec, "attached")
+    why = refusal(stream, container)
+    if why is None:
+        copied = KeptStream(index, kind, codec)
+        if not packets or _goes(stream, copied, container, packets):
+            return copied
+        why = _cannot(stream, container)
+    for plan in _made_anew(stream, container):
+        if _goes(stream, plan, container, packets):
+            return plan
+        why += ", nor can it be encoded for it here"
+    hint = f"; {KEEPS_IT}" if container != HOLDS_ALL and _kept_there(stream, kind, codec) else ""
+    return Dropped(index, kind, codec, why + hint)
+
+
+def _made_anew(stream: Stream, container: Container) -> Iterator[KeptStream]:
+    """What a stream may become that is not copied."""
+    codec = codec_name(stream)
+    if stream.type == "subtitle" and codec in _TEXT_CODECS and container.text:
+        yield KeptStream(stream.index, "subtitle", codec, "converted", container.text)
+    if stream.type == "audio" and stream.codec_context is not None:
+        context, encoder = cast(AudioCodecContext, stream.codec_context), container.sound[0]
+        own = layout_of(context)
+        layout = encoded_layout(named_layout(context), encoder) if own.nb_channels else "stereo"
+        told = own.name if own.nb_channels else None
+        yield KeptStream(stream.index, "audio", codec, "encoded", encoder, layout, told)
+
+
+def _goes(stream: Stream, plan: KeptStream, container: Container, packets: Sequence[AnyPacket]) -> bool:
+    """Whether a file in memory can be made of `packets` as `plan` says. Damaged ones tell nothing."""
+    before = [(packet.pts, packet.dts, packet.duration, packet.time_base) for packet in packets]
+    begin = min((time for pts, dts, _, _ in before for time in (pts, dts) if time is not None), default=0)
+    memory = io.BytesIO()
+    try:
+        with av.open(memory, "w", format=container.muxer, container_options=dict(container.options)) as out:
+            track = add_track(out, container, stream, plan, -begin * (stream.time_base or Fraction(1)))
+            out.start_encoding()
+            for made in chain(*(track.take(packet) for packet in packets), track.flush()):
+                with suppress(av.InvalidDataError):
+                    out.mux(made)
+        return plan.how != "copied" or not container.ebml or _is_found(memory, codec_name(stream), container)
+    except av.InvalidDataError:
+        return True
+    except (av.FFmpegError, ValueError):
+        return False
+    finally:
+        for packet, (pts, dts, duration, base) in zip(packets, before, strict=True):
+            packet.stream, packet.time_base = stream, base
+            packet.pts, packet.dts, packet.duration = pts, dts, duration
+
+
+def _is_found(memory: io.BytesIO, codec: str, container: Container) -> bool:
+    """Whether what was written is read as the same codec."""
+    memory.seek(0)
+    with av.open(memory, format=container.demuxer) as written:
+        return any(codec_name(stream) == codec for stream in written.streams)
+
+
+def _rebuilt(source: InputContainer, stream: Stream, container: Container) -> KeptStream | Dropped | None:
+    """Tracks of mov and mp4 that are written from what they say, never copied."""
+    if "timecode" in stream.metadata and not container.metadata:
+        return Dropped(stream.index, "timecode", "tmcd", no_place(container))
+    if "timecode" in stream.metadata:
+        return KeptStream(stream.index, "timecode", "tmcd", "rewritten")
+    if codec_name(stream) == "bin_data" and source.chapters() and refusal(stream, container):
+        return KeptStream(stream.index, "chapters", "text", "rewritten")
+    return None
+
+
+def _kept_there(stream: Stream, kind: str, codec: str) -> bool:
+    """Whether the container that holds all does hold it."""
+    return kind == "cover" or (kind == "subtitle" and codec in _TEXT_CODECS) or refusal(stream, HOLDS_ALL) is None
+
+
+def refusal(stream: Stream, container: Container) -> str | None:
+    """Why `container` does not hold `stream` as it is; None where it does. Asks FFmpeg, by a header in memory."""
+    codec = codec_name(stream)
+    cannot = _cannot(stream, container)
+    if (container.keeps is not None and codec not in container.keeps) or codec in container.refuses:
+        return cannot
+    if is_cover(stream) and container.cover != "copied":
+        return cannot
+    if stream.codec_context is None and stream.type not in ("data", "attachment"):
+        return f"FFmpeg here knows no codec for this {stream.type}"
+    try:
+        with av.open(io.BytesIO(), "w", format=container.muxer) as trial:
+            add_like(trial, stream).disposition = stream.disposition
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return cannot
+    return None
+
+
+def _cannot(stream: Stream, container: Container) -> str:
+    codec, kind = codec_name(stream), "cover art" if is_cover(stream) else stream.type
+    return f"{container} cannot hold {codec if codec != 'none' else 'this kind of'} {kind}"

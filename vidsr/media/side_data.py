@@ -1,0 +1,124 @@
+"""Side data of pictures beside colour and HDR: what each kind is called, where it is kept, and how it is written.
+
+Whatever a stream has is kept or named: a kind that nothing here knows is named by FFmpeg's name for it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from vidsr.media import hdr
+from vidsr.media.containers import HOLDS_ALL, KEEPS_IT, Container
+from vidsr.media.read.probe import UNREADABLE, Video
+
+SPHERICAL, STEREO = "SPHERICAL", "STEREO3D"
+
+_NAMES = {
+    SPHERICAL: "spherical mapping (360 degrees)",
+    STEREO: "stereo 3D (how the two eyes' pictures stand in the frame)",
+    UNREADABLE: "side data that PyAV cannot read, such as a second view's,",
+    "DISPLAYMATRIX": "rotation",
+    "AFD": "active format description",
+    "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
+    "FILM_GRAIN_PARAMS": "film grain parameters",
+    "GOP_TIMECODE": "timecode inside the pictures",
+    "S12M_TIMECODE": "timecode inside the pictures",
+    "ICC_PROFILE": "ICC profile",
+    "PANSCAN": "pan and scan",
+}
+_TOLD_ELSEWHERE = {
+    *("ALPHA", "A53_CC", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DOVI_RPU_BUFFER"),
+    *hdr.DYNAMIC,
+}
+_SIDE_BY_SIDE, _TOP_BOTTOM = 1, 2  # AVStereo3DType
+_MODES = {  # AVStereo3DType -> Matroska's name, and that of the same with left and right exchanged
+    _SIDE_BY_SIDE: ("left_right", "right_left"),
+    _TOP_BOTTOM: ("top_bottom", "bottom_top"),
+    3: ("block_lr", "block_rl"),
+    4: ("checkerboard_lr", "checkerboard_rl"),
+    6: ("row_interleaved_lr", "row_interleaved_rl"),
+    7: ("col_interleaved_lr", "col_interleaved_rl"),
+}
+_IN_BOXES = {_SIDE_BY_SIDE: 2, _TOP_BOTTOM: 1}  # AVStereo3DType -> stereo_mode of the st3d box
+_EQUIRECTANGULAR, _CUBEMAP, _TILE = range(3)  # AVSphericalProjection
+
+
+def lost(video: Video, codec: str, container: Container, segment: Container) -> Iterator[str]:
+    """A sentence for all side data of `video` that pictures by `codec` in `container` do not keep."""
+    for name, why in lost_kinds(video, codec, container, segment):
+        yield f"{word(name)} is dropped: {why}"
+
+
+def lost_kinds(video: Video, codec: str, container: Container, segment: Container) -> Iterator[tuple[str, str]]:
+    """Its kinds, by FFmpeg's name, and the reasons.
+
+    `segment` is the container of the parts that it is joined of, through which what is kept has to come.
+    """
+    raw = {SPHERICAL: video.spherical, STEREO: video.stereo}
+    turned = ["DISPLAYMATRIX"] if video.display_matrix is not None and _turns(video.display_matrix) else []
+    for name in (*video.extras, *turned):
+        if name in _TOLD_ELSEWHERE or _is_kept(name, raw.get(name), container, segment):
+            continue
+        why = f"{codec} in {container} has no place for it"
+        if container != HOLDS_ALL and _is_kept(name, raw.get(name), HOLDS_ALL, segment):
+            why += f"; {KEEPS_IT}"
+        yield name, why
+
+
+def word(name: str) -> str:
+    """What a kind of side data is called."""
+    return _NAMES.get(name, name.lower().replace("_", " "))
+
+
+def _turns(matrix: tuple[int, ...]) -> bool:
+    """Whether a display matrix turns or mirrors the picture."""
+    return matrix[1] != 0 or matrix[3] != 0 or matrix[0] < 0 or matrix[4] < 0
+
+
+def _is_kept(name: str, raw: bytes | None, container: Container, segment: Container) -> bool:
+    if name == "DISPLAYMATRIX":
+        return container.rotation is not None
+    if raw is None:
+        return False
+    if name == STEREO and container.ebml:
+        return stereo_mode(raw, container) is not None
+    if name == STEREO:
+        return container.boxes and segment.boxes and bool(_stereo_box(raw))
+    return name == SPHERICAL and segment.boxes and bool(_spherical_box(raw)) and (container.boxes or container.ebml)
+
+
+def stereo_mode(raw: bytes | None, container: Container) -> str | None:
+    """Matroska's name for an AVStereo3D; None where `container` does not have it."""
+    if raw is None or not container.ebml:
+        return None
+    kind, inverted = struct.unpack("<2i", raw[:8])
+    name = _MODES.get(kind, (None, None))[inverted & 1]
+    return name if container.stereo_modes is None or name in container.stereo_modes else None
+
+
+def container_boxes(spherical: bytes | None, stereo: bytes | None) -> bytes:
+    """The st3d and sv3d boxes of the sample entry (Google's Spherical Video V2), from which FFmpeg makes all others."""
+    return (_stereo_box(stereo) if stereo else b"") + (_spherical_box(spherical) if spherical else b"")
+
+
+def _stereo_box(raw: bytes) -> bytes:
+    kind, inverted = struct.unpack("<2i", raw[:8])
+    return b"" if inverted & 1 or kind not in _IN_BOXES else _box(b"st3d", bytes(4) + bytes([_IN_BOXES[kind]]))
+
+
+def _spherical_box(raw: bytes) -> bytes:
+    projection, yaw, pitch, roll, left, top, right, bottom, padding = struct.unpack("<4i5I", raw[:36])
+    if projection not in (_EQUIRECTANGULAR, _CUBEMAP, _TILE):
+        return b""
+    if projection == _CUBEMAP:
+        shape = _box(b"cbmp", bytes(4) + struct.pack(">2I", 0, padding))
+    else:
+        shape = _box(b"equi", bytes(4) + struct.pack(">4I", top, bottom, left, right))
+    pose = _box(b"prhd", bytes(4) + struct.pack(">3i", yaw, pitch, roll))
+    return _box(b"sv3d", _box(b"svhd", bytes(4) + b"\0") + _box(b"proj", pose + shape))
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(body), kind) + body
