@@ -142,7 +142,7 @@ def _unless(stopped: Callable[[], bool]) -> Iterator[None]:
 def _monitor(trt: ModuleType, on_progress: Progress, stopped: Callable[[], bool]) -> Any:
     """TensorRT's progress, passed on. What `on_progress` raises is kept in `error`; it, or `stopped`, ends a build."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.error: VidsrError | None = None
