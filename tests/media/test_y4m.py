@@ -133,7 +133,7 @@ def test_other_streams_are_one_sentence(line: bytes, sentence: str) -> None:
 @pytest.mark.parametrize("cut", [1, 700])
 def test_a_stream_that_breaks_off(cut: int) -> None:
     data = y4m()[:-cut]
-    frames = []
+    frames: list[Frame] = []
     with pytest.raises(DamagedError, match="breaks off in a picture after 3 frames"):
         frames.extend(Y4MReader(io.BytesIO(data)))
     reader = Y4MReader(io.BytesIO(data), keep_going=True)
