@@ -1,6 +1,6 @@
 """The pictures of the documents, made from the bundled clip by the shipped weights, into docs/pictures.
 
-    python scripts/pictures.py [before-after] [sheet] [page] [progress]
+    python scripts/pictures.py [before-after] [sheet] [page] [progress] [models]
 
 `page` needs Chromium, its driver and selenium, `progress` needs tmux. Without a name all are made.
 """
@@ -18,20 +18,30 @@ from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.text import Text
+from torch import Tensor
 
+from train.evaluate import upscale
+from train.resample import downscale
 from vidsr.compare.page import build, write
 from vidsr.compare.picture import View
 from vidsr.compare.preview import preview
 from vidsr.compare.sheet import sheet
+from vidsr.models.registry import available_models, load
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 CLIP = ROOT / "samples" / "sintel.mp4"
 MOMENT = Fraction(5, 4)  # seconds
 DETAIL = (548, 306, 704, 436)  # left, top, right, bottom in the upscaled picture
+SCALE, COLUMNS = 4, 4
+STILL = (130, 60, 210, 124)  # in a frame of the clip
+SEEN = (125, 68, 189, 118)  # what the models see of the clip itself, and of what they make of it
+FILM = (88, 68, 168, 132)
 ZOOM, GAP, LABEL = 3, 8, 26
 MODEL = "fast"
 FLAGS = ("headless", "no-sandbox", "disable-gpu", "window-size=1100,760")
@@ -113,6 +123,39 @@ def progress() -> None:
     console.save_svg(str(PICTURES / "progress.svg"), title="vidsr upscale", code_format=SVG)
 
 
+def models() -> None:
+    """One crop by every model for x4, three times as large: of a reduced picture, beside its original, and of film.
+
+    Above, a frame of the clip is the original, and what the models enlarge is the frame reduced; below they enlarge
+    the clip itself, compressed as it is.
+    """
+    with av.open(str(CLIP)) as container:
+        frame = next(frame for frame in container.decode(video=0) if frame.time >= MOMENT)
+    film = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).float()
+    names = [info.name for info in available_models() if info.scale == SCALE]
+    modules = {name: load(name, SCALE).module for name in names}
+    reduced = downscale(film / 255, SCALE) * 255
+    above = [(name, _crop(upscale(module, reduced), STILL)) for name, module in modules.items()]
+    left, top, right, bottom = SEEN
+    seen = film[:, top:bottom, left:right]
+    below = [(f"film, {name}", _crop(upscale(module, seen), FILM)) for name, module in modules.items()]
+    cells = [*above, ("original", _crop(film, STILL)), *below]
+    rows = -(-len(cells) // COLUMNS)
+    width, height = (ZOOM * side for side in cells[0][1].size)
+    canvas = Image.new("RGB", (COLUMNS * (width + GAP) - GAP, rows * (height + LABEL)), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
+    for number, (label, crop) in enumerate(cells):
+        x, y = number % COLUMNS * (width + GAP), number // COLUMNS * (height + LABEL)
+        draw.text((x + 2, y + 2), label, "black", font)
+        canvas.paste(crop.resize((width, height), Image.Resampling.NEAREST), (x, y + LABEL))
+    _save(canvas, "models")
+
+
+def _crop(picture: Tensor, box: tuple[int, int, int, int]) -> Image.Image:
+    """`box` (left, top, right, bottom) of (3, H, W) code values."""
+    return Image.fromarray(picture.permute(1, 2, 0).clamp(0, 255).round().byte().numpy()).crop(box)
+
+
 def _wait_for(tmux: Sequence[str], words: str) -> str:
     """The screen with its colours, half a job after `words` stand on it."""
     for _ in range(600):
@@ -134,7 +177,7 @@ def _save(image: Image.Image, name: str) -> None:
     image.save(PICTURES / f"{name}.jpg", quality=88, optimize=True)
 
 
-MAKERS = {"before-after": before_after, "sheet": compare_sheet, "page": page, "progress": progress}
+MAKERS = {"before-after": before_after, "sheet": compare_sheet, "page": page, "progress": progress, "models": models}
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or MAKERS:

@@ -133,7 +133,7 @@ def test_a_public_class_has_its_name_alone() -> None:
     [
         (("media",), "torch"),
         (("backends", "models", "upscaling"), "av"),
-        (("frame.py", "errors.py", "files.py", "tiling.py", "backends/__init__.py"), "torch"),
+        (("frame.py", "light.py", "errors.py", "files.py", "tiling.py", "backends/__init__.py"), "torch"),
     ],
 )
 def test_layers_keep_to_their_libraries(places: tuple[str, ...], forbidden: str) -> None:

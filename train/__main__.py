@@ -1,13 +1,15 @@
-"""``python -m train``: bake, fit, gan, evaluate, export, doctor."""
+"""``python -m train``: bake, fit, gan, lease, evaluate, export, doctor."""
 
 import argparse
 import importlib.util
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from train import arguments, bake, doctor, evaluate, export, fit
+from train import STARTED, arguments, bake, doctor, evaluate, export, fit
+from train.lease import command as lease
 from train.origin import initialise, read_origin
 from train.processes import join
 from train.recipe import Recipe
@@ -20,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_training(commands.add_parser("fit", help="train a generator on photos with a pixel loss"))
     _add_training(commands.add_parser("gan", help="train a generator against a discriminator"))
+    lease.add_parser(commands)
     bake.add_parser(commands)
     evaluate.add_parser(commands)
     export.add_parser(commands)
@@ -77,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; an error is one sentence on stderr and exit code 1 or 2."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     args = _parser().parse_args(argv)
+    args.began = STARTED if argv is None else time.monotonic()
     try:
         return int(args.run(args))
     except VidsrError as error:

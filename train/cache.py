@@ -9,8 +9,10 @@ to their neighbours, which deflate to half.
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from train.resample import turned
 from vidsr.errors import MediaError, UsageError
 
 FORMAT = 1
@@ -27,7 +30,6 @@ MAX_SHIFT = 7  # HR pixels
 WINDOW_MARGIN = 8  # HR pixels that a window is larger than one picture of it
 
 Pixels = NDArray[np.uint8]
-Crop = tuple[int, int, int, int, int]  # scene, variant, top, left (LR pixels), orientation 0..7
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,14 @@ def unpack(packed: Pixels) -> Pixels:
 class Cache:
     """The scenes of a cache as uint8 tensors, all on one device.
 
-    hr: (N, window, window, 3). lr: (N, variants, crop, crop, 3). offsets: where in the window the HR of a variant
-    begins, [scene][variant] -> (top, left) in HR pixels.
+    hr: (N, window, window, 3). lr: (N, variants, crop, crop, 3). offsets: (N, variants, 2) int64, where in the window
+    the HR of a variant begins: top and left in HR pixels.
     """
 
     header: Header
     hr: Tensor
     lr: Tensor
-    offsets: list[list[tuple[int, int]]]
+    offsets: Tensor
 
     def __len__(self) -> int:
         """The number of LR/HR pairs."""
@@ -130,7 +132,7 @@ class Cache:
         size = self.hr.numel() + self.lr.numel()
         if device.type != "cuda" or size > torch.cuda.mem_get_info(device)[0] // 2:
             return self
-        return Cache(self.header, self.hr.to(device), self.lr.to(device), self.offsets)
+        return Cache(self.header, self.hr.to(device), self.lr.to(device), self.offsets.to(device))
 
     def batches(
         self, batch: int, patch: int, random: torch.Generator, device: torch.device
@@ -138,44 +140,39 @@ class Cache:
         """Endless pairs (lr, hr): (batch, 3, patch, patch) and (batch, 3, patch*scale, patch*scale).
 
         Both are float32 RGB in [0, 1] on `device`, cropped, mirrored and rotated at random. All choices come from
-        `random`, on the CPU.
+        `random`.
 
         Raises:
             UsageError: the LR pictures are smaller than `patch`.
         """
         self._check(patch)
         while True:
-            crops = self._draw(batch, patch, random)
-            lr, hr = zip(*(self._cut(crop, patch) for crop in crops), strict=True)
+            lr, hr = self._cut(self._draw(batch, patch, random), patch)
             yield _unit(lr, device), _unit(hr, device)
 
     def shift_batches(
         self, batch: int, patch: int, random: torch.Generator, device: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
-        """Endless shifted pairs (lr_a, lr_b, hr_a, hr_b, shifts) of the same scenes, degraded apart; as `batches`.
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Endless shifted pairs (lr, hr, shifts) of the same scenes, degraded apart; as `batches`.
 
-        shifts: (batch, 2) int64 on the CPU, (down, right) in HR pixels, from -7 to 7, not both multiples of the scale:
-        ``hr_b[..., y, x] == hr_a[..., y + down, x + right]`` wherever both exist. a and b of a pair are mirrored and
-        rotated alike, and their shift with them.
+        The first half of lr and hr, 2*batch each, are a, the second b. shifts: (batch, 2) int64 on `device`, (down,
+        right) in HR pixels, from -7 to 7, not both multiples of the scale: ``hr_b[..., y, x] == hr_a[..., y + down, x +
+        right]`` wherever both exist. a and b of a pair are mirrored and rotated alike, and their shift with them.
 
         Raises:
             UsageError: the LR pictures are smaller than `patch`, or a scene has a single one.
         """
         self._check(patch)
-        if self.header.variants < 2:
+        variants = self.header.variants
+        if variants < 2:
             raise UsageError("A cache with one variant a scene has no shifted pairs; bake with --variants 4.")
         while True:
-            crops = self._draw(batch, patch, random)
-            others = torch.randint(1, self.header.variants, (batch,), generator=random).tolist()
-            partners = [
-                (scene, (variant + other) % self.header.variants, top, left, way)
-                for (scene, variant, top, left, way), other in zip(crops, others, strict=True)
-            ]
-            lr_a, hr_a = zip(*(self._cut(crop, patch) for crop in crops), strict=True)
-            lr_b, hr_b = zip(*(self._cut(crop, patch) for crop in partners), strict=True)
-            shifts = [self._shift(a, b) for a, b in zip(crops, partners, strict=True)]
-            a, b = (_unit(lr_a, device), _unit(hr_a, device)), (_unit(lr_b, device), _unit(hr_b, device))
-            yield a[0], b[0], a[1], b[1], torch.tensor(shifts)
+            first = self._draw(batch, patch, random)
+            step = torch.randint(1, variants, (batch,), generator=random, device=random.device)
+            second = first.clone()
+            second[:, 1] = (first[:, 1] + step.to(first.device)) % variants
+            lr, hr = self._cut(torch.cat((first, second)), patch)
+            yield _unit(lr, device), _unit(hr, device), self._shift(first, second).to(device)
 
     def _check(self, patch: int) -> None:
         if patch > self.header.crop:
@@ -184,38 +181,41 @@ class Cache:
                 "smaller patch, or bake with a larger --crop."
             )
 
-    def _draw(self, batch: int, patch: int, random: torch.Generator) -> list[Crop]:
+    def _draw(self, batch: int, patch: int, random: torch.Generator) -> Tensor:
+        """(batch, 5) int64 where the pixels lie: scene, variant, top, left (LR pixels), orientation 0..7."""
         room = self.header.crop - patch + 1
         limits = (self.lr.shape[0], self.header.variants, room, room, 8)
-        draws = torch.rand(batch, len(limits), generator=random, dtype=torch.float64).tolist()
-        rows = [[int(value * limit) for value, limit in zip(draw, limits, strict=True)] for draw in draws]
-        return [(scene, variant, top, left, way) for scene, variant, top, left, way in rows]
+        draws = torch.rand(batch, len(limits), generator=random, dtype=torch.float64, device=random.device)
+        return torch.stack([draws[:, i] * limit for i, limit in enumerate(limits)], 1).long().to(self.lr.device)
 
-    def _cut(self, crop: Crop, patch: int) -> tuple[Tensor, Tensor]:
-        scene, variant, top, left, way = crop
-        down, right = self.offsets[scene][variant]
+    def _cut(self, places: Tensor, patch: int) -> tuple[Tensor, Tensor]:
+        """LR and HR crops (N, side, side, 3) uint8 at `places`, as `_draw` makes them."""
+        scene, variant, top, left, way = places.unbind(1)
+        offset = self.offsets[scene, variant]
+        lr = _gather(self.lr.flatten(0, 1), scene * self.header.variants + variant, top, left, way, patch)
         s = self.scale
-        lr = self.lr[scene, variant, top : top + patch, left : left + patch]
-        y, x = down + s * top, right + s * left
-        return _turn(lr, way), _turn(self.hr[scene, y : y + s * patch, x : x + s * patch], way)
+        return lr, _gather(self.hr, scene, offset[:, 0] + s * top, offset[:, 1] + s * left, way, s * patch)
 
-    def _shift(self, a: Crop, b: Crop) -> tuple[int, int]:
-        (top_a, left_a), (top_b, left_b) = self.offsets[a[0]][a[1]], self.offsets[b[0]][b[1]]
-        down, right = top_b - top_a, left_b - left_a
-        turns, mirrored = divmod(a[4], 2)
-        for _ in range(turns):  # a quarter turn counter-clockwise takes right to up, and down to right
-            down, right = -right, down
-        return down, -right if mirrored else right
-
-
-def _turn(crop: Tensor, way: int) -> Tensor:
-    turns, mirrored = divmod(way, 2)
-    turned = torch.rot90(crop, turns, (0, 1))
-    return turned.flip(1) if mirrored else turned
+    def _shift(self, a: Tensor, b: Tensor) -> Tensor:
+        """(N, 2): down and right from a's crops to b's, of which both are turned alike."""
+        down, right = (self.offsets[b[:, 0], b[:, 1]] - self.offsets[a[:, 0], a[:, 1]]).unbind(1)
+        turns = a[:, 4] // 2  # a quarter turn counter-clockwise takes right to up, and down to right
+        odd = turns % 2 == 1
+        y, x = torch.where(odd, right, down), torch.where(odd, down, right)
+        y, x = torch.where((turns == 1) | (turns == 2), -y, y), torch.where(turns >= 2, -x, x)
+        return torch.stack((y, torch.where(a[:, 4] % 2 == 1, -x, x)), 1)
 
 
-def _unit(crops: tuple[Tensor, ...], device: torch.device) -> Tensor:
-    return torch.stack(crops).to(device).permute(0, 3, 1, 2).float().div(255).contiguous()
+def _gather(pictures: Tensor, which: Tensor, top: Tensor, left: Tensor, way: Tensor, size: int) -> Tensor:
+    """(N, size, size, 3) out of (M, H, W, 3): of each picture its part at `top` and `left`, turned."""
+    _, height, width, _ = pictures.shape
+    first = (which * height + top) * width + left
+    pixels = first[:, None, None] + turned(size, torch.full_like(first, width), way)
+    return pictures.view(-1, 3).index_select(0, pixels.flatten()).view(len(which), size, size, 3)
+
+
+def _unit(crops: Tensor, device: torch.device) -> Tensor:
+    return crops.to(device).permute(0, 3, 1, 2).float().div(255).contiguous()
 
 
 def open_cache(path: Path) -> Cache:
@@ -226,12 +226,20 @@ def open_cache(path: Path) -> Cache:
         UsageError: a cache of another format.
     """
     header = Header.read(path)
-    shards = [_read(shard_path(path, number), header) for number in range(num_shards(path))]
+    paths = [shard_path(path, number) for number in range(num_shards(path))]
+    with ThreadPoolExecutor() as pool:
+        shards = list(pool.map(partial(_read, header=header), paths))
     if not shards:
         raise MediaError(f"The cache {path} holds no pairs yet; run the bake command again, it goes on by itself.")
-    offsets = [[(int(y), int(x)) for y, x in scene] for shard in shards for scene in shard["offsets"]]
-    hr, lr = (torch.from_numpy(np.concatenate([unpack(shard[name]) for shard in shards])) for name in ("hr", "lr"))
+    offsets = torch.from_numpy(np.concatenate([shard["offsets"] for shard in shards]).astype(np.int64))
+    hr, lr = (torch.from_numpy(np.concatenate([shard[name] for shard in shards])) for name in ("hr", "lr"))
     return Cache(header, hr, lr, offsets)
+
+
+def join(caches: Sequence[Cache]) -> Cache:
+    """The scenes of several caches as one, which says of itself what the first one does; all are of one size."""
+    parts = ((cache.hr, cache.lr, cache.offsets) for cache in caches)
+    return Cache(caches[0].header, *(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
 
 def num_shards(path: Path) -> int:
@@ -255,4 +263,4 @@ def _read(path: Path, header: Header) -> dict[str, NDArray[np.uint8]]:
         raise MediaError(f"The shard {path} is damaged; delete it and bake again, which makes it anew.") from error
     if any(arrays[name].shape != (header.per_shard, *shape) for name, shape in expected.items()):
         raise MediaError(f"The shard {path} does not belong to its {HEADER}; delete it and bake again.")
-    return arrays
+    return arrays | {name: unpack(arrays[name]) for name in ("hr", "lr")}

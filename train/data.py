@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from filelock import FileLock
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from train.resample import MARGIN, downscale
+from train.resample import MARGIN, downscale, turned
 from vidsr.errors import MediaError, OutputError
 from vidsr.files import replacing, write
 
@@ -73,6 +76,12 @@ class Bank:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    @cached_property
+    def places(self) -> Tensor:
+        """(photos, 3) int64 where the pixels lie: of each its first pixel's number, height and width."""
+        rows = [(offset // 3, *size) for offset, size in zip(self.offsets, self.sizes, strict=True)]
+        return torch.tensor(rows, device=self.pixels.device)
+
     def photo(self, index: int) -> Tensor:
         """(H, W, 3) uint8, a view of the bank."""
         height, width = self.sizes[index]
@@ -122,14 +131,19 @@ def _identity(path: Path) -> tuple[str, int, int]:
 
 def _decode(photos: Sequence[Path], target: Path, index: Path) -> None:
     """Write all pixels to `target`, and then, as the sign of completion, all sizes to `index`."""
-    sizes = [_size(path) for path in photos]
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        sizes = list(pool.map(_size, photos))
     total = sum(height * width * 3 for height, width in sizes)
     try:
         with replacing(target) as part, part.open("wb") as file:
             head = {"descr": "|u1", "fortran_order": False, "shape": (total,)}
             np.lib.format.write_array_header_1_0(file, head)
-            for path, size in zip(photos, sizes, strict=True):
-                file.write(_pixels(path, size))
+            with ThreadPoolExecutor(threads) as pool:
+                for first in range(0, len(photos), 4 * threads):  # only so many pictures at a time in memory
+                    some = slice(first, first + 4 * threads)
+                    for pixels in pool.map(_pixels, photos[some], sizes[some]):
+                        file.write(pixels)
         write(index, json.dumps(sizes))
     except OSError as error:
         message = f"Cannot write the decoded photos to {target} ({error.strerror}); they need {total >> 20} MiB there."
@@ -159,13 +173,14 @@ def batches(
 
     Both are float32 RGB in [0, 1] on `device`. Every crop is mirrored and rotated at random and downscaled
     with a margin around it that is cut off afterwards, so its border pixels are those of the whole downscaled photo.
-    All choices come from `random`, on the CPU.
+    All choices come from `random`.
     """
+    edge = MARGIN * scale
     while True:
-        cut = crops(bank, batch, crop_size(patch, scale), random).to(device)
+        draws = torch.rand(batch, 4, generator=random, dtype=torch.float64, device=random.device)
+        cut = crops(bank, crop_size(patch, scale), draws).to(device)
         hr = cut.permute(0, 3, 1, 2).float().div(255)
         lr = downscale(hr, scale)
-        edge = MARGIN * scale
         yield (
             lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(),
             hr[..., edge:-edge, edge:-edge].contiguous(),
@@ -177,16 +192,14 @@ def crop_size(patch: int, scale: int) -> int:
     return (patch + 2 * MARGIN) * scale
 
 
-def crops(bank: Bank, batch: int, size: int, random: torch.Generator) -> Tensor:
-    """(batch, size, size, 3) uint8: random photos, positions and orientations."""
-    draws = torch.rand(batch, 4, generator=random, dtype=torch.float64).tolist()
-    return torch.stack([_crop(bank, size, *draw) for draw in draws])
+def crops(bank: Bank, size: int, draws: Tensor) -> Tensor:
+    """(N, size, size, 3) uint8, where the bank lies, in one gather.
 
-
-def _crop(bank: Bank, size: int, which: float, down: float, right: float, way: float) -> Tensor:
-    photo = bank.photo(int(which * len(bank)))
-    top = int(down * (photo.shape[0] - size + 1))
-    left = int(right * (photo.shape[1] - size + 1))
-    turns, mirrored = divmod(int(way * 8), 2)
-    crop = torch.rot90(photo[top : top + size, left : left + size], turns, (0, 1))
-    return crop.flip(1) if mirrored else crop
+    A row of `draws`, (N, 4) float64 in [0, 1), chooses photo, top, left and orientation.
+    """
+    which, down, right, way = draws.to(bank.pixels.device).unbind(1)
+    start, height, width = bank.places[(which * len(bank)).long()].unbind(1)
+    top, left = ((draw * (side - size + 1)).long() for draw, side in ((down, height), (right, width)))
+    first = start + top * width + left
+    pixels = first[:, None, None] + turned(size, width, (way * 8).long())
+    return bank.pixels.view(-1, 3).index_select(0, pixels.flatten()).view(len(draws), size, size, 3)

@@ -19,7 +19,7 @@ from train import metrics
 from train.data import read_image
 from train.inference import run, upscale
 from train.metrics import colour_drift, crop_border, psnr, rgb_to_y, shift_flicker, ssim
-from train.probes import drift, hatch
+from train.probes import EDGE, SIDE, drift, hatch, repeating
 from train.resample import downscale
 from vidsr.errors import BackendError, MediaError, UsageError
 from vidsr.models import registry
@@ -36,7 +36,6 @@ MIN_SIDE = 40  # HR pixels: what the pan of `flicker` needs at x4
 PAN_DOWN, PAN_RIGHT, PAN_FRAMES = 1, 3, 4  # HR pixels per frame: every frame falls differently on the LR grid
 PAN_BORDER = 3  # LR pixels that a pan's frames lose on every side: what lies there knows different surroundings
 GREYS = range(16, 241, 16)
-FLAT = 8  # LR pixels: side of the grey that counts
 
 # A model's figures, by these names; those of a benchmark are the means over its pictures.
 COLUMNS = {
@@ -140,14 +139,14 @@ def flicker(module: nn.Module, hr: Tensor, scale: int) -> float:
     return sum(values) / len(values)
 
 
-def checkerboard(module: nn.Module, scale: int, halo: int) -> float:
-    """Mean strength of the pattern that a model leaves on flat greys, far enough from the edge to be its own.
+def checkerboard(module: nn.Module, scale: int) -> float:
+    """Mean strength of the pattern that a model leaves on flat greys, their borders repeated (`train.probes`).
 
     It is taken before rounding: below half a code value it still shows in 10 bit, and over soft gradients.
     """
-    side = FLAT + 2 * halo
-    flats = (torch.full((3, side, side), float(grey)) for grey in GREYS)
-    values = [metrics.checkerboard(crop_border(run(module, flat), halo * scale), scale) for flat in flats]
+    repeated = repeating(module)
+    flats = (torch.full((3, SIDE, SIDE), float(grey)) for grey in GREYS)
+    values = [metrics.checkerboard(crop_border(run(repeated, flat), EDGE * scale), scale) for flat in flats]
     return sum(values) / len(values)
 
 
@@ -211,7 +210,7 @@ def measure(model: registry.Model, pairs: Sequence[Pair], perceptual: Sequence[P
         pictures[name] = figures
         log.info("%s x%d: picture %s, %d of %d", model.name, model.scale, name, len(pictures), len(pairs))
     total = mean(list(pictures.values()))
-    total["checkerboard"] = checkerboard(model.module, model.scale, model.halo)
+    total["checkerboard"] = checkerboard(model.module, model.scale)
     total |= hatch(model.module, model.scale, model.halo)
     drifted = drift(model.module, model.scale)
     total |= {"drift_mean": drifted.mean, "drift_worst": drifted.worst}

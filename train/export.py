@@ -36,7 +36,7 @@ def read_run(path: Path) -> Trained:
             raise ModelError(f"{path} holds no checkpoint; give a run's folder or one of its step-NNNNNNNN folders.")
         chosen = found[-1]
     saved = checkpoint.load(chosen)
-    return Trained(Recipe.from_dict(saved.state["recipe"]), saved, _read_notes(chosen.parent.parent / "run.json"))
+    return Trained(Recipe.from_dict(saved.state["recipe"]), saved, read_notes(chosen.parent.parent / "run.json"))
 
 
 def mix(trained: Trained, name_or_path: str, share: float) -> Trained:
@@ -61,7 +61,8 @@ def mix(trained: Trained, name_or_path: str, share: float) -> Trained:
     return replace(trained, saved=saved, notes={**trained.notes, "mixed": words})
 
 
-def _read_notes(path: Path) -> dict[str, object]:
+def read_notes(path: Path) -> dict[str, object]:
+    """What `train.fit.note` wrote there; nothing where it cannot be read."""
     try:
         values: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -70,11 +71,25 @@ def _read_notes(path: Path) -> dict[str, object]:
 
 
 def write_weights(trained: Trained, target: Path, metrics: Mapping[str, object] | None = None) -> None:
-    """Write the averaged weights as FP16 safetensors, in one piece, with everything a reader may ask in the header.
+    """Write the averaged weights, see `weights_file`, in one piece.
 
     Raises:
         ModelError: the checkpoint does not hold the generator that its recipe describes.
         OutputError: `target` cannot be written.
+    """
+    content = weights_file(trained, metrics)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(target, content)
+    except OSError as error:
+        raise OutputError(f"Cannot write the weights {target} ({error.strerror}); check the folder.") from error
+
+
+def weights_file(trained: Trained, metrics: Mapping[str, object] | None = None) -> bytes:
+    """The averaged weights as FP16 safetensors, with everything a reader may ask in the header.
+
+    Raises:
+        ModelError: the checkpoint does not hold the generator that its recipe describes.
     """
     recipe, module = trained.recipe, build(trained.recipe.generator)
     tensors = {name.removeprefix("ema."): t for name, t in trained.saved.tensors.items() if name.startswith("ema.")}
@@ -97,12 +112,8 @@ def write_weights(trained: Trained, target: Path, metrics: Mapping[str, object] 
         "steps": trained.phase,
         "licence": LICENCE,
     }
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}
-        write(target, _in_order(save(halves, header)))
-    except OSError as error:
-        raise OutputError(f"Cannot write the weights {target} ({error.strerror}); check the folder.") from error
+    halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}
+    return _in_order(save(halves, header))
 
 
 def _in_order(data: bytes) -> bytes:

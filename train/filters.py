@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +23,20 @@ class Blur:
 
 def blur(image: Tensor, how: Blur) -> Tensor:
     """Convolve each channel of (..., H, W) with a Gaussian; the edge pixel is repeated beyond the border."""
+    planes = image.reshape(-1, 1, *image.shape[-2:])
+    padded = F.pad(planes, [RADIUS] * 4, mode="replicate")
+    return F.conv2d(padded, _taps(how, image.device).to(image.dtype)).reshape(image.shape)
+
+
+@lru_cache(maxsize=16)
+def _taps(how: Blur, device: torch.device) -> Tensor:
+    """(1, 1, 7, 7) float32, kept on `device`."""
     offsets = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
     y, x = torch.meshgrid(offsets, offsets, indexing="ij")
     along = (x * math.cos(how.angle) + y * math.sin(how.angle)) / how.major
     across = (y * math.cos(how.angle) - x * math.sin(how.angle)) / how.minor
     taps = torch.exp(-(along**2 + across**2) / 2)
-    planes = image.reshape(-1, 1, *image.shape[-2:])
-    padded = F.pad(planes, [RADIUS] * 4, mode="replicate")
-    return F.conv2d(padded, (taps / taps.sum())[None, None].to(image)).reshape(image.shape)
+    return (taps / taps.sum())[None, None].float().to(device)
 
 
 def sharpen(image: Tensor, amount: float) -> Tensor:

@@ -3,6 +3,7 @@
 import copy
 import json
 import logging
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ from vidsr.files import write
 log = logging.getLogger("train")
 
 COLUMNS = ("step", "loss", "rate", "steps_per_second")
+WAIT_EVERY = 20  # steps after which a GPU is waited for: a clock must not run ahead of it
+REPORT_SECONDS = 10.0  # between two reports of a run by the clock
+MEASURE_SHARE = 0.05  # of its time that a run by the clock measures benchmarks
 AGREE_EVERY = 10  # steps between two moments at which several processes may stop together
 
 
@@ -50,6 +54,7 @@ class Trainer:
     stop: bool = False
     interrupted: bool = field(init=False, default=False)
     _saved: int | None = field(init=False, default=None)
+    _measured: float = field(init=False, default=-math.inf)  # when benchmarks may be measured again
 
     @property
     def folder(self) -> Path:
@@ -67,11 +72,12 @@ class Trainer:
         run.bf16 = self.world.same(choose_bf16(run), run.device)
         stage = Adversarial(run, self.world) if recipe.losses.adversarial else Stage(run, self.world)
         precision = "bf16 autocast" if run.bf16 else "FP32"
-        log.info("%s: step %d to %d on %s, %s", recipe.name, run.step, run.last_step, run.device, precision)
+        until = f"{run.clock.seconds:.0f} seconds" if run.clock else f"step {run.last_step}"
+        log.info("%s: step %d to %s on %s, %s", recipe.name, run.step, until, run.device, precision)
         run.model.train()
-        with _signals(self):
+        with _signals(self), torch.backends.cudnn.flags(enabled=True, benchmark=True):  # shapes never change
             self._loop(stage, stream)
-        self._save()
+        self.save()
         return not self.interrupted
 
     def _loop(self, stage: Stage, stream: Iterator[Sample]) -> None:
@@ -79,28 +85,46 @@ class Trainer:
         began = saved = lap = time.monotonic()
         pending: list[Terms] = []
         watch: Watch | None = None
-        while run.step < run.last_step and not self._done(began, pending):
+        while (run.clock or run.step < run.last_step) and not self._done(began, pending):
+            self._follow_clock()
             pending.append(stage.step(next(stream)))
             run.step += 1
             average(run.ema, run.model, min(recipe.ema, run.step / (run.step + 10)))
-            if run.step % recipe.log_every == 0 or run.step == run.last_step:
+            if run.device.type == "cuda" and run.step % WAIT_EVERY == 0:
+                torch.cuda.current_stream(run.device).synchronize()
+            if self._due(time.monotonic() - lap):
                 means = self._means(pending)
                 elapsed = time.monotonic() - lap
                 if self.world.first:
                     watch = watch or self._watch(means)
-                    self._report(watch, means, elapsed / len(pending))
+                    self.report(watch, means, elapsed / len(pending))
                 run.seconds += elapsed
                 lap, pending = time.monotonic(), []
             if time.monotonic() - saved > recipe.checkpoint_minutes * 60:
-                self._save()
+                self.save()
                 saved = time.monotonic()
         run.seconds += time.monotonic() - lap
         if watch:
             watch.close()
 
+    def _follow_clock(self) -> None:
+        """Save what was reached at the constant rate before the anneal begins."""
+        if self.run.clock and self.run.clock.annealed and not self.run.anneal:
+            self.save()
+        self.run.follow_clock()
+
+    def _due(self, seconds: float) -> bool:
+        """Whether it is time for a report, `seconds` after the last one."""
+        run = self.run
+        if run.clock:
+            return seconds > min(REPORT_SECONDS, run.clock.seconds / 4) or run.clock.gone >= 1
+        return run.step % run.recipe.log_every == 0 or run.step == run.last_step
+
     def _done(self, began: float, pending: list[Terms]) -> bool:
         """Whether to stop before the next step; several processes agree on it now and then."""
+        clock = self.run.clock
         late = self.minutes is not None and time.monotonic() - began > self.minutes * 60
+        late |= clock is not None and clock.gone >= 1
         if self.world.size == 1:
             return self.stop or late
         if len(pending) % AGREE_EVERY:
@@ -121,29 +145,50 @@ class Trainer:
         columns = [*COLUMNS, *(name for name in means if name != "loss"), "constants", *self.benchmarks]
         return Watch(self.out, columns, self.run.recipe.generator.scale)
 
-    def _report(self, watch: Watch, means: dict[str, float], seconds_per_step: float) -> None:
+    def report(self, watch: Watch, means: dict[str, float], seconds_per_step: float) -> None:
+        """Say and note how the run stands, `means` since the last report."""
         run, recipe = self.run, self.run.recipe
         head = (run.step, means["loss"], run.rate(), 1 / seconds_per_step)
         row: dict[str, float] = dict(zip(COLUMNS, head, strict=True)) | means
         left = (run.last_step - run.step) * seconds_per_step
-        text = f"step {run.step}/{run.last_step}  loss {means['loss']:.5f}"
+        of = f"/{run.last_step}"
+        if run.clock:
+            left, of = run.clock.seconds * (1 - run.clock.gone), ""
+        text = f"step {run.step}{of}  loss {means['loss']:.5f}"
         text += "".join(f"  {name} {value:.4g}" for name, value in means.items() if name not in ("loss", "drift"))
         text += f"  {1 / seconds_per_step:.2f} steps/s  left {_clock(left)}"
-        if run.step % recipe.evaluate_every == 0 or run.step == run.last_step:
-            scores = {name: psnr_y(run.ema, pairs, recipe.generator.scale) for name, pairs in self.benchmarks.items()}
+        if self._measures():
+            scores = self._measure(watch)
             row |= scores | {"constants": drift(run.ema, recipe.generator.scale).worst}
             text += "".join(f"  {name} {value:.2f} dB" for name, value in scores.items())
-            sample = self._fixed_sample()
-            watch.picture(run.step, run.ema, sample.lr, sample.hr)
         log.info(text)
         watch.report(row, falling=not run.anneal and not recipe.losses.adversarial)
 
+    def _measures(self) -> bool:
+        """Whether this report measures the benchmarks; by the clock, as often as they take a small share of it."""
+        run = self.run
+        if run.clock:
+            return time.monotonic() > self._measured and run.clock.gone < 1
+        return run.step % run.recipe.evaluate_every == 0 or run.step == run.last_step
+
+    def _measure(self, watch: Watch) -> dict[str, float]:
+        """The benchmarks' PSNR, and a picture of a few crops; every size is new, so nothing is tuned for it."""
+        run, began = self.run, time.monotonic()
+        scale = run.recipe.generator.scale
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
+            scores = {name: psnr_y(run.ema, pairs, scale) for name, pairs in self.benchmarks.items()}
+            sample = self._fixed_sample()
+            watch.picture(run.step, run.ema, sample.lr, sample.hr)
+        self._measured = time.monotonic() + (time.monotonic() - began) / MEASURE_SHARE
+        return scores
+
     def _fixed_sample(self) -> Sample:
         """The same pairs at every call, from the training data, without a trace in the run's randomness."""
-        random = torch.Generator().manual_seed(self.run.recipe.seed)
+        random = torch.Generator(self.run.device).manual_seed(self.run.recipe.seed)
         return next(samples(self.source, self.run.recipe, random, self.run.device))
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint, unless this step has one."""
         if self.world.first and self.run.step != self._saved:
             path = checkpoint.save(self.folder, self.run.step, self.run.freeze())
             self._saved = self.run.step

@@ -7,7 +7,7 @@ from train import losses
 from train.processes import World
 from train.run import Run, round_moments
 from train.sample import Sample
-from train.stage import Stage, Terms
+from train.stage import Stage, Terms, quicken
 from vidsr.errors import UsageError
 
 
@@ -23,6 +23,8 @@ class Adversarial(Stage):
         if not (run.discriminator and run.critic):
             raise UsageError(f"The recipe {run.recipe.name} has no losses.adversarial above 0; train it with fit.")
         self.discriminator, self.critic = run.discriminator, run.critic
+        self.judge = quicken(run.discriminator, run.device)
+        self.average = quicken(run.ema, run.device)
 
     @property
     def alone(self) -> bool:
@@ -45,12 +47,12 @@ class Adversarial(Stage):
         terms = super().terms(sample, sr)
         self.discriminator.requires_grad_(False)
         with self.autocast():
-            fake = self.discriminator(*self.shown(sr))
+            fake = self.judge(*self.shown(sr))
         self.discriminator.requires_grad_(True)
         terms["adversarial"] = losses.generator_loss(fake.float())
         if self.weights.artefact:
             with torch.no_grad(), self.autocast():
-                averaged = self.run.ema(sample.lr.contiguous(memory_format=torch.channels_last))
+                averaged = self.average(sample.lr.contiguous(memory_format=torch.channels_last))
             terms["artefact"] = losses.artefact_loss(sr, averaged.float(), sample.hr)
         return terms
 
@@ -75,7 +77,7 @@ class Adversarial(Stage):
         """Move the discriminator, on the same originals and outputs."""
         both = torch.cat(self.shown(sample.hr, sr)).contiguous(memory_format=torch.channels_last)
         with self.autocast():
-            real, fake = self.discriminator(both).float().chunk(2)
+            real, fake = self.judge(both).float().chunk(2)
         loss = losses.discriminator_loss(real, fake)
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.mean_gradients(self.discriminator.parameters())

@@ -65,17 +65,15 @@ def shift_loss(first: Tensor, second: Tensor, shifts: Tensor) -> Tensor:
         first, second: (N, C, H, W).
         shifts: (N, 2) whole numbers (down, right): `second` at (y, x) shows `first` at (y + down, x + right).
     """
-    parts = [
-        _overlap(one, down, right) - _overlap(other, -down, -right)
-        for one, other, (down, right) in zip(first, second, shifts.tolist(), strict=True)
-    ]
-    return torch.stack([part.abs().mean() for part in parts]).mean()
-
-
-def _overlap(image: Tensor, down: int, right: int) -> Tensor:
-    """The part of (C, H, W) that another crop, shifted by (down, right), shows as well."""
-    height, width = image.shape[-2:]
-    return image[:, max(0, down) : height + min(0, down), max(0, right) : width + min(0, right)]
+    num, channels, height, width = first.shape
+    rows = torch.arange(height, device=first.device) + shifts[:, :1]
+    columns = torch.arange(width, device=first.device) + shifts[:, 1:]
+    both = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    moved = first.gather(2, rows[:, None, :, None].expand(num, channels, height, width))
+    moved = moved.gather(3, columns[:, None, None, :].expand(num, channels, height, width))
+    apart = ((moved - second).abs() * both[:, None]).sum((1, 2, 3))
+    return (apart / (channels * both.sum((1, 2)))).mean()
 
 
 def colour_drift(sr: Tensor, hr: Tensor) -> Tensor:

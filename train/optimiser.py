@@ -12,7 +12,8 @@ MATCH_ADAM = 0.2  # root mean square of an Adam update in practice (arXiv:2502.1
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum whose update is made orthogonal, as one matrix per filter bank (out, in*kh*kw).
 
-    Updates are scaled to the size of Adam's, so that both take the same learning rate.
+    Updates are scaled to the size of Adam's, so that both take the same learning rate. Filter banks of one shape move
+    together.
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
@@ -22,28 +23,40 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """Move every parameter that has a gradient; `closure` is not supported and ignored."""
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                average = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                update = parameter.grad.lerp(average, group["momentum"]).flatten(1)
-                scale = MATCH_ADAM * max(update.shape) ** 0.5
-                parameter.sub_(orthogonalise(update).view_as(parameter), alpha=group["lr"] * scale)
+                if parameter.grad is not None:
+                    alike.setdefault(parameter.shape, []).append(parameter)
+            for parameters in alike.values():
+                self._move(parameters, group["lr"], group["momentum"])
+
+    def _move(self, parameters: list[Tensor], lr: float, momentum: float) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        averages = [self.state[parameter]["momentum"] for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_lerp_(averages, gradients, 1 - momentum)
+        updates = torch.stack([each.flatten(1) for each in torch._foreach_lerp(gradients, averages, momentum)])
+        scale = MATCH_ADAM * max(updates.shape[1:]) ** 0.5
+        moves = orthogonalise(updates).mul_(-lr * scale)
+        torch._foreach_add_(parameters, [move.view_as(one) for move, one in zip(moves, parameters, strict=True)])
 
 
-def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """(rows, columns), rows <= columns or not -> the same shape with all singular values near 1."""
+def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """(..., rows, columns), rows <= columns or not -> the same shape, each with all singular values near 1.
+
+    On a GPU the products are in bf16, as their authors' are.
+    """
     a, b, c = ORTHOGONALISE
-    tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    x: Tensor = matrices.mT if tall else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = x.bfloat16() if x.is_cuda else x
     for _ in range(iterations):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 def make_optimisers(

@@ -33,15 +33,15 @@ def drift(module: nn.Module, scale: int) -> Drift:
     device = _device(module)
     colours = torch.tensor(list(product(LEVELS, repeat=3)), dtype=torch.float32, device=device)
     flat = (colours / 255)[:, :, None, None].expand(-1, -1, SIDE, SIDE)
-    repeated = _repeating(module)
+    repeated = repeating(module)
     sr = torch.cat([repeated(part) for part in torch.split(flat, 25)])
     shown = crop_border(sr.float().clamp(0, 1) * 255, EDGE * scale).mean((2, 3))
     off = (shown - colours).abs()
     return Drift(float(off.mean()), float(off.max()))
 
 
-def _repeating(module: nn.Module) -> nn.Module:
-    """A copy whose convolutions repeat the border instead of padding with zeros."""
+def repeating(module: nn.Module) -> nn.Module:
+    """A copy whose convolutions repeat the border instead of zeros: a small constant stands for a wide one."""
     repeated = copy.deepcopy(module)
     for inner in repeated.modules():
         if isinstance(inner, nn.Conv2d) and inner.padding_mode == "zeros":

@@ -1,6 +1,7 @@
 """The whole state of a training run, in memory and in a checkpoint."""
 
 import copy
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,25 @@ class Anneal:
 
 
 @dataclass
+class Clock:
+    """Rates by time: constant up to the share `hold` of `seconds`, then linearly to zero at their end."""
+
+    seconds: float
+    hold: float
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def gone(self) -> float:
+        """Share of the seconds that has gone, at most 1."""
+        return min(1.0, (time.monotonic() - self.began) / self.seconds)
+
+    @property
+    def annealed(self) -> float:
+        """Share of the anneal that has gone, 0 before it."""
+        return max(0.0, self.gone - self.hold) / (1 - self.hold)
+
+
+@dataclass
 class Run:
     """The whole state of a training run; `Trainer` moves it, a checkpoint holds all of it.
 
@@ -36,6 +56,7 @@ class Run:
     recipe: Recipe
     device: torch.device
     anneal: Anneal | None = None
+    clock: Clock | None = None  # in place of steps, it says when the rate falls and when the piece ends
     step: int = 0
     seconds: float = 0.0
     bf16: bool | None = None
@@ -56,12 +77,13 @@ class Run:
         if recipe.losses.adversarial:
             judge = make_discriminator(recipe.discriminator)
             self.discriminator = judge.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self.critic = torch.optim.Adam(self.discriminator.parameters(), recipe.discriminator.rate, (0.9, 0.99))
-        self.random = torch.Generator().manual_seed(recipe.seed)
+            parameters = self.discriminator.parameters()
+            self.critic = torch.optim.Adam(parameters, recipe.discriminator.rate, (0.9, 0.99), fused=True)
+        self.random = torch.Generator(self.device).manual_seed(recipe.seed)
 
     @property
     def last_step(self) -> int:
-        """The step at which this piece of the run ends."""
+        """The step at which this piece of the run ends, where no clock says it."""
         return self.anneal.start + self.anneal.steps if self.anneal else self.recipe.steps
 
     @property
@@ -74,6 +96,8 @@ class Run:
         return self.recipe.rate * self._factor()
 
     def _factor(self) -> float:
+        if self.clock:
+            return min(1.0, (self.step + 1) / max(1, self.recipe.warmup)) * (1 - self.clock.annealed)
         if self.anneal:
             return 1 - (self.step - self.anneal.start) / self.anneal.steps
         return min(1.0, (self.step + 1) / max(1, self.recipe.warmup))
@@ -85,6 +109,16 @@ class Run:
                 group["lr"] = self.rate()
         if self.critic:
             self.critic.param_groups[0]["lr"] = self.recipe.discriminator.rate * self._factor()
+
+    def follow_clock(self) -> bool:
+        """Begin the anneal when its time comes (True), and go on estimating how many steps it will be."""
+        if not self.clock or not self.clock.annealed:
+            return False
+        begins = self.anneal is None
+        start = self.anneal.start if self.anneal else self.step
+        done = self.step - start
+        self.anneal = Anneal(start, max(done, 1, round(done / self.clock.annealed)))
+        return begins
 
     def freeze(self) -> checkpoint.Checkpoint:
         """Everything needed to go on to the bit."""
@@ -110,9 +144,16 @@ class Run:
             module.load_state_dict(below(saved.tensors, f"{part}."))
         for part, optimiser in self._optimisers():
             _load(optimiser, below(saved.tensors, f"{part}."))
-        self.random.set_state(saved.tensors["random"])
+        self._thaw_random(saved.tensors["random"], saved.state["step"])
         self.step, self.seconds = saved.state["step"], saved.state["seconds"]
         self.bf16, self.origin = saved.state.get("bf16"), saved.state.get("origin")
+
+    def _thaw_random(self, state: Tensor, step: int) -> None:
+        """Go on with the same choices; on a device of another kind, whose states are of another size, with new ones."""
+        if state.shape == self.random.get_state().shape:
+            self.random.set_state(state)
+        else:
+            self.random.manual_seed(self.recipe.seed + step)
 
     def _check(self, saved: checkpoint.Checkpoint) -> None:
         made = saved.state["recipe"]

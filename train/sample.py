@@ -22,7 +22,7 @@ def samples(
 ) -> Iterator[Sample]:
     """Endless samples of `recipe.batch` crops, or of as many shifted pairs where the recipe weighs shifts.
 
-    All processes draw the same; each keeps its share. All choices come from `random`.
+    All processes draw the same; each keeps its share. All choices come from `random`, best on the device of the source.
 
     Raises:
         UsageError: the source is of another scale, or too small for the recipe's patch.
@@ -41,15 +41,15 @@ def samples(
 
 def _whole(source: Source, recipe: Recipe, random: torch.Generator, device: torch.device) -> Iterator[Sample]:
     """Endless samples of the whole batch."""
+    batch, patch = recipe.batch, recipe.patch
     if recipe.losses.shift and isinstance(source, Cache):
-        for lr, other_lr, hr, other_hr, shifts in source.shift_batches(recipe.batch, recipe.patch, random, device):
-            yield Sample(torch.cat((lr, other_lr)), _target(torch.cat((hr, other_hr)), recipe), shifts)
+        for lr, hr, shifts in source.shift_batches(batch, patch, random, device):
+            yield Sample(lr, _target(hr, recipe), shifts)
         return
-    scale = recipe.generator.scale
     pairs = (
-        batches(source, recipe.batch, recipe.patch, scale, random, device)
+        batches(source, batch, patch, recipe.generator.scale, random, device)
         if isinstance(source, Bank)
-        else source.batches(recipe.batch, recipe.patch, random, device)
+        else source.batches(batch, patch, random, device)
     )
     for lr, hr in pairs:
         yield Sample(lr, _target(hr, recipe))

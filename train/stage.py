@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -32,7 +33,8 @@ class Stage:
         self.trunk: FeatureLoss | None = None
         if self.weights.perceptual:
             self.trunk = open_loss(self.weights.trunk, self.weights.trunk_file, run.device)
-        self.upscale = quicken(PreciseTail(run.model), run)
+            self.distance = quicken(self.trunk.distance, run.device)
+        self.upscale = quicken(PreciseTail(run.model), run.device)
 
     def autocast(self) -> torch.autocast:
         """The precision of the networks' layers; the losses themselves, and the end of an anneal, are in FP32."""
@@ -70,7 +72,7 @@ class Stage:
             whole = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
             seen = min(self.weights.seen or whole, whole)
             with self.autocast():
-                terms["perceptual"] = self.trunk.distance(sr[:seen], sample.hr[:seen])
+                terms["perceptual"] = self.distance(sr[:seen], sample.hr[:seen])
         if self.weights.shift and sample.shifts is not None:
             first, second = sr.chunk(2)
             terms["shift"] = losses.shift_loss(first, second, sample.shifts)
@@ -104,19 +106,21 @@ class PreciseTail(nn.Module):
             return generator.base(x) + F.pixel_shuffle(last, generator.scale)
 
 
-def quicken(module: nn.Module, run: Run) -> Callable[[Tensor], Tensor]:
-    """`module` compiled for the GPU that it is on; as it is on a CPU, or where the compiler fails."""
-    if run.device.type != "cuda":
-        return module
-    compiled: Callable[[Tensor], Tensor] = torch.compile(module)
-    shape = (2, 3, run.recipe.patch, run.recipe.patch)
-    try:
-        with torch.autocast("cuda", torch.bfloat16, enabled=bool(run.bf16)):
-            result = compiled(torch.zeros(shape, device=run.device).contiguous(memory_format=torch.channels_last))
-        result.float().sum().backward()  # type: ignore[no-untyped-call]
-    except (RuntimeError, ImportError, OSError) as error:
-        log.info("the network is not compiled: %s", str(error).partition("\n")[0])
-        return module
-    finally:
-        module.zero_grad(set_to_none=True)
+def quicken(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
+    """`function` compiled for the GPU `device`, for each shape by itself; as it is elsewhere, or without a compiler."""
+    if device.type != "cuda" or not _compiles(device):
+        return function
+    compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False)
     return compiled
+
+
+@lru_cache
+def _compiles(device: torch.device) -> bool:
+    """Whether a small function can be compiled there, backward too."""
+    try:
+        x = torch.ones(8, device=device, requires_grad=True)
+        torch.compile(lambda y: (y.relu() + 1).sum())(x).backward()
+    except (RuntimeError, ImportError, OSError) as error:
+        log.info("networks are not compiled: %s", str(error).partition("\n")[0])
+        return False
+    return True

@@ -6,9 +6,12 @@
     ├── UsageError             an option has an impossible value; exit code 2
     ├── MediaError             a source cannot be read, or holds nothing to upscale
     │   └── DamagedError       a source breaks off or fails part of the way through
-    ├── OutputError            a target cannot be written, exists, or cannot hold what was asked
+    ├── OutputError            a target cannot be written, or exists
+    │   ├── ExistsError        something stands under its name
+    │   └── UnfitError         a container or codec cannot hold what was asked; exit code 2
     ├── VerifyError            a finished output differs from what its source promised
-    ├── ModelError             a model is unknown, or its weights are not what they claim
+    ├── ModelError             weights are not what they claim, or do not fit
+    │   └── UnknownModelError  no such model, or not at this scale; exit code 2
     └── BackendError           a runtime is missing, or failed
         ├── OutOfMemoryError   a batch did not fit: try a smaller one
         └── Cancelled          `Backend.cancel` stopped a call in progress
@@ -50,7 +53,17 @@ class DamagedError(MediaError):
 
 
 class OutputError(VidsrError):
-    """A target cannot be written, exists already, or cannot hold what was asked."""
+    """A target cannot be written."""
+
+
+class ExistsError(OutputError):
+    """Something stands under the output's name, and may not be replaced."""
+
+
+class UnfitError(OutputError):
+    """A container or codec cannot hold what was asked."""
+
+    exit_code = 2
 
 
 class VerifyError(VidsrError):
@@ -59,6 +72,12 @@ class VerifyError(VidsrError):
 
 class ModelError(VidsrError):
     """A model is unknown, or its weights are not what they claim."""
+
+
+class UnknownModelError(ModelError):
+    """No such model, or not at this scale."""
+
+    exit_code = 2
 
 
 class BackendError(VidsrError):

@@ -6,6 +6,7 @@ A full disk or a kill leaves what was there before; after a kill, the file besid
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PART = ".part"  # ends the name of a file that is being written
-MAX_NAME = 100  # characters of a file's own name in the name of one that is nobody else's
+MAX_BYTES = 255  # of a name, in nearly all file systems
 NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # of file systems that do not put folders on the disk
 
 
@@ -27,8 +28,9 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    name = f".{path.name[:MAX_NAME]}.{os.getpid()}-{secrets.token_hex(4)}" if shared else path.name
-    part = path.with_name(name + PART)
+    name = f".{path.name}" if shared else path.name
+    own = f".{os.getpid()}-{secrets.token_hex(4)}" if shared else ""
+    part = path.with_name(fitting(name, own + PART))
     try:
         yield part
         sync_file(part)
@@ -37,6 +39,15 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def fitting(stem: str, end: str) -> str:
+    """`stem` and `end` as one name; where it is longer than a name may be, `stem` is cut and gets a mark of its own."""
+    name = stem + end
+    if len(os.fsencode(name)) <= MAX_BYTES:
+        return name
+    mark = "~" + hashlib.sha256(os.fsencode(stem)).hexdigest()[:8] + end
+    return os.fsencode(stem)[: MAX_BYTES - len(os.fsencode(mark))].decode(errors="ignore") + mark
 
 
 def write(path: Path, data: bytes | str, *, shared: bool = False) -> None:

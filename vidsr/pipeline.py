@@ -18,6 +18,7 @@ from vidsr.frame import Frame
 T = TypeVar("T")
 
 QUEUE_BYTES = 96 * 2**20  # each of the two queues: seven 4K frames, or hundreds of small ones
+PATIENCE_SECONDS = 5.0  # with a read that does not come back, once its run is over
 _POLL_SECONDS = 0.5  # a lock held without a limit cannot be interrupted on every platform
 
 
@@ -50,7 +51,7 @@ class Ahead(Iterator[T], Generic[T]):
     def __next__(self) -> T:
         started = time.perf_counter()
         with self._changed:
-            while not self._items and not self._finished:
+            while not self._items and not self._finished and not self._closed:
                 self._changed.wait(_POLL_SECONDS)
             self.waited += time.perf_counter() - started
             if not self._items:
@@ -63,13 +64,17 @@ class Ahead(Iterator[T], Generic[T]):
             self._changed.notify_all()
             return item
 
-    def close(self) -> None:
-        """Stop at the next item and join the thread; items not yet taken are dropped. May be called again."""
+    def close(self, patience: float | None = PATIENCE_SECONDS) -> None:
+        """Stop at the next item and join the thread; items not yet taken are dropped. May be called again.
+
+        A source that stands in a read (a pipe, a share that is gone) for `patience` seconds is left to itself, with
+        what it holds: the thread ends with the read, or with the process. None waits for ever.
+        """
         with self._changed:
             self._closed = True
             self._items.clear()
             self._changed.notify_all()
-        self._thread.join()
+        self._thread.join(patience)
 
     def _run(self) -> None:
         try:
@@ -171,7 +176,8 @@ def run(
 
     `frames` is iterated in a thread of its own, `upscale` (an iterator over its argument) in another, `write` here.
     The first error of any stage, or KeyboardInterrupt, ends the run: `cancel` is called to cut a long call of the
-    upscaler short, both threads are joined, and the error is raised.
+    upscaler short, both threads are joined, and the error is raised. What `frames` holds open it closes itself, in its
+    own thread, where nobody else may while a read stands.
     """
     decoded = Ahead(frames, _nbytes, name="decode", max_bytes=queue_bytes)
     upscaled = Ahead(upscale(decoded), _nbytes, name="upscale", max_bytes=queue_bytes)
@@ -188,7 +194,7 @@ def run(
         raise
     finally:
         decoded.close()
-        upscaled.close()
+        upscaled.close(None)
     return meter.progress()
 
 

@@ -60,10 +60,14 @@ def test_help_loads_nothing_that_is_heavy(folder: Path) -> None:
         (("clip.mp4", "--size", "big"), 2, "size must look like"),
         (("clip.mp4", "--start", "5:00"), 1, "lies behind the end"),
         (("missing.mp4",), 1, "does not exist"),
-        (("clip.mp4", "--model", "nonesuch"), 1, "Unknown model 'nonesuch'"),
+        (("clip.mp4", "--model", "nonesuch"), 2, "Unknown model 'nonesuch'"),
         (("clip.mp4", "--backend", "nonesuch"), 2, "Unknown backend 'nonesuch'"),
-        (("clip.mp4", "-o", "out.avi"), 1, ""),
-        (("clip.mp4", "--container", "webm", "--codec", "h264"), 1, ""),
+        (("clip.mp4", "--model", "srgan@2"), 2, "a number from 0 to 1"),
+        (("clip.mp4", "-o", "out.avi"), 2, "cannot keep the times of all frames: name the output .mp4"),
+        (("clip.mp4", "--container", "webm", "--codec", "h264"), 2, "webm cannot hold h264: choose another --codec"),
+        (("clip.mp4", "--scale", "8"), 2, "in two steps: --scale 4, and then what that made with --scale 2"),
+        (("clip.mp4", "x4"), 2, "to make a video x4, say --scale 4"),
+        (("https://example.org/clip.mp4",), 2, "vidsr reads files, not addresses; download it first"),
         (("clip.mp4", "-o", "clip.mp4"), 1, "would replace its own source"),
         (("clip.mp4", "-o", "taken.mp4"), 1, "--overwrite"),
         (("clip.mp4", "-o", "-", "--json"), 2, "leave one out"),
@@ -75,11 +79,28 @@ def test_a_mistake_is_found_without_a_network(
     folder: Path, arguments: tuple[str, ...], exit_code: int, says: str
 ) -> None:
     code, said, modules = loaded("upscale", *arguments, folder=folder)
-    assert code in (1, 2) if not says else code == exit_code, said
+    assert code == exit_code, said
     assert says in said
     assert len(said.splitlines()) == 1, said
     assert not modules & NETWORKS
     assert (folder / "taken.mp4").read_bytes() == b"of somebody else"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("clip.mp4", "--scale", "2"), "try: vidsr upscale clip.mp4 --scale 2"),
+        (("gone.mkv",), "try: vidsr upscale gone.mkv"),
+        (("upscale", "clip.mp4", "--scale", "x4"), "try: --scale 4"),
+        (("upscale", "-dash.mp4"), "a file whose name begins with a dash is written ./-dash.mp4"),
+        (("upscale", "clip.mp4", "--nonesuch"), ""),
+    ],
+)
+def test_a_wrong_line_names_the_right_one(folder: Path, arguments: tuple[str, ...], hint: str) -> None:
+    code, said, modules = loaded(*arguments, folder=folder)
+    assert code == 2
+    assert (said.splitlines()[-1] == f"vidsr: {hint}") if hint else ("vidsr: " not in said)
+    assert not modules & NETWORKS
 
 
 def test_a_dry_run_loads_no_second_network_library(folder: Path) -> None:

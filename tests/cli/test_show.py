@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vidsr.cli import show
+from vidsr.cli import phrases, show
+from vidsr.cli.shower import shower
 from vidsr.jobs.events import Advanced, Done, Failed, PartsKept, Resumed, Retried, Skipped, Started
 from vidsr.jobs.run import BatchReport
 from vidsr.pipeline import Progress
@@ -56,8 +57,13 @@ def test_how_much_is_said_grows_with_every_v() -> None:
 
 
 def test_the_time_left_follows_the_rate() -> None:
-    assert "40/96 frames, 2.00 fps, 28.0 s left, limited by upscale" in show._state(advanced(40))
-    assert "40/96 frames, 0.50 fps, 1 min 52 s left" in show._state(advanced(40, fps=0.5))
+    assert phrases.state(advanced(40)) == "40/96 frames, 2.00 fps, 28.0 s left, limited by upscale"
+    assert "40/96 frames, 0.50 fps, 1 min 52 s left" in phrases.state(advanced(40, fps=0.5))
+
+
+def test_what_does_not_fit_is_left_out_whole() -> None:
+    assert phrases.state(advanced(40), width=40) == "40/96 frames, 2.00 fps, 28.0 s left"
+    assert phrases.state(advanced(40), width=10) == "40/96 frames"
 
 
 def test_memory_is_that_of_the_gpu_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,9 +76,9 @@ def test_memory_is_that_of_the_gpu_in_use(monkeypatch: pytest.MonkeyPatch) -> No
         "mem_get_info": {1: (6 * 10**9, 8 * 10**9)}.__getitem__,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    assert show._gpu_memory() == ", GPU memory 2.0 GB of 8.0 GB"
+    assert phrases.gpu_memory() == "GPU memory 2.0 GB of 8.0 GB"
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 0)
-    assert show._gpu_memory() == ""
+    assert phrases.gpu_memory() == ""
 
 
 def test_a_job_in_lines() -> None:
@@ -132,13 +138,15 @@ def test_a_lost_worker_is_told() -> None:
 
 
 def test_resume_and_its_offer() -> None:
-    text = shown(show.LogShow, Resumed(CLIP, OUT, 2, 480), PartsKept(CLIP, Path("o.vidsr"), 3, 720, "the same goes on"))
+    text = shown(
+        show.LogShow, Resumed(CLIP, OUT, 2, 480), PartsKept(CLIP, Path("o.vidsr"), 3, 720, "the same goes on", 4)
+    )
     assert "goes on after 2 finished parts (480 frames)" in text
-    assert "3 finished parts are kept in o.vidsr; the same goes on\n" in text
+    assert "3 finished parts are kept in o.vidsr, 4.0 s of work are lost; the same goes on\n" in text
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = show.shower(json=True, quiet=False, verbose=False, num_inputs=1)
+    screen = shower(json=True, quiet=False, verbose=False, num_inputs=1)
     for event in (STARTED, advanced(1), advanced(2), DONE, Skipped(CLIP, OUT, "done"), Failed(CLIP, "no", 1)):
         screen(event)
     out, err = capsys.readouterr()
@@ -150,7 +158,7 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_end_as_json_says_what_failed_and_why(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = show.shower(json=True, quiet=False, verbose=False, num_inputs=2)
+    screen = shower(json=True, quiet=False, verbose=False, num_inputs=2)
     screen.summary(BatchReport(done=[DONE], failed=[Failed(CLIP, "it broke", 1)]))
     summary = json.loads(capsys.readouterr().out)
     assert (summary["event"], summary["done"], summary["skipped"], summary["failed"]) == ("summary", 1, 0, 1)
@@ -158,7 +166,7 @@ def test_the_end_as_json_says_what_failed_and_why(capsys: pytest.CaptureFixture[
 
 
 def test_quiet_shows_failures_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = show.shower(json=False, quiet=True, verbose=False, num_inputs=1)
+    screen = shower(json=False, quiet=True, verbose=False, num_inputs=1)
     for event in (STARTED, advanced(1), DONE, Failed(CLIP, "it broke", 1)):
         screen(event)
     assert capsys.readouterr() == ("", f"vidsr: {CLIP}: it broke\n")

@@ -290,21 +290,21 @@ def test_bad_targets(vidsr: Cli, tmp_path: Path) -> None:
         tmp_path / "out.webm": None,
     }.items():
         arguments = [source, "-o", target] + (["--codec", "h264"] if target.suffix == ".webm" else [])
-        assert_refused(vidsr, tmp_path, arguments, expected or "webm", about="")
+        assert_refused(vidsr, tmp_path, arguments, expected or "webm", about="", code=1 if expected else 2)
     assert (tmp_path / "other.mp4").read_bytes() == b"precious"
 
 
 def test_an_unknown_model(vidsr: Cli, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=2)
-    assert_refused(vidsr, tmp_path, [source, "--model", "dream"], "Unknown model 'dream'", about="dream")
+    assert_refused(vidsr, tmp_path, [source, "--model", "dream"], "Unknown model 'dream'", about="dream", code=2)
 
 
-def assert_refused(vidsr: Cli, folder: Path, arguments: list[object], expected: str, about: str) -> None:
-    """Exit 1, one sentence that names the file, nothing written."""
+def assert_refused(vidsr: Cli, folder: Path, arguments: list[object], expected: str, about: str, code: int = 1) -> None:
+    """One sentence that names the file, nothing written."""
     before = listing(folder)
     quick = [] if "--model" in arguments else list(QUICK)
     result = vidsr("upscale", *quick, *arguments)
-    assert result.code == 1, result.err
+    assert result.code == code, result.err
     lines = [line for line in result.err.splitlines() if line.startswith("vidsr: ")]
     assert len(lines) == 1, result.err
     assert about in lines[0]

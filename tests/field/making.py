@@ -108,7 +108,8 @@ def joined(path: Path, parts: Iterable[Recipe]) -> None:
         for number, part in enumerate(parts):
             files.append(Path(folder) / f"{number}{path.suffix}")
             part(files[-1])
-        path.write_bytes(b"".join(file.read_bytes() for file in files))
+        header = 13 if path.suffix == ".flv" else 0  # without which a live stream goes on
+        path.write_bytes(b"".join(file.read_bytes()[header if n else 0 :] for n, file in enumerate(files)))
 
 
 def recordings(path: Path, *lengths: tuple[float, float]) -> None:

@@ -24,6 +24,7 @@ from tests.field.making import (
     from_mp4,
     hybrid,
     into_sample_entry,
+    joined,
     middle_dropped,
     mkv_sound,
     one_colour,
@@ -66,6 +67,8 @@ RECIPES: dict[str, Recipe] = {
     "short sound.mpg": lambda p: recordings(p, (3, 2.2), (3, 3)),
     "short sound.vob": lambda p: recordings(p, (3, 2.2), (3, 3)),
     "marks.m2ts": lambda p: with_marks(p, (3, 2.2), (3, 3)),
+    "joints.flv": lambda p: recordings(p, (3, 2.2), (3, 3.8), (3, 3)),
+    "early.ts": lambda p: joined(p, [lambda q: synchronous(q, "-output_ts_offset", 36000, sound=2.5), synchronous]),
     "plain joint.ts": lambda p: recordings(p, (3, 3), (3, 3)),
     # 3: clocks
     **{name: lambda p: synchronous(p, "-output_ts_offset", 36000, video=5) for name in _LATE},

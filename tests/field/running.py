@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +22,8 @@ UNEXPECTED = ("Traceback", "please report", "cannot be written", "Invalid argume
 SLACK = 0.15  # seconds of a length: one block of sound, and the roundings of containers
 IN_SYNC = 0.08  # seconds
 IN_COLOUR = 7  # of 255
+
+_NO_QUESTION = ("options", "wrong", "alone", "says", "never_says")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ class Case:
     def name(self) -> str:
         """What tells it from the others."""
         return " ".join((f"{self.source} to {self.output}", *self.options))
+
+    @property
+    def question(self) -> tuple[object, ...]:
+        """What is asked of which container, without the answer."""
+        answers = [f.name for f in fields(self) if f.default is not MISSING and f.name not in _NO_QUESTION]
+        return self.kind, self.output, self.options, *(n for n in answers if getattr(self, n) not in (None, False, ()))
 
 
 @dataclass(frozen=True)

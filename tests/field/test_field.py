@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("field")
 
 
-def _rows() -> list[object]:
-    marks = {case.name: [pytest.mark.xfail(strict=True, reason=f"kind {case.kind}")] for case in cases() if case.wrong}
-    return [pytest.param(case, id=f"{case.kind} {case.name}", marks=marks.get(case.name, [])) for case in cases()]
+def _rows() -> Iterator[object]:
+    """All cases. Those that ask what a case of the same kind and container before them has asked run in `make soak`."""
+    asked = set()
+    for case in cases():
+        marks = [pytest.mark.xfail(strict=True, reason=f"kind {case.kind}")] if case.wrong else []
+        if case.question in asked:
+            marks.append(pytest.mark.soak)
+        asked.add(case.question)
+        yield pytest.param(case, id=f"{case.kind} {case.name}", marks=marks)
 
 
 @without

@@ -121,7 +121,9 @@ def test_ctrl_c_lets_a_join_end_and_keeps_the_next_jobs_parts(films: Path, monke
     events: list[Event] = []
     with pytest.raises(KeyboardInterrupt):
         upscale(films, events, stop)
-    assert ends(events) == [("Started", "a"), ("Started", "b"), ("Done", "a")]
+    assert ends(events) == [("Started", "a"), ("Started", "b"), ("PartsKept", "b"), ("Done", "a")]
+    (kept,) = (event for event in events if isinstance(event, PartsKept))
+    assert (kept.num_segments, kept.advice) == (0, "the same command begins again")
     assert [path.name for path in (films / "out").iterdir()] == ["a_x2.mp4"]
 
 

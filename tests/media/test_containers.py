@@ -149,7 +149,7 @@ def test_languages_come_back_as_the_row_says(row: Container, language: str, tmp_
 def test_metadata_and_chapters_have_a_place_or_none(row: Container, tmp_path: Path) -> None:
     tags = {"title": "A film", "com.example.place": "Here"}
     path = clip(row, tmp_path, metadata=tags, chapters=[(0.0, 0.1, "one")])
-    row.finish(Written(path, tags, [None], None, (64, 48), Fraction(1), None))
+    row.finish(Written(path, tags, [None], None, (64, 48), Fraction(1), None, False, 0))
     with av.open(str(path)) as opened:
         found = {key.lower(): value for key, value in opened.metadata.items()}
         assert {key: value for key, value in tags.items() if found.get(key) == value} == (tags if row.metadata else {})

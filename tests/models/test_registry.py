@@ -236,6 +236,21 @@ def test_detail_mixes_the_weights_of_both_stages(shelf: Path) -> None:
     assert registry.native_scale("srgan@0.25", 3) == 4
 
 
+def test_detail_mixes_with_the_weights_that_it_began_with(shelf: Path) -> None:
+    """A newer srresnet stands on no line with an older srgan, whose beginning is kept beside."""
+    generator = GeneratorConfig("srgan", 4, channels=4, blocks=1)
+    for name in ("srresnet", "srgan"):
+        write(shelf / f"{name}-x4.safetensors", generator, name)
+    (shelf / registry.ORIGINS).mkdir()
+    origin = shelf / registry.ORIGINS / "srgan-x4.safetensors"
+    save_file({key: torch.randn(value.shape).half() for key, value in build(generator).state_dict().items()}, origin, {
+        "format": "1", "name": "srresnet", "config": json.dumps(generator.to_dict()), "scale": "4",
+    })  # fmt: skip
+    began, none = registry.load(str(origin), 4), registry.load("srgan@0", 4)
+    assert all(torch.equal(value, none.module.state_dict()[name]) for name, value in began.module.state_dict().items())
+    assert [info.name for info in registry.available_models() if info.path] == ["srgan", "srresnet"]
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [

@@ -101,7 +101,8 @@ def test_clean_pairs_are_the_reduced_photo_at_their_offset(
 
 
 def test_shifted_pairs_show_the_same_place(cache: Cache) -> None:
-    lr_a, lr_b, hr_a, hr_b, shifts = next(cache.shift_batches(64, 12, torch.Generator().manual_seed(2), CPU))
+    lr, hr, shifts = next(cache.shift_batches(64, 12, torch.Generator().manual_seed(2), CPU))
+    (lr_a, lr_b), (hr_a, hr_b) = lr.chunk(2), hr.chunk(2)
     assert lr_a.shape == lr_b.shape == (64, 3, 12, 12)
     assert hr_a.shape == hr_b.shape == (64, 3, 24, 24)
     assert shifts.abs().max() <= 7

@@ -147,8 +147,21 @@ def find(full: torch.Tensor, patch: torch.Tensor) -> tuple[tuple[int, int] | Non
     return None, 0
 
 
+def test_crops_are_those_cut_one_by_one() -> None:
+    bank = bank_of(photo(0, 30, 41), photo(1, 25, 25), photo(2, 64, 26))
+    draws = torch.rand(64, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    made = crops(bank, 24, draws)
+    for crop, (which, down, right, way) in zip(made, draws.tolist(), strict=True):
+        whole = bank.photo(int(which * 3))
+        top, left = (int(draw * (side - 24 + 1)) for draw, side in zip((down, right), whole.shape[:2], strict=True))
+        turns, mirrored = divmod(int(way * 8), 2)
+        cut = torch.rot90(whole[top : top + 24, left : left + 24], turns, (0, 1))
+        assert torch.equal(crop, cut.flip(1) if mirrored else cut)
+
+
 def test_all_photos_places_and_orientations_are_drawn() -> None:
     pictures = [np.arange(48, dtype=np.uint8).reshape(4, 4, 3) + 60 * n for n in range(4)]
-    drawn = crops(bank_of(*pictures), 2000, 3, torch.Generator().manual_seed(1))
+    draws = torch.rand(2000, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    drawn = crops(bank_of(*pictures), 3, draws)
     seen = {tuple(crop.reshape(-1).tolist()) for crop in drawn}
     assert len(seen) == 4 * 4 * 8  # photos, places, orientations

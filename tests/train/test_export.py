@@ -278,7 +278,7 @@ def test_export_into_a_file(folder: Path) -> None:
         (["fit", "mine.toml", "--data", "photos", "--device", "abacus"], 2, "Unknown device 'abacus'"),
         (["fit", "mine.toml", "--data", "photos", "--resume", "--cache", "c"], 1, "no checkpoint to resume"),
         (["fit", "mine.toml", "--data", "photos", "--cache", "c", "--out", "mine.toml/x"], 1, "Not a directory"),
-        (["evaluate", "--benchmark", "Set5", "--model", "fats"], 1, "Unknown model 'fats'"),
+        (["evaluate", "--benchmark", "Set5", "--model", "fats"], 2, "Unknown model 'fats'"),
         (["evaluate", "--benchmark", "Set6"], 1, "Set6 holds no benchmark"),
         (["export", "empty", "-o", "w.safetensors"], 1, "empty holds no checkpoint"),
     ],

@@ -48,3 +48,20 @@ def test_muon_finds_a_least_squares_minimum() -> None:
         (weight - goal).square().sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     assert (weight - goal).abs().max() < 0.01
+
+
+def test_filter_banks_of_one_shape_move_as_each_alone() -> None:
+    random = torch.Generator().manual_seed(0)
+    shapes = [(16, 8, 3, 3), (32, 16, 3, 3), (16, 8, 3, 3), (16, 8, 3, 3)]
+    together = [torch.randn(shape, generator=random) for shape in shapes]
+    alone = [weight.clone().to(memory_format=torch.channels_last) for weight in together]
+    muons = [Muon(together, lr=0.1), *(Muon([weight], lr=0.1) for weight in alone)]
+    for _ in range(3):
+        for one, other in zip(together, alone, strict=True):
+            one.grad = torch.randn(one.shape, generator=random)
+            other.grad = one.grad.clone()
+        together[1].grad = alone[1].grad = None if _ == 1 else together[1].grad
+        for muon in muons:
+            muon.step()
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)

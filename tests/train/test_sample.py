@@ -29,7 +29,7 @@ def cache() -> Cache:
     hr = torch.randint(0, 256, (2, header.window, header.window, 3), dtype=torch.uint8, generator=random)
     offsets = [[(0, 0), (3, 1), (2, 5)], [(1, 2), (0, 1), (7, 0)]]
     crops = [[hr[s, y : y + 24 : 2, x : x + 24 : 2] for y, x in scene] for s, scene in enumerate(offsets)]
-    return Cache(header, hr, torch.stack([torch.stack(scene) for scene in crops]), offsets)
+    return Cache(header, hr, torch.stack([torch.stack(scene) for scene in crops]), torch.tensor(offsets))
 
 
 def baked(recipe: Recipe, **values: object) -> Recipe:
@@ -55,6 +55,29 @@ def test_the_second_half_shows_the_first_shifted(recipe: Recipe, cache: Cache) -
     assert sample.shifts is not None
     assert losses.shift_loss(sample.hr[:6], sample.hr[6:], sample.shifts) == 0
     assert losses.shift_loss(sample.hr[:6], sample.hr[6:], sample.shifts * 0) > 0.1
+
+
+def test_pairs_are_those_cut_one_by_one(cache: Cache) -> None:
+    """Against loops over the same draws: crops turned by `rot90`, and their shifts a quarter turn at a time."""
+    random = torch.Generator().manual_seed(5)
+    draws = (torch.rand(48, 5, dtype=torch.float64, generator=random) * torch.tensor([2, 3, 5, 5, 8])).long().tolist()
+    steps = torch.randint(1, 3, (48,), generator=random).tolist()
+    lr, hr, shifts = next(cache.shift_batches(48, 8, torch.Generator().manual_seed(5), CPU))
+    for number, ((scene, variant, top, left, way), step) in enumerate(zip(draws, steps, strict=True)):
+        other = (variant + step) % 3
+        places = [cache.offsets[scene, one].tolist() for one in (variant, other)]
+        turns, mirrored = divmod(way, 2)
+        for half, (one, (y, x)) in enumerate(zip((variant, other), places, strict=True)):
+            small = cache.lr[scene, one, top : top + 8, left : left + 8]
+            large = cache.hr[scene, y + 2 * top : y + 2 * top + 16, x + 2 * left : x + 2 * left + 16]
+            for made, cut in ((lr, small), (hr, large)):
+                turned = torch.rot90(cut, turns, (0, 1))
+                turned = turned.flip(1) if mirrored else turned
+                assert torch.equal(made[48 * half + number], turned.permute(2, 0, 1) / 255)
+        down, right = places[1][0] - places[0][0], places[1][1] - places[0][1]
+        for _ in range(turns):
+            down, right = -right, down
+        assert shifts[number].tolist() == [down, -right if mirrored else right]
 
 
 def test_sharpened_targets(recipe: Recipe, bank: Bank, cache: Cache) -> None:

@@ -33,8 +33,8 @@ def erring(source: Path, output: Path, err: Frames, monkeypatch: Any, **options:
     """An output whose frames went through `err` between the network and the encoder."""
     right = Upscaler.stream
 
-    def wrong(self: Upscaler, frames: Iterable[Frame], **kwargs: Any) -> Iterator[Frame]:
-        yield from err(list(right(self, frames, **kwargs)))
+    def wrong(self: Upscaler, frames: Iterable[Frame], *more: Any) -> Iterator[Frame]:
+        yield from err(list(right(self, frames, *more)))
 
     with monkeypatch.context() as patch:
         patch.setattr(Upscaler, "stream", wrong)

@@ -27,7 +27,7 @@ from tests.verify.mutants import (
     upscaled,
 )
 from vidsr.errors import VerifyError
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat
 from vidsr.jobs import plan as plans
 from vidsr.media.mux import tracks
 from vidsr.verify import VerifyReport, compare
@@ -261,8 +261,8 @@ def test_a_wrong_label_of_the_picture_is_named(
     """The samples stay: only what the output says of them is wrong."""
     right, stream = plans._spec, __import__("vidsr.upscaling.upscaler", fromlist=["Upscaler"]).Upscaler.stream
 
-    def mislabelled(self: Any, frames: Any, **kwargs: Any) -> Any:
-        yield from stream(self, frames, **{**kwargs, "colour": Colour(Matrix.BT709)})
+    def mislabelled(self: Any, frames: Any, canvas: Canvas) -> Any:
+        yield from stream(self, frames, replace(canvas, colour=Colour(Matrix.BT709)))
 
     monkeypatch.setattr(plans, "_spec", lambda *arguments: replace(right(*arguments), **wrong))
     monkeypatch.setattr("vidsr.upscaling.upscaler.Upscaler.stream", mislabelled)

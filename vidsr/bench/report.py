@@ -16,7 +16,7 @@ from vidsr.models import registry
 
 if TYPE_CHECKING:
     from vidsr.bench.job import FilmLine, JobSpeed, Result
-    from vidsr.jobs.options import Options
+    from vidsr.jobs.options import MAX_SCALE, Options
 
 MAX_SIDE = 16384  # pixels
 PLACEHOLDER = "INPUT"  # of the command to paste, where no film was given
@@ -84,7 +84,7 @@ def run(
         from vidsr.bench.job import check
 
         check(options, film)
-    name, scale = options.model, options.scale
+    name, scale = options.model, options.scale or MAX_SCALE
     if name == "auto":
         name, _ = registry.default_model(scale, gpu=bool(machine.gpus()))
     model = registry.load(name, registry.native_scale(name, scale))

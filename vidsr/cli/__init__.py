@@ -8,11 +8,11 @@ import signal
 import sys
 from typing import NoReturn
 
+from vidsr.cli.interrupts import ENDING, INTERRUPTED, leave, watched
 from vidsr.cli.sentences import complain
-from vidsr.errors import VidsrError
+from vidsr.errors import UsageError, VidsrError
 
 _NO_ROOM = ("failed to map segment", "annot allocate memory")  # what the loader says of a library
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 def main() -> NoReturn:
@@ -20,21 +20,23 @@ def main() -> NoReturn:
 
     An expected error is one sentence on stderr; with ``VIDSR_DEBUG=1`` it is a traceback, as a bug always is.
     """
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        from vidsr.cli.app import app
+        with watched():
+            from vidsr.cli.app import app
 
-        app(prog_name="vidsr")
+            app(prog_name="vidsr")
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise
         complain(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        interrupted()
+        leave(INTERRUPTED, "interrupted")
     except SystemExit as leaving:  # typer makes one of Ctrl-C, without a word
-        if leaving.code == INTERRUPTED:
-            interrupted()
+        if isinstance(leaving.code, int) and leaving.code - 128 in ENDING:
+            leave(leaving.code, "interrupted")
+        if leaving.code == UsageError.exit_code:
+            _help()
         raise
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,7 +44,7 @@ def main() -> NoReturn:
     except OSError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise
-        complain(str(error))
+        complain(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
         sys.exit(1)
     except (MemoryError, ImportError) as error:
         no_room = isinstance(error, MemoryError) or any(words in str(error) for words in _NO_ROOM)
@@ -55,14 +57,10 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def interrupted() -> NoReturn:
-    """End after Ctrl-C, with everything closed and removed: at once, without tearing down the network libraries."""
-    print("vidsr: interrupted", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(INTERRUPTED)
+def _help() -> None:
+    """After an error of usage that the parser found: what may have been meant."""
+    from vidsr.cli.app import COMMANDS
+    from vidsr.cli.hints import hint
 
-
-def _terminate(number: int, _frame: object) -> NoReturn:
-    """SIGTERM ends a job as Ctrl-C does, with everything closed and removed."""
-    sys.exit(128 + number)
+    if words := hint(sys.argv[1:], COMMANDS):
+        complain(words)

@@ -56,3 +56,6 @@ app.add_typer(engine.app, name="engine")
 app.command("doctor", epilog=doctor.EXAMPLES, short_help="Show what this machine offers, and what it lacks.")(
     doctor.doctor
 )
+
+_NAMES = [*(command.name for command in app.registered_commands), *(group.name for group in app.registered_groups)]
+COMMANDS = tuple(name for name in _NAMES if name is not None)

@@ -85,6 +85,11 @@ def num_bytes(number: float) -> str:
     return f"{number:.1f} TB"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 frame``, ``2 frames``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def span(seconds: float) -> str:
     """``9.5 s``, ``2 min 05 s``, ``3 h 07 min``."""
     if round(seconds, 1) < 60:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidsr.cli.options import Json
-from vidsr.cli.output import print_json
+from vidsr.cli.output import counted, print_json
 from vidsr.cli.sentences import printable
 
 if TYPE_CHECKING:
@@ -24,18 +24,39 @@ Examples:
 
 
 def probe(
-    file: Annotated[Path, typer.Argument(help="A video file.")],
+    file: Annotated[Path, typer.Argument(help="A video or an image.")],
     json: Json = False,
 ) -> None:
     """Show the streams, times, colour and extras of a video."""
     from vidsr.media.read.probe import probe as examine
+    from vidsr.media.stills import is_image
 
+    if is_image(file):
+        _picture(file, json=json)
+        return
     info = examine(file)
     if json:
         print_json(info)
         return
     for line in _lines(info):
         typer.echo(line)
+
+
+def _picture(file: Path, *, json: bool) -> None:
+    from vidsr.media.stills import read_image
+
+    pixels, meta = read_image(file)
+    held = [name.replace("_", " ") for name in ("exif", "icc_profile", "xmp") if getattr(meta, name) is not None]
+    channels = {1: "grey", 3: "RGB", 4: "RGB with alpha"}[1 if pixels.ndim == 2 else pixels.shape[2]]
+    width, height, bits, size = pixels.shape[1], pixels.shape[0], 8 * pixels.itemsize, file.stat().st_size
+    if json:
+        facts = {"width": width, "height": height, "channels": channels, "bits": bits, "metadata": held}
+        print_json({"path": file, "kind": "image", "size": size, **facts})
+        return
+    typer.echo(printable(f"{file}: an image, {size / 1e6:.2f} MB"))
+    typer.echo(f"picture  {width}x{height} {channels}, {bits} bits a sample")
+    if held:
+        typer.echo(f"extras   {', '.join(held)}")
 
 
 def _lines(info: MediaInfo) -> list[str]:
@@ -46,7 +67,7 @@ def _lines(info: MediaInfo) -> list[str]:
         + (f", {float(info.duration):.2f} s" if info.duration is not None else ""),
         f"picture  {video.codec} {video.width}x{video.height} {video.pix_fmt}"
         + (f", {float(video.rate):.3f} fps" if video.rate else "")
-        + (f", about {video.num_frames} frames" if video.num_frames else ""),
+        + (f", about {counted(video.num_frames, 'frame')}" if video.num_frames else ""),
         f"colour   {colour.matrix.name.lower()}, {_range(colour)} range, chroma {colour.siting}"
         + ("" if video.colour_tagged else " (untagged: assumed from the height)"),
     ]

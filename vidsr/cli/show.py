@@ -5,19 +5,20 @@ stdout is for data alone (`--json`); everything meant for people goes to stderr.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from vidsr.cli.output import num_bytes, plain, plain_fields, size, span
+from vidsr.cli.course import Course
+from vidsr.cli.output import counted, num_bytes, size, span
+from vidsr.cli.phrases import kept, seconds_left, shares, state, with_source
 from vidsr.cli.sentences import complain, printable
-from vidsr.cli.steps import LOG_SECONDS, is_live, open_console, suspendable
+from vidsr.cli.steps import LOG_SECONDS, suspendable
 from vidsr.jobs.events import (
     WORDS,
     Advanced,
@@ -36,21 +37,9 @@ from vidsr.jobs.events import (
 if TYPE_CHECKING:
     from vidsr.jobs.run import BatchReport
 
-JSON_SECONDS = 1.0
 SLOW_SECONDS = 600.0  # a job that takes longer than this is told what is faster
-JSON_VERSION = 1
-JSON_NAMES = {"started": "start", "advanced": "progress", "segmentdone": "segment"}
-
-
-def shower(*, json: bool, quiet: bool, verbose: int, num_inputs: int) -> Show:
-    """The way of showing that fits the options and the terminal."""
-    if json:
-        return JsonShow(num_inputs)
-    if quiet:
-        return Show(num_inputs)
-    console = open_console()
-    kind = LiveShow if is_live(console) else LogShow
-    return kind(num_inputs, console, verbose=verbose)
+MOST_FAILURES = 15  # that the end of a batch repeats, so that it fits a screen
+NO_SIZES: Mapping[Path, int] = MappingProxyType({})
 
 
 class Show:
@@ -74,7 +63,7 @@ class Show:
 
     def failed(self, event: Failed) -> None:
         """A job ended without an output."""
-        complain(_with_source(event))
+        complain(with_source(event))
 
     def planned(self, event: Planned) -> None:
         """What a job would do."""
@@ -96,7 +85,7 @@ class Show:
 
     def kept(self, event: PartsKept) -> None:
         """A job ended early, and can go on."""
-        complain(_kept(event))
+        complain(kept(event))
 
     def done(self, event: Done) -> None:
         """A job's output is there."""
@@ -107,13 +96,21 @@ class Show:
     def summary(self, report: BatchReport) -> None:
         """The end of the batch."""
 
+    def interrupted(self) -> None:
+        """The batch ends before its end."""
+
 
 class LogShow(Show):
     """Lines for people: one for a job's start, its end, and every fifteen seconds between."""
 
-    def __init__(self, num_inputs: int, console: Console, *, verbose: int) -> None:
+    def __init__(
+        self, num_inputs: int, console: Console, *, verbose: int, sizes: Mapping[Path, int] = NO_SIZES
+    ) -> None:
         super().__init__(num_inputs)
         self.console = console
+        self._course = Course(num_inputs, sizes)
+        self._network = ""  # that was named last
+        self._photos: dict[Path, Started] = {}  # of a batch: a line each, when they are done
         self._verbose = verbose
         self._shown = time.monotonic()
         self._warned = False
@@ -125,41 +122,55 @@ class LogShow(Show):
 
     def failed(self, event: Failed) -> None:
         """As everywhere, without tearing a live bar."""
-        self._say(f"vidsr: {_with_source(event)}")
+        self._course.ended(event.source, made=False)
+        self._say(f"vidsr: {with_source(event)}")
 
     def planned(self, event: Planned) -> None:
         """The plan, its size and its time."""
-        self._say(f"{event.source} -> {event.output}")
+        self._say(f"{self._course.number(event.source)}{event.source} -> {event.output}")
         self._say(f"  {size(event.source_size)} -> {size(event.size)}, {event.codec}, {event.container}")
-        self._say(f"  {event.network}")
-        about = f"{event.num_frames} frames" if event.num_frames else "an unknown number of frames"
+        if network := self._new_network(event):
+            self._say(f"  {network}")
+        about = counted(event.num_frames, "frame") if event.num_frames else "an unknown number of frames"
         self._say(
             f"  {about}: about {span(event.seconds)} at {event.fps:.2f} fps, about {num_bytes(event.bytes)} "
-            f"(measured on {event.num_tried} frames)"
+            f"(measured on {counted(event.num_tried, 'frame')})"
         )
+        for warning in event.warnings:
+            self._say(f"  warning: {warning}")
         self._details(event)
 
     def started(self, event: Started) -> None:
         """Source, sizes, codec, network, and all that will be lost."""
         self._shown, self._warned = time.monotonic(), False
-        frames = f", {event.num_frames} frames" if event.num_frames else ""
-        self._say(f"{event.source} -> {event.output}")
-        self._say(f"  {size(event.source_size)} -> {size(event.size)}{frames}, {event.codec}; {event.network}")
+        number = self._course.number(event.source)
+        if event.image and self.num_inputs > 1:
+            self._photos[event.source] = event
+            return
+        frames = f", {counted(event.num_frames, 'frame')}" if event.num_frames else ""
+        network = f"; {words}" if (words := self._new_network(event)) else ""
+        self._say(f"{number}{event.source} -> {event.output}")
+        self._say(f"  {size(event.source_size)} -> {size(event.size)}{frames}, {event.codec}{network}")
         self._details(event)
+
+    def _new_network(self, event: Started | Planned) -> str:
+        """The network's sentence, unless it was the last one's, too."""
+        before, self._network = self._network, event.network
+        return "" if event.network == before else event.network
 
     def advanced(self, event: Advanced) -> None:
         """At most one line in fifteen seconds."""
         self._warn_if_slow(event)
         if time.monotonic() - self._shown >= LOG_SECONDS:
             self._shown = time.monotonic()
-            self._say(f"  {_state(event)}")
+            self._say(f"  {state(event, others=self._course.time_left(event))}")
             if self._verbose > 1:
-                self._say(f"  {_shares(event.progress.busy)}")
+                self._say(f"  {shares(event.progress.busy)}")
 
     def resumed(self, event: Resumed) -> None:
         """Where the job goes on."""
-        parts = "part" if event.num_segments == 1 else "parts"
-        self._say(f"  goes on after {event.num_segments} finished {parts} ({event.num_frames} frames)")
+        parts = counted(event.num_segments, "finished part")
+        self._say(f"  goes on after {parts} ({counted(event.num_frames, 'frame')})")
 
     def retried(self, event: Retried) -> None:
         """Which part runs again."""
@@ -167,34 +178,61 @@ class LogShow(Show):
 
     def kept(self, event: PartsKept) -> None:
         """What is kept, and how to go on."""
-        self._say(f"  {_kept(event)}")
+        self._say(f"  {kept(event)}")
 
     def done(self, event: Done) -> None:
         """Frames, time, size and the limiting stage."""
-        text = f"{event.output}: {event.num_frames} frames in {span(event.seconds)} ({event.fps:.2f} fps)"
+        self._course.ended(event.source, made=True)
+        if (photo := self._photos.pop(event.source, None)) is not None:
+            self._photo(photo, event)
+            return
+        text = f"{event.output}: {counted(event.num_frames, 'frame')} in {span(event.seconds)} ({event.fps:.2f} fps)"
         limit = f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if event.limit else ""
         self._say(f"{text}, {num_bytes(event.bytes)}{limit}")
         if event.num_reused:
-            self._say(f"  {event.num_reused} frames repeat the one before them and were not computed again")
+            repeat = (
+                "repeats the one before it and was" if event.num_reused == 1 else "repeat the one before them and were"
+            )
+            self._say(f"  {counted(event.num_reused, 'frame')} {repeat} not computed again")
         self._details(event)
         if self._verbose:
             for stream in event.kept:
                 self._say(f"  copied: {stream}")
         if self._verbose > 1:
-            self._say(f"  {_shares(event.busy)}")
+            self._say(f"  {shares(event.busy)}")
+
+    def _photo(self, begun: Started, event: Done) -> None:
+        """All of a photo on one line, and below it what was lost."""
+        name = f"{self._course.number(event.source)}{event.source} -> {event.output}"
+        sizes = f"{size(begun.source_size)} -> {size(begun.size)}"
+        network = f"; {words}" if (words := self._new_network(begun)) else ""
+        self._say(f"{name}: {sizes}, {span(event.seconds)}, {num_bytes(event.bytes)}{network}")
+        self._details(event)
 
     def skipped(self, event: Skipped) -> None:
         """The output, and why."""
-        self._say(f"{event.output}: {event.reason}")
+        self._course.ended(event.source, made=False)
+        self._say(f"{self._course.number(event.source)}{event.output}: {event.reason}")
 
     def summary(self, report: BatchReport) -> None:
         """Of a batch: how many ended how, and which failed."""
         if self.num_inputs < 2 and not report.num_own:
             return
+        for event in report.failed[:MOST_FAILURES]:
+            self._say(f"failed: {with_source(event)}")
+        if (more := len(report.failed) - MOST_FAILURES) > 0:
+            self._say(f"... and {more} more failed; --json lists all")
         counts = {word: count for word, count in report.counts.items() if count}
         self._say(", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing to do")
-        for event in report.failed:
-            self._say(f"  failed: {_with_source(event)}")
+        if report.planned:
+            seconds, num = sum(event.seconds for event in report.planned), sum(event.bytes for event in report.planned)
+            self._say(f"all of them: about {span(seconds)}, about {num_bytes(num)}")
+
+    def interrupted(self) -> None:
+        """How many files are still to be done."""
+        if self.num_inputs > 1:
+            left = counted(self._course.num_left, "file")
+            self._say(f"{left} of {self.num_inputs} not done; the same command leaves out what is done, and goes on")
 
     def _details(self, event: Started | Planned | Done) -> None:
         """Notes and losses, each once a job: some are known before it, others only after it."""
@@ -207,7 +245,7 @@ class LogShow(Show):
             self._told[event.source] = told
 
     def _warn_if_slow(self, event: Advanced) -> None:
-        left = _seconds_left(event)
+        left = seconds_left(event)
         if self._warned or event.progress.seconds < 5 or left is None or left < SLOW_SECONDS:
             return
         self._warned = True
@@ -220,10 +258,13 @@ class LogShow(Show):
 class LiveShow(LogShow):
     """A live bar on a terminal, and lines above it."""
 
-    def __init__(self, num_inputs: int, console: Console, *, verbose: int) -> None:
-        super().__init__(num_inputs, console, verbose=verbose)
+    def __init__(
+        self, num_inputs: int, console: Console, *, verbose: int, sizes: Mapping[Path, int] = NO_SIZES
+    ) -> None:
+        super().__init__(num_inputs, console, verbose=verbose, sizes=sizes)
+        self._width = min(20, console.width // 8)  # of the bar: its words come first
         self._bar = Progress(
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=self._width),
             TextColumn("{task.fields[state]}", markup=False),
             console=console,
             transient=True,
@@ -236,7 +277,7 @@ class LiveShow(LogShow):
         self._suspendable.__enter__()
         return super().__enter__()
 
-    def __exit__(self, *details: object) -> None:
+    def __exit__(self, *details: Any) -> None:
         super().__exit__(*details)
         self._suspendable.__exit__(None, None, None)
 
@@ -251,7 +292,13 @@ class LiveShow(LogShow):
         self._warn_if_slow(event)
         if (task := self._tasks.get(event.source)) is not None:
             total = max(event.num_frames, event.progress.num_frames) if event.num_frames else None
-            self._bar.update(task, completed=event.progress.num_frames, total=total, state=_state(event))
+            self._bar.update(task, completed=event.progress.num_frames, total=total, state=self._words(event))
+
+    def _words(self, event: Advanced) -> str:
+        """What fits beside the bar."""
+        number = self._course.number(event.source)
+        room = self.console.width - self._width - 2 - len(number)
+        return number + state(event, others=self._course.time_left(event), width=room)
 
     def done(self, event: Done) -> None:
         """The bar goes, the line stays."""
@@ -273,77 +320,3 @@ class LiveShow(LogShow):
             self._bar.remove_task(task)
         if not self._tasks:
             self._bar.stop()
-
-
-class JsonShow(Show):
-    """One JSON object a line on stdout: `version`, `event`, and the event's fields."""
-
-    def __init__(self, num_inputs: int) -> None:
-        super().__init__(num_inputs)
-        self._out = sys.stdout
-        self._shown = 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Write the event; of progress at most one line a second."""
-        if isinstance(event, Advanced):
-            if time.monotonic() - self._shown < JSON_SECONDS:
-                return
-            self._shown = time.monotonic()
-        word = WORDS[type(event)]
-        self._write(JSON_NAMES.get(word, word), plain_fields(event))
-
-    def failed(self, event: Failed) -> None:
-        """As any other event."""
-        self(event)
-
-    def kept(self, event: PartsKept) -> None:
-        """As any other event."""
-        self(event)
-
-    def summary(self, report: BatchReport) -> None:
-        """Counts, and what failed why, at the end."""
-        counts = {word.replace(" ", "_"): count for word, count in report.counts.items()}
-        self._write("summary", counts | {"failures": plain(report.failed)})
-
-    def _write(self, event: str, fields: dict[str, object]) -> None:
-        print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), file=self._out, flush=True)
-
-
-def _kept(event: PartsKept) -> str:
-    parts = "part is" if event.num_segments == 1 else "parts are"
-    return f"{event.num_segments} finished {parts} kept in {event.folder}; {event.advice}"
-
-
-def _with_source(event: Failed) -> str:
-    name = str(event.source)
-    return event.error if name in event.error else f"{name}: {event.error}"
-
-
-def _state(event: Advanced) -> str:
-    progress = event.progress
-    left = _seconds_left(event)
-    frames = f"{progress.num_frames}/{event.num_frames}" if event.num_frames else f"{progress.num_frames}"
-    time_left = f", {span(left)} left" if left is not None else ""
-    return f"{frames} frames, {progress.fps:.2f} fps{time_left}, limited by {progress.limit}{_gpu_memory()}"
-
-
-def _shares(busy: Mapping[str, float]) -> str:
-    return "busy: " + ", ".join(f"{stage} {share:.0%}" for stage, share in busy.items())
-
-
-def _gpu_memory() -> str:
-    """Memory in use on the GPU, where this process uses one; nothing is loaded, and no other GPU asked, to find out."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return ""
-    used = next((index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)), None)
-    if used is None:
-        return ""
-    free, total = torch.cuda.mem_get_info(used)
-    return f", GPU memory {num_bytes(total - free)} of {num_bytes(total)}"
-
-
-def _seconds_left(event: Advanced) -> float | None:
-    if not event.num_frames or event.progress.fps <= 0:
-        return None
-    return max(event.num_frames - event.progress.num_frames, 0) / event.progress.fps

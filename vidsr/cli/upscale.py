@@ -40,7 +40,10 @@ def upscale(
             "-o", "--output", help="Output file, or folder (no suffix, or ends in /). Default: beside the source."
         ),
     ] = None,
-    scale: options.Scale = 4.0,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Any number from 1 to 4. Default: 4, or the largest that keeps a film within 3840x2160."),
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -84,7 +87,7 @@ def upscale(
     no_reuse: Annotated[
         bool, typer.Option("--no-reuse", help="Compute frames that repeat the one before them, too.")
     ] = False,
-    segment_seconds: Annotated[float, typer.Option(help="Length of the parts that survive an interruption.")] = 10.0,
+    segment_seconds: Annotated[float, typer.Option(help="Parts, which survive an interruption, are no longer.")] = 10.0,
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="Start over instead of going on after the finished parts.")
     ] = False,
@@ -104,7 +107,7 @@ def upscale(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Upscale videos and images; sound, subtitles and everything else is copied."""
-    from vidsr.cli.show import shower
+    from vidsr.cli.shower import shower
     from vidsr.jobs import inputs as files
     from vidsr.jobs.batch import Batch
     from vidsr.jobs.log import Logs
@@ -126,10 +129,15 @@ def upscale(
         raise UsageError("-o - writes the video to standard output, where --json would write, too; leave one out")
     # Ray prints what happens to its nodes; of raw video on stdout it knows nothing
     aside = redirect_stdout(sys.stderr) if json or ray else nullcontext()
-    with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=len(sources) + len(missing)) as show, aside:
+    count, sizes = len(sources) + len(missing), files.sizes(sources)
+    with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=count, sizes=sizes) as show, aside:
         told = Logs(Path(log_dir), show) if log_dir else show
         batch = Batch(sources, target, wanted, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told)
-        report = _runner(dry_run)(batch, missing)
+        try:
+            report = _runner(dry_run)(batch, missing)
+        except (KeyboardInterrupt, SystemExit):
+            show.interrupted()
+            raise
         show.summary(report)
     sys.exit(report.exit_code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidsr import pipeline
-from vidsr.errors import MediaError, UsageError, VidsrError
+from vidsr.errors import ExistsError, MediaError, UsageError, VidsrError
 from vidsr.frame import Frame
 from vidsr.jobs import image, piped
 from vidsr.jobs.batch import Batch
@@ -20,6 +21,7 @@ from vidsr.jobs.events import Done, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.run import BatchReport, each, prepare
+from vidsr.jobs.sources import closing
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.stills import is_image
 from vidsr.media.write.writer import Writer
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 TRY_FRAMES, TRY_SECONDS = 24, 1.0  # at least so many, and so long: a GPU makes the frames in no time
 MOST_SECONDS = 6.0  # whatever was made by then
 WARM_UP_BATCHES = 3  # of a GPU
+LONG_SECONDS = 3600.0
+LARGEST_PLAYED = (8192, 4320)  # by the levels of HEVC and AV1 that hardware decodes
+PLAYED = {"h264": (4096, 2304)}  # its level 5.1
 
 
 def run_batch(batch: Batch, missing: Iterable[tuple[Path, VidsrError]] = ()) -> BatchReport:
@@ -50,7 +55,12 @@ def _plan_one(item: Input, batch: Batch) -> Planned | Skipped | None:
         raise UsageError("a dry run tries files that become files; there is none to try here")
     if item.kind == "file" and is_image(item.path):
         return _try_image(item, batch)
-    job = prepare(item, batch)
+    try:
+        job = prepare(item, batch)
+    except ExistsError as error:
+        job = prepare(item, replace(batch, overwrite=True))
+        assert isinstance(job, Plan)
+        job = replace(job, notes=(*job.notes, str(error)))
     return job if isinstance(job, Skipped) else _try(job, batch.networks.upscaler(job.scale))
 
 
@@ -120,7 +130,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
     seconds = steady_seconds(last, flush, shared=upscaler.backend.device.type == "cpu")
     fps = last.num_frames / max(seconds, 1e-9)
     keyframes = max(num_frames / float((job.spec.rate or 25) * Fraction(job.spec.keyframe_seconds)), 1)
-    video_bytes = key * keyframes + other * (num_frames - keyframes)
+    num_bytes = key * keyframes + other * (num_frames - keyframes) + _other_bytes(job)
     return Planned(
         source=job.source.path,
         output=job.output,
@@ -134,15 +144,36 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         dropped=tuple(str(stream) for stream in job.dropped),
         seconds=num_frames / fps,
         fps=fps,
-        bytes=video_bytes + _other_bytes(job),
+        bytes=num_bytes,
         num_tried=last.num_frames,
+        warnings=warnings(job, num_frames / fps, num_bytes),
     )
+
+
+def warnings(job: Plan, seconds: float, num_bytes: float) -> tuple[str, ...]:
+    """What one may not want: hours, pictures that few can play, a disk that is too small."""
+    said: list[str] = []
+    if seconds > LONG_SECONDS:
+        said.append(
+            "this takes hours; faster: an NVIDIA GPU, a smaller model (vidsr models), a smaller --scale or --size; "
+            "--start and --end try a part"
+        )
+    (long, short), (widest, highest) = sorted(job.size, reverse=True), PLAYED.get(job.choice.codec, LARGEST_PLAYED)
+    if long > widest or short > highest:
+        said.append(f"hardly any player decodes {job.choice.codec} above {widest}x{highest}; --size 2160p is safe")
+    folder = next(parent for parent in job.output.absolute().parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    if 2 * num_bytes > free:
+        said.append(
+            f"the disk of {folder} has {free / 1e9:.1f} GB free; the parts and the file joined of them take "
+            f"{2 * num_bytes / 1e9:.1f} GB; free some, or choose another folder with -o"
+        )
+    return tuple(said)
 
 
 def _warm_up(job: Plan, stream: Callable[[Iterable[Frame]], Iterator[Frame]], cancel: Callable[[], None]) -> None:
     """Let the GPU choose its algorithms, which the time of a whole job hardly sees."""
-    with job.open_reader(job.options.start) as reader:
-        pipeline.run(reader, stream, lambda _: None, cancel=cancel)
+    pipeline.run(closing(job.open_reader(job.options.start)), stream, lambda _: None, cancel=cancel)
 
 
 def steady_seconds(last: pipeline.Progress, flush: float, *, shared: bool) -> float:

@@ -22,6 +22,7 @@ class Started:
     network: str  # model and backend with their reasons, for people
     notes: tuple[str, ...]
     dropped: tuple[str, ...]
+    image: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Planned:
     fps: float
     bytes: float
     num_tried: int
+    warnings: tuple[str, ...] = ()  # what one may not want
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,17 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class PartsKept:
-    """A job ended early; its finished segments are kept in `folder`. `advice` says what goes on from there."""
+    """A job ended early; its finished segments, if any, are kept in `folder`.
+
+    `advice` says what goes on from there; what was made in the last `seconds_lost` has to be made again.
+    """
 
     source: Path
     folder: Path
     num_segments: int
     num_frames: int
     advice: str
+    seconds_lost: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vidsr.errors import OutputError
+from vidsr.errors import ExistsError, OutputError
 from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.claims import SOFTWARE, image_mark
 from vidsr.jobs.events import Done, Skipped, Started
@@ -49,11 +49,15 @@ def run(
     batch.claims.take(output, item.path)
     maker = batch.networks.get(max(size[0] / width, size[1] / height))
     stamp = f"vidsr {_fingerprint(item.path, size, options, maker)}"
+    notes: tuple[str, ...] = ()
     if output.exists() and not batch.overwrite:
         if image_mark(output) == stamp:
             return Skipped(item.path, output, "done already, with the same options")
-        raise OutputError(f"{output}: exists, and is not what these options make; {REPLACE}")
-    begun = Started(item.path, output, (width, height), size, 1, output.suffix.lstrip("."), maker.reason, (), ())
+        if on_start is None:
+            raise ExistsError(f"{output}: exists, and is not what these options make; {REPLACE}")
+        notes = (f"{output}: exists, and is not what these options make; {REPLACE}",)
+    kind = output.suffix.lstrip(".")
+    begun = Started(item.path, output, (width, height), size, 1, kind, maker.reason, notes, (), image=True)
     (on_start or batch.on_event)(begun)
     upscaling, told = time.perf_counter(), len(maker.notes)
     large = maker(pixels, size=size)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from vidsr.errors import MediaError, UsageError, VidsrError
+from vidsr.files import fitting
 from vidsr.media import sequence
 from vidsr.media.containers import VIDEO_SUFFIXES
+from vidsr.media.read.content import holds_pictures
 from vidsr.media.stills import IMAGE_SUFFIXES
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_FACTOR = re.compile(r"[xX]?(\d(?:\.\d+)?)[xX]?")
 
 PIPE = "-"  # as a source, standard input; as an output, standard output
 MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES) | frozenset(IMAGE_SUFFIXES)
@@ -29,13 +35,19 @@ class Input:
 
 
 def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[Input], list[tuple[Path, VidsrError]]]:
-    """The sources that `arguments` (files, folders, globs) mean, each once, in order; and what could not be found."""
+    """The sources that `arguments` (files, folders, globs) mean, each once, in order; and what could not be found.
+
+    Raises:
+        UsageError: an argument that can be no file: an address, or a scale.
+    """
     found: dict[Path, Input] = {}
     missing: list[tuple[Path, VidsrError]] = []
     for argument in arguments:
         try:
             for item in _expand_one(argument, recursive):
                 found.setdefault(item.path.resolve(), item)
+        except UsageError:
+            raise
         except VidsrError as error:
             missing.append((Path(argument), error))
         except (
@@ -45,6 +57,17 @@ def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[I
         ) as error:  # a closed folder, a loop of links, a long name
             missing.append((Path(argument), MediaError(f"{argument[:200]}: cannot be read ({error})")))
     return list(found.values()), missing
+
+
+def sizes(sources: Iterable[Input]) -> dict[Path, int]:
+    """Bytes of each source; a guess at its work, and 0 of one that is no file."""
+    found: dict[Path, int] = {}
+    for item in sources:
+        try:
+            found[item.path] = item.path.stat().st_size
+        except OSError:
+            found[item.path] = 0
+    return found
 
 
 def settle(sources: Sequence[Input], target: Target) -> list[Input]:
@@ -69,6 +92,7 @@ def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
     path = Path(argument)
     if argument == PIPE:
         return [Input(path, Path(), named=True, kind="pipe")]
+    _check_name(argument, path)
     if sequence.is_pattern(argument) and not path.exists():
         return [Input(path, path.parent, named=True, kind="sequence")]
     if path.is_dir():
@@ -86,6 +110,13 @@ def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
     return items
 
 
+def _check_name(argument: str, path: Path) -> None:
+    if _ADDRESS.match(argument):
+        raise UsageError(f"{argument}: vidsr reads files, not addresses; download it first")
+    if (factor := _FACTOR.fullmatch(argument)) and not path.exists():
+        raise UsageError(f"{argument}: there is no such file; to make a video {argument}, say --scale {factor[1]}")
+
+
 def is_same(output: Path, source: Path) -> bool:
     """Whether both names mean one file, by a link or in another case, too."""
     try:
@@ -98,7 +129,9 @@ def _media_below(folder: Path, recursive: bool) -> Iterator[Path]:
     for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
         inside = path.relative_to(folder).parts
         hidden = any(part.startswith(".") or part.endswith(".vidsr") for part in inside)
-        if not hidden and path.suffix.lower() in MEDIA_SUFFIXES and path.is_file():
+        if hidden or not path.is_file():
+            continue
+        if path.suffix.lower() in MEDIA_SUFFIXES or holds_pictures(path):
             yield path
 
 
@@ -117,7 +150,7 @@ class Target:
             return self.file
         if self.pattern is not None and source.number is not None:
             return sequence.numbered(self.pattern, source.number)
-        name = f"{source.path.stem}_{label}{suffix}"
+        name = fitting(source.path.stem, f"_{label}{suffix}")
         if self.folder is None:
             return source.path.with_name(name)
         return self.folder / source.path.parent.relative_to(source.root) / name

@@ -55,6 +55,11 @@ class LocalMaker:
         """The upscaler's."""
         return self.upscaler.notes
 
+    @property
+    def macs_per_pixel(self) -> int:
+        """The model's."""
+        return self.upscaler.model.macs_per_pixel
+
     def identity(self) -> dict[str, object]:
         """The upscaler's."""
         return self.upscaler.identity()
@@ -79,9 +84,9 @@ class LocalMaker:
         left = None if plan.num_frames is None else max(plan.num_frames - before, 0)
         upscaler.prepare(plan.source.video.width, plan.source.video.height, left)
         try:
-            with plan.open_reader(begin or None) as reader:
-                missing = (frame for frame in reader if segments.grid.of(frame) not in done)
-                last = pipeline.run(missing, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
+            reader = plan.open_reader(begin or None)
+            missing = sources.closing(reader, lambda frame: segments.grid.of(frame) not in done)
+            last = pipeline.run(missing, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
             segments.close()
         except BaseException:
             segments.abort()

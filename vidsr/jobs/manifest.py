@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from itertools import count
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from vidsr.media.write.writer import writing
 NAME = "manifest.json"
 ONCE = "pipe "  # begins the "source" of a job that nothing can go on with
 LOCK = "lock"
-FORMAT = 1
+FORMAT = 2
 _OURS = re.compile(r"manifest\.json(\.part)?|joined\.\w+|\d{6,}\.\w+(\.part)?")
 
 
@@ -34,13 +35,16 @@ class Entry:
 class Manifest:
     """The finished segments in `folder`, sorted by time, of the job that `facts` describe. Some may be missing."""
 
-    def __init__(self, folder: Path, facts: Mapping[str, str], segments: list[Entry]) -> None:
+    def __init__(self, folder: Path, facts: Mapping[str, str], part_seconds: Fraction, segments: list[Entry]) -> None:
         self._folder, self._facts = folder, dict(facts)
+        self.part_seconds = part_seconds
         self.segments = segments
 
     @classmethod
-    def open(cls, folder: Path, facts: Mapping[str, str], *, resume: bool = True) -> Manifest:
+    def open(cls, folder: Path, facts: Mapping[str, str], part_seconds: Fraction, *, resume: bool = True) -> Manifest:
         """Take up the job in `folder`, or begin it; whatever is not a finished segment of it is removed.
+
+        A job goes on in parts of the length that it was begun with; `part_seconds` is that of a new one.
 
         Raises:
             OutputError: with `resume`, the folder holds segments of another job; it says what differs.
@@ -49,9 +53,10 @@ class Manifest:
         segments: list[Entry] = []
         if found is not None and found[0].get("source", "").startswith(ONCE):
             found = None  # what a killed job read from a pipe does not come again
-        if found is not None and (segments := _intact(folder, found[1])):
+        if found is not None and (segments := _intact(folder, found[2])):
             _check_same(folder, found[0], facts)
-        manifest = cls(folder, facts, segments)
+            part_seconds = found[1]
+        manifest = cls(folder, facts, part_seconds, segments)
         if segments:
             manifest._write(segments)
         clear(folder, keep={entry.name for entry in segments} | ({NAME} if segments else set()))
@@ -86,7 +91,13 @@ class Manifest:
 
     def _write(self, segments: list[Entry]) -> None:
         path = self._folder / NAME
-        content = {"format": FORMAT, "job": self._facts, "segments": [asdict(entry) for entry in segments]}
+        listed = [asdict(entry) for entry in segments]
+        content = {
+            "format": FORMAT,
+            "job": self._facts,
+            "part_seconds": str(self.part_seconds),
+            "segments": listed,
+        }
         with writing(path):
             files.write(path, json.dumps(content, indent=1))
 
@@ -109,14 +120,21 @@ def clear(folder: Path, *, keep: Collection[str] = ()) -> None:
             path.unlink()
 
 
-def _read(path: Path) -> tuple[dict[str, str], list[Entry]] | None:
+def _read(path: Path) -> tuple[dict[str, str], Fraction, list[Entry]] | None:
     """None where there is no manifest, or one that a power cut left unreadable: then nothing is resumed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             return None
-        return dict(content["job"]), [Entry(**entry) for entry in content["segments"]]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # any other OSError: the segments may be sound
+        length = Fraction(content["part_seconds"])
+        return dict(content["job"]), length, [Entry(**entry) for entry in content["segments"]]
+    except (
+        FileNotFoundError,
+        ValueError,
+        KeyError,
+        TypeError,
+        ZeroDivisionError,
+    ):  # any other OSError: the segments may be sound
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Literal, Self, TypedDict
 
@@ -12,6 +12,7 @@ from vidsr.errors import UsageError
 from vidsr.media.encoders import WORST_QUALITY
 
 MAX_SCALE = 4.0
+USUAL_LONG, USUAL_SHORT = 3840, 2160  # a film becomes no larger than this unless a scale or a size is named
 _NAMED_SIZE = re.compile(r"(\d{3,4})p")
 _SIZE_NAMES = {"hd": "720p", "fullhd": "1080p", "fhd": "1080p", "2k": "1440p", "qhd": "1440p"} | dict.fromkeys(
     ("4k", "uhd", "4kuhd"), "2160p"
@@ -23,14 +24,14 @@ SEEN_ELSEWHERE = {  # in the size, the encoder's specification, the source or th
     *("scale", "size", "square_pixels", "codec", "crf", "preset", "pix_fmt", "container", "threads", "fps"),
     *("model", "backend", "precision", "device", "tile"),
 }
-WITHOUT_EFFECT = {"keep_going", "decoder", "reuse"}  # on what comes out of a source that is whole
-OF_FILM = {"start", "end", "deinterlace", "segment_seconds"}  # and not of an image
+WITHOUT_EFFECT = {"keep_going", "decoder", "reuse", "segment_seconds"}  # on the pictures of a source that is whole
+OF_FILM = {"start", "end", "deinterlace"}  # and not of an image
 
 
 class OptionKeywords(TypedDict, total=False):
     """The fields of `Options`, as keywords of the Python API."""
 
-    scale: float
+    scale: float | None
     size: str | None
     model: str
     backend: str
@@ -62,7 +63,7 @@ class Options:
         UsageError: a value that no source could satisfy.
     """
 
-    scale: float = 4.0
+    scale: float | None = None  # 4, or the largest that keeps a film within 3840x2160
     size: str | None = None  # "1080p": as large as fits 1920x1080; "1920x800": exactly that. Replaces `scale`
     model: str = "auto"
     backend: str = "auto"
@@ -83,7 +84,7 @@ class Options:
     decoder: Literal["software", "nvdec"] = "software"  # nvdec: on the GPU, where it can
     reuse: bool = True  # a frame that repeats the one before it is not computed again
     fps: Fraction | None = None  # of numbered images
-    segment_seconds: Fraction = Fraction(10)  # a job that is interrupted loses less than one segment
+    segment_seconds: Fraction = Fraction(10)  # at most: a part also ends after a counted amount of work
 
     def __post_init__(self) -> None:
         for name in ("start", "end", "segment_seconds", "fps"):  # 1.5, as Python's callers write it, is the same as 3/2
@@ -93,8 +94,8 @@ class Options:
             raise UsageError(f"deinterlace must be auto, off or bwdif, not {self.deinterlace!r}")
         if self.decoder not in ("software", "nvdec"):
             raise UsageError(f"decoder must be software or nvdec, not {self.decoder!r}")
-        if not math.isfinite(self.scale) or not 1.0 <= self.scale <= MAX_SCALE:
-            raise UsageError(f"scale must be from 1 to {MAX_SCALE:g}, not {self.scale:g}")
+        if self.scale is not None:
+            _check_scale(self.scale)
         if self.size is not None:
             name = self.size.strip().lower()
             object.__setattr__(self, "size", _SIZE_NAMES.get(name, name))
@@ -128,10 +129,34 @@ class Options:
         names = [field.name for field in fields(self) if field.name not in left_out]
         return {name.replace("_", " "): str(getattr(self, name)) for name in names}
 
+    def beside(self) -> dict[str, str]:
+        """The options that decide nothing, where they are not the defaults; in words."""
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name in WITHOUT_EFFECT}
+        usual = {field.name: field.default for field in fields(self)}
+        return {name: str(value) for name, value in sorted(given.items()) if value != usual[name]}
+
     @property
     def label(self) -> str:
         """Of the output's name: ``x4``, ``x2.5``, ``2160p`` or ``1920x800``."""
-        return self.size or f"x{self.scale:g}"
+        return self.size or f"x{self.scale or MAX_SCALE:g}"
+
+    def within_usual(self, width: Fraction, height: Fraction) -> tuple[Self, tuple[str, ...]]:
+        """With the scale of a film of `width` x `height` pixels that nobody named, and what is said of it.
+
+        Raises:
+            UsageError: the film is as large as that already.
+        """
+        if self.scale is not None or self.size is not None:
+            return self, ()
+        largest = min(USUAL_LONG / max(width, height), USUAL_SHORT / min(width, height))
+        scale = min(math.floor(largest * 100) / 100, MAX_SCALE)
+        if scale <= 1:
+            raise UsageError(
+                f"the film is {float(width):g}x{float(height):g} already; "
+                f"more than {USUAL_LONG}x{USUAL_SHORT} needs a --scale or --size (scale, size)"
+            )
+        words = f"x{scale:g}, to stay within {USUAL_LONG}x{USUAL_SHORT}; --scale 4 (scale=4) makes it x4 all the same"
+        return replace(self, scale=scale), (words,) if scale < MAX_SCALE else ()
 
     def target(self, width: Fraction, height: Fraction) -> tuple[Fraction, Fraction]:
         """The exact size, before rounding, that a picture of `width` x `height` pixels is asked to become.
@@ -140,7 +165,7 @@ class Options:
             UsageError: `size` asks for less than the source has, or for more than four times of it.
         """
         if self.size is None:
-            scale = Fraction(self.scale).limit_denominator(1000)
+            scale = Fraction(self.scale or MAX_SCALE).limit_denominator(1000)
             return width * scale, height * scale
         if named := _NAMED_SIZE.fullmatch(self.size):
             short = int(named[1])
@@ -157,6 +182,16 @@ class Options:
                 f"{float(width):g}x{float(height):g}; it must be from 1 to {MAX_SCALE:g} times"
             )
         return target
+
+
+def _check_scale(scale: float) -> None:
+    if math.isfinite(scale) and 1.0 <= scale <= MAX_SCALE:
+        return
+    steps = ""
+    if MAX_SCALE < scale <= MAX_SCALE**2:
+        rest = f"--scale {scale / MAX_SCALE:g}"
+        steps = f"; in two steps: --scale {MAX_SCALE:g}, and then what that made with {rest}"
+    raise UsageError(f"scale must be from 1 to {MAX_SCALE:g}, not {scale:g}{steps}")
 
 
 def _check_size(size: str) -> None:

@@ -11,18 +11,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from vidsr import pipeline
 from vidsr.errors import MediaError, OutputError, UsageError
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.batch import Batch
-from vidsr.jobs.events import Advanced, Done, Started
+from vidsr.jobs.events import Advanced, Done, PartsKept, Started
 from vidsr.jobs.inputs import Input, Target
-from vidsr.jobs.plan import geometry, rounded, scan_notes
+from vidsr.jobs.plan import geometry, rounded, scan_notes, settled
 from vidsr.media import sequence, y4m
 from vidsr.media.read.probe import MediaInfo
+
+if TYPE_CHECKING:
+    from vidsr.upscaling.upscaler import Upscaler
 
 
 class Sink(Protocol):
@@ -60,27 +63,21 @@ def run(item: Input, batch: Batch) -> Done:
         raise UsageError(f"--ray (ray) makes files, and the output {output} is a stream; leave one of them out")
     pipe = sources.standard_input(options) if item.kind == "pipe" else None
     info = sources.examine(item, options, pipe)
+    options, said = settled(info, options)
     wide, high, aspect, notes = geometry(info, options)
     format, colour = _format(info, target)
     shift = format.chroma_shift
     size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
-    notes += (*scan_notes(info, options), *_lost(info, format, aspect, target))
-    batch.on_event(_started(item, output, info, size, upscaler.reason, notes))
+    notes = (*said, *notes, *scan_notes(info, options), *_lost(info, format, aspect, target))
+    total = sources.num_frames(info, options)
+    batch.on_event(_started(item, output, info, size, total, upscaler.reason, notes))
     scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"
     header = y4m.Y4mHeader(*size, format, colour.siting, info.video.rate, aspect, scan, colour.full_range)
     sink = _sink(target, header, batch.overwrite)
     reused = upscaler.num_reused
-    with sources.open_source(info, options, options.start, pipe) as reader:
-
-        def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-            return upscaler.stream(frames, Canvas(size, format, colour))
-
-        def advance(progress: pipeline.Progress) -> None:
-            batch.on_event(Advanced(item.path, progress, info.video.num_frames))
-
-        last = pipeline.run(reader, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
-        sink.close()
+    reader = sources.open_source(info, options, options.start, pipe)
+    last = _make(reader, upscaler, Canvas(size, format, colour), sink, output, total, batch)
     if not last.num_frames:
         raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
     seconds = time.perf_counter() - started
@@ -99,6 +96,38 @@ def run(item: Input, batch: Batch) -> Done:
         dropped=tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
         notes=(*notes, *sources.source_notes(reader.report), *sink.notes),
     )
+
+
+def _make(
+    reader: sources.FrameSource,
+    upscaler: Upscaler,
+    canvas: Canvas,
+    sink: Sink,
+    output: Path,
+    total: int | None,
+    batch: Batch,
+) -> pipeline.Progress:
+    """Decode, upscale and write; says what stands if that ends early."""
+    source, num_frames = batch.inputs[0].path, 0
+
+    def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
+        return upscaler.stream(frames, canvas)
+
+    def advance(progress: pipeline.Progress) -> None:
+        nonlocal num_frames
+        num_frames = progress.num_frames
+        batch.on_event(Advanced(source, progress, total))
+
+    try:
+        frames = sources.closing(reader)
+        last = pipeline.run(frames, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
+        sink.close()
+    except BrokenPipeError:
+        raise
+    except BaseException:
+        batch.on_event(PartsKept(source, output, 0, num_frames, "it cannot be gone on with, and begins again", 0.0))
+        raise
+    return last
 
 
 def _format(info: MediaInfo, target: Target) -> tuple[PixelFormat, Colour]:
@@ -126,14 +155,20 @@ def _lost(info: MediaInfo, format: PixelFormat, aspect: Fraction, target: Target
 
 
 def _started(
-    item: Input, output: Path, info: MediaInfo, size: tuple[int, int], network: str, notes: tuple[str, ...]
+    item: Input,
+    output: Path,
+    info: MediaInfo,
+    size: tuple[int, int],
+    num_frames: int | None,
+    network: str,
+    notes: tuple[str, ...],
 ) -> Started:
     return Started(
         source=item.path,
         output=output,
         source_size=(info.video.width, info.video.height),
         size=size,
-        num_frames=info.video.num_frames,
+        num_frames=num_frames,
         codec=output.suffix.lstrip(".") or "y4m",
         network=network,
         notes=notes,

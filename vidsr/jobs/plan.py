@@ -27,6 +27,9 @@ from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
 from vidsr.media.y4m import Y4MReader
 
+PART_WORK = 4e12  # multiply-adds after which a part ends: about a minute on two slow cores
+ENCODING_WORK = 4000  # of them take as long as it takes to encode a pixel
+
 
 class Identified(Protocol):
     """A network that knows what its results depend on, as `Upscaler` does."""
@@ -63,17 +66,30 @@ class Plan:
     @property
     def num_frames(self) -> int | None:
         """An estimate for display: of the interval that is asked for."""
-        video = self.source.video
-        if video.num_frames is None or video.duration is None or not video.duration:
-            return video.num_frames
-        start = self.options.start or Fraction(0)
-        end = min(self.options.end or video.duration, video.duration)
-        share = max(end - start, Fraction(0)) / video.duration
-        return round(video.num_frames * share) if share < 1 else video.num_frames
+        return sources.num_frames(self.source, self.options)
 
     def open_reader(self, start: Fraction | None) -> sources.FrameSource:
         """The source's frames from `start` seconds on, to the end that the options set."""
         return sources.open_source(self.source, self.options, start, self.pipe)
+
+    def part_seconds(self, macs_per_pixel: int) -> Fraction:
+        """How long a part is: as the options say, or the pictures of a minute's work (or one), if that is less.
+
+        It follows from film, model and size, never from the machine, since encoded bytes depend on where parts end.
+        """
+        video = self.source.video
+        work = video.width * video.height * macs_per_pixel + self.spec.width * self.spec.height * ENCODING_WORK
+        num_frames = max(int(PART_WORK // work), 1)
+        return min(self.options.segment_seconds, num_frames / self.rate)
+
+    @property
+    def rate(self) -> Fraction:
+        """Pictures a second, roughly."""
+        return self.spec.rate or Fraction(25)
+
+    def mark(self, upscaler: Identified) -> str:
+        """Of the output: the fingerprint of all that decides it, and the options beside it."""
+        return " ".join([fingerprint(self.facts(upscaler)), *map("=".join, self.options.beside().items())])
 
     def facts(self, upscaler: Identified) -> dict[str, str]:
         """All that decides the output, in words: source, options, network and program. Equal facts, equal output."""
@@ -89,6 +105,12 @@ class Plan:
 def fingerprint(facts: Mapping[str, str]) -> str:
     """Identifies an output by the facts that decide it."""
     return hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def split_mark(mark: str) -> tuple[str, dict[str, str]]:
+    """The fingerprint in the mark of an output, and the options beside it."""
+    found, *words = mark.split(" ")
+    return found, {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
 def network_identity(upscaler: Identified) -> dict[str, str]:
@@ -111,7 +133,8 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         raise UsageError(
             f"the output {target.file} and the container {options.container} disagree; leave one of them out"
         )
-    wide, high, aspect, notes = geometry(info, options)
+    options, notes = settled(info, options)
+    wide, high, aspect, changed = geometry(info, options)
     asked = choice.Encoding(
         width=rounded(wide, 2),
         height=rounded(high, 2),
@@ -127,6 +150,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     chosen = choice.choose(info, asked)
     shift = chosen.pix_fmt.chroma_shift
     width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
+    shrunk = _even(info, (wide, high), (width, height), chosen.pix_fmt)
     output = target.path(source, options.label, f".{chosen.container}")
     if is_same(output, info.path):
         raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
@@ -140,8 +164,11 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         kept=tuple(kept),
         dropped=tuple(dropped),
         notes=(
-            *chosen.notes,
             *notes,
+            *_crop_notes(info.video),
+            *chosen.notes,
+            *changed,
+            *shrunk,
             *scan_notes(info, options),
             *_time_notes(info, chosen, options),
             *_made_anew(kept),
@@ -163,10 +190,7 @@ def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fra
     An exact size that changes the shape keeps the displayed shape by its sample aspect; rounding to whole pixels does
     not count as a change.
     """
-    video = info.video
-    width, height, aspect = Fraction(video.width), Fraction(video.height), video.sample_aspect
-    if options.square_pixels:
-        width, height, aspect = width * max(aspect, Fraction(1)), height / min(aspect, Fraction(1)), Fraction(1)
+    width, height, aspect = _shape(info, options)
     wide, high = options.target(width, height)
     stretch = (wide / high) / (width / height)
     notes: tuple[str, ...] = ()
@@ -176,8 +200,44 @@ def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fra
     return wide, high, aspect, notes
 
 
+def settled(info: MediaInfo, options: Options) -> tuple[Options, tuple[str, ...]]:
+    """`options` with the scale that a film gets for which none is named, and what is said of it.
+
+    Raises:
+        UsageError: the film is too large for a scale of its own accord.
+    """
+    width, height, _ = _shape(info, options)
+    return options.within_usual(width, height)
+
+
+def _shape(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fraction]:
+    """(width, height, sample aspect) of the source, its pixels made square where that is asked for."""
+    width, height, aspect = Fraction(info.video.width), Fraction(info.video.height), info.video.sample_aspect
+    if options.square_pixels:
+        return width * max(aspect, Fraction(1)), height / min(aspect, Fraction(1)), Fraction(1)
+    return width, height, aspect
+
+
+def _even(
+    info: MediaInfo, exact: tuple[Fraction, Fraction], size: tuple[int, int], format: PixelFormat
+) -> tuple[str, ...]:
+    """Said where the layout takes even sizes only, and a side of the picture becomes shorter than it was."""
+    video = info.video
+    if size[0] >= video.width and size[1] >= video.height:
+        return ()
+    wide, high = (rounded(side, 1) for side in exact)
+    return (f"{wide}x{high} becomes {size[0]}x{size[1]}: {format.name} takes even sizes only (--pix-fmt yuv444p any)",)
+
+
 def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:
     return tuple(str(item) for item in kept if item.how in ("converted", "encoded"))
+
+
+def _crop_notes(video: Video) -> tuple[str, ...]:
+    if not any(video.crop):
+        return ()
+    stored = "{}x{}".format(*video.stored)
+    return (f"cropped from {stored} to {video.width}x{video.height} before it is upscaled, as the container says",)
 
 
 def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vidsr.errors import DamagedError, MediaError, OutputError, UsageError, VidsrError
+from vidsr.errors import DamagedError, ExistsError, MediaError, OutputError, UsageError, VidsrError
 from vidsr.jobs import image, piped
 from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.events import Done, Event, Failed, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.joining import Tails, failed
 from vidsr.jobs.memory import memory_for
-from vidsr.jobs.plan import Plan, fingerprint, plan
+from vidsr.jobs.networks import check_network
+from vidsr.jobs.plan import Plan, fingerprint, plan, split_mark
 from vidsr.jobs.segment_maker import SegmentMaker
 from vidsr.jobs.video import Unjoined, discard, finish, make
 from vidsr.media.mux.fingerprint import read_fingerprint
@@ -81,7 +82,11 @@ def each(
     one: Callable[[Input], Planned | Done | Skipped | Unjoined | None],
     tails: Tails | None = None,
 ) -> BatchReport:
-    """Do `one` for every input, whatever becomes of the others, and report how each ended."""
+    """Do `one` for every input, whatever becomes of the others, and report how each ended.
+
+    Raises:
+        UsageError, UnknownModelError: no such backend, or model.
+    """
     report = BatchReport()
     tails = tails or Tails(batch.on_event)
 
@@ -90,6 +95,7 @@ def each(
         if event is not None:
             batch.on_event(event)
 
+    check_network(batch.options, 1)  # what is wrong for every file is said once
     for path, error in missing:
         end(Failed(path, str(error), error.exit_code))
     with batch, tails.reporting(end):
@@ -168,10 +174,19 @@ def _already_done(job: Plan, batch: Batch) -> Skipped | None:
     if batch.overwrite or not job.output.exists():
         return None
     found = read_fingerprint(job.output)
-    if found is not None and found == (mark := fingerprint(job.facts(batch.networks.get(job.scale)))):
-        discard(job.output, mark)
-        return Skipped(job.source.path, job.output, "done already, with the same options")
-    raise OutputError(f"{job.output}: exists, and is not what these options make; {REPLACE}")
+    if found is not None:
+        made, beside = split_mark(found)
+        if made == fingerprint(job.facts(batch.networks.get(job.scale))):
+            discard(job.output, made)
+            return Skipped(job.source.path, job.output, _done_already(beside, options=job.options.beside()))
+    raise ExistsError(f"{job.output}: exists, and is not what these options make; {REPLACE}")
+
+
+def _done_already(made: dict[str, str], *, options: dict[str, str]) -> str:
+    """`made` and `options`: those beside the fingerprint, of the output and of this run."""
+    different = [name for name in {**made, **options} if made.get(name) != options.get(name)]
+    other = ", ".join(f"--{name.replace('_', '-')}" for name in different)
+    return f"done already, with the same options{f' but for {other}' if other else ''}"
 
 
 def _started(job: Plan, maker: SegmentMaker) -> Started:

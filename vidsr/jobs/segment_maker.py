@@ -36,6 +36,10 @@ class SegmentMaker(Protocol):
     def notes(self) -> Sequence[str]:
         """What had to be done to go on, so far: when memory ran out, or half precision failed."""
 
+    @property
+    def macs_per_pixel(self) -> int:
+        """Multiply-adds of the model for each pixel of a source."""
+
     def identity(self) -> dict[str, object]:
         """What the bytes of a result depend on besides the frames."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -15,11 +16,15 @@ from vidsr.media.write.writer import Writer, writing
 
 
 class Grid:
-    """The intervals of a job, counted from its first picture, in steps of the segments' length."""
+    """The intervals of a job, counted from its first picture, in steps of `length` seconds.
 
-    def __init__(self, plan: Plan) -> None:
+    They end half a picture early, so that a clock of milliseconds puts no picture on the wrong side.
+    """
+
+    def __init__(self, plan: Plan, length: Fraction) -> None:
         options, video = plan.options, plan.source.video
-        self._base, self._length = video.time_base, options.segment_seconds
+        self._base, self._length = video.time_base, length
+        self._early = 1 / (2 * plan.rate)
         self._start = options.start or Fraction(0)
         first = Fraction(video.start_pts or 0) * self._base
         self._origin = first + self._start
@@ -35,22 +40,33 @@ class Grid:
         return self._number(pts * self._base)
 
     def _number(self, time: Fraction) -> int:
-        return max(int((time - self._origin) // self._length), 0)
+        return max(int((time - self._origin + self._early) // self._length), 0)
 
     def begin(self, interval: int) -> Fraction:
         """In seconds from the source's first picture, as `Reader` counts."""
-        return self._start + interval * self._length
+        return self._start + max(interval * self._length - self._early, Fraction(0))
 
 
 class Segments:
     """Puts segments under their names in `folder`, then into the manifest: from frames in order, or as bytes in any."""
 
     def __init__(self, plan: Plan, folder: Path, manifest: Manifest, on_event: Callable[[Event], None]) -> None:
-        self.grid = Grid(plan)
+        self.grid = Grid(plan, manifest.part_seconds)
         self.manifest = manifest
+        self._since = time.monotonic()
         self._plan, self._folder, self._on_event = plan, folder, on_event
         self._writer: Writer | None = None
         self._interval = 0
+
+    @property
+    def seconds_unsafe(self) -> float:
+        """How long ago the newest part became safe, or the work began: what is lost if it ends now."""
+        return time.monotonic() - self._since
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part is being written."""
+        return self._writer is not None
 
     def write(self, frame: Frame) -> None:
         """Write `frame` into the segment of its time, which is not before that of the frame before."""
@@ -88,6 +104,7 @@ class Segments:
         path = part.with_suffix("")
         rename(part, path)
         self.manifest.add(Entry(path.name, interval, num_frames, num_bytes))
+        self._since = time.monotonic()
         number = len(self.manifest.segments)
         self._on_event(SegmentDone(self._plan.source.path, number, num_frames, num_bytes))
 

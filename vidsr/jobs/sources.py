@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+import av
+
+from vidsr.errors import MediaError
 from vidsr.frame import Frame
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.manifest import ONCE
 from vidsr.jobs.options import Options
 from vidsr.media import sequence, y4m
+from vidsr.media.read.deinterlace import fields_of
 from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.joints import joints_of
+from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.reader import Reader, ReadReport
 
+COUNTED_BYTES = 256 * 2**20  # reading more than that would be felt
+MANY = 12  # pictures tell their rate
 MAX_ERRORS = 10  # damaged places of a source that are listed; the others are counted
 
 
@@ -64,10 +73,61 @@ def examine(source: Input, options: Options, pipe: y4m.Y4MReader | None = None) 
         return pipe.info
     if source.kind == "sequence":
         return sequence.SequenceReader(source.path, options.fps or sequence.DEFAULT_RATE).info
-    info = _whole(probe(source.path))
+    info = _whole(counted(probe(source.path)))
     if options.deinterlace == "auto" and not info.video.interlaced and looks_interlaced(info):
         return replace(info, video=replace(info.video, combed=True))
     return info
+
+
+def counted(info: MediaInfo) -> MediaInfo:
+    """`info` with the number of pictures that a file of moderate size really has, and their rate.
+
+    Headers lie about both: the packets are counted, which decodes nothing. What repeats or has no time is let be, and
+    interlaced film, whose packets may be fields.
+    """
+    if info.size > COUNTED_BYTES or info.container in ("gif", "apng", "image2") or info.video.interlaced:
+        return info
+    times: list[int | None] = []
+    try:
+        with open_input(info.path) as container:
+            packets = demux(container, container.streams[info.video.index])
+            try:
+                times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
+            finally:
+                packets.close()  # before the container: touching it afterwards would crash the process
+    except (MediaError, av.FFmpegError):
+        return info  # for the job to report
+    known = sorted(pts for pts in times if pts is not None)
+    if not known or len(set(known)) < len(times):
+        return info
+    return replace(info, video=replace(info.video, num_frames=len(known), rate=_true_rate(info, known)))
+
+
+def _true_rate(info: MediaInfo, times: list[int]) -> Fraction | None:
+    """The header's rate, unless pictures come evenly at quite another one."""
+    video = info.video
+    if video.rate is None or len(times) < MANY:
+        return video.rate
+    step = Fraction(times[-1] - times[0], len(times) - 1)
+    even = all(abs(later - earlier - step) <= max(step / 20, Fraction(1)) for earlier, later in pairwise(times))
+    found = 1 / (step * video.time_base)
+    if not even or abs(found / video.rate - 1) < Fraction(1, 50):
+        return video.rate
+    usual = (Fraction(round(found)), Fraction(round(found * 1001 / 1000) * 1000, 1001))
+    near = min(usual, key=lambda rate: abs(rate / found - 1))
+    return near if abs(near / found - 1) < Fraction(1, 1000) else found.limit_denominator(1001)
+
+
+def num_frames(info: MediaInfo, options: Options) -> int | None:
+    """How many pictures the part of `info` holds that is asked for, for display: exact at a constant rate."""
+    video = info.video
+    start, end = options.start or Fraction(0), options.end
+    if video.num_frames is None or (not start and end is None):
+        return video.num_frames
+    if (rate := video.rate) is None:
+        return None
+    last = video.num_frames if end is None else min(math.ceil(end * rate), video.num_frames)
+    return max(last - math.ceil(start * rate), 0)
 
 
 def _whole(info: MediaInfo) -> MediaInfo:
@@ -94,8 +154,7 @@ def open_source(info: MediaInfo, options: Options, start: Fraction | None, pipe:
             info.path, info.video.rate or sequence.DEFAULT_RATE, keep_going=options.keep_going
         )
         return _Part(reader, start, options.end)
-    video = info.video
-    wanted = options.deinterlace == "bwdif" or (options.deinterlace == "auto" and (video.interlaced or video.combed))
+    wanted = fields_of(info.video, options.deinterlace)
     gpu = options.device if options.decoder == "nvdec" else None
     return Reader(info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=wanted, gpu=gpu)
 
@@ -138,6 +197,14 @@ class _Part:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def closing(reader: FrameSource, wanted: Callable[[Frame], bool] = lambda _: True) -> Iterator[Frame]:
+    """The frames of `reader` that are wanted; closes it in the end, in the thread that reads."""
+    with reader:
+        for frame in reader:
+            if wanted(frame):
+                yield frame
 
 
 def identity(info: MediaInfo) -> str:

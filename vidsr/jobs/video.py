@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from vidsr import verify
 from vidsr.errors import DamagedError, MediaError, OutputError, VidsrError
-from vidsr.files import rename
+from vidsr.files import fitting, rename
 from vidsr.jobs import sources
 from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.events import Done, Event, PartsKept, Resumed
@@ -56,22 +56,20 @@ def make(plan: Plan, maker: SegmentMaker, batch: Batch) -> Unjoined:
     facts, reused = plan.facts(maker), maker.num_reused
     with ExitStack() as held:
         work = held.enter_context(_work_folder(plan.output))
-        manifest = Manifest.open(work, facts, resume=batch.resume)
+        manifest = Manifest.open(work, facts, plan.part_seconds(maker.macs_per_pixel), resume=batch.resume)
         if manifest.segments:
             batch.on_event(Resumed(plan.source.path, plan.output, len(manifest.segments), manifest.num_frames))
-        before = manifest.num_frames
+        before, segments = manifest.num_frames, Segments(plan, work, manifest, batch.on_event)
         try:
-            made = _make_missing(plan, maker, Segments(plan, work, manifest, batch.on_event), batch)
+            made = _make_missing(plan, maker, segments, batch)
         except BaseException as error:
             if plan.pipe is not None:
                 clear(work)  # what came through a pipe does not come again
-            elif manifest.segments:
-                batch.on_event(_kept(plan, work, manifest, error))
+            if manifest.segments or segments.begun or not isinstance(error, Exception):
+                batch.on_event(_kept(plan, work, manifest, error, segments.seconds_unsafe))
             raise
-        num_reused = maker.num_reused - reused
-        return Unjoined(
-            plan, manifest, work, fingerprint(facts), made, before, num_reused, started, batch.overwrite, held.pop_all()
-        )
+        num_reused, mark = maker.num_reused - reused, plan.mark(maker)
+        return Unjoined(plan, manifest, work, mark, made, before, num_reused, started, batch.overwrite, held.pop_all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +128,11 @@ class Unjoined:
 
     def kept(self, error: BaseException) -> PartsKept:
         """What is left of the job after `finish` raised `error`."""
-        return _kept(self.plan, self.work, self.manifest, error)
+        return _kept(self.plan, self.work, self.manifest, error, 0.0)
 
 
 def discard(output: Path, mark: str) -> None:
-    """Remove what the run that finished `output` left beside it; segments of another job than `mark` stay."""
+    """Remove what the run that finished `output` left beside it; segments of another fingerprint than `mark` stay."""
     if work_folder(output).is_dir():
         with _work_folder(output) as work:
             facts = read_facts(work)
@@ -142,12 +140,13 @@ def discard(output: Path, mark: str) -> None:
                 clear(work)
 
 
-def _kept(plan: Plan, work: Path, manifest: Manifest, error: BaseException) -> PartsKept:
+def _kept(plan: Plan, work: Path, manifest: Manifest, error: BaseException, lost: float) -> PartsKept:
     keep_going = isinstance(error, DamagedError) and not plan.options.keep_going
-    advice = "the same command with --keep-going (keep_going=True)" if keep_going else "the same command"
-    return PartsKept(
-        plan.source.path, work, len(manifest.segments), manifest.num_frames, f"{advice} goes on from there"
-    )
+    command = "the same command with --keep-going (keep_going=True)" if keep_going else "the same command"
+    if plan.pipe is not None:
+        return PartsKept(plan.source.path, work, 0, 0, "what came through the pipe has to come again", lost)
+    advice = f"{command} goes on from there" if manifest.segments else f"{command} begins again"
+    return PartsKept(plan.source.path, work, len(manifest.segments), manifest.num_frames, advice, lost)
 
 
 def _put(finished: Path, output: Path, overwrite: bool) -> None:
@@ -182,7 +181,7 @@ def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> join.JoinRep
 
 def work_folder(output: Path) -> Path:
     """Where a job keeps what it has finished."""
-    return output.with_name(output.name + ".vidsr")
+    return output.with_name(fitting(output.name, ".vidsr"))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from vidsr.errors import OutputError, UsageError
+from vidsr.errors import UnfitError, UsageError
 from vidsr.media.mux import matroska
 
 FINEST_CLOCK = Fraction(1, 1_000_000)
@@ -29,20 +29,23 @@ class Written:
     size: tuple[int, int]  # of the pictures
     aspect: Fraction  # of their samples
     title: str | None  # of the picture stream, where a placeholder holds its place
-    varies: int | None = None  # number among the picture streams of that whose rate varies
+    varies: bool  # whether pictures come at no constant rate
+    picture: int  # number of the picture stream, of all in mp4, of the picture streams in Matroska
+    boxes: bytes = b""  # of its sample entry, in mp4, that FFmpeg does not write
 
 
 def _finish_boxes(written: Written) -> None:
-    """Metadata and languages that FFmpeg leaves out."""
+    """Metadata, languages and side data that FFmpeg leaves out."""
     from vidsr.media.mux import mp4
 
+    mp4.extend_sample_entry(written.path, written.boxes, written.picture)
     mp4.complete(written.path, written.metadata, written.languages)
 
 
 def _finish_matroska(written: Written) -> None:
     """The samples' aspect, which FFmpeg writes only where the codec says it, too; no rate where it varies."""
-    if written.varies is not None:
-        matroska.drop_rate(written.path, written.varies)
+    if written.varies:
+        matroska.drop_rate(written.path, written.picture)
     if written.aspect != 1:
         matroska.write_aspect(written.path, *written.size, written.aspect, written.title)
 
@@ -237,13 +240,13 @@ def named(container: str | None, out_suffix: str | None) -> Container | None:
 
     Raises:
         UsageError: there is no such container.
-        OutputError: the suffix is that of a kind of video that is only read.
+        UnfitError: the suffix is that of a kind of video that is only read.
     """
     name = container_of(container or out_suffix or "")
     if not name or name in CONTAINERS:
         return CONTAINERS.get(name)
     if container is None and "." + name in VIDEO_SUFFIXES:
-        raise OutputError(f"{name} cannot keep the times of all frames: name the output .{', .'.join(CONTAINERS)}.")
+        raise UnfitError(f"{name} cannot keep the times of all frames: name the output .{', .'.join(CONTAINERS)}.")
     raise UsageError(f"There is no output container {name!r}: use {', '.join(CONTAINERS)}.")
 
 

@@ -89,6 +89,16 @@ def _is_kept(name: str, raw: bytes | None, container: Container, segment: Contai
     return name == SPHERICAL and segment.boxes and bool(_spherical_box(raw)) and (container.boxes or container.ebml)
 
 
+def essence(name: str, raw: bytes | None) -> tuple[int, ...]:
+    """What makes two of a kind the same film: of stereo the arrangement, of spherical mapping all numbers but padding.
+
+    FFmpeg's muxers add a guess of which eye is which.
+    """
+    return (
+        struct.unpack("<2i", (raw or bytes(8))[:8]) if name == STEREO else struct.unpack("<8i", (raw or bytes(32))[:32])
+    )
+
+
 def stereo_mode(raw: bytes | None, container: Container) -> str | None:
     """Matroska's name for an AVStereo3D; None where `container` does not have it."""
     if raw is None or not container.ebml:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidsr.errors import ModelError
+from vidsr.errors import ModelError, UnknownModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,6 +28,7 @@ REQUIRED = ("format", "name", "config", "scale")
 PICKLED = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
 
 PIXEL_STAGE = {"srgan": "srresnet"}  # adversarial weights, and those of the pixel stage that they began with
+ORIGINS = "origins"  # folder in WEIGHTS of such as are no model any more: an older srgan mixes with no newer srresnet
 
 BICUBIC = "bicubic"
 BICUBIC_SCALES = (2, 4)
@@ -156,7 +157,9 @@ def find(name_or_path: str, scale: int) -> ModelInfo:
         if info.scale == scale:
             return info
     scales = " and ".join(f"x{info.scale}" for info in _named(name_or_path))
-    raise ModelError(f"The model {name_or_path} exists for {scales}, not for x{scale}; choose one of these scales.")
+    raise UnknownModelError(
+        f"The model {name_or_path} exists for {scales}, not for x{scale}; choose one of these scales."
+    )
 
 
 def split_detail(name_or_path: str) -> tuple[str, float | None]:
@@ -173,9 +176,9 @@ def split_detail(name_or_path: str) -> tuple[str, float | None]:
     except ValueError:
         detail = -1.0
     if not 0 <= detail <= 1:
-        raise ModelError(f"The detail of {name} is a number from 0 to 1, not {text!r}.")
+        raise UnknownModelError(f"The detail of {name} is a number from 0 to 1, not {text!r}.")
     if name not in PIXEL_STAGE:
-        raise ModelError(f"Detail can be chosen for {' and '.join(PIXEL_STAGE)} only, not for {name}.")
+        raise UnknownModelError(f"Detail can be chosen for {' and '.join(PIXEL_STAGE)} only, not for {name}.")
     return name, detail
 
 
@@ -184,7 +187,7 @@ def _named(name_or_path: str) -> list[ModelInfo]:
     found = [info for info in models if info.name == name]
     if not found:
         names = ", ".join(dict.fromkeys(info.name for info in models))
-        raise ModelError(f"Unknown model {name!r}; choose one of {names}, or give a .safetensors file.")
+        raise UnknownModelError(f"Unknown model {name!r}; choose one of {names}, or give a .safetensors file.")
     return found
 
 
@@ -198,7 +201,9 @@ def native_scale(name_or_path: str, scale: float) -> int:
     if enough := [info.scale for info in found if info.scale >= scale]:
         return min(enough)
     largest = max(info.scale for info in found)
-    raise ModelError(f"The model {name_or_path} reaches x{largest} at most, not x{scale:g}; choose another model.")
+    raise UnknownModelError(
+        f"The model {name_or_path} reaches x{largest} at most, not x{scale:g}; choose another model."
+    )
 
 
 def default_model(scale: float, *, gpu: bool = False) -> tuple[str, str]:
@@ -226,7 +231,7 @@ def load(name_or_path: str, scale: int) -> Model:
 
     name, detail = split_detail(name_or_path)
     if detail is not None:
-        return _mix(load(PIXEL_STAGE[name], scale), load(name, scale), detail)
+        return _mix(load(_pixel_stage(name, scale), scale), load(name, scale), detail)
     info = find(name_or_path, scale)
     if info.path is None:
         config, weights_hash = srgan.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
@@ -252,6 +257,12 @@ def load(name_or_path: str, scale: int) -> Model:
         metadata=info.metadata,
         path=info.path,
     )
+
+
+def _pixel_stage(name: str, scale: int) -> str:
+    """The weights that those of `name` began with, by file where a newer model took their place."""
+    kept = WEIGHTS / ORIGINS / f"{name}-x{scale}.safetensors"
+    return str(kept.resolve()) if kept.exists() else PIXEL_STAGE[name]
 
 
 def _mix(plain: Model, adversarial: Model, detail: float) -> Model:

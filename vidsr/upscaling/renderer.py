@@ -12,6 +12,7 @@ from vidsr.errors import BackendError
 from vidsr.frame import Canvas, Frame, PixelFormat
 from vidsr.upscaling import colour as colours
 from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.relight import relit
 from vidsr.upscaling.resize import resize
 from vidsr.upscaling.staging import Download, Staging
 
@@ -58,7 +59,8 @@ class Renderer:
         with _one_thread(self._staging.device):
             codes = [self._staging.upload(frame.planes) for frame in frames]
             pictures = [
-                colours.decode(planes, frame.format, frame.colour) for planes, frame in zip(codes, frames, strict=True)
+                relit(colours.decode(planes, frame.format, frame.colour), frame.colour, canvas.colour)
+                for planes, frame in zip(codes, frames, strict=True)
             ]
         large = self._enlarge(pictures[0] if len(pictures) == 1 else torch.cat(pictures))
         mattes = [

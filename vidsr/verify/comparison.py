@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
 from pathlib import Path
@@ -13,6 +13,7 @@ from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
 from vidsr.media.mux.origin import late_start
+from vidsr.media.read.deinterlace import Fields, fields_of
 from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.joints import joints_of
 from vidsr.media.read.probe import MediaInfo, probe
@@ -73,7 +74,7 @@ def compare(
         tolerance=rounding(info.video.time_base, base),
         start=start,
         end=end,
-        deinterlace=_is_deinterlaced(info, deinterlace),
+        deinterlace=_fields(info, deinterlace),
         on_step=on_step,
     )
     window = (
@@ -133,11 +134,18 @@ def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
     yield same("frame order", "", "", not seen.misplaced, some(seen.misplaced))
     yield same("frame position", "", "", not seen.shifted, some(seen.shifted))
     yield same("frame colour", "", "", not seen.tinted, some(seen.tinted))
-    least, mean = min(seen.psnr, default=inf), sum(seen.psnr) / max(len(seen.psnr), 1)
     size = f"{made.video.width}x{made.video.height}"
-    yield same(
-        "frame content", "", f"{size}: {mean:.1f} dB, least {least:.1f}", not seen.different, some(seen.different)
-    )
+    yield same("frame content", "", f"{size}: {_likeness(seen.psnr)}", not seen.different, some(seen.different))
+
+
+def _likeness(psnr: list[float]) -> str:
+    """The mean and the least of the pictures that are not equal."""
+    unequal = [value for value in psnr if value != inf]
+    equal = len(psnr) - len(unequal)
+    if not unequal:
+        return "equal"
+    words = f"{sum(unequal) / len(unequal):.1f} dB, least {min(unequal):.1f}"
+    return f"{words}, {equal} equal" if equal else words
 
 
 def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
@@ -170,9 +178,10 @@ def _check_length(
     yield same("picture end", seconds(want), seconds(end), abs(end - want) <= tolerance, detail)
 
 
-def _is_deinterlaced(info: MediaInfo, option: str) -> bool:
+def _fields(info: MediaInfo, option: Literal["auto", "off", "bwdif"]) -> Fields:
     """As a job decides it: `auto` takes the source's word, and looks at the pictures where it says nothing."""
-    return option == "bwdif" or (option == "auto" and (info.video.interlaced or looks_interlaced(info)))
+    combed = option == "auto" and not info.video.interlaced and looks_interlaced(info)
+    return fields_of(replace(info.video, combed=combed), option)
 
 
 def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:

@@ -16,7 +16,7 @@ from vidsr.media.pyav import samples_of
 
 MIN_PSNR = 20.0  # dB, of luma at the source's size: noise that a network removes counts as difference, too
 MIN_BLOCK_PSNR = 28.0  # dB, of the means of blocks, in which noise does not count
-MAX_BLOCK_ERROR = 40.0  # of 255: of the mean of any one block
+MAX_BLOCK_ERROR = 40.0  # of 255: by which the mean of any one block is outside those of the blocks around it
 MAX_LOST_DETAIL = 0.5  # of the variance of the blocks' means: at 1 the picture is as flat as a black one
 MAX_SHIFT = 0.15  # source pixels: an output pixel is 0.25 of them at x4, 0.5 at x2
 MAX_OFFSET = 5.0  # of 255: of the mean of a plane, as where a picture is too bright or of another tint
@@ -25,6 +25,9 @@ NEIGHBOUR = 0.8  # how much of the way from the right picture to the one beside 
 LUMA_BLOCK = 8  # pixels a side
 
 _MIN_CHANGE = 2.0  # of 255: blocks that differ by less from picture to picture do not tell them apart
+_MIN_STEP = 8.0  # of 255: by which some block must, and about `_MIN_BLOCKS` of them; less is lost in any encoder
+_MIN_BLOCKS = 4
+_BEYOND_DOUBT = 0.25  # of the square of the error from its own picture: what is left from the one beside it
 _MIN_TEXTURE = 2.0  # mean squared gradient, of 255 a pixel: flatter pictures show no shift
 _MIN_CONTRAST = 25.0  # variance of a plane's blocks' means below which it has no contrast to compare
 _MIN_DETAIL = 4.0  # variance of the blocks' means below which a picture counts as flat itself
@@ -39,6 +42,9 @@ class SmallPicture:
 
     luma: Floats
     blocks: tuple[Floats, ...]
+    noise: tuple[
+        float, ...
+    ]  # by which the means of every plane's blocks vary, at most, if it is noise and nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,8 @@ class Shrinker:
             self._scaled(k, plane, shape).astype(np.float32) / np.float32(unit)
             for k, (plane, shape) in enumerate(zip(frame.planes, shapes, strict=True))
         ]
-        return SmallPicture(planes[0], tuple(_block_means(p, s) for p, s in zip(planes, _shifts(fmt), strict=True)))
+        blocks = tuple(_block_means(p, s) for p, s in zip(planes, _shifts(fmt), strict=True))
+        return SmallPicture(planes[0], blocks, tuple(map(_noise, planes, blocks)))
 
     def _scaled(self, number: int, plane: Plane, shape: tuple[int, int]) -> Plane:
         if plane.shape == shape:
@@ -110,12 +117,12 @@ def liken(shown: SmallPicture, own: SmallPicture, before: SmallPicture | None, a
     errors = [a - b for a, b in pairs]
     return Likeness(
         psnr=_psnr(_mean_square(error)),
-        least_psnr=min(MIN_PSNR, _psnr(_grain(own)) - 1),
+        least_psnr=min(MIN_PSNR, _psnr(_grain(own.luma, own.blocks[0])) - 1),
         block_psnr=_psnr(max(_mean_square(e) for e in errors)),
-        block_error=max(float(np.abs(e).max()) for e in errors),
+        block_error=max(float(_outside(*pair).max()) for pair in pairs),
         lost_detail=_lost_detail(errors[0], own.blocks[0]),
         offset=max((float(e.mean()) for e in errors), key=abs),
-        gain=max((_gain(e, b) for e, (_, b) in zip(errors, pairs, strict=True)), key=lambda gain: abs(gain - 1)),
+        gain=max(map(_gain, errors, own.blocks, own.noise), key=lambda gain: abs(gain - 1)),
         shift=_shift(error, shown.luma, own.luma),
         shows=_shows(shown.blocks[0], own.blocks[0], before, after),
     )
@@ -126,7 +133,7 @@ def _shows(shown: Floats, own: Floats, before: SmallPicture | None, after: Small
 
     Its own is at 0, the neighbour at 1. Noise that the network takes away moves it, at most to the middle.
     """
-    best, place = 0.5, 0
+    best, place = _BEYOND_DOUBT, 0
     for step, other in ((-1, before), (1, after)):
         if other is None:
             continue
@@ -135,6 +142,8 @@ def _shows(shown: Floats, own: Floats, before: SmallPicture | None, after: Small
         if not moving.any():
             continue
         there, error = change[moving], (shown - own)[moving]
+        if np.abs(there).max() < _MIN_STEP or float(np.dot(there, there)) < _MIN_BLOCKS * _MIN_STEP**2:
+            continue
         covered = float(np.dot(error, there) / np.dot(there, there))
         rest = _mean_square(error - there) / max(_mean_square(error), 1e-9)
         if covered > NEIGHBOUR and rest < best:  # else it shows neither
@@ -142,16 +151,29 @@ def _shows(shown: Floats, own: Floats, before: SmallPicture | None, after: Small
     return place
 
 
-def _gain(error: Floats, own: Floats) -> float:
-    """The contrast of a picture over that of its source, by least squares."""
+def _outside(shown: Floats, own: Floats) -> Floats:
+    """How far each block is above or below all of its own source's and those around it: a blurred edge is not."""
+    around = np.pad(own, 1, "edge")
+    height, width = own.shape
+    places = [around[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+    beyond: Floats = np.maximum(shown - np.maximum.reduce(places), np.minimum.reduce(places) - shown).clip(0)
+    return beyond
+
+
+def _grain(plane: Floats, blocks: Floats) -> float:
+    """Mean square of what is finer than blocks: the error of a picture that has lost all of it."""
+    return max(float(plane.var()) - float(blocks.var()), 1e-9)
+
+
+def _noise(plane: Floats, blocks: Floats) -> float:
+    return 2 * _grain(plane, blocks) * blocks.size / plane.size
+
+
+def _gain(error: Floats, own: Floats, noise: float) -> float:
+    """The contrast of a picture over that of its source, by least squares; that of noise, encoders thin out."""
     around = own - own.mean()
     variance = _mean_square(around)
-    return 1 + float((error * around).mean()) / variance if variance > _MIN_CONTRAST else 1.0
-
-
-def _grain(picture: SmallPicture) -> float:
-    """Mean square of what is finer than blocks: the error of a picture that has lost all of it."""
-    return max(float(picture.luma.var()) - float(picture.blocks[0].var()), 1e-9)
+    return 1 + float((error * around).mean()) / variance if variance > _MIN_CONTRAST + noise else 1.0
 
 
 def _lost_detail(error: Floats, own: Floats) -> float:

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from vidsr.errors import DamagedError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.media.read.deinterlace import Fields
 from vidsr.media.read.joints import joints_of, notes
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
@@ -64,7 +65,7 @@ def look(
     tolerance: Fraction,
     start: Fraction | None = None,
     end: Fraction | None = None,
-    deinterlace: bool = False,
+    deinterlace: Fields = "none",
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> Pictures:
     """Decode both files and compare picture by picture.
@@ -146,6 +147,7 @@ def _wanted(
     found.begin = first.pts * first.time_base
     found.shift = -found.begin if shift is None else shift
     last = gap = None
+    own = reader.info.video.colour
     for number, frame in enumerate(chain((first,), frames)):
         found.num_source += 1
         time = frame.pts * frame.time_base
@@ -153,7 +155,7 @@ def _wanted(
         last = time
         length = frame.duration * frame.time_base or gap or 1 / (reader.info.video.rate or Fraction(25))
         found.end = time + length
-        yield Seen(number, time + found.shift, shrink(as_output(frame, target, colour)), frame.captions)
+        yield Seen(number, time + found.shift, shrink(as_output(frame, target, colour, own)), frame.captions)
 
 
 def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Seen]:
@@ -166,17 +168,22 @@ def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Se
         found.failure = str(error)
 
 
-def as_output(frame: Frame, target: PixelFormat, colour: Colour) -> Frame:
-    """`frame` in the colour model of the output where that is another, or too coarse to compare; else as it is."""
+def as_output(frame: Frame, target: PixelFormat, colour: Colour, own: Colour) -> Frame:
+    """`frame` in the colour model of the output where that is another, or too coarse to compare; else as it is.
+
+    Also where its colour is not `own`, the source's, but another that came later.
+    """
     grey = "grey" in (frame.format.model, target.model)
     rgb = frame.colour.matrix is Matrix.RGB
     wide = frame.format.chroma_shift[0] > 1  # 4:1:1 and 4:1:0, whose blocks of chroma are one sample wide
-    if grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB) and not wide):
+    alike = frame.colour == own
+    if alike and (grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB) and not wide)):
         return frame
     from vidsr.upscaling.colour import from_rgb, to_rgb  # loads torch
+    from vidsr.upscaling.relight import relit
 
     fmt = PixelFormat(target.model, target.bits, target.chroma_shift)
-    planes = from_rgb(to_rgb(frame.planes, frame.format, frame.colour), fmt, colour)
+    planes = from_rgb(relit(to_rgb(frame.planes, frame.format, frame.colour), frame.colour, colour), fmt, colour)
     return replace(frame, planes=planes, format=fmt, colour=colour)
 
 

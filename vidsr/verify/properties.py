@@ -43,8 +43,8 @@ def _check_side_data(old: Video, new: Video, container: str) -> Iterator[Finding
     pairs = {side_data.SPHERICAL: (old.spherical, new.spherical), side_data.STEREO: (old.stereo, new.stereo)}
     for name in old.extras:
         if name in pairs and None not in pairs[name]:
-            raw = pairs[name]
-            yield same(side_data.word(name), "there", "there", raw[0] == raw[1], "it is another")
+            told = [side_data.essence(name, raw) for raw in pairs[name]]
+            yield same(side_data.word(name), str(told[0]), str(told[1]), told[0] == told[1], "it is another")
         elif name in reasons:
             yield Finding(side_data.word(name), "there", "none", "dropped", reasons[name])
         elif name in pairs and None in pairs[name]:

@@ -51,7 +51,8 @@ def check_sample(
 
 def _compare(source: MediaInfo, output: MediaInfo, own: Frame, made: Frame) -> None:
     shrink = Shrinker(source.video.width, source.video.height)
-    like = liken(shrink(made), shrink(as_output(own, output.video.format, output.video.colour)), None, None)
+    wanted = as_output(own, output.video.format, output.video.colour, source.video.colour)
+    like = liken(shrink(made), shrink(wanted), None, None)
     if like.block_psnr < MIN_BLOCK_PSNR or (
         like.lost_detail > MAX_LOST_DETAIL and like.block_psnr < 2 * MIN_BLOCK_PSNR
     ):
@@ -95,5 +96,5 @@ def _picture_at(info: MediaInfo, pts: int) -> Frame | None:
             packets.close()  # before the container: touching it later would crash the process
         if picture is None or picture.pts is None:
             return None
-        planes = planes_of(Unpacker(video.format, video.width, video.height)(picture), video.format)
+        planes = planes_of(Unpacker(video.format)(picture), video.format)
         return Frame(tuple(plane.copy() for plane in planes), video.format, video.colour, picture.pts, video.time_base)

@@ -20,6 +20,7 @@ from tests.clips import Audio, Subtitles, make_clip
 from tests.media.making import HEIGHT, WIDTH, Facts, facts, frames_of, numbers, spec_of, times, upscaled, write_segment
 from vidsr.errors import DamagedError, OutputError
 from vidsr.frame import Colour, Matrix
+from vidsr.media.containers import HOLDS_ALL
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.fingerprint import read_fingerprint
 from vidsr.media.mux.join import join
@@ -426,7 +427,7 @@ def test_sound_that_jumps_back_follows_on(tmp_path: Path) -> None:
         packets = [p for p in opened.demux(stream) if p.size]
         for packet in packets[len(packets) // 2 :]:
             packet.pts = packet.dts = (packet.pts or 0) - 48000 * 5
-        track = CopiedTrack(out, stream, 0)
+        track = CopiedTrack(out, stream, 0, HOLDS_ALL)
         made = [p.dts for packet in packets for p in track.take(packet)]
     assert made == [-1024 + 1024 * n for n in range(len(made))]
 

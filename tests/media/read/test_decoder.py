@@ -25,6 +25,7 @@ class Refusing:
     """As FFmpeg's decoder of AV1 without hardware: it opens, and fails at the packet of that number."""
 
     name = "refusing"
+    sample_aspect_ratio = None
 
     def __init__(self, stream: VideoStream, at: int) -> None:
         self.at, self.num_packets = at, 0

@@ -283,7 +283,7 @@ def test_deinterlacing_keeps_number_and_times(tmp_path: Path, flags: str) -> Non
     assert info.video.interlaced == (flags != "0")
     with Reader(info) as reader:
         plain = list(reader)
-    with Reader(info, deinterlace=True) as reader:
+    with Reader(info, deinterlace="all") as reader:
         smooth = list(reader)
     assert [f.pts for f in smooth] == [f.pts for f in plain]
     assert {f.time_base for f in smooth} == {info.video.time_base}

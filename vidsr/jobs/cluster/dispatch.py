@@ -35,6 +35,7 @@ class ClusterMaker:
         self._cluster, self._scale = cluster, scale
         self._hello = cluster.hello(scale)
         self.reason = f"{self._hello.reason} On the workers of a cluster."
+        self.macs_per_pixel = self._hello.macs_per_pixel
         self.num_reused = 0
         self.notes: list[str] = []
 
@@ -68,6 +69,7 @@ class ClusterMaker:
             video=plan.source.video,
             spec=plan.spec,
             container=plan.choice.segment_container,
+            scan=plan.options.deinterlace != "off",
             num_frames=left and left // max(len(self._cluster.slots), 1),
         )
         job = _Job(self._cluster, task, plan, segments, on_event)
@@ -106,7 +108,7 @@ class _Job:
         self._cluster, self._task, self._plan = cluster, task, plan
         self._segments, self._on_event = segments, on_event
         manifest = segments.manifest
-        self._shipments = Shipments(plan, manifest.intervals, manifest.first_missing)
+        self._shipments = Shipments(plan, segments.grid, manifest.intervals, manifest.first_missing)
         self._again: deque[Work] = deque()
         self._more = True  # the source may have further segments
         self._error: VidsrError | None = None

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.segments import Grid
 from vidsr.jobs.sources import source_notes
+from vidsr.media.read.deinterlace import fields_of
 from vidsr.media.read.packets import BEFORE, BEHIND, Irregular, Shipment, can_cut, cut, pack_pictures
 
 
@@ -21,9 +22,9 @@ class Shipments:
         MediaError: the source cannot be read, or is damaged; from the iteration.
     """
 
-    def __init__(self, plan: Plan, done: Collection[int], first: int) -> None:
+    def __init__(self, plan: Plan, grid: Grid, done: Collection[int], first: int) -> None:
         self._plan, self._done, self._first = plan, frozenset(done), first
-        self._grid = Grid(plan)
+        self._grid = grid
         self._mistrusted = threading.Event()
         self.notes: tuple[str, ...] = ()
 
@@ -54,8 +55,8 @@ class Shipments:
 
     def _packets_are_enough(self) -> bool:
         plan, video = self._plan, self._plan.source.video
-        marked = plan.options.deinterlace == "auto" and (video.interlaced or video.combed)
-        deinterlaced = plan.options.deinterlace == "bwdif" or marked
+        fields = fields_of(video, plan.options.deinterlace)
+        deinterlaced = fields == "all" or (fields == "flagged" and video.interlaced)
         return plan.pipe is None and can_cut(plan.source) and not deinterlaced and not plan.options.keep_going
 
     def _interval(self, pts: int) -> int:

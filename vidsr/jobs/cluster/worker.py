@@ -37,6 +37,7 @@ class Hello:
     version: str
     identity: dict[str, object]
     reason: str
+    macs_per_pixel: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Task:
     video: Video
     spec: VideoSpec
     container: str
+    scan: bool = True  # pictures that say that they are interlaced are to be made progressive
     num_frames: int | None = None  # that each worker may expect, for a backend that compiles where that is worth it
 
 
@@ -89,7 +91,8 @@ class Worker:
             upscaler = self._upscaler(scale)
         except VidsrError as error:
             return error
-        return Hello(f"{platform.node()} ({os.getpid()})", __version__, upscaler.identity(), upscaler.reason)
+        node, macs = f"{platform.node()} ({os.getpid()})", upscaler.model.macs_per_pixel
+        return Hello(node, __version__, upscaler.identity(), upscaler.reason, macs)
 
     def make(self, task: Task, shipment: Shipment) -> Result | Refused | Unsound | VidsrError:
         """Decode, upscale and encode a segment."""
@@ -144,7 +147,9 @@ def _make(upscaler: Upscaler, task: Task, shipment: Shipment) -> Result:
         path = Path(folder) / "segment"
         writer = Writer(path, task.spec, container=task.container)
         try:
-            last = pipeline.run(unpack(shipment, task.video), stream, writer.write, cancel=upscaler.cancel)
+            last = pipeline.run(
+                unpack(shipment, task.video, scan=task.scan), stream, writer.write, cancel=upscaler.cancel
+            )
             info = writer.close()
         except BaseException:
             writer.abort()

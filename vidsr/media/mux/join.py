@@ -29,7 +29,7 @@ from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.languages import held
 from vidsr.media.mux.origin import late_start
 from vidsr.media.mux.others import Others, Timed
-from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream
+from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, is_cover
 from vidsr.media.mux.tracks import AnyPacket, Track, add_track, attach_cover, own_metadata
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
@@ -130,12 +130,15 @@ class _Join:
             self._copy(out, segments, target, opened, tracks)
             title = opened.streams[self._source.video.index].metadata.get("title")
             wanted = dict(out.metadata)
-            varies = None if self._rate else [s.index for s in out.streams.video].index(target.index)
-            languages = [stream.metadata.get("language") for stream in self._written(out, tracks)]
+            written = self._written(out, tracks)
+            languages = [stream.metadata.get("language") for stream in written]
+            alike = [s.index for s in written if self._container.boxes or s.type == "video"]
         kept, dropped = self._without_empty(kept, dropped)
         self._notes += self._others.notes()
         size, aspect = (self._spec.width, self._spec.height), self._spec.sample_aspect
-        self._container.finish(Written(output, wanted, languages, metadata.get(KEY), size, aspect, title, varies))
+        boxes = side_data.container_boxes(self._spec.spherical, self._spec.stereo)
+        mark, varies, number = metadata.get(KEY), self._rate is None, alike.index(target.index)
+        self._container.finish(Written(output, wanted, languages, mark, size, aspect, title, varies, number, boxes))
         num_bytes = output.stat().st_size
         return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), num_bytes, self._shift)
 
@@ -174,8 +177,7 @@ class _Join:
             finer = math.lcm(scale, clock.denominator)
             scale = finer if finer < 2**31 else scale
         # edit lists, which hold begin and end of each stream, count in it
-        unofficial = {"strict": "unofficial"} if self._spec.spherical or self._spec.stereo else {}
-        return {**self._container.options, **unofficial, "movie_timescale": str(scale)}
+        return {**self._container.options, "movie_timescale": str(scale)}
 
     def _describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
         out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
@@ -308,9 +310,10 @@ class _Join:
             raise OutputError(f"{segments[-1]}: {len(self._times)} pictures were written, {number} are there.")
 
     def _written(self, out: OutputContainer, tracks: Mapping[int, Track]) -> list[Stream]:
-        """The streams of `out` that its file has: in boxes, none without packets."""
+        """The tracks of `out` in its file, in their order: in boxes, none without packets, and covers stand apart."""
         empty = {track.target.index for index, track in tracks.items() if index not in self._others.filled}
-        return [stream for stream in out.streams if not (self._container.boxes and stream.index in empty)]
+        apart = [s.index for s in out.streams if s.index in empty or is_cover(s)] if self._container.boxes else []
+        return [stream for stream in out.streams if stream.index not in apart]
 
     def _without_empty(self, kept: list[KeptStream], dropped: list[Dropped]) -> tuple[list[KeptStream], list[Dropped]]:
         """Some containers hold no track without packets: those become dropped ones."""

@@ -17,17 +17,19 @@ import av
 from vidsr.media.read.open import local_name
 
 _LANGUAGE = re.compile("[a-z]{3}")
+_APPLES_STEREO = b"vexu"
+_SAMPLE_ENTRY = 86  # bytes of a picture track's before its boxes
 _UTF8 = 1  # type of a metadata value
 
 
-def extend_sample_entry(path: Path, boxes: bytes) -> None:
-    """Append `boxes` (mdcv, clli, ...) to the sample entry of the first track. ValueError where moov is not last."""
+def extend_sample_entry(path: Path, boxes: bytes, track: int = 0) -> None:
+    """Append `boxes` (mdcv, clli, ...) to the sample entry of a track. ValueError where moov is not last."""
     if not boxes:
         return
     with path.open("rb+") as file:
         start, moov = _read_moov(file)
         file.seek(start)
-        file.write(_extended(moov, boxes))
+        file.write(_extended(moov, boxes, track))
 
 
 def complete(path: Path, metadata: Mapping[str, str], languages: Sequence[str | None]) -> None:
@@ -92,20 +94,36 @@ def _read_moov(file: BinaryIO) -> tuple[int, bytes]:
     raise ValueError("the file does not end with a moov box")
 
 
-def _extended(moov: bytes, boxes: bytes) -> bytes:
-    """`moov` with `boxes` at the end of its first sample entry, and every size around them grown."""
-    out, position, around = bytearray(moov), 8, [0]
-    for kind in (b"trak", b"mdia", b"minf", b"stbl", b"stsd"):
+def _extended(moov: bytes, boxes: bytes, track: int) -> bytes:
+    """`moov` with `boxes` at the end of the first sample entry of `track`, and every size around them grown."""
+    place = list(_tracks(moov))[track]
+    out, position, around = bytearray(moov), place + 8, [0, place]
+    for kind in (b"mdia", b"minf", b"stbl", b"stsd"):
         position = _find(moov, position, kind)
         around.append(position)
         position += 8
     position += 8  # stsd: version, flags, number of entries
     (size,) = struct.unpack_from(">I", moov, position)
+    end = position + size
+    for kind, start in list(_boxes(moov, position + _SAMPLE_ENTRY, position + size)):
+        if kind == _APPLES_STEREO and boxes:  # incomplete by FFmpeg, and refused by it beside the others
+            out[start + 4 : start + 8] = b"free"
+        end = start + struct.unpack_from(">I", moov, start)[0]
     for place in (*around, position):
         (old,) = struct.unpack_from(">I", moov, place)
         struct.pack_into(">I", out, place, old + len(boxes))
-    out[position + size : position + size] = boxes
+    out[end:end] = boxes
     return bytes(out)
+
+
+def _boxes(moov: bytes, position: int, end: int) -> Iterator[tuple[bytes, int]]:
+    """Kind and beginning of the boxes in a sample entry; in mov, four zeros may stand behind the last."""
+    while position + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", moov, position)
+        if size < 8:
+            return
+        yield kind, position
+        position += size
 
 
 def _find(data: bytes, position: int, kind: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
@@ -20,22 +21,20 @@ from vidsr.media.mux.steady import Steady
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _LOWEST = 8000  # samples a second: below, AAC takes rates that few players do
-_BY_COUNT = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")  # what channels without names are taken for
-_COMMON = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # what encoders take, if not as it is
+_COMMON = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
+"""For each number of channels the arrangement that they are taken for without names, and that encoders take."""
 _UNNAMED = "channels"  # in FFmpeg's name of an arrangement that has none: "2 channels", "3 channels (FL+FR+BC)"
-
-_kept: list[AudioLayout] = []
 
 
 def layout_of(holder: AudioCodecContext | AudioFrame) -> AudioLayout:
     """The arrangement of channels of `holder`; read it in no other way.
 
     PyAV frees the list of channels of an arrangement of a file's own together with the object that it hands out,
-    although `holder` still has it, and then `holder` frees it again: such an object is kept for good.
+    although `holder` still has it, and then `holder` frees it again: such an object is never freed.
     """
     layout = holder.layout
     if isinstance(holder, AudioCodecContext) or not is_named(layout.name):
-        _kept.append(layout)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
     return layout
 
 
@@ -49,7 +48,7 @@ def named_layout(context: AudioCodecContext) -> str:
     layout = layout_of(context)
     if is_named(layout.name):
         return layout.name
-    return _BY_COUNT[min(max(layout.nb_channels, 1), len(_BY_COUNT)) - 1]
+    return _COMMON[min(max(layout.nb_channels, 1), len(_COMMON)) - 1]
 
 
 def settle_layout(context: AudioCodecContext) -> str:

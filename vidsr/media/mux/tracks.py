@@ -14,7 +14,7 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.packet import Packet
+from av.packet import Packet, PktSideDataT
 from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 from av.video.stream import VideoStream
@@ -28,6 +28,8 @@ from vidsr.media.read.open import demux, open_input
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
+_NEW_HEADER: PktSideDataT = "new_extradata"  # Matroska's muxer breaks its own header for it: at joints of FLV, for one
+_NAMED_AS_IN_AVI = ("matroska", "avi", "asf")  # containers that name codecs by those four letters
 _LENDERS = {"audio": "aac", "video": "mpeg4"}  # kinds that Matroska takes under other names, and a codec of each
 UNKNOWN_LENGTH = Fraction(5)  # seconds: for so long a line of text is shown whose source does not say
 _ASS_HEADER = b"""[Script Info]
@@ -85,7 +87,7 @@ class CopiedTrack:
             self._tell_rate(self.target, stream, container)
         if isinstance(self.target, AudioStream) and container.boxes:
             name_channels(self.target, stream)
-        self._ticks, self._timeless = ticks, is_cover(stream)
+        self._ticks, self._timeless, self._ebml = ticks, is_cover(stream), container.ebml
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
         self._jump = math.ceil(_JUMP / stream.time_base) if stream.time_base else 0
         self._last: int | None = None
@@ -102,6 +104,8 @@ class CopiedTrack:
 
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """The same packet, at its new time."""
+        if self._ebml and packet.has_sidedata(_NEW_HEADER):
+            packet = _without(packet, _NEW_HEADER)
         packet.stream = self.target
         if not self._timeless:
             pts = packet.pts if packet.pts is not None else packet.dts
@@ -164,6 +168,17 @@ class TextTrack:
         return packet
 
 
+def _without(packet: AnyPacket, kind: PktSideDataT) -> AnyPacket:
+    """A copy of `packet` without side data of this kind."""
+    made: AnyPacket = Packet(bytes(packet))
+    made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+    made.time_base, made.is_keyframe = packet.time_base, packet.is_keyframe
+    for item in packet.iter_sidedata():
+        if item.data_type != kind:
+            made.set_sidedata(item)
+    return made
+
+
 def attach_cover(out: OutputContainer, path: Path, index: int) -> None:
     """Add stream `index` of the file `path`, a still, to `out` as an attachment: cover art as Matroska has it."""
     with open_input(path) as source:
@@ -178,22 +193,25 @@ def attach_cover(out: OutputContainer, path: Path, index: int) -> None:
 def add_like(out: OutputContainer, stream: Stream) -> Stream:
     """Add a stream to `out` that takes the packets of `stream` as they are.
 
-    PyAV refuses codecs that FFmpeg's muxer writes in Matroska under their names in AVI. A filter that does nothing
-    has the same parameters at both ends, and hands them over.
+    PyAV refuses codecs that FFmpeg's muxer writes in Matroska under their names in AVI, and forgets those names, which
+    tell the layout of some. A filter that does nothing has the same parameters at both ends, and hands them over.
 
     Raises:
         ValueError: it has no codec.
         av.FFmpegError: FFmpeg refuses it.
     """
+    named = any(name in _NAMED_AS_IN_AVI for name in stream.container.format.name.split(","))
     try:
-        return out.add_stream_from_template(stream, opaque=True)
+        if not (named and codec_name(stream) == "rawvideo" and "matroska" in out.format.name):
+            return out.add_stream_from_template(stream, opaque=True)
     except ValueError:
         if stream.type not in _LENDERS or stream.codec_context is None:
             raise
     with av.open(io.BytesIO(), "w", format="matroska") as other:
         target = out.add_stream_from_template(other.add_stream(_LENDERS[stream.type]), opaque=True)
     av.BitStreamFilterContext("null", stream, target)
-    target.codec_context.codec_tag = "\0\0\0\0"  # the muxer's own
+    if not named:
+        target.codec_context.codec_tag = "\0\0\0\0"  # the muxer's own
     if stream.time_base:
         target.time_base = stream.time_base
     return target

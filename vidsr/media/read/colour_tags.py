@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import av
 from av.video.stream import VideoStream
@@ -88,10 +89,26 @@ def resolve(frame: av.VideoFrame, stream: VideoStream, siting: Siting, name: str
         matrix=matrix,
         primaries=primaries if primaries != UNSPECIFIED else _PRIMARIES.get(matrix, 1),
         transfer=transfer if transfer != UNSPECIFIED else _TRANSFER.get(matrix, 1),
-        full_range=fmt.name.startswith("yuvj") or (value_range == FULL_RANGE if value_range else rgb or grey),
+        full_range=value_range == FULL_RANGE if value_range else rgb or grey or fmt.name.startswith("yuvj"),
         siting=siting,
     )
     return colour, known
+
+
+def colour_of(frame: av.VideoFrame, first: Colour) -> Colour:
+    """The colour of a later picture than the one that `first` is of: what its own tags do not say is as it was."""
+    primaries, transfer = _first(frame.color_primaries), _first(frame.color_trc)
+    try:
+        matrix = first.matrix if first.matrix is Matrix.RGB else _matrix(_first(frame.colorspace), primaries, "")
+    except MediaError:  # one that cannot be converted
+        matrix = first.matrix
+    return replace(
+        first,
+        matrix=first.matrix if matrix is Matrix.UNSPECIFIED else matrix,
+        primaries=first.primaries if primaries == UNSPECIFIED else primaries,
+        transfer=first.transfer if transfer == UNSPECIFIED else transfer,
+        full_range=frame.color_range == FULL_RANGE if frame.color_range else first.full_range,
+    )
 
 
 def assumed_colour(format: PixelFormat, height: int) -> Colour:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
@@ -32,6 +34,11 @@ class Decoder:
             except MediaError as error:
                 self._note(str(error))
         self._context = self._ready(decoder_of(stream))
+
+    @property
+    def aspect(self) -> Fraction | None:
+        """The pixel aspect that the codec has told last."""
+        return self._context.sample_aspect_ratio or None
 
     def decode(self, packet: VideoPacket | None) -> list[av.VideoFrame]:
         """What a packet gives, or with None the pictures that are left.

@@ -63,7 +63,7 @@ def _judge(info: MediaInfo, start: Fraction | None) -> tuple[int, int]:
     misfits: list[float | None] = []
     lumas: deque[_Luma] = deque(maxlen=3)
     idet: _Idet | None = None
-    with Reader(info, start=start, keep_going=True) as reader:
+    with Reader(info, start=start, keep_going=True, deinterlace="flagged") as reader:
         for frame, _ in zip(reader, range(SAMPLE_FRAMES), strict=False):
             lumas.append(_luma(frame))
             idet = idet or _Idet(lumas[0].shape)

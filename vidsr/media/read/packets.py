@@ -18,13 +18,14 @@ from av.packet import PktSideDataT
 from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
 
-from vidsr.frame import Frame, PixelFormat
+from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.media import captions
 from vidsr.media.pyav import VideoPacket, picture_stream
+from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.intra_refresh import decodes_alone
 from vidsr.media.read.joints import OneClock, joints_of
 from vidsr.media.read.open import demux, open_input
-from vidsr.media.read.pixels import Unpacker, planes_of
+from vidsr.media.read.pixels import Unpacker, framed, planes_of
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.read.truncation import missing_end
 from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
@@ -77,13 +78,15 @@ class Packed:
 class Shipment:
     """A segment's packets in decoding order, with what must be decoded before them.
 
-    `expected` are the pts of the segment's pictures, rising, in the stream's time base.
+    `expected` are the pts of the segment's pictures, rising, in the stream's time base. `colours` are those of pictures
+    that were decoded and cropped before they were packed; None: packets are as the file has them.
     """
 
     interval: int
     decoder: PackedDecoder
     packets: tuple[Packed, ...]
     expected: tuple[int, ...]
+    colours: tuple[Colour, ...] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -234,11 +237,13 @@ class _Packer:
         self._context = context
         self._frames: list[tuple[int, int, bytes]] = []  # pts, duration and captions of each picture
         self._packets: list[Packed] = []
+        self._colours: list[Colour] = []
 
     def add(self, frame: Frame) -> None:
         picture = to_video_frame(frame, self._spec)
         picture.pts, picture.time_base = len(self._frames), self._context.time_base
         self._frames.append((frame.pts, frame.duration, frame.captions))
+        self._colours.append(frame.colour)
         self._keep(self._context.encode(picture))
 
     def close(self) -> Shipment:
@@ -247,7 +252,7 @@ class _Packer:
         name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
         decoder = PackedDecoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
         expected = tuple(pts for pts, _, _ in self._frames)
-        return Shipment(self.interval, decoder, tuple(self._packets), expected)
+        return Shipment(self.interval, decoder, tuple(self._packets), expected, tuple(self._colours))
 
     def _keep(self, packets: Sequence[VideoPacket]) -> None:
         for packet in packets:
@@ -261,33 +266,52 @@ def _is_ffv1(fmt: PixelFormat) -> bool:
     return fmt.name in {known.name for known in av.Codec("ffv1", "w").video_formats or ()}
 
 
-def unpack(shipment: Shipment, video: Video) -> Iterator[Frame]:
-    """The pictures of `shipment`, as `Reader` would yield them.
+def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[Frame]:
+    """The pictures of `shipment`, as `Reader` would yield them. `scan`: it would make those progressive that say so.
 
     Raises:
         Unsound: they are not the pictures that are expected.
     """
-    unpacker = Unpacker(video.format, video.width, video.height)
+    look = _Look(shipment, video, scan=scan)
     wanted = iter(shipment.expected)
     captioned = any(packed.side or captions.may_hold(video, packed.data) for packed in shipment.packets)
     context = _open(shipment.decoder)
     number = 0
-    for picture in _decoded(context, shipment.packets, video.time_base):
+    for picture in _decoded(context, shipment.packets, video.time_base, look.aspects):
         if picture.pts is None or picture.pts < shipment.expected[0]:
             continue
         if picture.pts > shipment.expected[-1]:
             break
         if picture.is_corrupt or picture.pts != next(wanted, None):
             raise Unsound(f"the picture at {picture.pts} is damaged, or not the one that was expected")
-        if (picture.width, picture.height) != (video.width, video.height):
-            raise Unsound("the picture size changes")
         number += 1
-        converted = unpacker(picture)
-        planes = planes_of(converted, video.format)
+        planes, colour = look(picture, picture.pts, number - 1)
         words = captions.captions_of(picture) if captioned else b""
-        yield Frame(planes, video.format, video.colour, picture.pts, video.time_base, picture.duration, words)
+        yield Frame(planes, video.format, colour, picture.pts, video.time_base, picture.duration, words)
     if number != len(shipment.expected):
         raise Unsound(f"{number} of {len(shipment.expected)} pictures decoded")
+
+
+class _Look:
+    """What a picture of a shipment is to be seen as."""
+
+    def __init__(self, shipment: Shipment, video: Video, *, scan: bool) -> None:
+        self.aspects = Aspects(video)
+        self._video, self._scan, self._colours = video, scan, shipment.colours
+        self._changes, self._unpack = Changes(video, str), Unpacker(video.format)
+
+    def __call__(self, picture: av.VideoFrame, pts: int, number: int) -> tuple[tuple[Plane, ...], Colour]:
+        """The planes and the colour of `picture`, the segment's `number`-th from 0."""
+        video, size = self._video, (picture.width, picture.height)
+        planes = planes_of(self._unpack(picture), video.format)
+        if self._colours is not None:
+            return planes, self._colours[number]
+        if size != video.stored or self._changes.fit(picture, self.aspects.of(pts), pts) != size:
+            raise Unsound("the pictures change their shape")
+        if self._scan and picture.interlaced_frame:
+            raise Unsound("pictures are interlaced")
+        colour = self._changes.colour(picture, pts)
+        return framed(planes, video.format, size, video.crop, colour), colour
 
 
 def _open(decoder: PackedDecoder) -> VideoCodecContext:
@@ -304,10 +328,14 @@ def _open(decoder: PackedDecoder) -> VideoCodecContext:
     return context
 
 
-def _decoded(context: VideoCodecContext, packets: Sequence[Packed], time_base: Fraction) -> Iterator[av.VideoFrame]:
+def _decoded(
+    context: VideoCodecContext, packets: Sequence[Packed], time_base: Fraction, aspects: Aspects
+) -> Iterator[av.VideoFrame]:
     try:
         for packed in packets:
-            yield from context.decode(_unpacked(packed, time_base))
+            pictures = context.decode(_unpacked(packed, time_base))
+            aspects.decoded(packed.pts, context.sample_aspect_ratio)
+            yield from pictures
         yield from context.decode(None)
     except av.FFmpegError as error:
         raise Unsound(str(error)) from error

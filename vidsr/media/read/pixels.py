@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import av
 import numpy as np
 from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vidsr.frame import PixelFormat, Plane
+from vidsr.frame import Colour, Matrix, PixelFormat, Plane
 from vidsr.media.pyav import samples_of
+
+Edges: TypeAlias = "tuple[int, int, int, int]"
+"""Pixels at the left, top, right and bottom."""
 
 _DEPTHS = (8, 9, 10, 12, 14, 16)
 _RESIZE = (
@@ -55,20 +60,20 @@ def _existing(fmt: PixelFormat) -> PixelFormat:
 
 
 class Unpacker:
-    """Brings decoded pictures to one size and planar format; pictures that have both pass untouched."""
+    """Brings decoded pictures to one planar format, and to a size where one is given; others pass untouched."""
 
-    def __init__(self, fmt: PixelFormat, width: int, height: int) -> None:
-        self.format, self.width, self.height = fmt, width, height
+    def __init__(self, fmt: PixelFormat) -> None:
+        self.format = fmt
         self._reformatter = VideoReformatter()  # keeps its swscale context between calls
 
-    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """`frame` itself or a converted copy with the same times and flags."""
-        same_size = (frame.width, frame.height) == (self.width, self.height)
+    def __call__(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> av.VideoFrame:
+        """`frame` itself or a converted copy with the same times and flags, of `size` (width, height) or its own."""
+        width, height = size or (frame.width, frame.height)
+        same_size = (frame.width, frame.height) == (width, height)
         if same_size and frame.format.name.replace("yuvj", "yuv") == self.format.name:
             return frame
-        return self._reformatter.reformat(
-            frame, self.width, self.height, self.format.name, interpolation=None if same_size else _RESIZE, threads=1
-        )
+        how = None if same_size else _RESIZE
+        return self._reformatter.reformat(frame, width, height, self.format.name, interpolation=how, threads=1)
 
 
 def planes_of(frame: av.VideoFrame, fmt: PixelFormat) -> tuple[Plane, ...]:
@@ -84,3 +89,47 @@ def _view(plane: VideoPlane, shape: tuple[int, int], dtype: np.dtype[np.uint8 | 
     height, width = shape
     rows = samples_of(plane, dtype).reshape(height, -1)[:, :width]
     return rows[::-1] if plane.line_size < 0 else rows
+
+
+def framed(
+    planes: tuple[Plane, ...], fmt: PixelFormat, size: tuple[int, int], crop: Edges, colour: Colour
+) -> tuple[Plane, ...]:
+    """`planes` in the middle of black of `size` (width, height) where they are smaller, less what `crop` cuts away."""
+    height, width = planes[0].shape
+    if (width, height) != size:
+        left, top = ((whole - part) // 2 for whole, part in zip(size, (width, height), strict=True))
+        corners = _corners(left, top, fmt)
+        empty = zip(fmt.plane_shapes(*size), _black(fmt, colour), strict=True)
+        canvases = tuple(np.full(shape, code, fmt.dtype) for shape, code in empty)
+        for canvas, plane, (y, x) in zip(canvases, planes, corners, strict=True):
+            canvas[y : y + plane.shape[0], x : x + plane.shape[1]] = plane
+        planes = canvases
+    if not any(crop):
+        return planes
+    left, top, right, bottom = crop
+    shapes = fmt.plane_shapes(size[0] - left - right, size[1] - top - bottom)
+    corners = _corners(left, top, fmt)
+    return tuple(p[y : y + h, x : x + w] for p, (y, x), (h, w) in zip(planes, corners, shapes, strict=True))
+
+
+def on_grid(crop: Edges, fmt: PixelFormat) -> Edges:
+    """`crop` with a left and top that leave chroma whole: at most a pixel or three less is cut away."""
+    (sx, sy), (left, top, right, bottom) = fmt.chroma_shift, crop
+    return left >> sx << sx, top >> sy << sy, right, bottom
+
+
+def _corners(left: int, top: int, fmt: PixelFormat) -> list[tuple[int, int]]:
+    """(y, x) in each plane of a place in the picture."""
+    (sx, sy), full = fmt.chroma_shift, (top, left)
+    chroma = (top >> sy, left >> sx)
+    aligned = (top >> sy << sy, left >> sx << sx)
+    places = [aligned if fmt.model == "yuv" else full, chroma, chroma, aligned]
+    return places[: len(fmt.plane_shapes(8, 8))]
+
+
+def _black(fmt: PixelFormat, colour: Colour) -> list[int]:
+    """The code of each plane; of alpha, opaque."""
+    unit, peak = 1 << (fmt.bits - 8), (1 << fmt.bits) - 1
+    low = 0 if colour.full_range else 16 * unit
+    middle = 128 * unit if fmt.model == "yuv" and colour.matrix is not Matrix.RGB else low
+    return [low, middle, middle, peak][: len(fmt.plane_shapes(8, 8))]

@@ -17,8 +17,9 @@ from vidsr.errors import MediaError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
 from vidsr.media.read.colour_tags import chroma_siting, resolve
+from vidsr.media.read.crop import crop_of
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
-from vidsr.media.read.pixels import planar_format, planes_of
+from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Video:
 
     index: int
     codec: str
-    width: int
+    width: int  # as `Reader` yields it, without what the container crops
     height: int
     pix_fmt: str  # as stored, FFmpeg's name
     format: PixelFormat  # as `Reader` yields it
@@ -62,7 +63,15 @@ class Video:
     spherical: bytes | None = None  # raw AVSphericalMapping
     stereo: bytes | None = None  # raw AVStereo3D
     fields_flagged: bool = False  # the first picture itself says that it is interlaced, not only its container
+    crop: Edges = (0, 0, 0, 0)  # what the container cuts away from the decoded pictures
+    coded_aspect: Fraction | None = None  # of the first picture, where not the container but the codec decides on it
     combed: bool = False  # interlaced without saying so: see `vidsr.media.read.interlace`, which alone finds out
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(width, height) of the pictures as they are decoded."""
+        left, top, right, bottom = self.crop
+        return self.width + left + right, self.height + top + bottom
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,8 @@ class MediaInfo:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-MAX_PACKETS_WITHOUT_PICTURE = 600  # then nothing will come any more
+MAX_PACKETS_WITHOUT_PICTURE = 600  # from a keyframe on: then nothing will come any more
+_CODEC_HAS_ASPECT = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu")  # demuxers that know of none
 _NO_SIDE_DATA = ("png", "apng", "webp", "tiff")  # reading theirs raises, or crashes the process when freed
 _UNNAMED = ("DISPLAYMATRIX", "SEI_UNREGISTERED")  # carried over, or an encoder's signature
 _OF_DECODERS = ("MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST", "VIDEO_HINT")
@@ -191,12 +201,13 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
     colour, tagged = resolve(frame, stream, chroma_siting(stream, packets, codec, fmt), str(path))
     duration = _duration(stream) or _seconds(container.duration, Fraction(1, av.time_base))
     rate = _rate(stream)
+    crop = on_grid(_crop(container, stream, frame, path), fmt)
     alpha_beside = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     return Video(
         index=index,
         codec=codec,
-        width=frame.width,
-        height=frame.height,
+        width=frame.width - crop[0] - crop[2],
+        height=frame.height - crop[1] - crop[3],
         pix_fmt=frame.format.name,
         format=fmt,
         colour=colour,
@@ -208,6 +219,10 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         num_frames=stream.frames or (round(duration * rate) if duration and rate else None),
         sample_aspect=stream.sample_aspect_ratio or Fraction(1),
         display_matrix=_display_matrix(side_data),
+        crop=crop,
+        coded_aspect=(stream.sample_aspect_ratio or Fraction(1))
+        if container.format.name in _CODEC_HAS_ASPECT
+        else None,
         fields_flagged=bool(frame.interlaced_frame),
         interlaced=frame.interlaced_frame or stream.codec_context.field_order in _INTERLACED_ORDERS,
         bits_per_second=stream.codec_context.bit_rate or None,
@@ -217,6 +232,12 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         spherical=meant.get("SPHERICAL"),
         stereo=meant.get("STEREO3D"),
     )
+
+
+def _crop(container: InputContainer, stream: VideoStream, frame: av.VideoFrame, path: Path) -> Edges:
+    pictures = [s.index for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    number = pictures.index(stream.index) if stream.index in pictures else len(pictures)
+    return crop_of(path, container.format.name, number, stream.id, (frame.width, frame.height))
 
 
 def _rate(stream: VideoStream) -> Fraction | None:
@@ -233,9 +254,12 @@ def _first_frame(
     """The first picture that decodes; `packets` collects what it took. None if there are no packets at all."""
     decoder = decoder_of(stream)
     decoder.thread_count = 1
-    reason = ""
+    reason, empty = "", True
     try:
         for packet in demux(container, stream):
+            empty = empty and not packet.size
+            if packet.is_keyframe and not any(early.is_keyframe for early in packets[:1]):
+                packets.clear()  # what comes before is of no use
             packets.extend([packet] if packet.size else [])
             try:
                 frames = decoder.decode(packet)
@@ -246,10 +270,12 @@ def _first_frame(
             if frames:
                 return frames[0]
             if len(packets) >= MAX_PACKETS_WITHOUT_PICTURE:
-                break
+                if packets[0].is_keyframe:
+                    break
+                packets.clear()  # a recording that begins in the middle of a long group
     except av.FFmpegError as error:
         reason = f" ({error.strerror})"
-    if not packets and not reason:
+    if empty and not reason:
         return None
     raise MediaError(f"{path}: none of its {_codec(stream)} pictures can be decoded{reason}; the file is damaged.")
 

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias, cast
 
 import av
-from av.stream import Discard
+from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedError, UsageError
 from vidsr.frame import Frame
 from vidsr.media.captions import captions_of, may_hold
-from vidsr.media.pyav import VideoPacket, picture_stream
+from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.decoder import Decoder
-from vidsr.media.read.deinterlace import Deinterlacer
-from vidsr.media.read.intra_refresh import decodes_alone
-from vidsr.media.read.joints import OneClock, joints_of, notes
-from vidsr.media.read.open import demux, limit_pixels, open_input
-from vidsr.media.read.pixels import Unpacker, planes_of
+from vidsr.media.read.deinterlace import ByPicture, Fields
+from vidsr.media.read.feed import Feed
+from vidsr.media.read.joints import joints_of, notes
+from vidsr.media.read.pixels import Unpacker, framed, planes_of
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.timeline import Timeline
 from vidsr.media.read.truncation import missing_end
 
-Packet = VideoPacket
+Packet: TypeAlias = "av.Packet[VideoStream]"
 
 MAX_LISTED_ERRORS = 100
 GAP = Fraction(19, 10)  # pictures' lengths between two of them: at least one is missing
 MAX_DEMUX_ERRORS = 20  # in a row, without a packet between them: then the rest cannot be read
-_SCANNED = ("mpegts", "mpeg", "h264", "hevc", "m4v", "obu", "gif")  # demuxers in which no seek can be relied on
 
 
 @dataclass(slots=True)
@@ -55,7 +53,9 @@ class Reader:
     `start` and `end` are seconds from the stream's first picture: those with ``start <= t < end`` are yielded,
     with unchanged pts (in the stream's time base). Pictures without pts are `rate` apart; where times repeat or run
     backwards, see `vidsr.media.read.timeline`. Planes are views of the decoder's buffers: nothing is copied.
-    `deinterlace` yields one progressive picture for each interlaced one.
+    `deinterlace` yields one progressive picture for each interlaced one: see `vidsr.media.read.deinterlace.fields_of`.
+    A frame's colour is by its own tags; pictures of another size or pixel aspect are fitted into that of the first one,
+    and what the container crops is gone (`vidsr.media.read.changes`).
 
     A damaged place ends the iteration with `DamagedError`, after everything before it was yielded. With
     `keep_going` reading goes on at the next packet and `report` lists what was wrong.
@@ -77,7 +77,7 @@ class Reader:
         start: Fraction | None = None,
         end: Fraction | None = None,
         keep_going: bool = False,
-        deinterlace: bool = False,
+        deinterlace: Fields = "none",
         threads: int = 1,
         gpu: int | None = None,
     ) -> None:
@@ -92,29 +92,15 @@ class Reader:
         self._stop = origin + end / base if end is not None else None
         self._joints = joints_of(self.info.path, self.info.container, video.index)
         self._timeline = Timeline(base, video.rate, video.start_pts)
-        self._unpack = Unpacker(video.format, video.width, video.height)
-        self._size = (video.width, video.height)
-        stored = video.pix_fmt if video.pix_fmt.startswith("yuvj") else video.format.name
-        size = (stored, video.width, video.height)
-        self._deinterlace = Deinterlacer(*size, base, every=not video.fields_flagged) if deinterlace else None
+        self._unpack = Unpacker(video.format)
+        self._changes, self._aspects = Changes(video, self._at), Aspects(video)
+        self._fits: dict[int, tuple[int, int]] = {}  # by the pts of pictures on their way
+        self._fields = ByPicture(deinterlace, base) if deinterlace != "none" else None
         self._damage: str | None = None  # what ended the reading
         self._captions_from: str | None = None  # where the first ones are
         self._threads = threads
         self._gpu = gpu
-        self._open()
-        self._frames: Generator[Frame, None, None] = self._iterate()
-
-    def _open(self) -> None:
-        self._container = open_input(self.info.path)
-        self._clock = OneClock(self._joints)
-        self._stream = picture_stream(self._container, self.info.video.index)
-        for other in self._container.streams:
-            if other.index != self._stream.index:
-                other.discard = Discard.all
-        limit_pixels(self._stream)
-        self._decoder = Decoder(self._stream, threads=self._threads, gpu=self._gpu)
-        self._demux = self._packets_from_here()
-        self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
+        self._feed = Feed(self.info, self._joints)
         self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
         self._started = False  # a keyframe has been seen
         self._captioned = False  # pictures may have captions inside
@@ -124,6 +110,8 @@ class Reader:
         self._joined = False  # packets' times ran backwards, or are not all there
         self._end_pts: int | None = None  # of the packets so far
         self._at_end = False  # the whole file was read
+        self._closed = False
+        self._frames: Generator[Frame, None, None] = self._iterate()
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -137,14 +125,28 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """End the iteration and close the file. Frames already yielded stay valid."""
-        self._frames.close()
-        self._demux.close()  # before the container: touching it afterwards would crash the process
-        self._container.close()
+        """End the iteration and close the file. Frames already yielded stay valid.
+
+        A thread that stands in the iteration, as in a slow read, closes the file itself once it leaves it.
+        """
+        self._closed = True
+        try:
+            self._frames.close()
+        except ValueError:  # another thread is in it
+            return
+        self._feed.close()
 
     def _iterate(self) -> Generator[Frame, None, None]:
+        try:
+            yield from self._shown()
+        finally:
+            if self._closed:
+                self._feed.close()
+
+    def _shown(self) -> Iterator[Frame]:
         if self._first is not None and self._first > (self.info.video.start_pts or 0):
-            self._seek(self._first)
+            self._feed.seek(self._first)
+        self._decoder = Decoder(cast(VideoStream, self._feed.stream), threads=self._threads, gpu=self._gpu)
         for pts, picture in self._timed():
             if self._first is not None and pts < self._first:
                 continue
@@ -152,32 +154,42 @@ class Reader:
                 break
             yield self._frame(pts, picture)
             self.report.num_frames += 1
-        self.report.notes += [*self._decoder.notes, *notes(self._joints), *self._timeline.notes]
-        if self._gaps:
-            self.report.notes.append(f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing")
-        if self._captions_from and "A53_CC" not in self.info.video.extras:
-            where = f"captions inside the pictures (CEA-608/708) begin {self._captions_from}"
-            self.report.notes.append(f"{where}: H.264, HEVC and MPEG-2 keep them")
-        if self._num_early:
-            self.report.notes.append(f"{self._num_early} packets before the first keyframe cannot be decoded")
+        self.report.notes += self._notes()
         if self._damage and not self._keep_going:
             raise DamagedError(self._damage)
 
+    def _notes(self) -> Iterator[str]:
+        yield from (*self._decoder.notes, *notes(self._joints), *self._timeline.notes, *self._changes.notes)
+        video = self.info.video
+        if self._fields is not None and self._fields.first is not None and not video.fields_flagged:
+            where = f"{self._fields.num_flagged} interlaced pictures, the first {self._at(self._fields.first)}"
+            yield f"{where}: made progressive by bwdif (--deinterlace off leaves them)"
+        if self._gaps:
+            yield f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing"
+        if self._captions_from and "A53_CC" not in video.extras:
+            where = f"captions inside the pictures (CEA-608/708) begin {self._captions_from}"
+            yield f"{where}: H.264, HEVC and MPEG-2 keep them"
+        if self._num_early:
+            yield f"{self._num_early} packets before the first keyframe cannot be decoded"
+
     def _frame(self, pts: int, picture: av.VideoFrame) -> Frame:
         video = self.info.video
-        planes = planes_of(picture, video.format)
+        colour = self._changes.colour(picture, pts)
+        fitted = self._unpack(picture, self._fits.pop(pts, video.stored))
+        planes = framed(planes_of(fitted, video.format), video.format, video.stored, video.crop, colour)
         captions = captions_of(picture) if self._captioned else b""
         if captions and self._captions_from is None:
             self._captions_from = self._at(pts)
-        return Frame(planes, video.format, video.colour, pts, video.time_base, picture.duration, captions)
+        return Frame(planes, video.format, colour, pts, video.time_base, picture.duration, captions)
 
     def _timed(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Pictures of the one size and format with their final pts, deinterlaced where asked."""
+        """Pictures of the one layout with their final pts, deinterlaced where asked."""
         for picture in self._decoded():
+            aspect = self._aspects.of(picture.pts)
             pts = self._timeline.place(picture.pts, joined=self._joined)
-            self._note_changes(picture, pts)
+            self._fits[pts] = self._changes.fit(picture, aspect, pts)
             converted = self._unpack(picture)
-            if self._deinterlace is None:
+            if self._fields is None:
                 yield pts, converted
             else:
                 converted.pts = pts
@@ -185,8 +197,8 @@ class Reader:
         yield from self._deinterlaced(None)
 
     def _deinterlaced(self, picture: av.VideoFrame | None) -> Iterator[tuple[int, av.VideoFrame]]:
-        if self._deinterlace is not None:
-            for out in self._deinterlace(picture):
+        if self._fields is not None:
+            for out in self._fields(picture):
                 assert out.pts is not None
                 yield out.pts, self._unpack(out)
 
@@ -199,6 +211,7 @@ class Reader:
             except av.FFmpegError as error:
                 self._bad_packet(packet, error)
                 pictures = []
+            self._aspects.decoded(packet.pts, self._decoder.aspect)
             yield from self._sound(pictures)
             if self._damage:
                 before = packet.pts if packet.pts is not None else before
@@ -206,7 +219,9 @@ class Reader:
         rest = self._retimed(None, self._flushed())
         yield from self._sound(p for p in rest if p.pts is None or p.pts < before)
         missing = (
-            missing_end(self.info.path, self.info.container, self._stream, self._last_dts) if self._at_end else None
+            missing_end(self.info.path, self.info.container, self._feed.stream, self._last_dts)
+            if self._at_end
+            else None
         )
         if missing:
             self._damaged(self._end_pts, missing)
@@ -226,9 +241,6 @@ class Reader:
             self._damaged(self._end_pts, f"the decoder failed at the end ({error.strerror})")
             return []
 
-    def _packets_from_here(self) -> Generator[Packet, None, None]:
-        return demux(self._container, self._stream, clock=self._clock)
-
     def _packets(self) -> Iterator[Packet]:
         """Packets of the picture stream, without the empty ones that would end the decoding.
 
@@ -237,7 +249,7 @@ class Reader:
         errors = 0
         while errors <= MAX_DEMUX_ERRORS:
             try:
-                for packet in self._demuxed():
+                for packet in self._feed:
                     errors = 0
                     self._count(packet)
                     yield packet
@@ -248,12 +260,7 @@ class Reader:
                 errors += 1
             if self._damage:
                 return
-            self._demux = self._packets_from_here()
-
-    def _demuxed(self) -> Iterator[Packet]:
-        pending, self._pending = self._pending, []
-        yield from pending
-        yield from (packet for packet in self._demux if packet.size)
+            self._feed.again()
 
     def _count(self, packet: Packet) -> None:
         self.report.num_packets += 1
@@ -313,74 +320,3 @@ class Reader:
         if pts is None:
             return "at an unknown time"
         return f"at {float((pts - (self.info.video.start_pts or 0)) * self.info.video.time_base):.3f} s"
-
-    def _note_changes(self, picture: av.VideoFrame, pts: int) -> None:
-        size = (picture.width, picture.height)
-        if size != self._size:
-            self._size = size
-            first = f"{self.info.video.width}x{self.info.video.height}"
-            where = self._at(pts)
-            self.report.notes.append(f"the picture size becomes {size[0]}x{size[1]} {where}: resized to {first}")
-
-    def _seek(self, target: Fraction) -> None:
-        """Go where decoding gives every picture from `target` on: one keyframe earlier than seems needed.
-
-        Streams with open groups need the earlier one; those with intra refresh are decoded from the start. Transport
-        and program streams are scanned: a seek in them lands after its aim, and where their times run backwards it
-        lands anywhere.
-        """
-        if self._decoding_times is not None:
-            return  # AVI: its times are counted from the first picture
-        key = None if self._joints or self.info.container in _SCANNED else self._keyframe(math.floor(target), target)
-        if key is not None and key.pts is not None:
-            key = self._keyframe(key.pts - 1, target) or self._keyframe(math.floor(target), target)
-        if key is not None and not decodes_alone(self._stream.codec_context, key):
-            self._reopen()
-        elif key is not None:
-            self._pending = [key]
-        else:
-            self._scan(target)
-
-    def _keyframe(self, aim: int, target: Fraction) -> Packet | None:
-        """The first packet after a seek to `aim`, if decoding can start there and reach `target`."""
-        try:
-            self._demux.close()
-            self._container.seek(aim, stream=self._stream)
-            self._demux = self._packets_from_here()
-            packet: Packet | None = next((p for p in self._demux if p.size), None)
-        except av.FFmpegError:
-            return None
-        if packet is not None and packet.is_keyframe and packet.pts is not None and packet.pts <= target:
-            return packet
-        return None
-
-    def _scan(self, target: Fraction) -> None:
-        """Read on from the start without decoding, up to the last keyframe but one at or before `target`.
-
-        Where times are missing or run backwards, everything from the start has to be decoded.
-        """
-        self._reopen()
-        groups: deque[list[Packet]] = deque([[]], maxlen=2)
-        last = None
-        try:
-            for packet in (p for p in self._demux if p.size):
-                if packet.dts is None or (last is not None and packet.dts < last):
-                    return self._reopen()
-                last = packet.dts
-                if packet.is_keyframe and packet.pts is not None and packet.pts <= target:
-                    groups.append([])
-                groups[-1].append(packet)
-                if packet.dts > target:
-                    break
-        except av.FFmpegError:
-            return self._reopen()
-        self._pending = [packet for group in groups for packet in group]
-        first = next((packet for packet in self._pending if packet.is_keyframe), None)
-        if first is not None and not decodes_alone(self._stream.codec_context, first):
-            self._reopen()
-        return None
-
-    def _reopen(self) -> None:
-        self._demux.close()
-        self._container.close()
-        self._open()

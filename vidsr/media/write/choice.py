@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from vidsr.errors import OutputError, UsageError
+from vidsr.errors import OutputError, UnfitError, UsageError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.media import containers, encoders, hdr, side_data
 from vidsr.media.containers import CONTAINERS, FOR_ALPHA, HOLDS_ALL, Container
@@ -135,7 +135,7 @@ def _check_held(container: Container, codec: str) -> None:
         return
     if not (fitting := ", ".join(containers.offering(codec))):
         raise UsageError(f"vidsr does not write {codec}: use --codec {', '.join(CODECS)}.")
-    raise OutputError(f"{container} cannot hold {codec}: choose another --codec, or --container {fitting}.")
+    raise UnfitError(f"{container} cannot hold {codec}: choose another --codec, or --container {fitting}.")
 
 
 def _lost(source: MediaInfo, row: Encoder, container: Container, layout: PixelFormat) -> list[str]:

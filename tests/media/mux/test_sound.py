@@ -1,0 +1,82 @@
+"""Arrangements of channels, and what Matroska's tracks say of a rate that varies."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from vidsr.media import side_data
+from vidsr.media.containers import CONTAINERS
+from vidsr.media.mux.matroska import drop_rate
+from vidsr.media.mux.sound import change_of_layout, encoded_layout, is_named
+from vidsr.media.write.times import Times, constant_rate
+
+
+@pytest.mark.parametrize(
+    ("source", "opus"),
+    [
+        *(("stereo", "stereo"), ("2.1", "5.1"), ("quad(side)", "quad"), ("5.0(side)", "5.0"), ("5.1(side)", "5.1")),
+        *(("6.0", "6.1"), ("7.0", "7.1"), ("hexadecagonal", "7.1")),
+    ],
+)
+def test_opus_gets_the_nearest_arrangement(source: str, opus: str) -> None:
+    assert encoded_layout(source, "libopus") == opus
+    assert bool(change_of_layout(source, opus)) == (source != opus)
+
+
+def test_names_that_are_none() -> None:
+    assert is_named("7.1(wide)")
+    assert not is_named("8 channels (FL+FR+FC+LFE+SL+SR+BL+BR)")
+    assert change_of_layout("2 channels", "stereo") == ""
+    assert "3 channels" in change_of_layout("3 channels", "3.0")
+
+
+def _times(pts: list[int]) -> Times:
+    values = np.array(pts, np.int64)
+    return Times(values, values, np.ones_like(values), pts[-1] + 1)
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(25), Fraction(50)])
+@pytest.mark.parametrize("clock", [1000, 90000, 1001])
+def test_a_constant_rate_is_found_behind_rounded_times(rate: Fraction, clock: int) -> None:
+    times = _times([round(n / rate * clock) for n in range(300) if n != 70])
+    assert constant_rate(times, Fraction(1, clock), None) == rate
+
+
+def test_a_rate_that_varies_is_none() -> None:
+    shown = [n for n in range(90) if not (n % 5 and n % 7 and n % 3)]
+    assert constant_rate(_times([n * 40 for n in shown]), Fraction(1, 1000), Fraction(25)) is None
+
+
+def test_the_rate_of_a_track_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height = 64, 48
+        for number in range(4):
+            picture = av.VideoFrame(64, 48, "yuv420p")
+            picture.pts = number
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+    before = path.read_bytes()
+    assert b"\x23\xe3\x83" in before[:2000]
+    drop_rate(path, 0)
+    assert b"\x23\xe3\x83" not in path.read_bytes()[:2000]
+    assert len(before) == path.stat().st_size
+    with av.open(str(path)) as opened:
+        assert len(list(opened.decode(video=0))) == 4
+    with pytest.raises(ValueError, match="no picture track 1"):
+        drop_rate(path, 1)
+
+
+@pytest.mark.parametrize(("kind", "inverted", "name"), [(1, 0, "left_right"), (2, 1, "bottom_top"), (4, 0, None)])
+def test_stereo_modes_of_webm(kind: int, inverted: int, name: str | None) -> None:
+    raw = kind.to_bytes(4, "little") + inverted.to_bytes(4, "little") + bytes(28)
+    assert side_data.stereo_mode(raw, CONTAINERS["webm"]) == name
+    assert side_data.stereo_mode(raw, CONTAINERS["mkv"]) is not None
+    assert bool(side_data.container_boxes(None, raw)) == (kind in (1, 2) and not inverted)

@@ -1,0 +1,141 @@
+"""What a container cuts away from its pictures: Matroska's PixelCrop, and the clean aperture of mp4 and mov.
+
+FFmpeg's demuxers read both, but PyAV gives neither out. RFC 9559, 5.1.4.1.28; ISO/IEC 14496-12, 12.1.4.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+from vidsr.media.read.pixels import Edges
+
+NONE: Edges = (0, 0, 0, 0)
+
+_SEGMENT, _CLUSTER, _TRACKS, _ENTRY, _TYPE, _VIDEO = 0x18538067, 0x1F43B675, 0x1654AE6B, 0xAE, 0x83, 0xE0
+_SIDES = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # PixelCropLeft, Top, Right, Bottom
+_IS_VIDEO = 1
+_ENTRY_HEADER = 86  # bytes of a picture's sample entry before its boxes
+
+
+def crop_of(path: Path, container: str, number: int, track: int, size: tuple[int, int]) -> Edges:
+    """What is cut away from pictures of `size` (width, height), in pixels a side; nothing where it makes no sense.
+
+    The stream is the `number`-th (from 0) of Matroska's picture streams, or the track with the ID `track` of mp4.
+    """
+    try:
+        with path.open("rb") as file:
+            end = path.stat().st_size
+            if container.startswith("matroska"):
+                found = _of_matroska(file, end, number)
+            elif "mov" in container.split(","):
+                found = _of_mp4(file, end, track, size)
+            else:
+                return NONE
+    except (OSError, ValueError, struct.error, ZeroDivisionError):
+        return NONE  # damaged, which the demuxer has to say
+    left, top, right, bottom = found
+    return found if min(found) >= 0 and left + right < size[0] and top + bottom < size[1] else NONE
+
+
+def _of_matroska(file: BinaryIO, end: int, number: int) -> Edges:
+    segment = next(_elements(file, 0, end, _SEGMENT), None)
+    tracks = next(_elements(file, *segment, _TRACKS), None) if segment else None
+    pictures = [
+        video
+        for entry in (_elements(file, *tracks, _ENTRY) if tracks else ())
+        if [_value(file, *kind) for kind in _elements(file, *entry, _TYPE)] == [_IS_VIDEO]
+        for video in _elements(file, *entry, _VIDEO)
+    ]
+    if number >= len(pictures):
+        return NONE
+    left, top, right, bottom = (
+        next((_value(file, *place) for place in _elements(file, *pictures[number], side)), 0) for side in _SIDES
+    )
+    return left, top, right, bottom
+
+
+def _elements(file: BinaryIO, start: int, stop: int, wanted: int) -> Iterator[tuple[int, int]]:
+    """Where the bodies of the `wanted` ones among the elements from `start` on begin and end, up to a cluster."""
+    while start < stop:
+        file.seek(start)
+        kind, _ = _number(file, marked=True)
+        size, unknown = _number(file, marked=False)
+        body = file.tell()
+        start = stop if unknown else body + size
+        if kind == _CLUSTER:
+            return
+        if kind == wanted:
+            yield body, min(start, stop)
+
+
+def _number(file: BinaryIO, *, marked: bool) -> tuple[int, bool]:
+    """An integer of variable size (RFC 8794, 4), and whether all its bits are set. ValueError where there is none."""
+    first = file.read(1)
+    if not first or not first[0]:
+        raise ValueError("no element")
+    length = 9 - first[0].bit_length()
+    value, mask = int.from_bytes(first + file.read(length - 1), "big"), (1 << 7 * length) - 1
+    return (value if marked else value & mask), value & mask == mask
+
+
+def _value(file: BinaryIO, start: int, stop: int) -> int:
+    file.seek(start)
+    return int.from_bytes(file.read(min(stop - start, 8)), "big")
+
+
+def _of_mp4(file: BinaryIO, end: int, track: int, size: tuple[int, int]) -> Edges:
+    for moov in _boxes(file, 0, end, b"moov"):
+        for trak in _boxes(file, *moov, b"trak"):
+            if any(_track_id(file, header) == track for header, _ in _boxes(file, *trak, b"tkhd")):
+                return _aperture(file, trak, size)
+    return NONE
+
+
+def _track_id(file: BinaryIO, header: int) -> int:
+    file.seek(header)
+    head: bytes = file.read(24)
+    number: int = struct.unpack_from(">I", head, 20 if head[0] else 12)[0]  # behind times of 8 or of 4 bytes
+    return number
+
+
+def _aperture(file: BinaryIO, trak: tuple[int, int], size: tuple[int, int]) -> Edges:
+    places = [trak]
+    for kind in (b"mdia", b"minf", b"stbl", b"stsd"):
+        places = [inner for place in places for inner in _boxes(file, *place, kind)]
+    for start, stop in places:
+        file.seek(start + 8)  # version, flags, number of entries
+        entry = file.read(8 + _ENTRY_HEADER)
+        length, wide, high = struct.unpack_from(">I28xHH", entry)
+        if (wide, high) != size:
+            return NONE  # the decoder has cut something away itself
+        for box, _ in _boxes(file, start + 8 + _ENTRY_HEADER, min(start + 8 + length, stop), b"clap"):
+            file.seek(box)
+            return _edges(struct.unpack(">8i", file.read(32)), size)
+    return NONE
+
+
+def _edges(clap: tuple[int, ...], size: tuple[int, int]) -> Edges:
+    """Sizes, and how far the middle is off that of the picture, as fractions, to whole pixels."""
+    width, height, across, down = (Fraction(a, b) for a, b in zip(clap[::2], clap[1::2], strict=True))
+    left, top = round((size[0] - width) / 2 + across), round((size[1] - height) / 2 + down)
+    return left, top, size[0] - left - round(width), size[1] - top - round(height)
+
+
+def _boxes(file: BinaryIO, start: int, stop: int, wanted: bytes) -> Iterator[tuple[int, int]]:
+    """Where the bodies of the `wanted` ones among the boxes from `start` on begin and end."""
+    while start + 8 <= stop:
+        file.seek(start)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        if size == 1:
+            (size,) = struct.unpack(">Q", file.read(8))
+        elif size == 0:
+            size = stop - start
+        if size < 8:
+            return
+        if kind == wanted:
+            yield file.tell(), min(start + size, stop)
+        start += size
