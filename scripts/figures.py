@@ -115,7 +115,7 @@ def models() -> list[str]:
     rows = []
     for info in available_models():
         macs = info.metadata.get("macs_per_pixel")
-        cost = f"{int(macs) / 1000:.0f} k" if macs else "none"
+        cost = f"{int(str(macs)) / 1000:.0f} k" if macs else "none"
         psnrs = [f"{means[info.name, info.scale, name]['psnr_y']:.2f} dB" for name in BENCHMARKS]
         rows.append([f"`{info.name}`", str(info.scale), cost, *psnrs, _purpose(info)])
     heading = ["model", "scale", "multiply-adds per input pixel", "Set5 PSNR-Y", "Set14 PSNR-Y", "trained for"]

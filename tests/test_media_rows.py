@@ -162,7 +162,7 @@ def test_memory_grows_without_end() -> None:
         full.wait(0.02)
         ahead.append(len(made) - frame.pts)
 
-    pipeline.run(frames(60, made), lambda stream: stream, write, queue_bytes=4 * 256)
+    pipeline.run(frames(60, made), iter, write, queue_bytes=4 * 256)
     assert len(made) == 60
     assert max(ahead) <= 2 * 4 + 4  # two queues of four frames, and one in each hand
 

@@ -28,9 +28,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_parser(commands)
     doctor.add_parser(commands)
     if importlib.util.find_spec("av"):  # a machine that trains on a baked cache needs no PyAV
-        from train import videobench
+        from train import videoscore
 
-        videobench.add_parser(commands)
+        videoscore.add_parser(commands)
     return parser
 
 

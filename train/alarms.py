@@ -4,7 +4,7 @@ import csv
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from vidsr.errors import OutputError
 from vidsr.models.srgan import GeneratorConfig, build
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger("train")
 
@@ -36,7 +39,7 @@ class Watch:
         self.alarms = Alarms()
         self.board = _board(out / "tensorboard")
 
-    def report(self, row: Mapping[str, Any], falling: bool) -> None:
+    def report(self, row: Mapping[str, float], falling: bool) -> None:
         """Note one row of figures, and warn of what they show; `falling`: the loss should still be going down.
 
         Raises:
@@ -53,7 +56,7 @@ class Watch:
         for sentence in self.alarms.check(row, falling):
             log.warning("step %d: %s", row["step"], sentence)
 
-    def _append(self, row: Mapping[str, Any]) -> None:
+    def _append(self, row: Mapping[str, float]) -> None:
         new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
@@ -85,7 +88,7 @@ def _header(path: Path) -> list[str]:
         return []
 
 
-def _board(folder: Path) -> Any:
+def _board(folder: Path) -> "SummaryWriter | None":
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -111,7 +114,7 @@ class Alarms:
         self.losses: list[float] = []
         self.said: set[str] = set()
 
-    def check(self, row: Mapping[str, Any], falling: bool) -> list[str]:
+    def check(self, row: Mapping[str, float], falling: bool) -> list[str]:
         """Sentences that are due with this row of figures."""
         self.reports += 1
         self.losses = [*self.losses, float(row["loss"])][-FALLING:] if falling else []
@@ -123,7 +126,7 @@ class Alarms:
         self.said |= due.keys()
         return list(due.values())
 
-    def _accuracy(self, row: Mapping[str, Any]) -> str:
+    def _accuracy(self, row: Mapping[str, float]) -> str:
         value = row.get("accuracy", 0.9)
         if value < ACCURACY_FLOOR:
             return f"the discriminator guesses (right on {value:.0%}); lower losses.adversarial, or let it learn alone."
@@ -134,13 +137,13 @@ class Alarms:
             "lower discriminator.rate, or raise losses.ramp."
         )
 
-    def _drift(self, row: Mapping[str, Any]) -> str:
+    def _drift(self, row: Mapping[str, float]) -> str:
         value = row.get("drift", 0.0)
         if value <= DRIFT_LIMIT:
             return ""
         return f"a colour drifts by {value * 255:.1f}/255; lower rate or losses.adversarial, or raise losses.pixel."
 
-    def _constants(self, row: Mapping[str, Any]) -> str:
+    def _constants(self, row: Mapping[str, float]) -> str:
         value = row.get("constants", 0.0)
         if value <= CONSTANTS_LIMIT:
             return ""

@@ -4,7 +4,6 @@ import argparse
 import os
 import platform
 from pathlib import Path
-from typing import Any
 
 import torch
 from platformdirs import user_cache_path
@@ -38,7 +37,7 @@ def read(args: argparse.Namespace) -> Recipe:
     return recipe if args.steps is None else Recipe.from_dict(recipe.to_dict() | {"steps": args.steps})
 
 
-def open_source(args: argparse.Namespace, recipe: Recipe) -> tuple[Source, dict[str, Any]]:
+def open_source(args: argparse.Namespace, recipe: Recipe) -> tuple[Source, dict[str, object]]:
     """The training data, and what a model card says of it.
 
     Raises:

@@ -80,17 +80,23 @@ class BakePlan:
         return self.per_shard or max(1, min(MAX_SCENES, SHARD_BYTES // self.scene_bytes))
 
 
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: at `count` pairs, rounded up to a whole shard, after `seconds`, or before `max_bytes`."""
+
+    count: int | None = None
+    seconds: float = math.inf
+    max_bytes: float = math.inf
+
+
 def bake(
     plan: BakePlan,
     folders: Sequence[Path],
     out: Path,
     photo_cache: Path,
-    *,
-    count: int | None = None,
-    seconds: float = math.inf,
-    max_bytes: float = math.inf,
+    limits: Limits,
 ) -> int:
-    """Add shards to the cache in `out` until it has `count` pairs, or time or size run out; how many it has then.
+    """Add shards to the cache in `out` until one of `limits` is reached; how many pairs it has then.
 
     The scenes of a shard follow from the plan's seed and its number alone: a run that was killed goes on where it
     stopped, and ends with the same bytes as one that was not.
@@ -112,9 +118,9 @@ def bake(
             _settle(header, out)
             old = done = num_shards(out)
             size = _total_size(out)
-            while not _enough(plan, done, count) and time.monotonic() - began < seconds:
-                content = _shard(bank, plan, done)
-                if size + len(content) > max_bytes:
+            while not _enough(plan, done, limits.count) and time.monotonic() - began < limits.seconds:
+                content = _shard(bank, header, done)
+                if size + len(content) > limits.max_bytes:
                     break
                 write(shard_path(out, done), content)
                 done, size = done + 1, size + len(content)
@@ -157,14 +163,11 @@ def _total_size(out: Path) -> int:
     return sum(shard_path(out, number).stat().st_size for number in range(num_shards(out)))
 
 
-def _shard(bank: "Bank", plan: BakePlan, number: int) -> bytes:
+def _shard(bank: "Bank", header: Header, number: int) -> bytes:
     from train.scene import make_scene
 
-    first = number * plan.scenes
-    scenes = [
-        make_scene(bank, plan.scale, plan.crop, plan.variants, plan.frames, plan.seed, scene)
-        for scene in range(first, first + plan.scenes)
-    ]
+    first = number * header.per_shard
+    scenes = [make_scene(bank, header, scene) for scene in range(first, first + header.per_shard)]
     hr, lr, offsets = (np.stack(arrays) for arrays in zip(*scenes, strict=True))
     file = io.BytesIO()
     np.savez_compressed(file, hr=pack(hr), lr=pack(lr), offsets=offsets.astype(np.uint8))
@@ -211,9 +214,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.count is None and math.isinf(args.seconds) and math.isinf(args.mib):
         raise UsageError("Say when to stop: --count PAIRS, --seconds S or --mib MIB.")
     plan = BakePlan(args.scale, args.crop or DEFAULT_CROPS[args.scale], args.variants, args.frames, args.seed)
-    limits = {"count": args.count, "seconds": args.seconds, "max_bytes": args.mib * 2**20}
+    limits = Limits(args.count, args.seconds, args.mib * 2**20)
     try:
-        pairs = bake(plan, args.data, args.out, args.cache or user_cache_path("vidsr") / "photos", **limits)
+        pairs = bake(plan, args.data, args.out, args.cache or user_cache_path("vidsr") / "photos", limits)
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on from the last whole shard")
         return 130

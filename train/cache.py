@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Header:
     seed: int
     photos: str
     maker: str
-    data: dict[str, Any]
+    data: dict[str, object]
     format: int = FORMAT
 
     @property
@@ -250,7 +250,7 @@ def num_shards(path: Path) -> int:
     return number
 
 
-def _read(path: Path, header: Header) -> dict[str, Any]:
+def _read(path: Path, header: Header) -> dict[str, NDArray[np.uint8]]:
     expected = {
         "hr": (header.window, header.window, 3),
         "lr": (header.variants, header.crop, header.crop, 3),

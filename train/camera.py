@@ -14,7 +14,7 @@ BLOCK = 48  # output rows that are computed by one matrix product
 
 
 @dataclass(frozen=True)
-class View:
+class Shot:
     """The part of a photo that a frame shows: its left and top edge and its pixel pitch, all in photo pixels.
 
     The pixel (x, y) of a frame is centred at photo position ``left + pitch * (x + 0.5)``; the photo's own first pixel
@@ -39,7 +39,7 @@ class Motion:
     zoom: float = 0.0
     shake: tuple[tuple[float, float], ...] = ()  # x, y of each frame; empty: none
 
-    def views(self, anchor: View, keep: int, num_frames: int, size: tuple[int, int]) -> list[View]:
+    def views(self, anchor: Shot, keep: int, num_frames: int, size: tuple[int, int]) -> list[Shot]:
         """One view a frame; frame `keep` looks exactly where `anchor` does. `size`: (height, width) in frame pixels."""
         height, width = size
         rest = self.shake[keep] if self.shake else (0.0, 0.0)
@@ -50,7 +50,7 @@ class Motion:
             shake = self.shake[frame] if self.shake else (0.0, 0.0)
             x = self.velocity[0] * steps + shake[0] - rest[0] - (pitch - anchor.pitch) * width / 2
             y = self.velocity[1] * steps + shake[1] - rest[1] - (pitch - anchor.pitch) * height / 2
-            found.append(View(anchor.left + x, anchor.top + y, pitch))
+            found.append(Shot(anchor.left + x, anchor.top + y, pitch))
         return found
 
 
@@ -98,7 +98,7 @@ KERNELS = {
 }
 
 
-def render(photo: Tensor, view: View, size: tuple[int, int], scale: int, kernel: str) -> Tensor:
+def render(photo: Tensor, view: Shot, size: tuple[int, int], scale: int, kernel: str) -> Tensor:
     """What a frame of `size` (height, width) shows of `photo`, reduced by `scale`, with the kernel widened to suit.
 
     `view` is that of the unreduced frame. (3, H, W) float code values -> (3, height, width), whole code values: rounded

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from train.evaluate import COLUMNS, LEGEND, show
 from train.filters import SHARPEN_SIGMA
 from train.recipe import Losses, Recipe
+from train.trained import Trained
 from vidsr.models.srgan import macs_per_pixel
-
-if TYPE_CHECKING:
-    from train.export import Trained
 
 LICENCE = "MIT"
 NETWORKS = {
@@ -43,7 +41,7 @@ def perceptual_trunk(losses: Losses) -> str:
     return losses.trunk if losses.perceptual else ""
 
 
-def card(trained: "Trained", weights: Path, metrics: Mapping[str, Any]) -> str:
+def card(trained: Trained, weights: Path, metrics: Mapping[str, Any]) -> str:
     """The card as Markdown.
 
     Args:

@@ -3,26 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from train.data import read_image
-from train.evaluate import run
+from train.inference import run
 from train.resample import downscale
+from train.trained import Trained
 from vidsr.errors import MediaError
 from vidsr.models.srgan import build
-
-if TYPE_CHECKING:
-    from train.export import Trained
 
 SIDE = 256  # HR pixels of the middle of each photo that count
 BIAS = "ema.tail.bias"
 
 
-def centre(trained: "Trained", photos: Sequence[Path]) -> "Trained":
+def centre(trained: Trained, photos: Sequence[Path]) -> Trained:
     """The same weights with the means over `photos` right, its notes saying by how much they were off.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.camera import View, render
+from train.camera import Shot, render
 from train.codec import SUBSAMPLED, Codec, round_trip
 from train.filters import Blur, blur
 from vidsr.frame import Matrix
@@ -92,7 +92,7 @@ def _draw_codec(random: np.random.Generator) -> Codec:
 
 
 def degrade(
-    photo: Tensor, views: Sequence[View], keep: int, size: tuple[int, int], scale: int, how: Degradation
+    photo: Tensor, views: Sequence[Shot], keep: int, size: tuple[int, int], scale: int, how: Degradation
 ) -> Tensor:
     """Frame `keep` of a clip over `photo`, reduced by `scale` and degraded; (3, H, W) float code values -> uint8.
 
@@ -106,7 +106,7 @@ def degrade(
     return round_trip(frames, how.codec, keep).to(torch.uint8)
 
 
-def _reduce(photo: Tensor, view: View, size: tuple[int, int], scale: int, how: Degradation, number: int) -> Tensor:
+def _reduce(photo: Tensor, view: Shot, size: tuple[int, int], scale: int, how: Degradation, number: int) -> Tensor:
     frame = render(photo, view, size, scale, how.kernel)
     if how.blur:
         frame = blur(frame, how.blur)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from train import metrics
 from train.data import read_image
+from train.inference import run, upscale
 from train.metrics import colour_drift, crop_border, psnr, rgb_to_y, shift_flicker, ssim
 from train.probes import EDGE, SIDE, drift, hatch, repeating
 from train.resample import downscale
 from vidsr.errors import BackendError, MediaError, UsageError
-from vidsr.frame import Matrix
 from vidsr.models import registry
 from vidsr.perceptual import SOURCES, Perceptual
-from vidsr.upscaling.colour import ycc_matrix
 
 if TYPE_CHECKING:
     from train.videoscore import VideoScore
@@ -106,26 +105,6 @@ def _read(path: Path) -> Tensor:
         grey = image.mode in ("1", "L", "I;16")
     planes = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1))).float()
     return planes[:1] if grey else planes
-
-
-@torch.inference_mode()
-def run(module: nn.Module, lr: Tensor) -> Tensor:
-    """(C, H, W) code values -> (C, H*scale, W*scale) code values, clamped, not rounded.
-
-    A grey picture passes as RGB and comes out as the luma of BT.709, as ``vidsr upscale`` makes it.
-    """
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    batch: Tensor = module(lr.expand(3, -1, -1)[None].to(device) / 255)
-    sr = batch[0].float().cpu().clamp(0, 1).mul(255)
-    if lr.shape[0] == 3:
-        return sr
-    luma = torch.from_numpy(ycc_matrix(Matrix.BT709)[0]).float()
-    return torch.einsum("chw,c->hw", sr, luma)[None]
-
-
-def upscale(module: nn.Module, lr: Tensor) -> Tensor:
-    """As `run`, rounded: what an 8-bit picture can hold."""
-    return run(module, lr).round()
 
 
 def score(sr: Tensor, hr: Tensor, border: int, perceptual: Iterable[Perceptual] = ()) -> Figures:
@@ -284,9 +263,8 @@ def measure_video(args: argparse.Namespace, model: registry.Model, perceptual: S
     return videoscore.measure(
         partial(upscale, model.module),
         args.videobench,
+        videoscore.Part(args.clips, args.frames),
         name=model.name,
-        clips=args.clips,
-        frames=args.frames,
         distances={distance.name: distance for distance in perceptual},
     )
 
@@ -296,7 +274,7 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError("Say what to measure on: --benchmark Set5, a folder of pairs, or --videobench DIR.")
     model = registry.load(args.model, args.scale)
     pairs = read_benchmark(args.benchmarks / args.benchmark, args.scale) if args.benchmark else []
-    perceptual = chosen_perceptual(args, model.metadata.get("perceptual_loss", ""))
+    perceptual = chosen_perceptual(args, str(model.metadata.get("perceptual_loss", "")))
     figures = measure(model, pairs, perceptual) if pairs else {}
     video = measure_video(args, model, perceptual) if args.videobench else None
     if args.json:
@@ -315,7 +293,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _report(benchmark: str, border: int, figures: Mapping[str, Figures]) -> dict[str, Any]:
+def _report(benchmark: str, border: int, figures: Mapping[str, Figures]) -> dict[str, object]:
     pictures = {name: rounded(one) for name, one in figures.items()}
     total = pictures.pop("mean")
     return {"benchmark": Path(benchmark).name, "border": border, "mean": total, "pictures": pictures}

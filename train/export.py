@@ -4,9 +4,8 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -16,31 +15,11 @@ from train.card import LICENCE, card, perceptual_trunk, purpose
 from train.data import find_photos
 from train.evaluate import add_measures, chosen_perceptual, measure, measure_video, read_benchmarks, rounded
 from train.recipe import Recipe
+from train.trained import Trained
 from vidsr.errors import ModelError, OutputError, UsageError
 from vidsr.files import write
 from vidsr.models import registry
 from vidsr.models.srgan import build, macs_per_pixel
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A checkpoint about to be shipped, with what its run noted."""
-
-    recipe: Recipe
-    saved: checkpoint.Checkpoint
-    notes: Mapping[str, Any]
-
-    @property
-    def phase(self) -> str:
-        """Where the weights began, and how the learning rate stood at the end, in words."""
-        anneal, step, origin = (self.saved.state[key] for key in ("anneal", "step", "origin"))
-        began = f"from {origin}, " if origin else ""
-        began += f"({history}), " if (history := self.notes.get("history")) else ""
-        if not anneal:
-            return f"{began}{step:,} steps at a constant rate, not annealed{self.notes.get('mixed', '')}"
-        done = step - anneal["start"]
-        piece = f"then {done:,} of {anneal['steps']:,} annealing it to zero"
-        return f"{began}{anneal['start']:,} steps at a constant rate, {piece}{self.notes.get('mixed', '')}"
 
 
 def read_run(path: Path) -> Trained:
@@ -82,16 +61,16 @@ def mix(trained: Trained, name_or_path: str, share: float) -> Trained:
     return replace(trained, saved=saved, notes={**trained.notes, "mixed": words})
 
 
-def read_notes(path: Path) -> dict[str, Any]:
+def read_notes(path: Path) -> dict[str, object]:
     """What `train.fit.note` wrote there; nothing where it cannot be read."""
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return values
 
 
-def write_weights(trained: Trained, target: Path, metrics: Mapping[str, Any] | None = None) -> None:
+def write_weights(trained: Trained, target: Path, metrics: Mapping[str, object] | None = None) -> None:
     """Write the averaged weights, see `weights_file`, in one piece.
 
     Raises:
@@ -106,7 +85,7 @@ def write_weights(trained: Trained, target: Path, metrics: Mapping[str, Any] | N
         raise OutputError(f"Cannot write the weights {target} ({error.strerror}); check the folder.") from error
 
 
-def weights_file(trained: Trained, metrics: Mapping[str, Any] | None = None) -> bytes:
+def weights_file(trained: Trained, metrics: Mapping[str, object] | None = None) -> bytes:
     """The averaged weights as FP16 safetensors, with everything a reader may ask in the header.
 
     Raises:
@@ -145,7 +124,7 @@ def _in_order(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
-def summarise_data(folders: list[Path], photos: list[Path]) -> dict[str, Any]:
+def summarise_data(folders: list[Path], photos: list[Path]) -> dict[str, object]:
     """What a model was trained on: the number of photos, and how many under which licence, by their index.tsv.
 
     An index.tsv stands at the top of a folder of photos: a header line, then file, source and licence per line.
@@ -195,7 +174,7 @@ def _run(args: argparse.Namespace) -> int:
     perceptual = chosen_perceptual(args, trunk) if args.benchmarks or args.videobench else []
     write_weights(trained, args.output)
     model = registry.load(str(args.output.resolve()), scale)
-    metrics: dict[str, Any] = {
+    metrics: dict[str, object] = {
         name: rounded(measure(model, pairs, perceptual)["mean"]) | {"border": scale}
         for name, pairs in read_benchmarks(args.benchmarks, scale).items()
     }

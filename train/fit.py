@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from torch import nn
@@ -150,7 +149,7 @@ class Trainer:
         """Say and note how the run stands, `means` since the last report."""
         run, recipe = self.run, self.run.recipe
         head = (run.step, means["loss"], run.rate(), 1 / seconds_per_step)
-        row: dict[str, Any] = dict(zip(COLUMNS, head, strict=True)) | means
+        row: dict[str, float] = dict(zip(COLUMNS, head, strict=True)) | means
         left = (run.last_step - run.step) * seconds_per_step
         of = f"/{run.last_step}"
         if run.clock:
@@ -243,7 +242,7 @@ def _signals(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def note(out: Path, values: dict[str, Any]) -> None:
+def note(out: Path, values: dict[str, object]) -> None:
     """Write `values` to `out`/run.json: what a model card needs to know about the run."""
     out.mkdir(parents=True, exist_ok=True)
     write(out / "run.json", json.dumps(values, indent=2) + "\n")

@@ -1,7 +1,6 @@
 """Adam, or Muon for the convolutions in the middle with Adam for the rest."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +67,5 @@ def make_optimisers(
     matrices = [p for p in parameters if name == "muon" and p.dim() == 4 and min(p.shape[:2]) > 3]
     chosen = {id(parameter) for parameter in matrices}
     rest = [parameter for parameter in parameters if id(parameter) not in chosen]
-    fused: dict[str, Any] = {"fused": True}
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr=rate, betas=betas, **fused)]
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr=rate, betas=betas, fused=True)]
     return [*optimisers, Muon(matrices, rate)] if matrices else optimisers

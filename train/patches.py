@@ -1,20 +1,18 @@
 """Constant and slowly sloping patches: what no photo holds enough of, and where a network's drift and hatching show."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from train.sample import Sample
+from train.crops import Sample
 
 STEEPEST = 1.0  # codes per LR pixel
 MOVED = 4  # LR pixels by which a pair may be shifted, at most
 CONSTANT = 0.5  # of the patches; the others slope
 
 
-def put_patches(sample: "Sample", count: int, random: torch.Generator) -> "Sample":
+def put_patches(sample: Sample, count: int, random: torch.Generator) -> Sample:
     """The same sample with its last `count` crops, of a shifted pair both, replaced by constants and slopes.
 
     The LR side is rounded to 8 bit, the other is the slope itself: antialiased bicubic leaves a slope as it is.
@@ -42,7 +40,7 @@ def _draw(random: torch.Generator, like: Tensor, *shape: int) -> Tensor:
     return torch.rand(shape, generator=random, device=random.device).to(like)
 
 
-def _places(sample: "Sample", pairs: int, count: int) -> list[tuple[slice, Tensor]]:
+def _places(sample: Sample, pairs: int, count: int) -> list[tuple[slice, Tensor]]:
     """Where the patches go in the batch, and by how many HR pixels (down, right) each is moved there: (count, 2)."""
     still = torch.zeros(count, 2, device=sample.lr.device)
     if sample.shifts is None:

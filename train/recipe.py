@@ -6,10 +6,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from vidsr.errors import UsageError
 from vidsr.models.srgan import GeneratorConfig
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 RECIPES = Path(__file__).parent / "recipes"
 OPTIMISERS = ("adam", "muon")
@@ -173,7 +176,7 @@ class Recipe:
             settings["betas"] = tuple(settings["betas"])
         return cls(**settings)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All settings by name, as JSON can hold them."""
         return asdict(self)
 
@@ -182,9 +185,9 @@ class Recipe:
         return hashlib.sha256(json.dumps(_deciding(self), sort_keys=True).encode()).hexdigest()
 
 
-def _deciding(settings: Any) -> dict[str, Any]:
+def _deciding(settings: "DataclassInstance") -> dict[str, object]:
     """The first keys, and the later ones that are not at their default; tables of settings likewise."""
-    said: dict[str, Any] = {}
+    said: dict[str, object] = {}
     for one in fields(settings):
         value = getattr(settings, one.name)
         if one.name in PLACES or (one.name not in FIRST_KEYS and value == _default(one)):
@@ -193,7 +196,7 @@ def _deciding(settings: Any) -> dict[str, Any]:
     return said
 
 
-def _default(one: Field[Any]) -> Any:
+def _default(one: Field[object]) -> object:
     return one.default if one.default_factory is MISSING else one.default_factory()
 
 
@@ -203,13 +206,13 @@ def _table(value: object, name: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _check_keys(cls: type, values: Mapping[str, Any], table: str) -> None:
+def _check_keys(cls: type, values: Mapping[str, object], table: str) -> None:
     known = [one.name for one in fields(cls)]
     if unknown := sorted(set(values) - set(known)):
         raise UsageError(f"Unknown recipe key '{table}{unknown[0]}'; the keys are {', '.join(known)}.")
 
 
-def _check_types(settings: Any, table: str) -> None:
+def _check_types(settings: object, table: str) -> None:
     for name, kind in get_type_hints(type(settings)).items():
         value = getattr(settings, name)
         if kind is int and type(value) is not int:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -203,7 +202,7 @@ def _state(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _load(optimiser: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
     """Fill the optimiser's state, every moment laid out in memory as its parameter is."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Any]] = {}
+    state: dict[int, dict[str, object]] = {}
     for name, value in flat.items():
         index, key = name.split(".", 1)
         parameter = parameters[int(index)]

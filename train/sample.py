@@ -1,12 +1,12 @@
 """What one training step sees, whether it comes from photos or from a baked cache."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from train.cache import Cache
+from train.crops import Sample
 from train.data import Bank, batches
 from train.filters import sharpen
 from train.patches import put_patches
@@ -15,20 +15,6 @@ from train.recipe import Recipe
 from vidsr.errors import UsageError
 
 Source = Bank | Cache
-
-
-@dataclass(frozen=True)
-class Sample:
-    """lr: (N, 3, patch, patch), hr: (N, 3, patch*scale, patch*scale), float32 RGB in [0, 1].
-
-    `hr` is what the output should be: the original, sharpened where the recipe says so.
-    Where `shifts` is given, (N/2, 2) as `shift_loss` takes it, the second half of N shows the first half's places
-    shifted by it.
-    """
-
-    lr: Tensor
-    hr: Tensor
-    shifts: Tensor | None = None
 
 
 def samples(

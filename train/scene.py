@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train.cache import MAX_SHIFT, WINDOW_MARGIN, Pixels
-from train.camera import View, draw_motion
+from train.cache import MAX_SHIFT, Header, Pixels
+from train.camera import Shot, draw_motion
 from train.codec import MIN_SIDE
 from train.data import Bank
 from train.degrade import degrade, draw_degradation
@@ -17,21 +17,21 @@ REACH = 128  # HR pixels around a clip's frame that its motion may show; beyond,
 PHOTO, SCENE = 0, 1  # what a random generator is for
 
 
-def make_scene(
-    bank: Bank, scale: int, crop: int, variants: int, frames: int, seed: int, number: int
-) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
+def make_scene(bank: Bank, header: Header, number: int) -> tuple[Pixels, Pixels, NDArray[np.int64]]:
     """Scene `number`: HR (window, window, 3), LR (variants, crop, crop, 3), their offsets (variants, 2) in the window.
 
-    It follows from `seed` and `number` alone. Every photo comes once before any comes again. The kept frame of a clip
-    stands on whole photo pixels at a pitch of 1, so its HR is the photo itself.
+    It follows from the header's seed and `number` alone. Every photo comes once before any comes again. The kept frame
+    of a clip stands on whole photo pixels at a pitch of 1, so its HR is the photo itself.
     """
-    random = np.random.default_rng((seed, SCENE, number))
-    photo = bank.photo(_photo(len(bank), seed, number))
-    window = crop * scale + WINDOW_MARGIN
+    scale, window = header.scale, header.window
+    random = np.random.default_rng((header.seed, SCENE, number))
+    photo = bank.photo(_photo(len(bank), header.seed, number))
     top, left = (int(random.integers(side - window + 1)) for side in photo.shape[:2])
     hr = photo[top : top + window, left : left + window]
-    offsets = draw_offsets(random, variants, scale)
-    pictures = [_degraded(random, photo, (top + y, left + x), scale, crop, frames) for y, x in offsets.tolist()]
+    offsets = draw_offsets(random, header.variants, scale)
+    pictures = [
+        _degraded(random, photo, (top + y, left + x), scale, header.crop, header.frames) for y, x in offsets.tolist()
+    ]
     return hr.numpy().copy(), np.stack(pictures), offsets
 
 
@@ -61,7 +61,7 @@ def _degraded(
         for start, size in zip(frame, photo.shape[:2], strict=True)
     )
     region = photo[top:bottom, left:last].permute(2, 0, 1).float()
-    anchor = View(frame[1] - left, frame[0] - top)
+    anchor = Shot(frame[1] - left, frame[0] - top)
     keep = int(random.integers(frames))
     views = draw_motion(random, frames).views(anchor, keep, frames, (scale * side, scale * side))
     coded = degrade(region, views, keep, (side, side), scale, draw_degradation(random))

@@ -53,7 +53,7 @@ NETWORKS = {
 STACKED = (0.1, 0.25, 1.0, 1.0, 1.0)  # weight of each block's last convolution in ``conv4_3+``
 
 
-class Trunk(FeatureLoss):
+class TrunkLoss(FeatureLoss):
     """Frozen layers of a VGG; `name` is the recipe's ``network:layer``, without weights until `fill`."""
 
     mean: Tensor
@@ -69,7 +69,7 @@ class Trunk(FeatureLoss):
         self.taps = _ends(self.layers) if name.endswith("+") else [len(self.layers) - 1]
         self.requires_grad_(False).eval()
 
-    def fill(self, weights: dict[str, Tensor]) -> "Trunk":
+    def fill(self, weights: dict[str, Tensor]) -> "TrunkLoss":
         """Take the weights of these layers out of a state dict of the whole network.
 
         Raises:
@@ -171,18 +171,18 @@ def open_loss(name: str, file: str, device: torch.device) -> FeatureLoss:
     if found := re.fullmatch(r"stlpips-vgg16:lpips([1-5])", name):
         lpips: Lpips = Lpips(int(found[1])).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return lpips
-    trunk: Trunk = open_trunk(name, file, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trunk: TrunkLoss = open_trunk(name, file, device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return trunk
 
 
-def open_trunk(name: str, file: str, device: torch.device) -> Trunk:
+def open_trunk(name: str, file: str, device: torch.device) -> TrunkLoss:
     """The trunk `name` with its weights: of `file` where given, of the installed package, or downloaded for ``vgg19``.
 
     Raises:
         UsageError: there is no such network or layer.
         ModelError: the weights cannot be had, or are others.
     """
-    trunk = Trunk(name)
+    trunk = TrunkLoss(name)
     if file:
         return trunk.fill(_read(Path(file))).to(device)
     if trunk.network.blurred:

@@ -1,4 +1,4 @@
-"""``python -m train videobench``: a fixed video benchmark, and the figures of a model on it.
+"""A fixed video benchmark: short clips whose motion is known, and their compressed copies.
 
 Seeded pans, zooms and shakes over photos, reduced by antialiased bicubic and compressed with H.264 at several
 qualities; the lossless originals and the exact motion are kept beside. The same photos and the same PyAV give the
@@ -6,7 +6,6 @@ same bytes. A pan moves by whole HR pixels, never by a multiple of the scale in 
 be laid on each other without interpolation; zooms and shakes move by fractions.
 """
 
-import argparse
 import hashlib
 import json
 import math
@@ -14,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import av
 import numpy as np
@@ -22,7 +21,7 @@ import torch
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from train.camera import View, render
+from train.camera import Shot, render
 from train.codec import X264_REPEATABLE, YUV420
 from train.data import find_photos, read_image
 from train.resample import downscale
@@ -79,7 +78,7 @@ class Clip:
     name: str
     photo: str
     kind: str
-    views: tuple[View, ...]
+    views: tuple[Shot, ...]
 
     def motion(self, first: int, second: int) -> Tensor:
         """(2, 3) float64: what stands at pixel (x, y) of frame `first` stands at ``motion @ (x, y, 1)`` of `second`."""
@@ -131,11 +130,11 @@ def plan_clips(plan: BenchPlan, photos: Sequence[tuple[str, tuple[int, int]]]) -
 
 def _views(
     kind: str, random: np.random.Generator, plan: BenchPlan, room: list[int], shape: tuple[int, int]
-) -> Iterator[View]:
+) -> Iterator[Shot]:
     times = range(plan.frames)
     if kind == "pan":
         (y, down), (x, right) = _pan(random, plan, room)
-        return (View(float(x + right * k), float(y + down * k)) for k in times)
+        return (Shot(float(x + right * k), float(y + down * k)) for k in times)
     if kind == "zoom":
         far = min(MAX_PITCH, min(shape) / plan.size)
         pitches = far ** np.linspace(0, 1, plan.frames)[:: random.choice([-1, 1])]
@@ -160,17 +159,17 @@ def _pan(random: np.random.Generator, plan: BenchPlan, room: list[int]) -> list[
     return found
 
 
-def _zoomed(pitch: float, focus: np.ndarray, size: int, shape: tuple[int, int]) -> View:
+def _zoomed(pitch: float, focus: np.ndarray, size: int, shape: tuple[int, int]) -> Shot:
     top, left = (share * (side - pitch * size) for share, side in zip(focus.tolist(), shape, strict=True))
-    return View(left, top, pitch)
+    return Shot(left, top, pitch)
 
 
-def _shaken(frame: int, waves: np.ndarray, middle: list[float], room: list[int]) -> View:
+def _shaken(frame: int, waves: np.ndarray, middle: list[float], room: list[int]) -> Shot:
     top, left = (
         min(max(centre + float((a * np.sin(rate * frame + phase)).sum()), 0.0), float(side))
         for (a, rate, phase), centre, side in zip(np.moveaxis(waves, -1, 1), middle, room, strict=True)
     )
-    return View(left, top)
+    return Shot(left, top)
 
 
 def make(plan: BenchPlan, folder: Path, out: Path) -> Benchmark:
@@ -206,7 +205,7 @@ def _same(found: Benchmark, plan: BenchPlan, clips: list[Clip]) -> Benchmark:
     return found
 
 
-def _to_dict(clip: Clip) -> dict[str, Any]:
+def _to_dict(clip: Clip) -> dict[str, object]:
     return asdict(clip) | {"affines": [view.affine() for view in clip.views]}
 
 
@@ -224,7 +223,7 @@ def open_benchmark(folder: Path) -> Benchmark:
             raise MediaError(f"{path} has format {index['format']}, this version reads {FORMAT}; make it again.")
         plan = BenchPlan(**index["plan"] | {"crfs": tuple(index["plan"]["crfs"])})
         clips = [
-            Clip(one["name"], one["photo"], one["kind"], tuple(View(**view) for view in one["views"]))
+            Clip(one["name"], one["photo"], one["kind"], tuple(Shot(**view) for view in one["views"]))
             for one in index["clips"]
         ]
     except OSError as error:
@@ -291,36 +290,3 @@ def _read(path: Path, num: int) -> Iterator[Tensor]:
             if number == num:
                 return
             yield to_rgb(frame.planes, frame.format, frame.colour)[0].clamp(0, 1) * 255
-
-
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``videobench`` to the commands of ``python -m train``."""
-    parser = commands.add_parser("videobench", help="make the fixed video benchmark, or measure a model on it")
-    parser.add_argument("--data", type=Path, help="folder of photos: make the benchmark from them")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the benchmark")
-    parser.add_argument("--scale", type=int, default=4, choices=(2, 4))
-    parser.add_argument("--size", type=int, default=384, help="side of an HR frame in pixels (default: 384)")
-    parser.add_argument("--clips", type=int, help="make, or measure, only the first N (default: 16, or all)")
-    parser.add_argument("--frames", type=int, help="of each clip only the first N (default: 12, or all)")
-    parser.add_argument("--crf", type=int, action="append", help="quality; may be repeated (default: 23, 28, 33)")
-    parser.add_argument("--measure", metavar="MODEL", help="a shipped model's name, or a .safetensors file")
-    parser.add_argument("--distance", action="append", default=[], help="perceptual distance to measure; repeatable")
-    parser.add_argument("--json", action="store_true", help="the figures as one JSON object on stdout")
-    parser.set_defaults(run=_run)
-
-
-def _run(args: argparse.Namespace) -> int:
-    from train.videoscore import measure_model, table
-
-    if args.data is None and args.measure is None:
-        raise UsageError("Give --data PHOTOS to make the benchmark, --measure MODEL to measure, or both.")
-    if args.data is not None:
-        clips, frames, crfs = args.clips or 16, args.frames or 12, tuple(args.crf or CRFS)
-        made = make(BenchPlan(args.scale, args.size, clips, frames, crfs), args.data, args.out)
-        if args.measure is None:
-            print(f"{args.out}: {len(made.clips)} clips of {made.plan.frames} frames, digest {made.digest}")
-            return 0
-    limits = {"clips": args.clips, "frames": args.frames, "crfs": args.crf}
-    report = measure_model(args.measure, args.out, distances=args.distance, **limits)
-    print(json.dumps(report.to_dict()) if args.json else table(report))
-    return 0

@@ -1,18 +1,22 @@
-"""The figures of an upscaler on the video benchmark: every frame against its original, and against the one before."""
+"""``python -m train videobench``: the video benchmark, and the figures of an upscaler on it.
 
+Every frame is measured against its original, and against the one before.
+"""
+
+import argparse
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
-from train.evaluate import upscale
+from train.inference import upscale
 from train.metrics import crop_border, psnr, rgb_to_y, shift_flicker, ssim, warp_error
-from train.videobench import Benchmark, Clip, open_benchmark
+from train.videobench import CRFS, Benchmark, BenchPlan, Clip, make, open_benchmark
 from vidsr.errors import UsageError
 from vidsr.models import registry
 
@@ -20,6 +24,15 @@ Upscale = Callable[[Tensor], Tensor]  # (3, h, w) code values -> (3, h*scale, w*
 Distance = Callable[[Tensor, Tensor], float]  # of two (3, H, W) of code values
 EVERY = 3  # distances are slow: they are measured on every third frame, and between it and the next
 ORIGINAL = "original"  # the row of the HR frames themselves: what the motion alone costs
+
+
+@dataclass(frozen=True)
+class Part:
+    """What of a benchmark is measured: its first `clips`, of each the first `frames`, at those `crfs`; None is all."""
+
+    clips: int | None = None
+    frames: int | None = None
+    crfs: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class VideoScore:
     rows: dict[str, dict[str, float]]
     clips: dict[str, dict[str, dict[str, float]]]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All of it as JSON can hold it, figures rounded to what is reproducible."""
         head = {"model": self.model, "scale": self.scale, "benchmark": self.benchmark, "frames": self.num_frames}
         clips = {name: _rounded(rows) for name, rows in self.clips.items()}
@@ -57,35 +70,33 @@ def _rounded(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 def measure(
     upscale: Upscale,
     folder: Path,
+    part: Part = Part(),
     *,
     name: str = "",
-    clips: int | None = None,
-    frames: int | None = None,
-    crfs: Sequence[int] | None = None,
     distances: Mapping[str, Distance] | None = None,
 ) -> VideoScore:
-    """Measure `upscale` on the benchmark in `folder`, or on its first `clips`, `frames` and only those `crfs`.
+    """Measure `upscale` on that part of the benchmark in `folder`.
 
     Raises:
         MediaError: no benchmark there, or a damaged one.
         UsageError: a quality that the benchmark does not have, or nothing left to measure.
     """
     bench = open_benchmark(folder)
-    chosen = bench.clips[:clips]
-    num = min(frames or bench.plan.frames, bench.plan.frames)
-    if unknown := sorted(set(crfs or ()) - set(bench.plan.crfs)):
+    chosen = bench.clips[: part.clips]
+    num = min(part.frames or bench.plan.frames, bench.plan.frames)
+    if unknown := sorted(set(part.crfs or ()) - set(bench.plan.crfs)):
         raise UsageError(f"The video benchmark has no CRF {unknown[0]}, only {', '.join(map(str, bench.plan.crfs))}.")
     if not chosen or num < 2:
         raise UsageError("Measuring video needs at least 1 clip and 2 frames.")
     found = {
-        clip.name: _measure_clip(upscale, bench, clip, num, list(crfs or bench.plan.crfs), distances or {})
+        clip.name: _measure_clip(upscale, bench, clip, num, list(part.crfs or bench.plan.crfs), distances or {})
         for clip in chosen
     }
     rows = {row: _mean([one[row] for one in found.values()]) for row in next(iter(found.values()))}
     return VideoScore(name, bench.plan.scale, bench.digest, num * len(chosen), rows, found)
 
 
-def measure_model(model: str, folder: Path, *, distances: Sequence[str] = (), **limits: Any) -> VideoScore:
+def measure_model(model: str, folder: Path, part: Part = Part(), *, distances: Sequence[str] = ()) -> VideoScore:
     """`measure` a model by its name or file; `distances` by their names in `vidsr.perceptual`.
 
     Raises:
@@ -96,7 +107,7 @@ def measure_model(model: str, folder: Path, *, distances: Sequence[str] = (), **
 
     loaded = registry.load(model, open_benchmark(folder).plan.scale)
     run = partial(upscale, loaded.module)
-    return measure(run, folder, name=loaded.name, distances={one: Perceptual(one) for one in distances}, **limits)
+    return measure(run, folder, part, name=loaded.name, distances={one: Perceptual(one) for one in distances})
 
 
 def _measure_clip(
@@ -167,3 +178,34 @@ def table(report: VideoScore) -> str:
         widths = (max(len(name), 9) + 2 for name in names)
         lines.append(f"{row:<9}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
     return "\n".join(lines)
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``videobench`` to the commands of ``python -m train``."""
+    parser = commands.add_parser("videobench", help="make the fixed video benchmark, or measure a model on it")
+    parser.add_argument("--data", type=Path, help="folder of photos: make the benchmark from them")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the benchmark")
+    parser.add_argument("--scale", type=int, default=4, choices=(2, 4))
+    parser.add_argument("--size", type=int, default=384, help="side of an HR frame in pixels (default: 384)")
+    parser.add_argument("--clips", type=int, help="make, or measure, only the first N (default: 16, or all)")
+    parser.add_argument("--frames", type=int, help="of each clip only the first N (default: 12, or all)")
+    parser.add_argument("--crf", type=int, action="append", help="quality; may be repeated (default: 23, 28, 33)")
+    parser.add_argument("--measure", metavar="MODEL", help="a shipped model's name, or a .safetensors file")
+    parser.add_argument("--distance", action="append", default=[], help="perceptual distance to measure; repeatable")
+    parser.add_argument("--json", action="store_true", help="the figures as one JSON object on stdout")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.data is None and args.measure is None:
+        raise UsageError("Give --data PHOTOS to make the benchmark, --measure MODEL to measure, or both.")
+    if args.data is not None:
+        clips, frames, crfs = args.clips or 16, args.frames or 12, tuple(args.crf or CRFS)
+        made = make(BenchPlan(args.scale, args.size, clips, frames, crfs), args.data, args.out)
+        if args.measure is None:
+            print(f"{args.out}: {len(made.clips)} clips of {made.plan.frames} frames, digest {made.digest}")
+            return 0
+    part = Part(args.clips, args.frames, args.crf and tuple(args.crf))
+    report = measure_model(args.measure, args.out, part, distances=args.distance)
+    print(json.dumps(report.to_dict()) if args.json else table(report))
+    return 0

@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[Any]  # (height, width), uint8 up to 8 bits, else uint16 in native byte order
+Samples = NDArray[np.uint8 | np.uint16]  # of any shape: uint8 up to 8 bits, else uint16 in native byte order
+Plane = Samples  # (height, width)
 
 
 class Matrix(IntEnum):
@@ -82,7 +83,7 @@ class PixelFormat:
         return cls(model, int(bits or 8), _CHROMA_SHIFTS.get(sampling or "444", (0, 0)), alpha)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[np.uint8 | np.uint16]:
         """Of a plane: uint8 up to 8 bits, else uint16."""
         return np.dtype(np.uint8 if self.bits <= 8 else np.uint16)
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -246,7 +245,7 @@ class _Arrays(pickle.Unpickler):
 
     ALLOWED = frozenset(("_reconstruct", "ndarray", "dtype"))
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if module.split(".")[0] != "numpy" or name not in self.ALLOWED:
             raise pickle.UnpicklingError(f"{module}.{name} in a file of arrays")
         return np.empty(0).__reduce__()[0] if name == "_reconstruct" else getattr(np, name)

@@ -100,7 +100,7 @@ def test_kernels_make_the_network(gpu: torch.device, graph: str) -> None:
 def test_more_shapes_than_graphs(gpu: torch.device) -> None:
     model = make_model("fast", 2)
     opened = TorchBackend(model, precision="fp32", device=gpu, speedups=Speedups(True, False, True))
-    results = {}
+    results: dict[int, torch.Tensor] = {}
     for turn in range(4):
         for side in range(8, 8 + MAX_GRAPHS + 2):
             batch = torch.full((1, 3, side, side), side / 20, device=gpu)

@@ -95,7 +95,7 @@ def beeps(seconds: float, until: float) -> str:
 
 def synchronous(path: Path, *more: object, video: float = 3, sound: float | None = None) -> None:
     """A flash and a beep at each full second; the sound lasts `sound` seconds, and is silent behind the pictures."""
-    codecs = (*MPEG2, "-c:a", "mp2")
+    codecs: tuple[str, ...] = (*MPEG2, "-c:a", "mp2")
     if path.suffix in (".flv", ".mp4", ".mkv"):
         codecs = (*H264, "-c:a", "aac")
     film(path, *more, graphs=(flashes(video), beeps(video if sound is None else sound, video)), codec=codecs)
@@ -213,7 +213,7 @@ def one_colour(path: Path, rgb: str, tags: str, *more: object, full: bool = Fals
         "2020": ("bt2020nc", "bt2020", "bt2020-10"),
     }[tags]
     scale = f"scale=out_color_matrix={matrix.replace('nc', '')}:out_range={'pc' if full else 'tv'}"
-    words = ("-colorspace", matrix, "-color_primaries", primaries, "-color_trc", transfer)
+    words: tuple[str, ...] = ("-colorspace", matrix, "-color_primaries", primaries, "-color_trc", transfer)
     words += ("-color_range", "pc" if full else "tv")
     film(path, *words, *more, graphs=(f"color=c={rgb}:s=96x64:r=25:d=1,{scale},format=yuv420p",))
 

@@ -16,6 +16,7 @@ from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Advanced, Done, Event, Failed, PartsKept, Resumed, Started
 from vidsr.jobs.inputs import expand, target
 from vidsr.jobs.options import Options
+from vidsr.jobs.plan import Plan
 from vidsr.jobs.run import BatchReport, run_batch
 
 OPTIONS = Options(model="bicubic", backend="cpu", scale=2, preset="ultrafast")
@@ -47,7 +48,8 @@ def ends(events: list[Event]) -> list[tuple[str, str]]:
 def test_the_next_job_begins_while_one_is_joined(films: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The join of the first waits until the second has made a frame: one after the other this would never end."""
     begun = threading.Event()
-    real, threads = running._join, []
+    real = running._join
+    threads: list[str] = []
 
     def slow(*arguments: object) -> object:
         if not threads:
@@ -68,7 +70,7 @@ def test_a_join_that_fails_is_reported_as_its_own_and_stops_nobody(
 ) -> None:
     real = running._join
 
-    def broken(plan: running.Plan, *rest: object) -> object:
+    def broken(plan: Plan, *rest: object) -> object:
         if plan.source.path.stem == "b":
             raise VerifyError("b.mp4 is not what it should be")
         return real(plan, *rest)  # type: ignore[arg-type]
@@ -90,7 +92,7 @@ def test_a_join_that_runs_out_of_memory_is_the_end_of_its_own_job_alone(
 ) -> None:
     real = running._join
 
-    def broken(plan: running.Plan, *rest: object) -> object:
+    def broken(plan: Plan, *rest: object) -> object:
         if plan.source.path.stem == "b":
             raise MemoryError
         return real(plan, *rest)  # type: ignore[arg-type]

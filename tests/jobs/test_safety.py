@@ -117,7 +117,7 @@ def test_names_are_only_names(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     shutil.move(tmp_path / "plain.mp4", tmp_path / f"{name}.mp4")
     result = vidsr("upscale", *QUICK, "--", f"{name}.mp4")
     assert result.code == 0, result.err
-    with av.open((tmp_path / f"{name}_x2.mp4").open("rb")) as container:
+    with av.open((tmp_path / f"{name}_x2.mp4").open("rb"), "r") as container:
         assert len(list(container.decode(video=0))) == 2
 
 

@@ -209,7 +209,7 @@ def test_times_before_zero_are_kept(name: str) -> None:
         for packet in written:
             out.mux(packet)
     data.seek(0)
-    with av.open(data) as opened:
+    with av.open(data, "r") as opened:
         first = next(p for p in opened.demux(audio=0) if p.pts is not None)
         begin = float(first.pts * first.time_base)  # type: ignore[operator]
     assert wanted < 0

@@ -16,7 +16,7 @@ from vidsr.errors import MediaError, OutputError
 from vidsr.media.stills import ImageMeta, is_image, read_image, write_image
 
 
-def noise(*shape: int, dtype: type[np.generic] = np.uint8) -> NDArray[Any]:
+def noise(*shape: int, dtype: type[np.uint8 | np.uint16] = np.uint8) -> NDArray[Any]:
     return np.random.default_rng(1).integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
 
 

@@ -18,7 +18,7 @@ from tests.clips import draw_number, make_clip, read_number
 from tests.conftest import ROOT
 from vidsr.errors import DamagedError, MediaError
 from vidsr.frame import Frame, PixelFormat
-from vidsr.media.y4m import Header, Y4MReader, Y4MWriter, writable
+from vidsr.media.y4m import Y4mHeader, Y4MReader, Y4MWriter, writable
 
 LAYOUTS = [
     "420jpeg", "420mpeg2", "420paldv", "422", "444", "411", "mono", "420p10", "422p10", "444p12", "420p16", "mono12"
@@ -29,7 +29,7 @@ QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2", "--codec", "a
 def y4m(layout: str = "420mpeg2", frames: int = 4, *, width: int = 32, height: int = 16, words: str = "") -> bytes:
     """A stream whose pictures show their numbers, made by hand."""
     header = f"YUV4MPEG2 W{width} H{height} F30000:1001 Ip A4:3 C{layout}{words}\n".encode()
-    fmt = Header.parse(header.rstrip(), "test").format
+    fmt = Y4mHeader.parse(header.rstrip(), "test").format
     pictures = (
         b"FRAME\n" + b"".join(p.astype(p.dtype.newbyteorder("<")).tobytes() for p in draw_number(k, fmt, width, height))
         for k in range(frames)
@@ -75,7 +75,7 @@ def test_every_layout_is_read_and_written_as_it_was(layout: str) -> None:
     assert [f.pts * f.time_base for f in frames] == [Fraction(1001 * k, 30000) for k in range(4)]
     body = data.index(b"FRAME")
     assert out.getvalue()[out.getvalue().index(b"FRAME") :] == data[body:]
-    assert Header.parse(out.getvalue().split(b"\n")[0], "out") == reader.header
+    assert Y4mHeader.parse(out.getvalue().split(b"\n")[0], "out") == reader.header
     assert writer.num_bytes == len(out.getvalue())
 
 
@@ -100,13 +100,13 @@ def test_ffmpeg_reads_what_is_written(layout: str, tmp_path: Path) -> None:
 
 
 def test_header_words() -> None:
-    header = Header.parse(b"YUV4MPEG2 W720 H576 F25:1 It A16:15 C420paldv XCOLORRANGE=FULL", "x")
+    header = Y4mHeader.parse(b"YUV4MPEG2 W720 H576 F25:1 It A16:15 C420paldv XCOLORRANGE=FULL", "x")
     assert (header.siting, header.scan, header.full_range) == ("topleft", "t", True)
     info = Y4MReader(io.BytesIO(header.line())).info.video
     assert info.interlaced
     assert info.colour.full_range
     assert info.sample_aspect == Fraction(16, 15)
-    plain = Header.parse(b"YUV4MPEG2 W8 H8 F0:0 A0:0", "x")
+    plain = Y4mHeader.parse(b"YUV4MPEG2 W8 H8 F0:0 A0:0", "x")
     assert (plain.siting, plain.rate, plain.sample_aspect) == ("center", None, 1)
 
 
@@ -133,7 +133,7 @@ def test_other_streams_are_one_sentence(line: bytes, sentence: str) -> None:
 @pytest.mark.parametrize("cut", [1, 700])
 def test_a_stream_that_breaks_off(cut: int) -> None:
     data = y4m()[:-cut]
-    frames = []
+    frames: list[Frame] = []
     with pytest.raises(DamagedError, match="breaks off in a picture after 3 frames"):
         frames.extend(Y4MReader(io.BytesIO(data)))
     reader = Y4MReader(io.BytesIO(data), keep_going=True)
@@ -151,7 +151,7 @@ def test_the_layout_that_loses_least(name: str, written: str) -> None:
 
 
 def test_frames_that_move_in_time_are_counted() -> None:
-    header = Header(16, 16, PixelFormat("grey"), rate=Fraction(25))
+    header = Y4mHeader(16, 16, PixelFormat("grey"), rate=Fraction(25))
     writer = Y4MWriter(io.BytesIO(), header)
     for pts in (10, 11, 12, 20):
         frame = Frame(
@@ -171,7 +171,7 @@ def test_from_pipe_to_pipe(layout: str) -> None:
     assert result.returncode == 0, result.stderr
     reader = Y4MReader(io.BytesIO(result.stdout))
     assert (reader.header.width, reader.header.height, reader.header.sample_aspect) == (64, 32, Fraction(4, 3))
-    assert reader.header.format == Header.parse(y4m(layout).split(b"\n")[0], "x").format
+    assert reader.header.format == Y4mHeader.parse(y4m(layout).split(b"\n")[0], "x").format
     assert [read_number(f.planes[0], f.format.bits) for f in reader] == [0, 1, 2, 3]
     assert b"4 frames" in result.stderr
 
@@ -240,7 +240,7 @@ def test_a_part_of_a_pipe() -> None:
 
 def test_interlaced_pipes_become_progressive() -> None:
     """A moving edge whose odd lines are ahead: the fields fit together afterwards."""
-    header = Header(64, 32, PixelFormat("grey"), rate=Fraction(25), scan="t")
+    header = Y4mHeader(64, 32, PixelFormat("grey"), rate=Fraction(25), scan="t")
     pictures = []
     for number in range(8):
         picture = np.zeros((32, 64), np.uint8)

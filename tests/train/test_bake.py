@@ -13,7 +13,7 @@ import torch
 import train.bake
 from tests.train.conftest import photo, save
 from train.__main__ import main
-from train.bake import BakePlan, bake
+from train.bake import BakePlan, Limits, bake
 from train.cache import HEADER, Cache, open_cache, pack, shard_path, unpack
 from train.data import read_image
 from train.degrade import Degradation
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def baked(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("baked")
-    assert bake(PLAN, [folder], out, out / "photos", count=13) == 18  # rounded up to whole shards
+    assert bake(PLAN, [folder], out, out / "photos", Limits(13)) == 18  # rounded up to whole shards
     return out
 
 
@@ -90,7 +90,7 @@ def test_clean_pairs_are_the_reduced_photo_at_their_offset(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("train.scene.draw_degradation", lambda random: Degradation())
-    bake(PLAN, [folder], tmp_path / "c", tmp_path / "photos", count=1)
+    bake(PLAN, [folder], tmp_path / "c", tmp_path / "photos", Limits(1))
     lr, hr = next(open_cache(tmp_path / "c").batches(12, 16, torch.Generator().manual_seed(0), CPU))
     assert lr.shape == (12, 3, 16, 16)
     assert hr.shape == (12, 3, 32, 32)
@@ -147,45 +147,45 @@ def test_killed_while_writing_and_run_again_gives_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr(train.bake, "_report", killed)
         with pytest.raises(KeyboardInterrupt):
-            bake(PLAN, [folder], out, tmp_path / "photos", count=18)
+            bake(PLAN, [folder], out, tmp_path / "photos", Limits(18))
     assert len(shards(out)) == 2
     shard_path(out, 1).with_name("pairs-00001.npz.part").write_bytes(b"half")
     shard_path(out, 1).unlink()
-    assert bake(PLAN, [folder], out, tmp_path / "photos", count=18) == 18
+    assert bake(PLAN, [folder], out, tmp_path / "photos", Limits(18)) == 18
     assert shards(out) == shards(baked)
-    assert bake(PLAN, [folder], out, tmp_path / "photos", count=18) == 18  # nothing left to do
+    assert bake(PLAN, [folder], out, tmp_path / "photos", Limits(18)) == 18  # nothing left to do
     assert shards(out) == shards(baked)
 
 
 def test_no_shard_is_there_before_it_is_whole(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "c"
-    bake(PLAN, [folder], out, tmp_path / "photos", count=1)
+    bake(PLAN, [folder], out, tmp_path / "photos", Limits(1))
 
     def killed(path: Path, target: Path) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        bake(PLAN, [folder], out, tmp_path / "photos", count=12)
+        bake(PLAN, [folder], out, tmp_path / "photos", Limits(12))
     assert len(shards(out)) == 1
 
 
 def test_another_seed_bakes_other_pairs(baked: Path, folder: Path, tmp_path: Path) -> None:
-    bake(BakePlan(2, 16, 3, 2, seed=1, per_shard=2), [folder], tmp_path / "c", tmp_path / "photos", count=1)
+    bake(BakePlan(2, 16, 3, 2, seed=1, per_shard=2), [folder], tmp_path / "c", tmp_path / "photos", Limits(1))
     assert shards(tmp_path / "c")[0] != shards(baked)[0]
 
 
 def test_the_size_limit_is_kept(baked: Path, folder: Path, tmp_path: Path) -> None:
     limit = sum(map(len, shards(baked)[:2])) + 10
-    assert bake(PLAN, [folder], tmp_path / "c", tmp_path / "photos", max_bytes=limit) == 12
+    assert bake(PLAN, [folder], tmp_path / "c", tmp_path / "photos", Limits(max_bytes=limit)) == 12
 
 
 def test_a_cache_of_another_plan_is_not_continued(baked: Path, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="was baked with crop 16, not 18; choose another --out"):
-        bake(BakePlan(2, 18, 3, 2, per_shard=2), [folder], baked, tmp_path, count=99)
+        bake(BakePlan(2, 18, 3, 2, per_shard=2), [folder], baked, tmp_path, Limits(99))
     other = save(tmp_path / "other" / "0.png", photo(9)).parent
     with pytest.raises(UsageError, match="was baked with photos"):
-        bake(PLAN, [other], baked, tmp_path, count=99)
+        bake(PLAN, [other], baked, tmp_path, Limits(99))
 
 
 def test_reading_needs_neither_pyav_nor_pillow(baked: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_damaged_cache_says_so(baked: Path, tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_no_shard(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "full"
-    bake(PLAN, [folder], out, tmp_path / "photos", count=1)
+    bake(PLAN, [folder], out, tmp_path / "photos", Limits(1))
     before = shards(out)
 
     def full(descriptor: int) -> None:
@@ -225,7 +225,7 @@ def test_a_full_disk_loses_no_shard(folder: Path, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr("vidsr.files.os.fsync", full)
     with pytest.raises(OutputError, match=r"No space left on device\); make room and run again"):
-        bake(PLAN, [folder], out, tmp_path / "photos", count=12)
+        bake(PLAN, [folder], out, tmp_path / "photos", Limits(12))
     assert shards(out) == before
     assert not list(out.glob("*.part"))
 

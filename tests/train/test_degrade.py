@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.train.conftest import photo
-from train.camera import KERNELS, Motion, View, draw_motion, render
+from train.camera import KERNELS, Motion, Shot, draw_motion, render
 from train.codec import DECODERS, SUBSAMPLED, Codec, round_trip
 from train.degrade import Degradation, Noise, add_noise, degrade, draw_degradation
 from train.resample import downscale
@@ -28,7 +28,7 @@ def smooth_frames(num: int) -> list[Tensor]:
     y, x = torch.meshgrid(torch.arange(160.0), torch.arange(160.0), indexing="ij")
     wave = torch.sin(x / 3.1 + y / 7) + torch.sin(y / 2.9 - x / 11) + torch.sin((x + y) / 5)
     picture = torch.stack([128 + 30 * wave, 120 + 28 * wave, 110 + 25 * wave + 10 * torch.sin(x / 9)])
-    return [render(picture, View(32 + 0.7 * k, 32 + 0.3 * k), (96, 96), 1, "lanczos") for k in range(num)]
+    return [render(picture, Shot(32 + 0.7 * k, 32 + 0.3 * k), (96, 96), 1, "lanczos") for k in range(num)]
 
 
 def shift_between(a: Tensor, b: Tensor) -> tuple[float, float]:
@@ -43,7 +43,7 @@ def shift_between(a: Tensor, b: Tensor) -> tuple[float, float]:
 def test_the_clean_degradation_is_the_bicubic_of_the_benchmarks(scale: int) -> None:
     whole = planes()
     size = (64 // scale * 2, 48 // scale * 2)
-    seen = degrade(whole, [View(32, 24)], 0, size, scale, Degradation())
+    seen = degrade(whole, [Shot(32, 24)], 0, size, scale, Degradation())
     hr = whole[:, 24 : 24 + size[0] * scale, 32 : 32 + size[1] * scale]
     expected = downscale(hr / 255, scale) * 255
     torch.testing.assert_close(seen.float()[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], rtol=0, atol=0)
@@ -52,47 +52,47 @@ def test_the_clean_degradation_is_the_bicubic_of_the_benchmarks(scale: int) -> N
 @pytest.mark.parametrize("kernel", sorted(KERNELS))
 def test_no_kernel_shifts_the_picture(kernel: str) -> None:
     ramp = torch.arange(128.0).expand(3, 128, 128)
-    reduced = render(ramp, View(32, 32), (16, 16), 4, kernel)
+    reduced = render(ramp, Shot(32, 32), (16, 16), 4, kernel)
     expected = torch.arange(16.0) * 4 + 33.5  # the mean of the 4 pixels that an LR pixel covers
     assert (reduced - expected).abs().max() <= 0.5
-    assert (reduced.mT - render(ramp.mT, View(32, 32), (16, 16), 4, kernel)).abs().max() == 0
+    assert (reduced.mT - render(ramp.mT, Shot(32, 32), (16, 16), 4, kernel)).abs().max() == 0
 
 
 @pytest.mark.parametrize("kernel", ["bicubic", "lanczos", "bilinear"])
 def test_a_view_on_whole_pixels_is_a_crop(kernel: str) -> None:
     whole = planes()
-    assert torch.equal(render(whole, View(17, 5), (40, 60), 1, kernel), whole[:, 5:45, 17:77])
+    assert torch.equal(render(whole, Shot(17, 5), (40, 60), 1, kernel), whole[:, 5:45, 17:77])
 
 
 def test_the_area_kernel_is_a_mean() -> None:
     whole = planes(1, 64)
     means = torch.nn.functional.avg_pool2d(whole, 4)[:, 2:-2, 2:-2]
-    assert (render(whole, View(8, 8), (12, 12), 4, "area") - means).abs().max() <= 1
+    assert (render(whole, Shot(8, 8), (12, 12), 4, "area") - means).abs().max() <= 1
 
 
 def test_the_kept_frame_stands_where_the_anchor_looks() -> None:
     random = np.random.default_rng(0)
     for _ in range(50):
         keep = int(random.integers(6))
-        views = draw_motion(random, 6).views(View(100, 80), keep, 6, (96, 96))
+        views = draw_motion(random, 6).views(Shot(100, 80), keep, 6, (96, 96))
         assert len(views) == 6
-        assert views[keep] == View(100, 80)
+        assert views[keep] == Shot(100, 80)
 
 
 def test_a_zoom_holds_the_centre_and_a_pan_moves_evenly() -> None:
-    zoomed = Motion(zoom=0.1).views(View(10, 20), 1, 4, (40, 60))
+    zoomed = Motion(zoom=0.1).views(Shot(10, 20), 1, 4, (40, 60))
     centres = {(round(view.left + view.pitch * 30, 9), round(view.top + view.pitch * 20, 9)) for view in zoomed}
     assert centres == {(40.0, 40.0)}
-    panned = Motion((1.5, -2.0)).views(View(10, 20), 0, 3, (40, 60))
+    panned = Motion((1.5, -2.0)).views(Shot(10, 20), 0, 3, (40, 60))
     assert [(view.left, view.top) for view in panned] == [(10, 20), (11.5, 18), (13, 16)]
 
 
 def test_the_affine_of_a_view_counts_from_pixel_centres() -> None:
-    assert View(17, 5).affine() == [[1, 0, 17], [0, 1, 5]]
-    assert View(17, 5, 2).affine() == [[2, 0, 17.5], [0, 2, 5.5]]  # the first pixel shows photo pixels 17 and 18
+    assert Shot(17, 5).affine() == [[1, 0, 17], [0, 1, 5]]
+    assert Shot(17, 5, 2).affine() == [[2, 0, 17.5], [0, 2, 5.5]]  # the first pixel shows photo pixels 17 and 18
     ramp = torch.arange(128.0).expand(3, 128, 128)
-    seen = render(ramp, View(20.25, 20.25, 1.5), (8, 8), 1, "lanczos")
-    (pitch, _, left), _ = View(20.25, 20.25, 1.5).affine()
+    seen = render(ramp, Shot(20.25, 20.25, 1.5), (8, 8), 1, "lanczos")
+    (pitch, _, left), _ = Shot(20.25, 20.25, 1.5).affine()
     assert (seen[0, 0] - (pitch * torch.arange(8.0) + left)).abs().max() <= 0.55
 
 
@@ -115,7 +115,7 @@ def test_the_shift_that_these_tests_look_for_would_be_found() -> None:
 
 
 def test_a_lower_quality_is_a_worse_picture() -> None:
-    frames = [render(planes(3, 224), View(2.0 * k, 0), (96, 96), 2, "bicubic") for k in range(4)]
+    frames = [render(planes(3, 224), Shot(2.0 * k, 0), (96, 96), 2, "bicubic") for k in range(4)]
     errors = [
         (round_trip(frames, Codec("libx264", crf, "veryfast"), 3) - frames[3]).abs().mean() for crf in (10, 25, 40)
     ]
@@ -129,7 +129,7 @@ def test_the_same_seed_degrades_alike() -> None:
         random = np.random.default_rng(seed)
         found = []
         for _ in range(8):
-            views = draw_motion(random, 3).views(View(32, 32), 1, 3, (128, 128))
+            views = draw_motion(random, 3).views(Shot(32, 32), 1, 3, (128, 128))
             found.append(degrade(whole, views, 1, (96, 96), 4, draw_degradation(random)).numpy().tobytes())
         return found
 
@@ -144,7 +144,7 @@ def test_pictures_too_small_for_the_encoders_are_refused() -> None:
 
 @pytest.mark.parametrize("encoder", sorted(DECODERS))
 def test_every_codec_gives_the_same_pixels_again(encoder: str) -> None:
-    frames = [render(planes(4, 256), View(2.0 * k, k), (96, 96), 2, "bicubic") for k in range(4)]
+    frames = [render(planes(4, 256), Shot(2.0 * k, k), (96, 96), 2, "bicubic") for k in range(4)]
     codec = Codec(encoder, 12, PRESETS.get(encoder, ""))
     assert len({round_trip(frames, codec, 3).numpy().tobytes() for _ in range(4)}) == 1
 

@@ -31,8 +31,8 @@ from train.evaluate import (
     psnr_y,
     read_benchmark,
     score,
-    upscale,
 )
+from train.inference import upscale
 from train.metrics import crop_border, shift_flicker
 from train.resample import downscale
 from vidsr import perceptual
@@ -345,7 +345,7 @@ def test_the_video_benchmark_is_measured_beside(
     expected = videoscore.measure(
         lambda lr: upscale(build(GeneratorConfig("bicubic", 4)), lr),
         videos,
-        frames=2,
+        videoscore.Part(frames=2),
         distances={"squeezenet": Perceptual("squeezenet")},
     )
     assert report["video"]["rows"] == expected.to_dict()["rows"]

@@ -90,7 +90,7 @@ def test_fit_anneal_export_evaluate(
     pictures = ["evaluate", "--benchmark", "Set5", "--benchmarks", str(folder / "benchmarks"), "--scale", "2"]
     assert main([*pictures, "--model", str(weights), "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
-    assert measured["mean"] | {"border": 2} == model.metadata["metrics"]["Set5"]
+    assert measured["mean"] | {"border": 2} == dict(model.metadata)["metrics"]["Set5"]  # type: ignore[index]
     assert measured["border"] == 2
     assert list(measured["pictures"]) == ["000", "001"]
     assert measured["mean"].keys() == COLUMNS.keys() - {"stlpips-vgg"}

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from train import trunk
-from train.trunk import Trunk, open_loss, open_trunk
+from train.trunk import TrunkLoss, open_loss, open_trunk
 from vidsr import perceptual
 from vidsr.errors import ModelError, UsageError
 
@@ -43,7 +43,7 @@ def test_vgg19_before_and_after_an_activation(tmp_path: Path) -> None:
 
 
 def test_the_papers_layer_is_the_sixteenth_convolution() -> None:
-    layers = Trunk("vgg19:conv5_4").layers
+    layers = TrunkLoss("vgg19:conv5_4").layers
     assert isinstance(layers[-1], torch.nn.Conv2d)
     assert sum(isinstance(layer, torch.nn.Conv2d) for layer in layers) == 16
     assert len(layers) == 35  # features.34 is torchvision's last convolution
@@ -55,7 +55,7 @@ def test_blurred_pooling() -> None:
     wide = F.pad(F.max_pool2d(x, 2, 1), [2, 2, 2, 2], mode="reflect")
     line = torch.tensor([0.25, 0.5, 0.25])
     expected = (wide[:, :, 2:5, 4:7] * torch.outer(line, line)).sum((2, 3))
-    pooling = Trunk("stlpips-vgg16:conv2_1").layers[4:6]
+    pooling = TrunkLoss("stlpips-vgg16:conv2_1").layers[4:6]
     out = pooling(x)
     assert out.shape == (1, 2, 5, 6)
     assert torch.allclose(out[:, :, 1, 2], expected)

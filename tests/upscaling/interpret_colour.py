@@ -24,7 +24,7 @@ SIZES = ((5, 9), (1, 1), (2, 600))  # (height, width); a row of the last is more
 
 
 def main() -> None:
-    torch.cuda.device = lambda _: nullcontext()  # type: ignore[assignment,misc]
+    torch.cuda.device = lambda _: nullcontext()  # type: ignore[assignment,misc,return-value]
     torch.manual_seed(0)
     for name, siting, (height, width) in product(LAYOUTS, SITINGS, SIZES):
         format = PixelFormat.parse(name)

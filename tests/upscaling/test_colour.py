@@ -11,6 +11,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidsr.frame import Colour, Matrix, PixelFormat
+from vidsr.media.pyav import samples_of
 from vidsr.upscaling.colour import (
     _mixed,
     chroma_offset,
@@ -232,7 +233,7 @@ def swscale(planes: list[np.ndarray], source: str, target: str, matrix: Matrix, 
     )
     dtype = PixelFormat.parse(target).dtype
     return [
-        np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size).view(dtype)[:, : plane.width]
+        samples_of(plane, np.dtype(np.uint8)).reshape(plane.height, plane.line_size).view(dtype)[:, : plane.width]
         for plane in made.planes
     ]
 

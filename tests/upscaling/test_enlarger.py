@@ -257,7 +257,7 @@ def test_a_backend_that_compiles_is_told_before_the_first_frame_what_will_come(t
     seen: list[int] = []
 
     class Compiling(Small):
-        def prepare(self, shape: tuple[int, int, int], num_calls: int | None) -> str:
+        def prepare(self, shape: tuple[int, int, int], num_calls: int | None = None) -> str:
             seen.append(len(self.calls))
             told.append((shape, num_calls))
             return "the static engine, since it saves more than its build takes"
@@ -283,7 +283,7 @@ def test_memory_that_ends_while_a_backend_compiles_is_a_step_too(model: Model) -
     shapes: list[tuple[int, int, int]] = []
 
     class Compiling(Small):
-        def prepare(self, shape: tuple[int, int, int], num_calls: int | None) -> str:
+        def prepare(self, shape: tuple[int, int, int], num_calls: int | None = None) -> str:
             shapes.append(shape)
             if math.prod(shape) > self.room:
                 raise OutOfMemoryError("full")
@@ -303,7 +303,7 @@ def test_memory_that_ends_while_a_backend_compiles_is_a_step_too(model: Model) -
 
 def test_the_cpu_takes_over_from_a_backend_that_cannot_even_compile(model: Model) -> None:
     class Compiling(Elsewhere):
-        def prepare(self, shape: tuple[int, int, int], num_calls: int | None) -> str:
+        def prepare(self, shape: tuple[int, int, int], num_calls: int | None = None) -> str:
             raise OutOfMemoryError("full")
 
     enlarger = Enlarger(model, Compiling(model, 10))

@@ -126,7 +126,7 @@ def test_tiled_equals_whole(weights: Path, height: int, width: int, backend: str
     with Upscaler(weights, scale=2, backend=backend, precision="fp32", tile="off") as whole:
         expected = whole.enlarger(rgb.clone())
     with Upscaler(weights, scale=2, backend=backend, precision="fp32", tile=28) as tiled:
-        calls = []
+        calls: list[tuple[int, ...]] = []
         run = tiled.backend
         tiled.enlarger.backend = _Spy(run, calls)  # type: ignore[assignment]
         result = tiled.enlarger(rgb.clone())

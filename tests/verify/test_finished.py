@@ -17,7 +17,7 @@ from vidsr.errors import VerifyError
 from vidsr.frame import Colour, Frame, PixelFormat
 from vidsr.media.read.open import demux
 from vidsr.media.write.writer import VideoSpec
-from vidsr.verify import finished
+from vidsr.verify import Expected, finished
 
 PTS = [0, 2, 3, 7, 8, 9, 15]
 BASE = Fraction(1, 30)
@@ -30,7 +30,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_a_whole_file_passes(clip: Path) -> None:
-    verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mp4")
+    verify.quick(clip, Expected(SPEC, PTS, "mp4"))
 
 
 @pytest.mark.parametrize(
@@ -43,26 +43,26 @@ def test_a_whole_file_passes(clip: Path) -> None:
 )
 def test_a_missing_doubled_or_moved_frame_is_named(clip: Path, pts: list[int], sentence: str) -> None:
     with pytest.raises(VerifyError, match=sentence):
-        verify.quick(clip, SPEC, pts, shift=Fraction(0), container="mp4")
+        verify.quick(clip, Expected(SPEC, pts, "mp4"))
 
 
 def test_a_shift_counts(clip: Path) -> None:
-    verify.quick(clip, SPEC, [p - 30 for p in PTS], shift=Fraction(1), container="mp4")
+    verify.quick(clip, Expected(SPEC, [p - 30 for p in PTS], "mp4", Fraction(1)))
     with pytest.raises(VerifyError):
-        verify.quick(clip, SPEC, PTS, shift=Fraction(1), container="mp4")
+        verify.quick(clip, Expected(SPEC, PTS, "mp4", Fraction(1)))
 
 
 def test_matroska_may_round_to_its_millisecond_and_mp4_may_not(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", pts=PTS, time_base=BASE)
-    verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mkv")
+    verify.quick(clip, Expected(SPEC, PTS, "mkv"))
     with pytest.raises(VerifyError):
-        verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mp4")
+        verify.quick(clip, Expected(SPEC, PTS, "mp4"))
 
 
 def test_another_size_is_not_the_output(clip: Path) -> None:
     spec = VideoSpec("libx264", SPEC.format, Colour(), 128, 96, BASE)
     with pytest.raises(VerifyError, match="128x96"):
-        verify.quick(clip, spec, PTS, shift=Fraction(0), container="mp4")
+        verify.quick(clip, Expected(spec, PTS, "mp4"))
 
 
 def test_a_picture_that_does_not_decode(clip: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_picture_that_does_not_decode(clip: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(bytes(data))
     with pytest.raises(VerifyError, match="decode"):
-        verify.quick(broken, SPEC, PTS, shift=Fraction(0), container="mp4")
+        verify.quick(broken, Expected(SPEC, PTS, "mp4"))
 
 
 @pytest.mark.parametrize("number", [0, 24, 47], ids=["first", "middle", "last"])
@@ -108,7 +108,7 @@ def test_what_a_network_and_an_encoder_do_is_no_mistake(
 
 def test_a_stream_that_did_not_arrive_is_missed(clip: Path) -> None:
     with pytest.raises(VerifyError, match="1 of 2 streams"):
-        verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mp4", num_streams=2)
+        verify.quick(clip, Expected(SPEC, PTS, "mp4", num_streams=2))
 
 
 def test_a_place_that_no_seek_finds_is_read_from_the_start(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,4 +133,4 @@ def test_a_place_that_no_seek_finds_is_read_from_the_start(clip: Path, monkeypat
 
     monkeypatch.setattr("vidsr.verify.finished.open_input", Lost)
     monkeypatch.setattr("vidsr.verify.finished.demux", lambda lost, *streams: demux(lost._real, *streams))
-    verify.quick(clip, SPEC, PTS, shift=Fraction(0), container="mp4")
+    verify.quick(clip, Expected(SPEC, PTS, "mp4"))

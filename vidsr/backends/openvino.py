@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any, Self
+from importlib import import_module
+from types import ModuleType
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,31 @@ from vidsr.models.srgan import Fast
 HALOS = 8  # width of the smallest tile in halos
 MAX_COMPILED = 2  # shapes kept compiled; each holds its activations
 POLL_MS = 30  # how often a call in progress looks for `cancel`
+
+
+class _Request(Protocol):
+    """What is called on an inference request."""
+
+    def set_input_tensor(self, tensor: object) -> None: ...
+    def set_output_tensor(self, tensor: object) -> None: ...
+    def start_async(self) -> None: ...
+    def wait_for(self, milliseconds: int) -> bool: ...
+    def wait(self) -> None: ...
+    def cancel(self) -> None: ...
+
+
+class _Graph(Protocol):
+    def clone(self) -> _Graph: ...
+    def reshape(self, shape: list[int]) -> None: ...
+
+
+class _Compiled(Protocol):
+    def create_infer_request(self) -> _Request: ...
+
+
+class _Core(Protocol):
+    def get_property(self, device: str, name: str) -> list[str]: ...
+    def compile_model(self, graph: _Graph, device: str, options: dict[str, object]) -> _Compiled: ...
 
 
 class _Residual(nn.Module):
@@ -62,15 +89,15 @@ class OpenVINOBackend(Backend):
             self._base = module.base
             module = _Residual(module)
         self._graph = _convert(module)
-        self._options: dict[str, Any] = {
+        self._options: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # decoder and encoder want the same cores
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
         }
         if threads:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        self._requests: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        self._running: tuple[Any, ...] = ()  # a request and the memory that it writes, however its call ended
+        self._requests: OrderedDict[tuple[int, ...], _Request] = OrderedDict()
+        self._running: tuple[_Request, Tensor, Tensor] | None = None  # with the memory that it writes, however it ended
 
     @classmethod
     def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
@@ -96,15 +123,15 @@ class OpenVINOBackend(Backend):
             request = self._request(tuple(batch.shape))
             request.set_input_tensor(self._share(batch))
             request.set_output_tensor(self._share(result))
-            self._running = (batch, result, request)
+            self._running = (request, batch, result)
             request.start_async()
             self._wait(request)
         except RuntimeError as error:
             raise _translate(error, batch) from error
-        self._running = ()
+        self._running = None
         return result if self._base is None else result.add_(self._base(batch))
 
-    def _wait(self, request: Any) -> None:
+    def _wait(self, request: _Request) -> None:
         """Wait for the result, or for `cancel` or Ctrl-C: then leave at once; the runtime stops after its layer."""
         try:
             while not request.wait_for(POLL_MS):
@@ -119,10 +146,10 @@ class OpenVINOBackend(Backend):
         """Wait for a call that was left (the rest of one layer): until then it writes."""
         if self._running:
             with suppress(RuntimeError):
-                self._running[-1].wait()
-        self._running = ()
+                self._running[0].wait()
+        self._running = None
 
-    def _request(self, shape: tuple[int, ...]) -> Any:
+    def _request(self, shape: tuple[int, ...]) -> _Request:
         if shape not in self._requests:
             while len(self._requests) >= MAX_COMPILED:
                 self._requests.popitem(last=False)
@@ -132,7 +159,7 @@ class OpenVINOBackend(Backend):
         self._requests.move_to_end(shape)
         return self._requests[shape]
 
-    def _share(self, tensor: Tensor) -> Any:
+    def _share(self, tensor: Tensor) -> object:
         return self._openvino.Tensor(tensor.numpy(), shared_memory=True)
 
     def close(self) -> None:
@@ -143,28 +170,28 @@ class OpenVINOBackend(Backend):
 
 
 @cache
-def _core() -> Any:
+def _core() -> _Core:
     """The one core of this process, which lives as long as it does.
 
     The CPU plugin gives the thread that opens it a signal stack and frees that with its core: after a core that is
     freed before another one the next signal, such as Ctrl-C, would crash the process.
     """
-    return _import().Core()
+    core: _Core = _import().Core()
+    return core
 
 
-def _precisions(core: Any) -> list[str]:
+def _precisions(core: _Core) -> list[str]:
     return ["fp32", *(["bf16"] if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else [])]
 
 
-def _import() -> Any:
+def _import() -> ModuleType:
     try:
-        import openvino
+        return import_module("openvino")
     except ImportError as error:
         raise BackendError("openvino is not installed; run `pip install openvino`, or use --backend cpu.") from error
-    return openvino
 
 
-def _convert(module: nn.Module) -> Any:
+def _convert(module: nn.Module) -> _Graph:
     """The module as an OpenVINO graph with N, H and W open.
 
     The frontend is called directly: `openvino.convert_model` takes four times as long, and brings telemetry with it.
@@ -177,7 +204,8 @@ def _convert(module: nn.Module) -> Any:
         traced = torch.jit.trace(module, torch.zeros(1, 3, 16, 16), check_trace=False)  # type: ignore[no-untyped-call]
         decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
         frontend = FrontEndManager().load_by_framework("pytorch")
-        return frontend.convert(frontend.load(decoder))
+        graph: _Graph = frontend.convert(frontend.load(decoder))
+        return graph
 
 
 def _translate(error: RuntimeError, batch: Tensor) -> BackendError:

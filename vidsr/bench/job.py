@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 from vidsr.bench.command import command
 from vidsr.bench.network import BenchLine, NotMeasured, Speed, synthetic_frames
@@ -55,6 +56,10 @@ class FilmLine:
     bytes: float
     num_tried: int
     command: str
+
+
+Result: TypeAlias = Speed | NotMeasured | JobSpeed | FilmLine
+"""What is said of a line as soon as it is there."""
 
 
 def check(options: Options, film: Path | None) -> None:

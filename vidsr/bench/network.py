@@ -153,23 +153,30 @@ class Peaks:
         return list(self._known.values())
 
 
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """How lines are measured: at every (width, height), each twice for `seconds`, on `threads` or the GPU `device`."""
+
+    sizes: Sequence[tuple[int, int]]
+    seconds: float = 3.0
+    threads: int | None = None
+    device: int = 0
+
+
 def measure_model(
     model: Model,
     lines: Sequence[BenchLine],
-    sizes: Sequence[tuple[int, int]],
+    rig: Rig,
     *,
-    seconds: float = 3.0,
-    threads: int | None = None,
-    device: int = 0,
     on_speed: Callable[[Speed | NotMeasured], None] = lambda _: None,
 ) -> tuple[list[Speed], list[NotMeasured], list[Peak]]:
-    """Measure every line at every (width, height); `seconds` is what one measurement takes, there are two a figure."""
+    """Measure every line at every size."""
     speeds: list[Speed] = []
     refused: list[NotMeasured] = []
-    peaks = Peaks(min(seconds, 1.0))
+    peaks = Peaks(min(rig.seconds, 1.0))
     for line in lines:
         try:
-            for result in _line_speeds(line, model, sizes, peaks, seconds, threads, device):
+            for result in _line_speeds(line, model, rig, peaks):
                 if isinstance(result, Speed):
                     speeds.append(result)
                 else:
@@ -181,24 +188,16 @@ def measure_model(
     return speeds, refused, peaks.all()
 
 
-def _line_speeds(
-    line: BenchLine,
-    model: Model,
-    sizes: Sequence[tuple[int, int]],
-    peaks: Peaks,
-    seconds: float,
-    threads: int | None,
-    device: int,
-) -> Iterator[Speed | NotMeasured]:
-    backend = open_line(line, model, threads=threads, device=device)
+def _line_speeds(line: BenchLine, model: Model, rig: Rig, peaks: Peaks) -> Iterator[Speed | NotMeasured]:
+    backend = open_line(line, model, threads=rig.threads, device=rig.device)
     num = torch.get_num_threads()
-    torch.set_num_threads(threads or num)  # the matrix product's, too
+    torch.set_num_threads(rig.threads or num)  # the matrix product's, too
     try:
         ran = BenchLine(line.backend, backend.precision, line.path)
         peak = peaks.of(backend).flops
         with Upscaler(str(model.path or model.name), scale=model.scale, backend=backend, reuse=False) as upscaler:
-            for width, height in sizes:
-                result = _tried(ran, upscaler, (width, height), peak, seconds)
+            for width, height in rig.sizes:
+                result = _tried(ran, upscaler, (width, height), peak, rig.seconds)
                 _check_path(line, upscaler)
                 yield result
     finally:

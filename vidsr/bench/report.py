@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from vidsr import machine
 from vidsr.backends import NAMES, PRECISIONS
 from vidsr.bench.command import command
-from vidsr.bench.network import BenchLine, NotMeasured, Peak, Speed, lines_here, measure_model, variants
+from vidsr.bench.network import BenchLine, NotMeasured, Peak, Rig, Speed, lines_here, measure_model, variants
 from vidsr.errors import UsageError
 from vidsr.models import registry
 
 if TYPE_CHECKING:
-    from vidsr.bench.job import FilmLine, JobSpeed
+    from vidsr.bench.job import FilmLine, JobSpeed, Result
     from vidsr.jobs.options import MAX_SCALE, Options
 
 MAX_SIDE = 16384  # pixels
@@ -73,7 +73,7 @@ def run(
     options: Options,
     film: Path | None = None,
     *,
-    on_result: Callable[[object], None] = lambda _: None,
+    on_result: Callable[[Result], None] = lambda _: None,
 ) -> BenchReport:
     """Measure as `bench` says; `options` are those of the jobs: model, scale, codec, device, threads.
 
@@ -93,10 +93,7 @@ def run(
     report.networks, report.refused, report.peaks = measure_model(
         model,
         variants(lines) if bench.variants else lines,
-        bench.sizes,
-        seconds=bench.seconds,
-        threads=options.threads,
-        device=options.device,
+        Rig(bench.sizes, bench.seconds, options.threads, options.device),
         on_speed=on_result,
     )
     if bench.whole:
@@ -109,7 +106,7 @@ def run(
     return report
 
 
-def _measure_jobs(report: BenchReport, seconds: float, options: Options, on_result: Callable[[object], None]) -> None:
+def _measure_jobs(report: BenchReport, seconds: float, options: Options, on_result: Callable[[Result], None]) -> None:
     """Of the ways to run a backend at one size a job takes the fastest."""
     from vidsr.bench.job import JobSpeed, measure_job
 
@@ -126,7 +123,7 @@ def _measure_jobs(report: BenchReport, seconds: float, options: Options, on_resu
             report.refused.append(measured)
 
 
-def _predict(report: BenchReport, film: Path, options: Options, on_result: Callable[[object], None]) -> None:
+def _predict(report: BenchReport, film: Path, options: Options, on_result: Callable[[Result], None]) -> None:
     from vidsr.bench.job import FilmLine, predict
 
     for predicted in predict(film, list(dict.fromkeys(speed.line.as_job for speed in report.networks)), options):

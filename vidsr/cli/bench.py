@@ -6,17 +6,18 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidsr.cli import options
-from vidsr.cli.output import plain, print_json, print_table, size, span, table
+from vidsr.cli.output import plain_fields, print_json, print_table, size, span, table
 from vidsr.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from vidsr.bench.job import Result
     from vidsr.bench.report import BenchReport
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
@@ -95,19 +96,21 @@ def _sizes(text: str) -> tuple[tuple[int, int], ...]:
     return tuple((int(match[1]), int(match[2])) for match in found if match)
 
 
-def _line(result: object) -> str:
+def _line(result: Result) -> str:
     """What is said of a result as soon as it is there: a benchmark takes its time."""
-    line: Any = getattr(result, "line", None)
-    fps = getattr(result, "fps", None)
-    size = f" {result.width}x{result.height}" if hasattr(result, "width") and hasattr(result, "height") else ""
-    done = f"{fps:.4g} fps" if fps is not None else f"not measured: {getattr(result, 'why', '')}"
-    what = {"Speed": "the network alone", "JobSpeed": "a whole job", "FilmLine": "the film"}.get(type(result).__name__)
-    return f"{f'{what}, ' if what else ''}{line.name}{size}: {done}"
+    from vidsr.bench.job import FilmLine, JobSpeed
+    from vidsr.bench.network import NotMeasured
+
+    if isinstance(result, NotMeasured):
+        return f"{result.line.name}: not measured: {result.why}"
+    what = {JobSpeed: "a whole job", FilmLine: "the film"}.get(type(result), "the network alone")
+    size = "" if isinstance(result, FilmLine) else f" {result.width}x{result.height}"
+    return f"{what}, {result.line.name}{size}: {result.fps:.4g} fps"
 
 
-def _data(report: BenchReport) -> dict[str, Any]:
+def _data(report: BenchReport) -> dict[str, object]:
     """The report with the command that made it."""
-    return {"version": 1, "bench": shlex.join(["vidsr", *sys.argv[1:]]), **plain(report)}
+    return {"version": 1, "bench": shlex.join(["vidsr", *sys.argv[1:]]), **plain_fields(report)}
 
 
 def _show(report: BenchReport) -> None:

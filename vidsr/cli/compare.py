@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -67,13 +67,18 @@ def compare(
     with Steps(quiet=quiet) as tell:
         if len(inputs) == 1:
             views = _views(inputs[0], at or [], models, scale, backend, tell)
-            made = _preview(inputs[0], views, folder, html, tell)
+            files = _preview(inputs[0], views, folder, html, tell)
+            made, result = _moments(inputs[0], views), None
         else:
             from vidsr.compare.pair import compare as measure
 
             result = measure(inputs[0], inputs[1], reference, every=every, perceptual=perceptual, on_step=tell)
-            made = _pair(result, folder, html, tell)
-    _report(made, json=json)
+            files = _pair(result, folder, html, tell)
+            made = _figures(result)
+    if json:
+        print_json(made | {"files": files})
+    else:
+        _show(result, files)
 
 
 def _refuse_idle(context: typer.Context, num_inputs: int) -> None:
@@ -97,7 +102,7 @@ def _views(source: Path, at: list[str], models: list[str], scale: float, backend
     return preview(source, models, scale, [parse_time(text) for text in at], open_upscaler=opener, on_step=tell)
 
 
-def _preview(source: Path, views: list[View], folder: Path, html: bool, tell: Steps) -> dict[str, Any]:
+def _preview(source: Path, views: list[View], folder: Path, html: bool, tell: Steps) -> list[Path]:
     from vidsr.compare import page
     from vidsr.compare.sheet import sheets
 
@@ -105,14 +110,18 @@ def _preview(source: Path, views: list[View], folder: Path, html: bool, tell: St
     files = sheets(views, folder)
     if html:
         files.append(page.write(folder / "compare.html", page.build(source.name, views)))
+    return files
+
+
+def _moments(source: Path, views: list[View]) -> dict[str, object]:
     moments = [
         {"title": view.title, "seconds": view.seconds, "pictures": [picture.label for picture in view.pictures]}
         for view in views
     ]
-    return {"source": source, "moments": moments, "files": files}
+    return {"source": source, "moments": moments}
 
 
-def _pair(result: Comparison, folder: Path, html: bool, tell: Steps) -> dict[str, Any]:
+def _pair(result: Comparison, folder: Path, html: bool, tell: Steps) -> list[Path]:
     from vidsr.compare import page
     from vidsr.compare.sheet import plot, save, sheets
 
@@ -123,10 +132,10 @@ def _pair(result: Comparison, folder: Path, html: bool, tell: Steps) -> dict[str
     if html:
         title = f"{result.labels[0]} and {result.labels[1]}"
         files.append(page.write(folder / "compare.html", page.build(title, result.views, table=result.means())))
-    return _figures(result) | {"files": files}
+    return files
 
 
-def _figures(result: Comparison) -> dict[str, Any]:
+def _figures(result: Comparison) -> dict[str, object]:
     worst = [view.seconds for view in result.views]
     frames = [{"seconds": row.seconds, "figures": row.figures} for row in result.rows]
     return {
@@ -139,16 +148,13 @@ def _figures(result: Comparison) -> dict[str, Any]:
     }
 
 
-def _report(made: dict[str, Any], *, json: bool) -> None:
-    if json:
-        print_json(made)
-        return
-    for label, values in made.get("mean", {}).items():
-        from vidsr.compare.measure import NAMES, written
+def _show(result: Comparison | None, files: list[Path]) -> None:
+    from vidsr.compare.measure import NAMES, written
 
+    for label, values in result.means().items() if result else ():
         figures = ", ".join(f"{NAMES.get(name, name)} {written(name, value)}" for name, value in values.items())
         typer.echo(printable(f"{label}: {figures}"))
-    for note in made.get("notes", ()):
+    for note in result.notes if result else ():
         typer.echo(printable(f"note: {note}"), err=True)
-    for path in made["files"]:
+    for path in files:
         typer.echo(printable(str(path)))

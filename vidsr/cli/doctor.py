@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,6 +14,9 @@ from vidsr.cli.output import print_json
 from vidsr.errors import MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, num_cores, version
 from vidsr.media.encoders import OFFERED
+
+if TYPE_CHECKING:
+    import torch
 
 CPU_RUNTIMES = [row for row in LISTED if not row.gpu]
 PACKAGES = (
@@ -142,7 +145,7 @@ def _colour() -> str:
     return f"step by step: {why}" if why else "one kernel a plane"
 
 
-def _place() -> Any:
+def _place() -> torch.device:
     """The device that a job would take."""
     import torch
 

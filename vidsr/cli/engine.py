@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -235,7 +235,7 @@ def _maker(
     return maker
 
 
-def _tried(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, Any]:
+def _tried(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, object]:
     """`_build`, after whose failure the other engines are still worth having."""
     try:
         return _build(maker, profile, force, show)
@@ -246,7 +246,7 @@ def _tried(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[
         return {"built": False, "reason": str(error), "usable": False, "engine": None}
 
 
-def _build(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, Any]:
+def _build(maker: Maker, profile: Profile, force: bool, show: _Display) -> dict[str, object]:
     """Build one engine and say how it went; returns that for JSON."""
     show.name = f"{maker.model.name} x{maker.model.scale} {maker.precision} {profile}"
     profile = maker.fit(profile)

@@ -12,6 +12,13 @@ Examples:
 """  # \b: lines as they are
 
 
+def _psnr(metrics: object) -> str:
+    match metrics:
+        case {"Set14": {"psnr_y": float(psnr)}}:
+            return f"{psnr:.2f} dB"
+    return ""
+
+
 def models(json: Json = False) -> None:
     """List the models that come with vidsr, with their measured quality."""
     from vidsr.models.registry import available_models
@@ -23,7 +30,7 @@ def models(json: Json = False) -> None:
     made = table("model|scale|kMAC/pixel|Set14 PSNR-Y|trained for", right="scale|kMAC/pixel|Set14 PSNR-Y", fold=True)
     for row in rows:
         header = row.metadata
-        psnr = header.get("metrics", {}).get("Set14", {}).get("psnr_y")
-        macs = f"{int(header['macs_per_pixel']) / 1000:.0f}" if "macs_per_pixel" in header else ""
-        made.add_row(row.name, f"x{row.scale}", macs, f"{psnr:.2f} dB" if psnr else "", header.get("purpose", ""))
+        psnr = _psnr(header.get("metrics"))
+        macs = f"{int(str(header['macs_per_pixel'])) / 1000:.0f}" if "macs_per_pixel" in header else ""
+        made.add_row(row.name, f"x{row.scale}", macs, psnr, str(header.get("purpose", "")))
     print_table(made, fold=True)

@@ -9,23 +9,24 @@ from collections.abc import Iterable
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from rich.table import Table
 
 COLUMNS = 1000  # more than any table has
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print one JSON document, indented."""
     print(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """`value` in JSON's types: dataclasses become objects, fractions "n/d", bytes hex, paths text, infinity null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return plain_fields(value)
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -39,6 +40,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def plain_fields(value: DataclassInstance) -> dict[str, object]:
+    """The fields of a dataclass by name, as `plain` has them."""
+    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
 
 
 def table(headings: str, rows: Iterable[Iterable[str]] = (), *, right: str = "", fold: bool = False) -> Table:
@@ -62,8 +68,7 @@ def print_table(made: Table | str, *, fold: bool = False) -> None:
     """On stdout, to be pasted: as wide as it needs to be, or with `fold` as wide as the terminal."""
     from rich.console import Console
 
-    wide: dict[str, Any] = {} if fold else {"soft_wrap": True, "width": COLUMNS}
-    Console(markup=False, highlight=False, **wide).print(made)
+    Console(markup=False, highlight=False, soft_wrap=not fold, width=None if fold else COLUMNS).print(made)
 
 
 def size(width_height: tuple[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""Sentences for people, on stderr."""
+"""What is said on a terminal, whatever names it holds. A leaf."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def verify(
     with Steps(quiet=quiet) as tell:
         report = compare(source, output, start=first, end=last, deinterlace=deinterlace, on_step=tell)  # type: ignore[arg-type]
     if json:
-        out.print_json({"ok": report.ok, **out.plain(report)})
+        out.print_json({"ok": report.ok, **out.plain_fields(report)})
     else:
         _show(report, quiet=quiet)
     sys.exit(0 if report.ok else 1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import av
-import av.filter
 import numpy as np
 import torch
+from av.filter import Graph
+from av.filter.context import FilterContext
+from torch import Tensor
 
 from vidsr.compare.picture import Pixels
 from vidsr.errors import UsageError
@@ -41,7 +44,7 @@ class Meter:
 
     def __init__(self, perceptual: str | None = None) -> None:
         self._chains: dict[str, _Chain] = {}
-        self._perceptual: Any = None
+        self._perceptual: Callable[[Tensor, Tensor], float] | None = None
         self._name = perceptual
         if perceptual:
             from vidsr.perceptual import Perceptual
@@ -61,8 +64,8 @@ class Meter:
             chain = self._chains[label] = _Chain(picture.shape)
         figures = chain(picture, reference)
         if self._perceptual is not None:
-            images = [torch.from_numpy(x).permute(2, 0, 1).float() for x in (picture, reference)]
-            figures[str(self._name)] = float(self._perceptual(*images))
+            images = (torch.from_numpy(x).permute(2, 0, 1).float() for x in (picture, reference))
+            figures[str(self._name)] = self._perceptual(*images)
         return figures
 
     def __enter__(self) -> Self:
@@ -100,16 +103,15 @@ class _Chain:
         return frame
 
 
-def _graph(name: str, width: int, height: int) -> tuple[Any, tuple[Any, Any]]:
-    graph = av.filter.Graph()
-    form: dict[str, Any] = {"format": av.VideoFormat("yuv444p"), "time_base": _BASE}
-    inputs = tuple(graph.add_buffer(width=width, height=height, **form) for _ in range(2))
+def _graph(name: str, width: int, height: int) -> tuple[Graph, list[FilterContext]]:
+    graph, form = Graph(), av.VideoFormat("yuv444p")
+    inputs = [graph.add_buffer(width=width, height=height, format=form, time_base=_BASE) for _ in range(2)]
     node, sink = graph.add(name), graph.add("buffersink")
     for pad, source in enumerate(inputs):
         source.link_to(node, 0, pad)
     node.link_to(sink)
     graph.configure()
-    return graph, (inputs[0], inputs[1])
+    return graph, inputs
 
 
 def _value(text: str) -> float:

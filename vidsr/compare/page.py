@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -54,7 +53,7 @@ def write(path: Path, html: str) -> Path:
     return path
 
 
-def _view(view: View) -> dict[str, Any]:
+def _view(view: View) -> dict[str, object]:
     left, top, right, bottom = busiest(view.pictures[0].pixels, *LARGEST)
     width, height = right - left, bottom - top
     part = "" if (width, height) == view.size else f"{width}x{height} of {view.size[0]}x{view.size[1]} at {left},{top}"

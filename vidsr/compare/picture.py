@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vidsr.frame import Frame
+from vidsr.frame import Frame, Samples
 from vidsr.media.read.deinterlace import fields_of
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
@@ -64,7 +63,7 @@ def read_still(path: Path) -> Pixels:
     return as_rgb8(samples)
 
 
-def as_rgb8(samples: NDArray[Any]) -> Pixels:
+def as_rgb8(samples: Samples) -> Pixels:
     """(H, W), (H, W, 3) or (H, W, 4) of uint8 or uint16 as (H, W, 3) uint8."""
     planes = np.atleast_3d(samples)[..., :3]
     if planes.dtype == np.uint16:

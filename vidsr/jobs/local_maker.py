@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vidsr import pipeline
-from vidsr.frame import Frame
+from vidsr.frame import Frame, Samples
 from vidsr.jobs import sources
 from vidsr.jobs.events import Advanced, Event
 from vidsr.jobs.options import Options
@@ -64,11 +60,11 @@ class LocalMaker:
         """The model's."""
         return self.upscaler.model.macs_per_pixel
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """The upscaler's."""
         return self.upscaler.identity()
 
-    def __call__(self, image: NDArray[np.uint8 | np.uint16], *, size: tuple[int, int] | None = None) -> NDArray[Any]:
+    def __call__(self, image: Samples, *, size: tuple[int, int] | None = None) -> Samples:
         """Upscale an image."""
         return self.upscaler(image, size=size)
 

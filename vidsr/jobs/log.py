@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import av
 
@@ -74,12 +73,12 @@ class Logs:
         return self._names[source]
 
 
-def _line(name: str, fields: dict[str, Any]) -> str:
+def _line(name: str, fields: dict[str, object]) -> str:
     time = datetime.now().astimezone().isoformat(timespec="milliseconds")
     return " ".join([time, name, *(f"{key}={_plain(value)}" for key, value in fields.items())])
 
 
-def _circumstances() -> dict[str, Any]:
+def _circumstances() -> dict[str, object]:
     return {
         "vidsr": __version__,
         "python": platform.python_version(),
@@ -91,11 +90,11 @@ def _circumstances() -> dict[str, Any]:
     }
 
 
-def _fields(event: Event) -> dict[str, Any]:
+def _fields(event: Event) -> dict[str, object]:
     return {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     """On one line, and in quotes where it holds a space."""
     text = str(value) if isinstance(value, Path | str) else repr(value)
     return repr(text) if any(c.isspace() or not c.isprintable() for c in text) else text

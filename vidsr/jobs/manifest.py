@@ -33,7 +33,7 @@ class Entry:
 
 
 class Manifest:
-    """The finished segments in `folder`, sorted by time, of the job that `facts` describe. Any may be missing."""
+    """The finished segments in `folder`, sorted by time, of the job that `facts` describe. Some may be missing."""
 
     def __init__(self, folder: Path, facts: Mapping[str, str], part_seconds: Fraction, segments: list[Entry]) -> None:
         self._folder, self._facts = folder, dict(facts)

@@ -73,7 +73,7 @@ def run(item: Input, batch: Batch) -> Done:
     total = sources.num_frames(info, options)
     batch.on_event(_started(item, output, info, size, total, upscaler.reason, notes))
     scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"
-    header = y4m.Header(*size, format, colour.siting, info.video.rate, aspect, scan, colour.full_range)
+    header = y4m.Y4mHeader(*size, format, colour.siting, info.video.rate, aspect, scan, colour.full_range)
     sink = _sink(target, header, batch.overwrite)
     reused = upscaler.num_reused
     reader = sources.open_source(info, options, options.start, pipe)
@@ -176,7 +176,7 @@ def _started(
     )
 
 
-def _sink(target: Target, header: y4m.Header, overwrite: bool) -> Sink:
+def _sink(target: Target, header: y4m.Y4mHeader, overwrite: bool) -> Sink:
     if target.pattern is not None:
         try:
             target.pattern.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vidsr import __version__
 from vidsr.errors import MediaError, OutputError, UsageError
@@ -34,7 +34,7 @@ ENCODING_WORK = 4000  # of them take as long as it takes to encode a pixel
 class Identified(Protocol):
     """A network that knows what its results depend on, as `Upscaler` does."""
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """The model and how it runs, as JSON can hold it."""
 
 

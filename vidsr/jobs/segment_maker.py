@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from vidsr.frame import Samples
 from vidsr.jobs.events import Event
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.segments import Segments
@@ -42,10 +40,10 @@ class SegmentMaker(Protocol):
     def macs_per_pixel(self) -> int:
         """Multiply-adds of the model for each pixel of a source."""
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What the bytes of a result depend on besides the frames."""
 
-    def __call__(self, image: NDArray[np.uint8 | np.uint16], *, size: tuple[int, int] | None = None) -> NDArray[Any]:
+    def __call__(self, image: Samples, *, size: tuple[int, int] | None = None) -> Samples:
         """Upscale an image."""
 
     def make_missing(self, plan: Plan, segments: Segments, on_event: Callable[[Event], None]) -> SegmentsMade:

@@ -116,14 +116,12 @@ class Unjoined:
     def _check(self, joined: join.JoinReport) -> None:
         """Before the name. Pictures are compared with those of a source that can be read again and is whole."""
         plan, again = self.plan, self.plan.pipe is None and not self.plan.options.keep_going
+        num_streams = 1 + sum(item.how != "rewritten" for item in joined.kept)
+        pts = read_times(self.manifest.paths).pts.tolist()
         verify.quick(
             self.work / f"joined{plan.output.suffix}",
-            plan.spec,
-            read_times(self.manifest.paths).pts.tolist(),
-            shift=joined.shift,
-            container=plan.choice.container,
+            verify.Expected(plan.spec, pts, plan.choice.container, joined.shift, num_streams),
             source=plan.source,
-            num_streams=1 + sum(item.how != "rewritten" for item in joined.kept),
             frames=plan.open_reader if again else None,
             budget=SAMPLE_SHARE * (time.perf_counter() - self.started),
         )

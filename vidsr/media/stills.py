@@ -8,16 +8,17 @@ import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
+from av.video.codeccontext import VideoCodecContext
 from PIL import Image, UnidentifiedImageError
 
 from vidsr import files
 from vidsr.errors import MediaError, OutputError
+from vidsr.frame import Samples
 from vidsr.media.read.open import MAX_PIXELS
 
 IMAGE_SUFFIXES = frozenset(
@@ -42,7 +43,7 @@ IMAGE_SUFFIXES = frozenset(
 
 _ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0xA002, 0xA003  # EXIF tags
 _EXIF_IFD = 0x8769
-_UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # EXIF 2.3, 4.6.4 A: by its orientation tag
+_UPRIGHT: dict[int, Callable[[Samples], Samples]] = {  # EXIF 2.3, 4.6.4 A: by its orientation tag
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
     4: lambda a: a[::-1],
@@ -51,7 +52,7 @@ _UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {  # EXIF 2.3, 4.6
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: a[:, ::-1].swapaxes(0, 1),
 }
-_SAVE: dict[str, dict[str, Any]] = {  # beyond Pillow's defaults: little of what the network made may be lost again
+_SAVE: dict[str, dict[str, object]] = {  # beyond Pillow's defaults: little of what the network made may be lost again
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95, "method": 4},
     "AVIF": {"quality": 90, "subsampling": "4:4:4"},
@@ -97,7 +98,7 @@ def open_image(path: Path) -> Image.Image:
     return Image.open(path, formats=[name for name in _READ if name in Image.OPEN])
 
 
-def read_image(path: Path) -> tuple[NDArray[Any], ImageMeta]:
+def read_image(path: Path) -> tuple[Samples, ImageMeta]:
     """The samples of `path`, upright, and what to keep of its metadata.
 
     Returns:
@@ -143,17 +144,22 @@ def _is_deep_rgb(image: Image.Image, path: Path) -> bool:
     return image.format == "PNG" and head[24] == 16 and head[25] in (2, 4, 6)  # IHDR: depth, colour type
 
 
-def _deep_samples(path: Path) -> NDArray[Any]:
+def _deep_samples(path: Path) -> Samples:
     data = path.read_bytes()
     demuxer = "png_pipe" if data.startswith(b"\x89PNG") else "tiff_pipe"
     with av.open(io.BytesIO(data), "r", format=demuxer, options={"protocol_whitelist": "none"}) as container:
         frame = next(container.decode(video=0))
         alpha = len(frame.format.components) in (2, 4)
         name, channels = ("rgba64le", 4) if alpha else ("rgb48le", 3)
-        return frame.reformat(format=name).to_ndarray().reshape(frame.height, frame.width, channels)
+        return (
+            frame.reformat(format=name)
+            .to_ndarray()
+            .astype(np.uint16, copy=False)
+            .reshape(frame.height, frame.width, channels)
+        )
 
 
-def _samples(image: Image.Image) -> NDArray[Any]:
+def _samples(image: Image.Image) -> Samples:
     mode = image.mode
     if mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)
@@ -182,7 +188,7 @@ def _meta(image: Image.Image) -> ImageMeta:
     )
 
 
-def write_image(path: Path, array: NDArray[Any], meta: ImageMeta | None = None) -> tuple[str, ...]:
+def write_image(path: Path, array: Samples, meta: ImageMeta | None = None) -> tuple[str, ...]:
     """Write `array`, as `read_image` returns it, to `path`, whose suffix chooses the format.
 
     It is written under another name first, so that `path` never holds half an image.
@@ -211,7 +217,7 @@ def write_image(path: Path, array: NDArray[Any], meta: ImageMeta | None = None) 
     return tuple(lost)
 
 
-def _fitted(array: NDArray[Any], kind: str) -> tuple[NDArray[Any], list[str]]:
+def _fitted(array: Samples, kind: str) -> tuple[Samples, list[str]]:
     """`array` as the format `kind` can hold it, and what that loses."""
     lost = []
     if array.ndim == 3 and array.shape[2] == 4 and kind in _WITHOUT_ALPHA:
@@ -222,8 +228,8 @@ def _fitted(array: NDArray[Any], kind: str) -> tuple[NDArray[Any], list[str]]:
     return np.ascontiguousarray(array), lost
 
 
-def _encoded(samples: NDArray[Any], kind: str, meta: ImageMeta) -> bytes:
-    options: dict[str, Any] = dict(_SAVE.get(kind, {}))
+def _encoded(samples: Samples, kind: str, meta: ImageMeta) -> bytes:
+    options: dict[str, object] = dict(_SAVE.get(kind, {}))
     if meta.exif:
         options["exif"] = _resized_exif(meta.exif, samples.shape[1], samples.shape[0])
     options |= {k: v for k, v in (("icc_profile", meta.icc_profile), ("xmp", meta.xmp), ("dpi", meta.dpi)) if v}
@@ -241,13 +247,14 @@ def _resized_exif(raw: bytes, width: int, height: int) -> bytes:
     return exif.tobytes()
 
 
-def _encoded_deep(samples: NDArray[Any], kind: str, meta: ImageMeta, lost: list[str]) -> bytes:
+def _encoded_deep(samples: Samples, kind: str, meta: ImageMeta, lost: list[str]) -> bytes:
     height, width, channels = samples.shape
     codec, rgb, rgba = _DEEP[kind]
     packed, name = ("rgba64le", rgba) if channels == 4 else ("rgb48le", rgb)
-    context: Any = av.CodecContext.create(codec, "w")
-    context.width, context.height, context.pix_fmt, context.time_base = width, height, name, 1
-    frame = av.VideoFrame.from_ndarray(samples, format=packed).reformat(format=name)
+    context = av.CodecContext.create(codec, "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt, context.time_base = width, height, name, Fraction(1)
+    frame = av.VideoFrame.from_ndarray(samples.astype(np.uint16, copy=False), format=packed).reformat(format=name)
     data = b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
     if kind == "PNG":
         return _with_chunks(data, meta, width, height)

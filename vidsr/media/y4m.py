@@ -38,7 +38,7 @@ _INTERLACED = ("t", "b", "m")
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class Y4mHeader:
     """What the first line says. `rate` in frames per second; None: unknown."""
 
     width: int
@@ -51,7 +51,7 @@ class Header:
     full_range: bool | None = None  # None: not said
 
     @classmethod
-    def parse(cls, line: bytes, name: str) -> Header:
+    def parse(cls, line: bytes, name: str) -> Y4mHeader:
         """From the line without its end; `name` is what errors call the stream.
 
         Raises:
@@ -172,7 +172,7 @@ class Y4MReader:
         line = _line(stream)
         if not line:
             raise MediaError(f"{name} is empty: no y4m header came in.")
-        self.header = Header.parse(line, name)
+        self.header = Y4mHeader.parse(line, name)
         self._deinterlace = deinterlace == "bwdif" or (deinterlace == "auto" and self.header.scan in _INTERLACED)
         self.info = _info(self.header, name)
         self.report = ReadReport()
@@ -246,7 +246,7 @@ class Y4MWriter:
         BrokenPipeError: whoever read the stream has gone.
     """
 
-    def __init__(self, stream: BinaryIO, header: Header) -> None:
+    def __init__(self, stream: BinaryIO, header: Y4mHeader) -> None:
         self._stream = stream
         self._rate = header.rate or DEFAULT_RATE
         self._origin: Fraction | None = None  # seconds, of the first frame
@@ -303,7 +303,7 @@ def _picture(frame: Frame) -> av.VideoFrame:
     return picture
 
 
-def _info(header: Header, name: str) -> MediaInfo:
+def _info(header: Y4mHeader, name: str) -> MediaInfo:
     rate = header.rate or DEFAULT_RATE
     colour = replace(assumed_colour(header.format, header.height), siting=header.siting)
     if header.full_range is not None:

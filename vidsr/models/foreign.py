@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 from safetensors.torch import load_file
@@ -31,7 +32,7 @@ class ForeignConfig:
     multiple: int
     minimum: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All settings by name, as JSON can hold them."""
         return {"graph": self.graph, "scale": self.scale, "multiple": self.multiple, "minimum": self.minimum}
 
@@ -83,14 +84,13 @@ def load(path: Path) -> tuple[Foreign, ForeignConfig]:
     return Foreign(found.model, config).eval().requires_grad_(False), config
 
 
-def _import() -> Any:
+def _import() -> ModuleType:
     try:
-        import spandrel
+        return import_module("spandrel")
     except ImportError as error:
         raise BackendError(
             f"Networks of other projects need {error.name}, which is missing: pip install 'vidsr-upscaler[models]'."
         ) from error
-    return spandrel
 
 
 def halo(module: Foreign, multiple: int) -> int:

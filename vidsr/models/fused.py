@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 from itertools import product
-from typing import Any
 
 import torch
 from torch import nn
@@ -27,12 +26,12 @@ def fuse(module: nn.Module) -> nn.Module:
 
     A generator without a sub-pixel step before its end (``fast``, ``bicubic``), or fused already, is copied as it is.
     """
-    fused: Any = copy.deepcopy(module)
-    if isinstance(module, SRGAN) and isinstance(module.up[-1], SubPixel):
-        *steps, last = fused.up
+    fused = copy.deepcopy(module)
+    if isinstance(fused, SRGAN) and isinstance(last := fused.up[-1], SubPixel):
+        steps = [step for step in list(fused.up)[:-1] if isinstance(step, SubPixel)]
         fused.up = nn.Sequential(*(_step(step) for step in steps), nn.Sequential(last.conv, last.act))
-        fused.tail = nn.Sequential(before_shuffle(fused.tail, SHUFFLE), nn.PixelShuffle(SHUFFLE))
-    return fused  # type: ignore[no-any-return]
+        fused.set_submodule("tail", nn.Sequential(before_shuffle(fused.tail, SHUFFLE), nn.PixelShuffle(SHUFFLE)))
+    return fused
 
 
 def _step(step: SubPixel) -> nn.Sequential:

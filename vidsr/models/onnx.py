@@ -10,9 +10,11 @@ import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vidsr.errors import BackendError, ModelError, OutputError
@@ -60,6 +62,13 @@ def export(model: Model, path: Path, *, precision: str = "fp32") -> Exported:
     return Exported(path, path.stat().st_size, error)
 
 
+class _Session(Protocol):
+    """What is used of a session of ONNX Runtime."""
+
+    def run(self, outputs: None, inputs: dict[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        """All outputs."""
+
+
 def graph(model: Model, dtype: torch.dtype) -> bytes:
     """What `export` writes, not compared with anything yet. Takes seconds, and the same ones for every size.
 
@@ -74,7 +83,7 @@ def graph(model: Model, dtype: torch.dtype) -> bytes:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            program: Any = torch.onnx.export(
+            program = torch.onnx.export(
                 inference_form(model.module, dtype),
                 (sample,),
                 dynamo=True,
@@ -86,6 +95,7 @@ def graph(model: Model, dtype: torch.dtype) -> bytes:
             )
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise ModelError(f"{model.name} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
+    assert program is not None
     proto = program.model_proto
     facts = {"scale": model.scale, "weights": model.weights_hash, "halo": model.halo, "multiple": model.multiple}
     for key, value in {"name": model.name, **{k: json.dumps(v) for k, v in facts.items()}}.items():
@@ -106,7 +116,7 @@ def _largest_error(model: Model, path: Path, dtype: torch.dtype) -> float:
     return max(_error(model, session, dtype, height, width) for height, width in CHECK_SIDES)
 
 
-def _error(model: Model, session: Any, dtype: torch.dtype, height: int, width: int) -> float:
+def _error(model: Model, session: _Session, dtype: torch.dtype, height: int, width: int) -> float:
     height, width = (-(-side // model.multiple) * model.multiple for side in (height, width))
     batch = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

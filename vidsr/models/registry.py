@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vidsr.errors import ModelError, UnknownModelError
 
@@ -47,7 +47,7 @@ class ModelInfo:
     name: str
     scale: int
     path: Path | None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Model:
     multiple: int
     macs_per_pixel: int
     weights_hash: str
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, object]
     path: Path | None
 
 
@@ -298,7 +298,7 @@ def _load_foreign(info: ModelInfo) -> Model:
     )
 
 
-def _config_values(info: ModelInfo) -> dict[str, Any]:
+def _config_values(info: ModelInfo) -> dict[str, object]:
     values = info.metadata["config"]
     if not isinstance(values, dict):
         raise ModelError(f"The header of {info.path} is damaged; export the weights again.")

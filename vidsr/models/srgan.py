@@ -62,7 +62,7 @@ class GeneratorConfig:
             raise ModelError(f"The generator setting {missing[0]!r} is missing.")
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All settings by name, as JSON can hold them."""
         return asdict(self)
 

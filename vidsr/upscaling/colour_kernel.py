@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -20,7 +20,7 @@ BLOCK = 512  # samples of a row that one program makes
 
 
 def plane(
-    rgb: Tensor, row: NDArray[Any], bias: float, bits: int, factor: tuple[int, int], offset: tuple[float, float]
+    rgb: Tensor, row: NDArray[np.float64], bias: float, bits: int, factor: tuple[int, int], offset: tuple[float, float]
 ) -> Tensor:
     """(3, H, W) of any float type and layout on a GPU -> (ceil(H / fy), ceil(W / fx)) codes, uint8 or int16, there.
 

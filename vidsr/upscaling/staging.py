@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -64,8 +63,8 @@ class Staging:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._up: Any = None
-        self._down: Any = None
+        self._up: torch.cuda.Stream | None = None
+        self._down: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._up, self._down = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]
 
@@ -98,7 +97,7 @@ class Staging:
 
 
 @contextmanager
-def _on(stream: Any) -> Iterator[None]:
+def _on(stream: torch.cuda.Stream) -> Iterator[None]:
     """Queue on `stream`, with its GPU as the current one: leaving a stream alone takes memory on the first GPU, too."""
     with torch.cuda.device(stream.device), torch.cuda.stream(stream):
         yield

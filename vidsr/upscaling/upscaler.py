@@ -10,17 +10,16 @@ from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from vidsr.backends import may_use_gpu
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
-from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, output_colour
+from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, Samples, output_colour
 from vidsr.models import registry
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.renderer import Renderer
@@ -96,7 +95,7 @@ class Upscaler:
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = Renderer(Enlarger(self.model, opened, tile=tile))
-        self._opened: dict[str, Any] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
+        self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
         if opened.threads is not None and any(True for _ in self.model.module.parameters()):
             self._opened["network threads"] = opened.threads
         self._depth = _depth(opened.device)
@@ -135,7 +134,7 @@ class Upscaler:
     def _side(self, side: int, step: int) -> int:
         return max(step, step * math.floor(side * self.scale / step + 0.5))
 
-    def __call__(self, image: NDArray[np.uint8 | np.uint16], *, size: tuple[int, int] | None = None) -> NDArray[Any]:
+    def __call__(self, image: Samples, *, size: tuple[int, int] | None = None) -> Samples:
         """Upscale an image: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA -> the same number of channels and type.
 
         `size` is (width, height); by default the image's times `scale`, rounded.
@@ -266,7 +265,7 @@ class Upscaler:
             for frame in batch.fresh
         ]
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """What the bytes of a result depend on besides the frames: the model and how it runs, as JSON can hold it."""
         return {
             "model": self.model.name,

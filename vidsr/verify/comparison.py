@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
 from pathlib import Path
@@ -18,7 +18,7 @@ from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.joints import joints_of
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
-from vidsr.verify.inventory import NO_TIME, Inventory, ListedTrack, Pairing, pair, take_inventory
+from vidsr.verify.inventory import NO_TIME, Inventory, Pairing, pair, take_inventory
 from vidsr.verify.packets import Mapping, check_packets, check_presence, rounding
 from vidsr.verify.phrases import ms, seconds, some
 from vidsr.verify.pictures import Pictures, look
@@ -81,21 +81,24 @@ def compare(
         (seen.begin or Fraction(0), seen.end if end is not None and seen.end is not None else inf) if part else None
     )
     mapping = Mapping(seen.shift, window, (info.video.start_pts or 0) * info.video.time_base)
-    picture = before.tracks[info.video.index]
-    return VerifyReport(source, output, tuple(_checks(info, made, seen, mapping, picture, pairing, before, after)))
+    return VerifyReport(source, output, tuple(_checks(_Both(info, made, pairing, before, after), seen, mapping)))
 
 
-def _checks(
-    info: MediaInfo,
-    made: MediaInfo,
-    seen: Pictures,
-    mapping: Mapping,
-    picture: ListedTrack,
-    pairing: Pairing,
-    before: Inventory,
-    after: Inventory,
-) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """A source and its output, as they were read."""
+
+    info: MediaInfo
+    made: MediaInfo
+    pairing: Pairing
+    before: Inventory
+    after: Inventory
+
+
+def _checks(both: _Both, seen: Pictures, mapping: Mapping) -> Iterator[Finding]:
     """All rows, in the order of the table."""
+    info, made, pairing, before, after = both.info, both.made, both.pairing, both.before, both.after
+    picture = before.tracks[info.video.index]
     yield from _check_pictures(seen, made)
     yield from _check_captions(seen, made)
     yield from _check_length(info, made, seen, pairing, after)

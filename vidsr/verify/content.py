@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +12,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from vidsr.frame import Frame, PixelFormat, Plane
+from vidsr.media.pyav import samples_of
 
 MIN_PSNR = 20.0  # dB, of luma at the source's size: noise that a network removes counts as difference, too
 MIN_BLOCK_PSNR = 28.0  # dB, of the means of blocks, in which noise does not count
@@ -218,9 +218,8 @@ def _shifts(fmt: PixelFormat) -> Sequence[tuple[int, int]]:
     return [(0, 0), *chroma, *([(0, 0)] if fmt.alpha else [])]
 
 
-def _rows(picture: av.VideoFrame, dtype: np.dtype[Any]) -> Plane:
-    buffer: Any = picture.planes[0]
-    return np.frombuffer(buffer, dtype).reshape(picture.height, -1)
+def _rows(picture: av.VideoFrame, dtype: np.dtype[np.uint8 | np.uint16]) -> Plane:
+    return samples_of(picture.planes[0], dtype).reshape(picture.height, -1)
 
 
 def _mean_square(values: Floats) -> float:

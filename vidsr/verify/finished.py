@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import av
 
@@ -19,38 +20,48 @@ from vidsr.verify.properties import check_looks
 from vidsr.verify.sample import FramesFrom, check_sample
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a finished file has to hold: frames at `pts`, in units of the spec's time base, all `shift` seconds later.
+
+    `num_streams` counts those that are there at least.
+    """
+
+    spec: VideoSpec
+    pts: Sequence[int]
+    container: str
+    shift: Fraction = Fraction(0)
+    num_streams: int = 1
+
+
 def quick(
     output: Path,
-    spec: VideoSpec,
-    pts: Sequence[int],
+    expected: Expected,
     *,
-    shift: Fraction,
-    container: str,
     source: MediaInfo | None = None,
-    num_streams: int = 1,
     frames: FramesFrom | None = None,
     budget: float = inf,
 ) -> None:
-    """Compare the packets of `output` with the frames that were written, and decode its first and its last picture.
+    """Compare the packets of `output` with what was written, and decode its first and its last picture.
 
-    `pts` are those of the written frames, in units of the spec's time base; `shift` seconds were added to all. With
-    `source`, the labels of the picture are compared, too; with `frames`, which opens it, also a few pictures, for
-    about `budget` seconds at most. At least `num_streams` must be there.
+    With `source`, the labels of the picture are compared, too; with `frames`, which opens it, also a few pictures, for
+    about `budget` seconds at most.
 
     Raises:
         VerifyError: a frame is missing, doubled, elsewhere in time or black, a label is wrong, a stream is missing, or
             the file does not decode.
     """
+    spec, container = expected.spec, expected.container
     own = CONTAINERS[container].clock
     clock = own or FINEST_CLOCK
     tolerance = clock / 2 if own or spec.time_base < clock else Fraction(0)
-    expected = sorted(p * spec.time_base + shift for p in pts)
+    times = sorted(p * spec.time_base + expected.shift for p in expected.pts)
     with open_input(output) as opened:
         candidates = [s.index for s in opened.streams.video if (s.width, s.height) == (spec.width, spec.height)]
         found_streams = len(opened.streams)
-    if found_streams < num_streams:
+    if found_streams < expected.num_streams:
         raise VerifyError(
-            f"{output}: {found_streams} of {num_streams} streams are in the finished file; please report this"
+            f"{output}: {found_streams} of {expected.num_streams} streams are in the finished file; please report this"
         )
     if not candidates:
         size = f"{spec.width}x{spec.height}"
@@ -58,7 +69,7 @@ def quick(
     for index in candidates:  # a copied picture stream may have the same size
         found, keyframes = _times(output, index)
         try:
-            _compare_times(output, found, expected, tolerance)
+            _compare_times(output, found, times, tolerance)
             _decode_ends(output, index, keyframes)
             break
         except VerifyError:
@@ -69,7 +80,7 @@ def quick(
         _compare_labels(source, made, container)
         if frames is not None:
             sample = dict.fromkeys(keyframes[k] for k in (0, -1, len(keyframes) // 2) if keyframes)
-            check_sample(source, made, sample, shift, frames, budget)
+            check_sample(source, made, sample, expected.shift, frames, budget)
 
 
 def _compare_labels(source: MediaInfo, made: MediaInfo, container: str) -> None:
@@ -124,7 +135,7 @@ def _decode_one(output: Path, index: int, pts: int | None) -> bool:
                 container.seek(pts, stream=stream, backward=True)
             except av.PermissionError:  # FFmpeg's word for a place that it does not find, as in very short streams
                 return False
-        frames: Any = container.decode(stream)
+        frames = cast("Generator[object, None, None]", container.decode(stream))
         try:
             return next(frames, None) is not None
         finally:

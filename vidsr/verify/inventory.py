@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, cast
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition, Stream
+from av.stream import AttachmentStream, Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 
 from vidsr.media.containers import recognised
 from vidsr.media.mux.decide import decide
@@ -172,7 +172,7 @@ def _is_rebuilt(track: ListedTrack) -> bool:
 
 
 def _track(stream: Stream) -> ListedTrack:
-    context: Any = stream.codec_context
+    context = stream.codec_context
     track = ListedTrack(
         index=stream.index,
         kind="cover" if is_cover(stream) else stream.type if stream.type != "unknown" else "data",
@@ -180,10 +180,10 @@ def _track(stream: Stream) -> ListedTrack:
         metadata=dict(stream.metadata) if stream.type == "attachment" else own_metadata(stream),
         disposition=stream.disposition,
         time_base=stream.time_base or Fraction(1),
-        size=(context.width, context.height) if stream.type == "video" and context is not None else (0, 0),
+        size=(context.width, context.height) if isinstance(context, VideoCodecContext) else (0, 0),
     )
-    if stream.type == "attachment":
-        track.digests.append(_digest(bytes(cast(Any, stream).data)))
+    if isinstance(stream, AttachmentStream):
+        track.digests.append(_digest(bytes(stream.data)))
     return track
 
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
-from typing import Any
 
 import av
 
 from vidsr.errors import DamagedError, VerifyError
 from vidsr.frame import Frame
+from vidsr.media.pyav import picture_stream
 from vidsr.media.read.open import decoder_of, demux, open_input
 from vidsr.media.read.pixels import Unpacker, planes_of
 from vidsr.media.read.probe import MediaInfo
@@ -80,7 +80,7 @@ def _picture_at(info: MediaInfo, pts: int) -> Frame | None:
     """The first picture that decodes from the keyframe at `pts` on."""
     video = info.video
     with open_input(info.path) as container:
-        stream: Any = container.streams[video.index]
+        stream = picture_stream(container, video.index)
         decoder = decoder_of(stream)
         with suppress(av.PermissionError):  # FFmpeg finds no such place: then the first picture will do
             container.seek(pts, stream=stream, backward=True)

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import av
 from av.subtitles.codeccontext import SubtitleCodecContext
+from av.subtitles.subtitle import AssSubtitle, Subtitle
 
 from vidsr.media.mux.tracks import UNKNOWN_LENGTH
 from vidsr.media.read.joints import Joints, OneClock
@@ -41,13 +42,13 @@ def check_text(pairing: Pairing, source: Inventory, output: Inventory, mapping: 
 def _lines(path: Path, index: int, joints: Joints = ()) -> Iterator[Line]:
     """Begin, end and words of every line that has any."""
     with open_input(path) as opened:
-        stream: Any = opened.streams[index]
+        stream = opened.streams[index]
         decoder = cast(SubtitleCodecContext, stream.codec_context)
         for packet in demux(opened, stream, clock=OneClock(joints)):
             if not packet.size or packet.pts is None:
                 continue
             try:
-                shown: Any = decoder.decode2(packet)
+                shown = decoder.decode2(packet)
             except av.FFmpegError:
                 continue
             words = " ".join(_words(rect) for rect in shown or ()).strip()
@@ -56,10 +57,11 @@ def _lines(path: Path, index: int, joints: Joints = ()) -> Iterator[Line]:
                 yield begin, begin + (packet.duration * packet.time_base if packet.duration else UNKNOWN_LENGTH), words
 
 
-def _words(rect: Any) -> str:
+def _words(rect: Subtitle) -> str:
     """Without styles; of ASS, the last of its nine fields."""
-    text = rect.ass.decode(errors="replace") if getattr(rect, "ass", None) else getattr(rect, "text", b"").decode()
-    text = text.split(",", 8)[-1] if getattr(rect, "ass", None) else text
+    if not isinstance(rect, AssSubtitle):
+        return ""
+    text = rect.ass.decode(errors="replace").split(",", 8)[-1] if rect.ass else rect.text.decode()
     return _SPACE.sub(" ", _STYLE.sub("", text.replace(_BRACE, "{"))).strip()
 
 

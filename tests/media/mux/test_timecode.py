@@ -82,7 +82,7 @@ def test_a_second_picture_keeps_its_own(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mov", frames=6, metadata={"timecode": "01:02:03:04"})
     with av.open(str(clip)) as old, av.open(str(tmp_path / "a.mov"), "w") as new:
         one, two = (new.add_stream_from_template(old.streams.video[0], opaque=True) for _ in range(2))
-        one.codec_context.framerate = two.codec_context.framerate = 24
+        one.codec_context.framerate = two.codec_context.framerate = Fraction(24)
         one.metadata["timecode"], two.metadata["timecode"] = "01:02:03:04", "10:00:00:00"
         for packet in [packet for packet in old.demux(video=0) if packet.size]:
             for stream in (one, two):

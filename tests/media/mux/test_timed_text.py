@@ -29,7 +29,8 @@ def test_every_moment_shows_what_it_should() -> None:
     for _ in range(50):
         begins = sorted(rng.randint(0, 60) for _ in range(8))
         lines = [TextLine(b, b + rng.randint(1, 30), sample(f"line {k}")) for k, b in enumerate(begins)]
-        made, single = [], OneAtATime()
+        made: list[TextLine] = []
+        single = OneAtATime()
         for line in lines:
             made += single.add(line)
         made += single.flush()

@@ -18,7 +18,7 @@ from vidsr.backends.tensorrt.engines import Maker
 from vidsr.backends.tensorrt.flavour import require
 from vidsr.backends.tensorrt.gpu import of_device
 from vidsr.backends.tensorrt.key import Profile, Shape
-from vidsr.backends.tensorrt.profiles import BUILD_SECONDS, EngineChoice, choose, measured_gain
+from vidsr.backends.tensorrt.profiles import BUILD_SECONDS, EngineChoice, KnownTimes, choose, measured_gain
 from vidsr.backends.tensorrt.runtime import EngineRunner, Loaded
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.fused import fuse
@@ -129,10 +129,12 @@ class TensorRTBackend(Backend):
             num_calls,
             list(static),
             self._dynamic,
-            has_dynamic=dynamic is not None,
-            ms=_expected_ms(dynamic, shape),
-            gain=measured_gain(engines),
-            build_seconds=max(known, default=BUILD_SECONDS[self._maker.flavour.name]),
+            KnownTimes(
+                has_dynamic=dynamic is not None,
+                ms=_expected_ms(dynamic, shape),
+                gain=measured_gain(engines),
+                build_seconds=max(known, default=BUILD_SECONDS[self._maker.flavour.name]),
+            ),
         )
 
     def _load_or_dynamic(self, shape: Shape, choice: EngineChoice) -> tuple[tuple[Profile, Loaded], str]:

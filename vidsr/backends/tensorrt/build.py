@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -138,10 +139,10 @@ def _unless(stopped: Callable[[], bool]) -> Iterator[None]:
             logger.removeFilter(told)
 
 
-def _monitor(trt: Any, on_progress: Progress, stopped: Callable[[], bool]) -> Any:
+def _monitor(trt: ModuleType, on_progress: Progress, stopped: Callable[[], bool]) -> Any:
     """TensorRT's progress, passed on. What `on_progress` raises is kept in `error`; it, or `stopped`, ends a build."""
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.error: VidsrError | None = None

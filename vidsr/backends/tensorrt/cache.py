@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -244,7 +243,7 @@ class EngineCache:
             ) from error
 
     def _write_manifest(self, engine: Engine) -> None:
-        values: dict[str, Any] = {"format": FORMAT, **asdict(engine)}
+        values: dict[str, object] = {"format": FORMAT, **asdict(engine)}
         files.write(self.path(engine.key.slot, MANIFEST), json.dumps(values, indent=2))
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module, metadata
-from typing import Any
+from types import ModuleType
 
 from vidsr.errors import BackendError
 
@@ -26,7 +26,7 @@ class Flavour:
         """Whether it can compile for GPUs of that compute capability."""
         return capability in RTX_CAPABILITIES if self.name == "rtx" else capability >= FULL_CAPABILITY
 
-    def load(self) -> Any:
+    def load(self) -> ModuleType:
         """The runtime's module.
 
         Raises:

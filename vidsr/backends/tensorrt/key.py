@@ -114,7 +114,7 @@ class Key:
             raise ValueError("not the fields of an engine's key")
         return cls(**values)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All fields by name, as JSON can hold them."""
         return asdict(self)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import warnings
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> tuple[An
     return interpreter.builder, interpreter.ctx.net, interpreter._populate_trt_builder_config(), interpreter
 
 
-def _compiler() -> Any:
+def _compiler() -> ModuleType:
     """torch_tensorrt, without its remarks on what else could be installed."""
     logging.getLogger("torch_tensorrt").setLevel(logging.ERROR)
     try:
@@ -73,7 +74,7 @@ class _quiet:  # noqa: N801  (used as a function)
         logging.disable(self._level)
 
 
-def _export(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Any:
+def _export(module: nn.Module, profile: Profile, dtype: torch.dtype) -> torch.export.ExportedProgram:
     num, height, width = profile.opt
     if profile.is_static:
         return torch.export.export(module, (torch.zeros(num, 3, height, width, dtype=dtype),))
@@ -87,7 +88,7 @@ def _export(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Any:
     return torch.export.export(module, (example,), dynamic_shapes=(axes,))
 
 
-def _spec(compiler: Any, profile: Profile, dtype: torch.dtype) -> Any:
+def _spec(compiler: ModuleType, profile: Profile, dtype: torch.dtype) -> object:
     shapes = [(num, 3, height, width) for num, height, width in (profile.min, profile.opt, profile.max)]
     if profile.is_static:
         return compiler.Input(shapes[0], dtype=dtype)

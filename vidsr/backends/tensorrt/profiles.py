@@ -21,16 +21,26 @@ class EngineChoice:
     reason: str
 
 
+@dataclass(frozen=True)
+class KnownTimes:
+    """What is known before engines run: whether the dynamic one is in the cache, and what it and a build take.
+
+    `ms` is of one call on the dynamic engine, None before it was measured; `gain` the share of it that a static engine
+    saves.
+    """
+
+    has_dynamic: bool
+    ms: float | None = None
+    gain: float = GAIN
+    build_seconds: float = 0.0
+
+
 def choose(
     shape: Shape,
     num_calls: int | None,
     static: Sequence[Profile],
     dynamic: Profile,
-    *,
-    has_dynamic: bool,
-    ms: float | None = None,
-    gain: float = GAIN,
-    build_seconds: float = 0.0,
+    times: KnownTimes,
 ) -> EngineChoice:
     """Decide how batches of `shape` are run.
 
@@ -39,10 +49,7 @@ def choose(
         num_calls: how many there will be, None if nobody knows.
         static: profiles of the static engines in the cache.
         dynamic: the dynamic profile.
-        has_dynamic: whether its engine is in the cache.
-        ms: what a call of this shape takes on the dynamic engine, None before it was measured.
-        gain: the share of `ms` that a static engine saves.
-        build_seconds: what building a static engine takes.
+        times: what is known of the dynamic engine and of builds.
     """
     exact, text = Profile.static(shape), str(Profile.static(shape))
     if exact in static:
@@ -56,15 +63,15 @@ def choose(
         return EngineChoice(most, False, f"the static engine for {most}, {shape[0] // most.opt[0]} calls a batch")
     if not dynamic.covers((min(shape[0], dynamic.max[0]), *shape[1:])):  # a larger batch takes several calls
         return EngineChoice(exact, True, f"{text} lies outside of the dynamic engine's {dynamic}")
-    if num_calls is not None and ms is not None:
-        saved = num_calls * ms / 1000 * gain
-        if saved > build_seconds:
+    if num_calls is not None and times.ms is not None:
+        saved = num_calls * times.ms / 1000 * times.gain
+        if saved > times.build_seconds:
             return EngineChoice(
-                exact, True, f"it saves about {saved:.0f} s, and its build takes about {build_seconds:.0f} s"
+                exact, True, f"it saves about {saved:.0f} s, and its build takes about {times.build_seconds:.0f} s"
             )
-        why = f"a static one would save {saved:.0f} s, and its build takes about {build_seconds:.0f} s"
-        return EngineChoice(dynamic, not has_dynamic, f"the dynamic engine: {why}")
-    return EngineChoice(dynamic, not has_dynamic, f"the dynamic engine, which takes {dynamic}")
+        why = f"a static one would save {saved:.0f} s, and its build takes about {times.build_seconds:.0f} s"
+        return EngineChoice(dynamic, not times.has_dynamic, f"the dynamic engine: {why}")
+    return EngineChoice(dynamic, not times.has_dynamic, f"the dynamic engine, which takes {dynamic}")
 
 
 def measured_gain(engines: Sequence[Engine]) -> float:

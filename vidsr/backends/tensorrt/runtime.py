@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -39,6 +40,34 @@ class Loaded(Protocol):
             OutOfMemoryError: its memory could not be had.
             BackendError: the engine does not take this shape.
         """
+
+
+class _Cache(Protocol):
+    """What is called on TensorRT's cache of kernels."""
+
+    def serialize(self) -> memoryview: ...
+    def deserialize(self, data: bytes) -> bool: ...
+
+
+class _Engine(Protocol):
+    """What is called on an engine of TensorRT."""
+
+    num_io_tensors: int
+
+    def get_tensor_name(self, index: int) -> str: ...
+    def get_tensor_mode(self, name: str) -> object: ...
+    def get_tensor_dtype(self, name: str) -> object: ...
+
+
+class _Context(Protocol):
+    """What is called on an execution context of TensorRT."""
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool: ...
+    def get_tensor_shape(self, name: str) -> Iterable[int]: ...
+    def set_tensor_address(self, name: str, pointer: int) -> bool: ...
+    def update_device_memory_size_for_shapes(self) -> int: ...
+    def set_device_memory(self, pointer: int, size: int) -> None: ...
+    def execute_async_v3(self, stream: int) -> bool: ...
 
 
 Loader = Callable[[Flavour, bytes, torch.device, Path | None], Loaded]
@@ -76,10 +105,10 @@ class LoadedEngine:
                 files.write(self._kernels, bytes(cache.serialize()), shared=True)
         return runner
 
-    def _context(self) -> tuple[Any, Any]:
+    def _context(self) -> tuple[_Cache | None, _Context]:
         """(cache of compiled kernels or None, execution context); memory is handed to the context later."""
         managed = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        cache: Any = None
+        cache: _Cache | None = None
         if self._flavour.name == "rtx":
             config = self._engine.create_runtime_config()
             config.set_execution_context_allocation_strategy(managed)
@@ -101,7 +130,7 @@ class LoadedEngine:
 class CudaRunner:
     """One execution context with a fixed shape. Calls are ordered by the stream of whoever makes them."""
 
-    def __init__(self, trt: Any, engine: Any, context: Any, shape: Shape, device: torch.device) -> None:
+    def __init__(self, trt: ModuleType, engine: _Engine, context: _Context, shape: Shape, device: torch.device) -> None:
         self._context, self._device = context, device
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         source, target = sorted(names, key=lambda name: bool(engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT))

@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -192,15 +192,14 @@ class TorchBackend(Backend):
             from vidsr.backends.torch.kernels.network import with_kernels
 
             module = with_kernels(module, self.device)
-        copied: Any = copy.deepcopy(module).to(self.device, self.dtype)
-        built: nn.Module = copied.to(memory_format=torch.channels_last)
-        return built
+        built = copy.deepcopy(module).to(self.device, self.dtype)
+        return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def _assemble(self) -> Callable[[Tensor], Tensor]:
         """The function that runs the module by `speedups`."""
         self._module = self._built()
         mode = AUTOTUNE if self.speedups.autotuned else None
-        self._quick: Any = (
+        self._quick: Callable[[Tensor], Tensor] = (
             torch.compile(self._module, dynamic=False, mode=mode) if self.speedups.compiled else self._module
         )
         if self._graphs is not None:

@@ -10,12 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vidsr.errors import BackendError, VidsrError
+from vidsr.frame import Samples
 from vidsr.jobs.cluster.shipments import Shipments
 from vidsr.jobs.cluster.worker import Refused, Result, Task
 from vidsr.jobs.cluster.workers import Cluster, Slot, Work
@@ -40,11 +39,11 @@ class ClusterMaker:
         self.num_reused = 0
         self.notes: list[str] = []
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """As the workers say."""
         return self._hello.identity
 
-    def __call__(self, image: NDArray[np.uint8 | np.uint16], *, size: tuple[int, int] | None = None) -> NDArray[Any]:
+    def __call__(self, image: Samples, *, size: tuple[int, int] | None = None) -> Samples:
         """Upscale an image on any worker."""
         cluster = self._cluster
         for _ in range(MAX_ATTEMPTS):
@@ -57,8 +56,8 @@ class ClusterMaker:
                 continue
             if isinstance(answer, VidsrError):
                 raise answer
-            large: NDArray[Any] = answer
-            return large
+            assert isinstance(answer, np.ndarray)
+            return answer
         raise BackendError(f"An image was lost with its worker {MAX_ATTEMPTS} times; it may need too much memory.")
 
     def make_missing(self, plan: Plan, segments: Segments, on_event: Callable[[Event], None]) -> SegmentsMade:
@@ -161,7 +160,7 @@ class _Job:
             return None
         return Work(shipment.interval, self._cluster.ray.put(shipment))
 
-    def _take(self, slot: Slot, answer: Any) -> None:
+    def _take(self, slot: Slot, answer: object) -> None:
         work, slot.work = slot.work, None
         assert work is not None
         match answer:
@@ -175,8 +174,9 @@ class _Job:
                 self._replace(work)
             case VidsrError():
                 self._error = self._error or answer
-            case _:
-                self._retry(slot, work, answer)
+            case error:
+                assert isinstance(error, Exception)
+                self._retry(slot, work, error)
 
     def _land(self, work: Work, result: Result) -> None:
         self.num_reused += result.num_reused

@@ -9,14 +9,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from vidsr import __version__, pipeline
 from vidsr.errors import VidsrError
-from vidsr.frame import Frame
+from vidsr.frame import Frame, Samples
 from vidsr.jobs.local_maker import open_upscaler
 from vidsr.jobs.options import Options
 from vidsr.media.read.packets import Shipment, Unsound, unpack
@@ -39,7 +35,7 @@ class Hello:
 
     node: str
     version: str
-    identity: dict[str, Any]
+    identity: dict[str, object]
     reason: str
     macs_per_pixel: int
 
@@ -49,7 +45,7 @@ class Task:
     """What all segments of a job have in common."""
 
     scale: int  # the network's own
-    identity: dict[str, Any]  # of the network that the job was begun with
+    identity: dict[str, object]  # of the network that the job was begun with
     video: Video
     spec: VideoSpec
     container: str
@@ -109,9 +105,7 @@ class Worker:
             self._forget(task.scale)
             return error
 
-    def image(
-        self, scale: int, pixels: NDArray[np.uint8 | np.uint16], size: tuple[int, int] | None
-    ) -> NDArray[Any] | VidsrError:
+    def image(self, scale: int, pixels: Samples, size: tuple[int, int] | None) -> Samples | VidsrError:
         """Upscale an image."""
         try:
             return self._upscaler(scale)(pixels, size=size)

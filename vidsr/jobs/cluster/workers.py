@@ -9,7 +9,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Protocol
 
 from vidsr import __version__
 from vidsr.backends import may_use_gpu
@@ -26,12 +27,28 @@ WAIT_SECONDS = 1.0
 CONNECT_SECONDS = 10.0
 
 
+class Method(Protocol):
+    """A method of a remote worker."""
+
+    def remote(self, *arguments: object) -> object:
+        """Begin a call; returns Ray's reference to what it will return."""
+
+
+class Handle(Protocol):
+    """What is called on a remote `Worker`."""
+
+    ready: Method
+    hello: Method
+    make: Method
+    image: Method
+
+
 @dataclass(eq=False, slots=True)
 class Slot:
     """One worker. `call` is what it does at the moment, `work` what for; `hello` is None until its network is open."""
 
-    handle: Any
-    call: Any
+    handle: Handle
+    call: object
     scale: int
     since: float  # when it was asked for
     alive: bool = False  # its process runs
@@ -50,7 +67,7 @@ class Work:
     """A segment on its way; `shipment` is Ray's reference to it."""
 
     interval: int
-    shipment: Any
+    shipment: object
     attempts: int = 0
 
 
@@ -103,6 +120,7 @@ class Cluster:
             return
         if isinstance(answer, VidsrError):
             raise answer
+        assert isinstance(answer, Hello)
         self._hellos[scale] = answer
 
     def grow(self, scale: int) -> None:
@@ -137,13 +155,14 @@ class Cluster:
     def _uses_gpus(self, resources: dict[str, float]) -> bool:
         return resources.get("GPU", 0) >= 1 and may_use_gpu(self._options.backend)
 
-    def _start(self) -> Any:
+    def _start(self) -> Handle:
         gpu = self._uses_gpus(self.ray.cluster_resources())
         cores = 1 if gpu else self._options.threads or 1
         actor = self.ray.remote(Worker).options(num_cpus=cores, num_gpus=int(gpu), max_restarts=0, max_task_retries=0)
-        return actor.remote(self._options, self._weights, self._options.threads if gpu else cores)
+        handle: Handle = actor.remote(self._options, self._weights, self._options.threads if gpu else cores)
+        return handle
 
-    def wait(self) -> list[tuple[Slot, Any]]:
+    def wait(self) -> list[tuple[Slot, object]]:
         """What workers have answered within a second: results, or the error with which a worker was lost.
 
         Workers that have started are ready afterwards, and are not told.
@@ -160,16 +179,17 @@ class Cluster:
                 self._welcome(slot, answer)
         return [(slot, answer) for slot, answer in answers if slot.work is not None]
 
-    def answer(self, call: Any) -> Any:
+    def answer(self, call: object) -> object:
         """What a call returned, or the error with which its worker was lost."""
         try:
-            return self.ray.get(call)
+            answer: object = self.ray.get(call)
         except self.ray.exceptions.RayTaskError:
             raise  # a fault of the program
         except self.ray.exceptions.RayError as error:
             return error
+        return answer
 
-    def _welcome(self, slot: Slot, answer: Any) -> None:
+    def _welcome(self, slot: Slot, answer: object) -> None:
         if isinstance(answer, self.ray.exceptions.RayError):
             self._failed_starts += 1
             self.drop(slot, answer)
@@ -179,6 +199,7 @@ class Cluster:
         elif isinstance(answer, VidsrError):
             self.refuse(slot, answer)
         else:
+            assert isinstance(answer, Hello)
             slot.hello, self._failed_starts = answer, 0
             if answer.version != __version__:
                 why = f"{answer.node} has vidsr {answer.version}, but this is {__version__}"
@@ -211,7 +232,7 @@ class Cluster:
                 self.ray.shutdown()
 
 
-def _load_ray() -> Any:
+def _load_ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone unless the user wants it
     if "ray" not in sys.modules and _has_token():  # `ray start` uses one that is there, ray.init must be told
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -226,8 +247,8 @@ def _has_token() -> bool:
     return named or (Path.home() / ".ray" / "auth_token").is_file()
 
 
-def _connect(ray: Any, address: str) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+def _connect(ray: ModuleType, address: str) -> None:
+    quiet: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         quiet["include_dashboard"] = False
     host, _, port = address.rpartition("://")[2].rpartition(":")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TypeAlias
 
 import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
+from vidsr.media.pyav import VideoPacket
 from vidsr.media.read.nvdec import is_from_gpu, nvdec
 from vidsr.media.read.open import decoder_of
-
-Packet: TypeAlias = "av.Packet[VideoStream]"
 
 NOT_TAKEN = "the GPU does not take this stream"
 
@@ -28,7 +26,7 @@ class Decoder:
     def __init__(self, stream: VideoStream, *, threads: int, gpu: int | None) -> None:
         self.notes: list[str] = []
         self._stream, self._threads = stream, threads
-        self._untried: list[Packet] | None = None  # what the GPU got before its first picture; None: it is settled
+        self._untried: list[VideoPacket] | None = None  # what the GPU got before its first picture; None: it is settled
         if gpu is not None:
             try:
                 self._context, self._untried = self._ready(nvdec(stream, gpu)), []
@@ -42,7 +40,7 @@ class Decoder:
         """The pixel aspect that the codec has told last."""
         return self._context.sample_aspect_ratio or None
 
-    def decode(self, packet: Packet | None) -> list[av.VideoFrame]:
+    def decode(self, packet: VideoPacket | None) -> list[av.VideoFrame]:
         """What a packet gives, or with None the pictures that are left.
 
         Raises:
@@ -61,7 +59,7 @@ class Decoder:
                 self._note(NOT_TAKEN)
         return pictures
 
-    def _again_in_software(self, packets: list[Packet]) -> list[av.VideoFrame]:
+    def _again_in_software(self, packets: list[VideoPacket]) -> list[av.VideoFrame]:
         self._note(NOT_TAKEN)
         self._context, self._untried = self._ready(decoder_of(self._stream)), None
         return [picture for packet in packets for picture in self._context.decode(packet)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import av
 import av.filter
@@ -99,7 +99,7 @@ class _Idet:
         self._graph.push(picture)
         while True:
             try:
-                out: Any = self._graph.pull()
+                out = self._graph.pull()
             except (av.BlockingIOError, av.EOFError):
                 return
             yield str(out.metadata.get("lavfi.idet.single.current_frame", ""))

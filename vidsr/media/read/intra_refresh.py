@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
+from vidsr.media.pyav import VideoPacket
 
-def decodes_alone(context: Any, packet: Any) -> bool:
+
+def decodes_alone(context: VideoCodecContext, packet: VideoPacket) -> bool:
     """Whether `packet`, a keyframe by its flag, holds a picture that needs no other; `context` decodes its stream.
 
     In H.264 the flag also stands where a refresh begins (a recovery point). What is decoded from there on becomes

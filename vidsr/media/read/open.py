@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TypeVar, cast
 
 import av
 from av.container import InputContainer
@@ -13,6 +14,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
+
+StreamT = TypeVar("StreamT", bound=Stream)
 
 MAX_PIXELS = 16384 * 8192  # of one picture; a 16K frame fits, a header that claims 65535x65535 does not
 
@@ -46,8 +49,8 @@ def open_input(path: Path, **options: str) -> InputContainer:
 
 
 def demux(
-    container: InputContainer, *streams: Stream, clock: Callable[[Packet[Stream]], None] | None = None
-) -> Generator[Packet[Stream], None, None]:
+    container: InputContainer, *streams: StreamT, clock: Callable[[Packet[Stream]], None] | None = None
+) -> Generator[Packet[StreamT], None, None]:
     """The packets of `streams`, as PyAV gives them, at the times that `clock` sets; close it before its container.
 
     Where a stream appears half-way, as in a transport stream whose programs change or are damaged, PyAV fails with an
@@ -55,9 +58,9 @@ def demux(
     """
     while True:
         try:
-            for packet in container.demux(list(streams)):
+            for packet in cast("Iterator[Packet[StreamT]]", container.demux(list(streams))):
                 if clock is not None:
-                    clock(packet)
+                    clock(cast("Packet[Stream]", packet))
                 yield packet
         except IndexError:
             continue

@@ -11,16 +11,16 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeAlias, get_args
+from typing import get_args
 
 import av
 from av.packet import PktSideDataT
-from av.stream import Discard
+from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
-from av.video.stream import VideoStream
 
 from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.media import captions
+from vidsr.media.pyav import VideoPacket, picture_stream
 from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.intra_refresh import decodes_alone
 from vidsr.media.read.joints import OneClock, joints_of
@@ -36,7 +36,6 @@ REORDER = 34  # no packet is decoded more places after its turn to be shown: 16 
 MAX_PREROLL = 1500  # packets before a segment; of a film with one keyframe, pictures are shipped
 
 _SIDE_DATA = get_args(PktSideDataT)
-AnyPacket: TypeAlias = "av.Packet[VideoStream]"
 
 
 class Irregular(Exception):  # noqa: N818  (no failure: another way is taken)
@@ -111,13 +110,13 @@ def cut(info: MediaInfo, interval_of: Callable[[int], int], done: Container[int]
         MediaError: the file cannot be opened.
     """
     with open_input(info.path) as container:
-        stream: Any = container.streams[info.video.index]
+        stream = picture_stream(container, info.video.index)
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
         cutter = _Cutter(stream.codec_context, interval_of, done)
         joints = joints_of(info.path, info.container, info.video.index)
-        packets: Any = demux(container, stream, clock=OneClock(joints))
+        packets = demux(container, stream, clock=OneClock(joints))
         try:
             for packet in packets:
                 if packet.size:
@@ -133,7 +132,7 @@ def cut(info: MediaInfo, interval_of: Callable[[int], int], done: Container[int]
         yield from cutter.rest()
 
 
-def _decoder(context: Any) -> PackedDecoder:
+def _decoder(context: VideoCodecContext) -> PackedDecoder:
     extradata = bytes(context.extradata or b"")
     return PackedDecoder(context.name, extradata, context.reorder_depth, context.width, context.height)
 
@@ -141,7 +140,7 @@ def _decoder(context: Any) -> PackedDecoder:
 class _Cutter:
     """Holds the packets from which the `current` segment and those after it are decoded."""
 
-    def __init__(self, context: Any, interval_of: Callable[[int], int], done: Container[int]) -> None:
+    def __init__(self, context: VideoCodecContext, interval_of: Callable[[int], int], done: Container[int]) -> None:
         self._context, self._decoder = context, _decoder(context)
         self._interval_of, self._done = interval_of, done
         self._held: list[tuple[int, bool, Packed]] = []  # interval, whether it is shown, packet
@@ -149,7 +148,7 @@ class _Cutter:
         self.current = 0
         self.last_dts: int | None = None
 
-    def take(self, packet: AnyPacket) -> Iterator[Shipment]:
+    def take(self, packet: VideoPacket) -> Iterator[Shipment]:
         """Hold `packet`, and yield the segment that is complete with it."""
         self._check(packet)
         packed = _pack(packet)
@@ -168,7 +167,7 @@ class _Cutter:
         while self.current != BEHIND:
             yield from self._finish()
 
-    def _check(self, packet: AnyPacket) -> None:
+    def _check(self, packet: VideoPacket) -> None:
         if packet.pts is None or packet.is_corrupt:
             raise Irregular(self.current, "a packet is damaged, or has no time")
         if not self._held and not packet.is_keyframe:
@@ -201,7 +200,7 @@ class _Cutter:
             del self._held[: keys[-2]]
 
 
-def _pack(packet: AnyPacket) -> Packed:
+def _pack(packet: VideoPacket) -> Packed:
     assert packet.pts is not None
     side = tuple((_SIDE_DATA.index(item.data_type), bytes(item)) for item in packet.iter_sidedata())
     return Packed(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, side)
@@ -255,7 +254,7 @@ class _Packer:
         expected = tuple(pts for pts, _, _ in self._frames)
         return Shipment(self.interval, decoder, tuple(self._packets), expected, tuple(self._colours))
 
-    def _keep(self, packets: Sequence[AnyPacket]) -> None:
+    def _keep(self, packets: Sequence[VideoPacket]) -> None:
         for packet in packets:
             assert packet.pts is not None
             pts, duration, words = self._frames[packet.pts]
@@ -342,8 +341,8 @@ def _decoded(
         raise Unsound(str(error)) from error
 
 
-def _unpacked(packed: Packed, time_base: Fraction) -> Any:
-    packet: Any = av.Packet(packed.data)
+def _unpacked(packed: Packed, time_base: Fraction) -> av.Packet[Stream]:
+    packet = av.Packet(packed.data)
     packet.pts, packet.dts, packet.duration = packed.pts, packed.dts, packed.duration
     packet.is_keyframe, packet.time_base = packed.keyframe, time_base
     for kind, data in packed.side:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import av
 import numpy as np
@@ -10,6 +10,7 @@ from av.video.plane import VideoPlane
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from vidsr.frame import Colour, Matrix, PixelFormat, Plane
+from vidsr.media.pyav import samples_of
 
 Edges: TypeAlias = "tuple[int, int, int, int]"
 """Pixels at the left, top, right and bottom."""
@@ -84,10 +85,9 @@ def planes_of(frame: av.VideoFrame, fmt: PixelFormat) -> tuple[Plane, ...]:
     return tuple(_view(plane, shape, fmt.dtype) for plane, shape in zip(frame.planes, shapes, strict=True))
 
 
-def _view(plane: VideoPlane, shape: tuple[int, int], dtype: np.dtype[Any]) -> Plane:
+def _view(plane: VideoPlane, shape: tuple[int, int], dtype: np.dtype[np.uint8 | np.uint16]) -> Plane:
     height, width = shape
-    buffer: Any = plane  # numpy's annotations do not know PyAV's buffers
-    rows: Plane = np.frombuffer(buffer, dtype).reshape(height, -1)[:, :width]
+    rows = samples_of(plane, dtype).reshape(height, -1)[:, :width]
     return rows[::-1] if plane.line_size < 0 else rows
 
 

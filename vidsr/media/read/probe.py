@@ -7,7 +7,6 @@ import struct
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
 
 import av
 from av.container import InputContainer
@@ -16,6 +15,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, PixelFormat
+from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
 from vidsr.media.read.colour_tags import chroma_siting, resolve
 from vidsr.media.read.crop import crop_of
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
@@ -141,7 +141,7 @@ def _seconds(value: int | None, unit: Fraction | None) -> Fraction | None:
     return value * unit if value is not None and unit else None
 
 
-def _stream(stream: Any) -> Stream:
+def _stream(stream: av.stream.Stream) -> Stream:
     timed = stream.type != "attachment"
     return Stream(
         index=stream.index,
@@ -155,7 +155,7 @@ def _stream(stream: Any) -> Stream:
     )
 
 
-def _codec(stream: Any) -> str:
+def _codec(stream: av.stream.Stream) -> str:
     """FFmpeg's codec name, such as av1 (not its decoder's, libdav1d); "none" where it knows none."""
     if stream.codec_context is not None:
         return str(stream.codec_context.codec.canonical_name)
@@ -164,7 +164,7 @@ def _codec(stream: Any) -> str:
     return str(getattr(stream, "name", None) or "none")
 
 
-def _duration(stream: Any) -> Fraction | None:
+def _duration(stream: av.stream.Stream) -> Fraction | None:
     """In seconds; Matroska keeps it in a tag of the stream."""
     if stream.duration:
         return _seconds(stream.duration, stream.time_base)
@@ -186,12 +186,12 @@ def _picture_streams(container: InputContainer) -> list[int]:
 
 def _video(container: InputContainer, index: int, path: Path) -> Video | None:
     """Everything about the picture stream `index`; None if it holds no packets."""
-    stream: Any = container.streams[index]
+    stream = picture_stream(container, index)
     codec = _codec(stream)
     if stream.codec_context is None:
         raise MediaError(f"{path}: its {codec} pictures cannot be decoded; FFmpeg has no decoder for them here.")
     limit_pixels(stream)
-    packets: list[av.Packet[VideoStream]] = []
+    packets: list[VideoPacket] = []
     frame = _first_frame(container, stream, packets, path)
     if frame is None:
         return None
@@ -212,7 +212,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         format=fmt,
         colour=colour,
         colour_tagged=tagged,
-        time_base=stream.time_base,
+        time_base=stream.time_base or Fraction(1, av.time_base),
         rate=rate,
         start_pts=stream.start_time if frame.pts is None or container.format.name == "avi" else frame.pts,
         duration=duration,
@@ -234,7 +234,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
     )
 
 
-def _crop(container: InputContainer, stream: Any, frame: av.VideoFrame, path: Path) -> Edges:
+def _crop(container: InputContainer, stream: VideoStream, frame: av.VideoFrame, path: Path) -> Edges:
     pictures = [s.index for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     number = pictures.index(stream.index) if stream.index in pictures else len(pictures)
     return crop_of(path, container.format.name, number, stream.id, (frame.width, frame.height))
@@ -249,7 +249,7 @@ def _rate(stream: VideoStream) -> Fraction | None:
 
 
 def _first_frame(
-    container: InputContainer, stream: VideoStream, packets: list[av.Packet[VideoStream]], path: Path
+    container: InputContainer, stream: VideoStream, packets: list[VideoPacket], path: Path
 ) -> av.VideoFrame | None:
     """The first picture that decodes; `packets` collects what it took. None if there are no packets at all."""
     decoder = decoder_of(stream)
@@ -257,13 +257,12 @@ def _first_frame(
     reason, empty = "", True
     try:
         for packet in demux(container, stream):
-            picture = cast("av.Packet[VideoStream]", packet)
             empty = empty and not packet.size
             if packet.is_keyframe and not any(early.is_keyframe for early in packets[:1]):
                 packets.clear()  # what comes before is of no use
-            packets.extend([picture] if packet.size else [])
+            packets.extend([packet] if packet.size else [])
             try:
-                frames = decoder.decode(picture)
+                frames = decoder.decode(packet)
             except av.ArgumentError:  # what decoders say of a size above the limit
                 reason, frames = f" (a picture claims an impossible size, or one above {MAX_PIXELS} pixels)", []
             except av.FFmpegError as error:
@@ -284,7 +283,7 @@ def _first_frame(
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """Side data by FFmpeg's name. For a first frame only: every read leaves a reference cycle behind."""
     try:
-        items: Any = frame.side_data
+        items = side_data_of(frame)
         return {item.type.name: bytes(item) for item in items}
     except ValueError:  # of a kind that PyAV does not know, such as MV-HEVC's
         return {UNREADABLE: b""}

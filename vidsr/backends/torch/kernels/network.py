@@ -5,15 +5,13 @@ Imported only where Triton is at hand.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidsr.backends.torch.kernels.conv import Conv3x3, Tuner, fits
 from vidsr.errors import BackendError
-from vidsr.models.srgan import SRGAN, Fast
+from vidsr.models.srgan import SRGAN, Fast, ResidualBlock
 
 
 def with_kernels(module: nn.Module, device: torch.device) -> nn.Module:
@@ -35,13 +33,13 @@ class SRGANByKernels(nn.Module):
     def __init__(self, fused: SRGAN, tuner: Tuner) -> None:
         super().__init__()
         self.head, self.tail = fused.head, fused.tail
-        blocks: list[Any] = list(fused.blocks)
-        steps: list[Any] = list(fused.up)  # convolution, activation, and a shuffle in all but the last
+        blocks = [block for block in fused.blocks if isinstance(block, ResidualBlock)]
+        steps = [step for step in fused.up if isinstance(step, nn.Sequential)]
         self.first = nn.ModuleList(Conv3x3(block.conv1, tuner, slope=_slope(block.act)) for block in blocks)
         self.second = nn.ModuleList(Conv3x3(block.conv2, tuner) for block in blocks)
         self.trunk = Conv3x3(fused.trunk, tuner)
         self.up = nn.Sequential(
-            *(Conv3x3(step[0], tuner, slope=_slope(step[1]), shuffle=len(step) == 3) for step in steps)
+            *(Conv3x3(_conv(step[0]), tuner, slope=_slope(step[1]), shuffle=len(step) == 3) for step in steps)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,8 +57,8 @@ class FastByKernels(nn.Module):
         super().__init__()
         self.scale, self.skip, self.base = fast.scale, fast.skip, fast.base
         self.head = nn.Sequential(fast.head, fast.acts[0])
-        pairs: list[Any] = list(zip(fast.body, list(fast.acts)[1:], strict=True))
-        self.body = nn.ModuleList(Conv3x3(conv, tuner, slope=_slope(act)) for conv, act in pairs)
+        pairs = zip(fast.body, list(fast.acts)[1:], strict=True)
+        self.body = nn.ModuleList(Conv3x3(_conv(conv), tuner, slope=_slope(act)) for conv, act in pairs)
         self.tail = fast.tail
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,6 +70,11 @@ class FastByKernels(nn.Module):
             else:
                 y = conv(y)
         return self.base(x) + F.pixel_shuffle(self.tail(y), self.scale)
+
+
+def _conv(module: nn.Module) -> nn.Conv2d:
+    assert isinstance(module, nn.Conv2d)
+    return module
 
 
 def _slope(act: nn.Module) -> float:

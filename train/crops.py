@@ -1,0 +1,19 @@
+"""What one step trains on. A leaf."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sample:
+    """lr: (N, 3, patch, patch), hr: (N, 3, patch*scale, patch*scale), float32 RGB in [0, 1].
+
+    `hr` is what the output should be: the original, sharpened where the recipe says so.
+    Where `shifts` is given, (N/2, 2) as `shift_loss` takes it, the second half of N shows the first half's places
+    shifted by it.
+    """
+
+    lr: Tensor
+    hr: Tensor
+    shifts: Tensor | None = None

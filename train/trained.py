@@ -1,0 +1,29 @@
+"""What is exported: a checkpoint with what its run noted. A leaf."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from train.checkpoint import Checkpoint
+from train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint about to be shipped, with what its run noted."""
+
+    recipe: Recipe
+    saved: Checkpoint
+    notes: Mapping[str, Any]
+
+    @property
+    def phase(self) -> str:
+        """Where the weights began, and how the learning rate stood at the end, in words."""
+        anneal, step, origin = (self.saved.state[key] for key in ("anneal", "step", "origin"))
+        began = f"from {origin}, " if origin else ""
+        began += f"({history}), " if (history := self.notes.get("history")) else ""
+        if not anneal:
+            return f"{began}{step:,} steps at a constant rate, not annealed{self.notes.get('mixed', '')}"
+        done = step - anneal["start"]
+        piece = f"then {done:,} of {anneal['steps']:,} annealing it to zero"
+        return f"{began}{anneal['start']:,} steps at a constant rate, {piece}{self.notes.get('mixed', '')}"
