@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from train import arguments
+from train.crops import Sample
 from train.fit import choose_bf16
 from train.gan import Adversarial
 from train.recipe import Recipe
 from train.run import Run
-from train.sample import Sample, Source, samples
+from train.sample import Source, samples
 from train.stage import Stage
 from vidsr.errors import UsageError
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from train import checkpoint
 from train.alarms import Watch
+from train.crops import Sample
 from train.data import crop_size
 from train.evaluate import Pair, psnr_y
 from train.gan import Adversarial
@@ -24,7 +25,7 @@ from train.probes import drift
 from train.processes import World
 from train.recipe import Recipe
 from train.run import Run
-from train.sample import Sample, Source, samples
+from train.sample import Source, samples
 from train.stage import Stage, Terms
 from vidsr.errors import ModelError
 from vidsr.files import write

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from train import losses
+from train.crops import Sample
 from train.processes import World
 from train.run import Run, round_moments
-from train.sample import Sample
 from train.stage import Stage, Terms, quicken
 from vidsr.errors import UsageError
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train import losses
+from train.crops import Sample
 from train.processes import World
 from train.run import Run
-from train.sample import Sample
 from train.trunk import FeatureLoss, open_loss
 from vidsr.models.srgan import SRGAN, Fast
 

@@ -79,7 +79,7 @@ def _bake(plan: bake.BakePlan, photos: Sequence[Path], folder: Path, photo_cache
     torch.set_num_threads(1)
     if hasattr(os, "nice"):
         os.nice(5)
-    bake.bake(plan, photos, folder, photo_cache)
+    bake.bake(plan, photos, folder, photo_cache, bake.Limits())
 
 
 def _end_with_parent() -> None:

@@ -11,7 +11,7 @@ from types import FrameType
 
 from train import arguments
 from train.lease.parcels import Parcels
-from train.lease.plan import Plan, read_plan
+from train.lease.plan import LeasePlan, read_plan
 from train.lease.running import Lease, keep_compiled, weights_sizes
 from vidsr.errors import OutputError, UsageError
 
@@ -56,7 +56,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0 if whole else 130
 
 
-def _open(plan: Plan, out: Path, work: Path, resume: bool) -> Parcels:
+def _open(plan: LeasePlan, out: Path, work: Path, resume: bool) -> Parcels:
     there = any(out.glob("*.tar"))
     if there and not resume:
         raise OutputError(f"{out} holds a lease already; go on with --resume, or give another --out.")

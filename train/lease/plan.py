@@ -59,8 +59,8 @@ class Phase:
                 raise UsageError(f"The phase key {key!r} is of the wrong kind: {values[key]!r}.")
         recipe = read_recipe(values["recipe"]).to_dict() | {"steps": ENDLESS, "checkpoint_minutes": 1.0}
         for key, value in dict(values.get("changes", {})).items():
-            inner = isinstance(value, Mapping) and isinstance(recipe.get(key), Mapping)
-            recipe[key] = {**recipe[key], **value} if inner else value
+            before = recipe.get(key)
+            recipe[key] = {**before, **value} if isinstance(before, Mapping) and isinstance(value, Mapping) else value
         rest = {key: value for key, value in values.items() if key not in ("recipe", "changes")}
         return cls(recipe=Recipe.from_dict(recipe), **rest)
 
@@ -78,7 +78,7 @@ class Baking:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LeasePlan:
     """A lease: photos and benchmarks as paths from the folder where the command runs, and the phases in order.
 
     `reserve` is the share of the seconds that is kept for the figures of the last phase.
@@ -135,7 +135,7 @@ class Plan:
             )
 
 
-def read_plan(name_or_path: str) -> Plan:
+def read_plan(name_or_path: str) -> LeasePlan:
     """Read a plan by its file, or by the name of one in `train/plans`.
 
     Raises:
@@ -154,7 +154,7 @@ def read_plan(name_or_path: str) -> Plan:
     return _plan(values, path.stem)
 
 
-def _plan(values: dict[str, Any], name: str) -> Plan:
+def _plan(values: dict[str, Any], name: str) -> LeasePlan:
     _check_keys(values, ["name", "photos", "benchmarks", "reserve", "bake", "phases"], "plan key")
     phases, baking = values.get("phases", []), dict(values.get("bake", {}))
     if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
@@ -164,13 +164,13 @@ def _plan(values: dict[str, Any], name: str) -> Plan:
     scale = baking.get("scale", 4)
     baking = {"crop": bake.DEFAULT_CROPS.get(scale, 64), "per_shard": 8} | baking
     folders = values.get("photos", [])
-    return Plan(
+    return LeasePlan(
         str(values.get("name", name)),
         [Phase.from_dict(phase) for phase in phases],
         [Path(folder) for folder in ([folders] if isinstance(folders, str) else folders)],
         Path(values["benchmarks"]) if "benchmarks" in values else None,
         Baking(bake.BakePlan(**baking), **own),
-        values.get("reserve", Plan.reserve),
+        values.get("reserve", LeasePlan.reserve),
     )
 
 

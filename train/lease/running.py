@@ -21,10 +21,11 @@ from train.data import Bank, find_photos, open_bank
 from train.evaluate import Pair, read_benchmarks
 from train.lease.bakery import Bakery
 from train.lease.parcels import Parcels
-from train.lease.plan import LEAST_SECONDS, Phase, Plan
+from train.lease.plan import LEAST_SECONDS, LeasePlan, Phase
 from train.origin import initialise, read_origin
 from train.run import Clock, Run
 from train.sample import Source
+from train.trained import Trained
 from vidsr.errors import ModelError, OutputError, VidsrError
 from vidsr.models.srgan import build
 
@@ -48,7 +49,7 @@ class Piece(fit.Trainer):
 
     def keep(self, finished: bool) -> None:
         """Put the averaged weights as they are, the log and the last picture into the parcels."""
-        trained = export.Trained(self.run.recipe, self.run.freeze(), export.read_notes(self.out / "run.json"))
+        trained = Trained(self.run.recipe, self.run.freeze(), export.read_notes(self.out / "run.json"))
         assert self.run.clock
         report = {"step": self.run.step, "gone": self.before + (1 - self.before) * self.run.clock.gone}
         name = self.phase.name
@@ -75,7 +76,7 @@ class Piece(fit.Trainer):
 class Lease:
     """Runs `plan` on `device` until `deadline` (monotonic): its results to `parcels`, everything else below `work`."""
 
-    plan: Plan
+    plan: LeasePlan
     photos: Sequence[Path]
     benchmarks: Path | None
     parcels: Parcels
@@ -241,7 +242,7 @@ class Lease:
             process.wait()
 
 
-def _files(trained: export.Trained, name: str, out: Path) -> dict[str, bytes]:
+def _files(trained: Trained, name: str, out: Path) -> dict[str, bytes]:
     """What a parcel holds of a phase, by file name."""
     files = {f"{name}.safetensors": export.weights_file(trained)}
     if (out / "log.csv").exists():
@@ -255,7 +256,7 @@ def _last_line(path: Path) -> str:
     return (path.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no reason said"])[-1]
 
 
-def weights_sizes(plan: Plan) -> dict[str, int]:
+def weights_sizes(plan: LeasePlan) -> dict[str, int]:
     """Bytes that the weights of every phase take in a parcel, with what belongs to them."""
     return {phase.name: ROOM + 2 * _num_weights(build(phase.recipe.generator)) for phase in plan.phases}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vidsr.cli.output import plain
+from vidsr.cli.output import plain, plain_fields
 from vidsr.cli.show import Show
 from vidsr.jobs.events import WORDS, Advanced, Event, Failed, PartsKept
 
@@ -34,7 +34,7 @@ class JsonShow(Show):
                 return
             self._shown = time.monotonic()
         word = WORDS[type(event)]
-        self._write(JSON_NAMES.get(word, word), plain(event))
+        self._write(JSON_NAMES.get(word, word), plain_fields(event))
 
     def failed(self, event: Failed) -> None:
         """As any other event."""
@@ -49,5 +49,5 @@ class JsonShow(Show):
         counts = {word.replace(" ", "_"): count for word, count in report.counts.items()}
         self._write("summary", counts | {"failures": plain(report.failed)})
 
-    def _write(self, event: str, fields: dict[str, Any]) -> None:
+    def _write(self, event: str, fields: dict[str, object]) -> None:
         print(json.dumps({"version": JSON_VERSION, "event": event, **fields}), file=self._out, flush=True)
