@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -485,3 +486,16 @@ def test_every_language_is_kept(tmp_path: Path, container: str) -> None:
     )
     upscaled(source, tmp_path / f"out.{container}")
     assert [f.language for f in facts(tmp_path / f"out.{container}")] == ["nld", *languages]
+
+
+def test_sound_at_times_that_no_clock_reaches_is_left_out(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "a.mkv", audio=[Audio("ac3")])
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "late.mkv"), "w") as out:
+        tracks: list[Any] = [out.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.dts is not None and packet.pts is not None:
+                packet.stream = tracks[packet.stream_index]
+                packet.pts, packet.dts = packet.pts + 2**58, packet.dts + 2**58
+                out.mux(packet)
+    _, report = upscaled(tmp_path / "late.mkv", tmp_path / "out.webm", spec=spec_of("libvpx-vp9"), pts=range(24))
+    assert any("damaged packets of sound or subtitles are left out" in note for note in report.notes)

@@ -10,10 +10,12 @@ import av
 import numpy as np
 import pytest
 
+from tests.clips import Audio, Picture, make_clip
 from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.matroska import drop_rate
-from vidsr.media.mux.sound import change_of_layout, encoded_layout, is_named
+from vidsr.media.mux.sound import SoundTrack, change_of_layout, encoded_layout, is_named
+from vidsr.media.mux.steady import Steady
 from vidsr.media.write.times import Times, constant_rate
 
 
@@ -80,3 +82,31 @@ def test_stereo_modes_of_webm(kind: int, inverted: int, name: str | None) -> Non
     assert side_data.stereo_mode(raw, CONTAINERS["webm"]) == name
     assert side_data.stereo_mode(raw, CONTAINERS["mkv"]) is not None
     assert bool(side_data.container_boxes(None, raw)) == (kind in (1, 2) and not inverted)
+
+
+def _sound(number: int, pts: int) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(np.full((1, 1000), number + 1, np.int16), format="s16", layout="mono")
+    frame.sample_rate, frame.time_base, frame.pts = 1000, Fraction(1, 1000), pts
+    return frame
+
+
+def test_holes_are_filled_but_not_up_to_a_damaged_time() -> None:
+    steady = Steady()
+    times = [0, 1000, 4000, 2**50, 6000]
+    made = [out for n, pts in enumerate(times) for out in steady(_sound(n, pts), av.AudioLayout("mono"))]
+    assert [(out.pts, out.samples) for out in made] == [
+        *((0, 1000), (1000, 1000), (2000, 2000), (4000, 1000), (5000, 1000), (6000, 1000))
+    ]
+    assert [int(out.to_ndarray()[0, 0]) for out in made] == [1, 2, 0, 3, 4, 5]
+
+
+def test_an_empty_packet_ends_no_sound(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.mkv", Picture(frames=24), audio=[Audio("ac3")])
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "a.webm"), "w") as out:
+        stream = source.streams.audio[0]
+        track = SoundTrack(out, stream, "libopus", 64_000, "stereo", 0)
+        packets: list[Any] = [packet for packet in source.demux(stream) if packet.size]
+        packets.insert(2, av.Packet())
+        made = [found for packet in packets for found in track.take(packet)] + list(track.flush())
+        heard = sum((packet.duration or 0) * packet.time_base for packet in made)
+        assert heard >= sum(packet.duration * packet.time_base for packet in packets if packet.size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +19,7 @@ from av.stream import Disposition
 from tests.clips import Audio, Picture, Subtitles, add_cover, cut_off, jpeg, make_clip, mux_cover, numbered_frame
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, Matrix, PixelFormat, Siting
+from vidsr.media.read.crop import crop_of
 from vidsr.media.read.probe import probe
 
 ROTATED = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
@@ -269,3 +272,21 @@ def test_probe_does_not_load_torch(tmp_path: Path) -> None:
         "assert not {'torch', 'openvino'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program, str(clip)], check=True, cwd=Path(__file__).parents[3])
+
+
+def test_what_lies_about_a_crop_costs_nothing(tmp_path: Path) -> None:
+    def element(kind: str, body: bytes) -> bytes:
+        return bytes.fromhex(kind) + bytes([0x80 | len(body)]) + body
+
+    cut = element("e0", bytes.fromhex("54cc"))  # the size of this element is outside of its parent
+    tracks = element("1654ae6b", element("ae", element("83", b"\1") + cut))
+    mkv, mp4 = tmp_path / "a.mkv", tmp_path / "a.mp4"
+    with mkv.open("wb") as file:
+        file.write(bytes.fromhex("18538067") + b"\xff" + tracks + b"\x80")
+        file.truncate(1 << 26)
+    tracemalloc.start()
+    assert crop_of(mkv, "matroska,webm", 0, 1, (64, 48)) == (0, 0, 0, 0)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+    mp4.write_bytes(struct.pack(">I4sI4sI4s", 24, b"moov", 16, b"trak", 8, b"tkhd"))
+    assert crop_of(mp4, "mov,mp4", 0, 1, (64, 48)) == (0, 0, 0, 0)

@@ -160,7 +160,7 @@ def _goes(stream: Stream, plan: KeptStream, container: Container, packets: Seque
                 with suppress(av.InvalidDataError):
                     out.mux(made)
         return plan.how != "copied" or not container.ebml or _is_found(memory, codec_name(stream), container)
-    except av.InvalidDataError:
+    except (av.InvalidDataError, OverflowError):
         return True
     except (av.FFmpegError, ValueError):
         return False

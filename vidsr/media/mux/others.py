@@ -75,7 +75,7 @@ class Others:
         """What `track` makes of `packet`, which may have to be decoded."""
         try:
             yield from track.take(packet)
-        except av.FFmpegError:
+        except (av.FFmpegError, OverflowError):  # the latter of times that no clock of sound reaches
             self.num_left_out += 1
 
     def _readable(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:

@@ -120,7 +120,9 @@ class SoundTrack:
 
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
         """Whatever the encoder has ready."""
-        for frame in self._source.decode(packet if packet.size else None):
+        if not packet.size:
+            return  # it would end the decoding
+        for frame in self._source.decode(packet):
             yield from self._convert(frame)
 
     def flush(self) -> Iterator[AnyPacket]:

@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 
 _UNHEARD = Fraction(1, 50)  # seconds: a deviation below which sound is not touched
+_NO_HOLE = 24 * 60 * 60  # seconds: what comes later by more has a damaged time
 _LONGEST = 48_000  # samples of silence in a frame
 
 
@@ -32,7 +33,7 @@ class Steady:
             late = begin - self._due if self._due is not None else 0
             if late <= -frame.samples and late <= -rate * _UNHEARD:
                 return
-            if late > rate * _UNHEARD and self._due is not None:
+            if rate * _UNHEARD < late <= rate * _NO_HOLE and self._due is not None:
                 yield from _silence(frame, layout, self._due, late)
                 self._due = begin
             self._due = begin if self._due is None else self._due

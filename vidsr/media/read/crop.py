@@ -84,7 +84,7 @@ def _number(file: BinaryIO, *, marked: bool) -> tuple[int, bool]:
 
 def _value(file: BinaryIO, start: int, stop: int) -> int:
     file.seek(start)
-    return int.from_bytes(file.read(min(stop - start, 8)), "big")
+    return int.from_bytes(file.read(min(max(stop - start, 0), 8)), "big")
 
 
 def _of_mp4(file: BinaryIO, end: int, track: int, size: tuple[int, int]) -> Edges:
@@ -98,7 +98,7 @@ def _of_mp4(file: BinaryIO, end: int, track: int, size: tuple[int, int]) -> Edge
 def _track_id(file: BinaryIO, header: int) -> int:
     file.seek(header)
     head: bytes = file.read(24)
-    number: int = struct.unpack_from(">I", head, 20 if head[0] else 12)[0]  # behind times of 8 or of 4 bytes
+    number: int = struct.unpack_from(">I", head, 12 if head[:1] == b"\0" else 20)[0]  # behind times of 8 or of 4 bytes
     return number
 
 

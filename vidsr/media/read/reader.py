@@ -149,6 +149,7 @@ class Reader:
         self._decoder = Decoder(cast(VideoStream, self._feed.stream), threads=self._threads, gpu=self._gpu)
         for pts, picture in self._timed():
             if self._first is not None and pts < self._first:
+                self._fits.pop(pts, None)
                 continue
             if self._stop is not None and pts >= self._stop:
                 break
