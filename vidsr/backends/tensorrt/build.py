@@ -37,7 +37,7 @@ def prepare(module: nn.Module, precision: str) -> nn.Module:
     """
     if precision not in DTYPES:
         raise BackendError(
-            f"TensorRT engines are built in {' or '.join(DTYPES)}, not {precision}; use --precision auto."
+            f"TensorRT engines are built in {' or '.join(DTYPES)}, not {precision}; use precision auto."
         )
     return inference_form(module, DTYPES[precision])
 
@@ -103,7 +103,7 @@ def build(
     if stopped():
         raise Cancelled("The build was stopped.")
     if data is None:
-        raise BackendError(f"TensorRT could not build an engine for {profile} in {precision}; use --backend cuda.")
+        raise BackendError(f"TensorRT could not build an engine for {profile} in {precision}; use the backend cuda.")
     if flavour.name == "full" and timing_cache is not None:
         with suppress(OSError):  # the disk is full, or another process reads it on Windows: next time
             files.write(timing_cache, bytes(config.get_timing_cache().serialize()), shared=True)

@@ -57,7 +57,7 @@ def require() -> Flavour:
         BackendError: neither flavour is.
     """
     if (flavour := installed()) is None:
-        raise BackendError(f"TensorRT is not installed; {INSTALL}, or use --backend auto.")
+        raise BackendError(f"TensorRT is not installed; {INSTALL}, or use the backend auto.")
     return flavour
 
 

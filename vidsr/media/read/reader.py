@@ -314,7 +314,10 @@ class Reader:
         if len(self.report.errors) < MAX_LISTED_ERRORS:
             self.report.errors.append(f"{where}: {what}")
         if not self._keep_going:
-            self._damage = f"{self.info.path} is damaged {where}: {what}; --keep-going upscales what can be decoded."
+            self._damage = (
+                f"{self.info.path} is damaged {where}: {what}; "
+                "--keep-going (keep_going=True) upscales what can be decoded."
+            )
 
     def _at(self, pts: int | None) -> str:
         if pts is None:
