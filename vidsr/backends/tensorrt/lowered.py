@@ -11,16 +11,16 @@ import logging
 import warnings
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import nn
 
+from vidsr.backends.tensorrt.flavour import Parts
 from vidsr.backends.tensorrt.key import Profile
 from vidsr.errors import BackendError, OutOfMemoryError
 
 
-def network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> tuple[Any, Any, Any, object]:
+def network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Parts:
     """TensorRT's builder, its network of the whole module, its configuration, and what must outlive them.
 
     Raises:
