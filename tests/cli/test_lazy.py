@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,10 +104,15 @@ def test_a_wrong_line_names_the_right_one(folder: Path, arguments: tuple[str, ..
     assert not modules & NETWORKS
 
 
-def test_a_dry_run_loads_no_second_network_library(folder: Path) -> None:
-    line = ("upscale", "clip.mp4", "--model", "bicubic", "--backend", "cpu", "--scale", "2", "--dry-run")
+@pytest.mark.parametrize("backend", ["cpu", "auto"])
+def test_a_dry_run_loads_torch_and_the_library_of_the_backend_that_runs(folder: Path, backend: str) -> None:
+    """torch moves colours, tiles and sizes for every backend; a runtime that does not run is not loaded."""
+    line = ("upscale", "clip.mp4", "--model", "bicubic", "--backend", backend, "--scale", "2", "--dry-run")
     code, said, modules = loaded(*line, folder=folder)
     assert code == 0, said
     assert "measured on" in said
-    assert modules & NETWORKS == {"torch"}
+    runs = re.search(r"bicubic x2: as asked\. (\w+): ", said)
+    assert runs is not None, said
+    own = {"openvino": {"openvino"}, "tensorrt": {"tensorrt", "torch_tensorrt"}}.get(runs[1], set())
+    assert {"torch"} <= modules & NETWORKS <= {"torch"} | own
     assert sorted(path.name for path in folder.iterdir()) == ["clip.mp4", "taken.mp4"]
