@@ -123,12 +123,13 @@ def models() -> list[str]:
 
 
 def quality() -> list[str]:
-    """All figures of every model on both benchmarks."""
-    rows = []
-    for (name, scale, benchmark), mean in _means().items():
-        figures = [_cell(mean, key) if key in mean else "" for key in QUALITY]
+    """The figures of every model on both benchmarks: those that were measured."""
+    rows, means = [], _means()
+    measured = [key for key in QUALITY if any(key in mean for mean in means.values())]
+    for (name, scale, benchmark), mean in means.items():
+        figures = [_cell(mean, key) if key in mean else "" for key in measured]
         rows.append([f"`{name}`", str(scale), benchmark, *figures])
-    return table(["model", "scale", "on", *(HEADINGS[key][0] for key in QUALITY)], rows)
+    return table(["model", "scale", "on", *(HEADINGS[key][0] for key in measured)], rows)
 
 
 def video() -> list[str]:

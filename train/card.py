@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from train.evaluate import COLUMNS, LEGEND, show
 from train.filters import SHARPEN_SIGMA
 from train.recipe import Losses, Recipe
-from train.trained import Trained
+from train.trained import Notes, Trained
 from vidsr.models.srgan import macs_per_pixel
 
 LICENCE = "MIT"
@@ -41,7 +40,7 @@ def perceptual_trunk(losses: Losses) -> str:
     return losses.trunk if losses.perceptual else ""
 
 
-def card(trained: Trained, weights: Path, metrics: Mapping[str, Any]) -> str:
+def card(trained: Trained, weights: Path, metrics: Notes) -> str:
     """The card as Markdown.
 
     Args:
@@ -112,17 +111,17 @@ def _layer_in_words(layer: str) -> str:
     return f"layer {layer} ({'before' if layer.startswith('conv') else 'after'} its activation)"
 
 
-def _machine(notes: Mapping[str, Any]) -> str:
+def _machine(notes: Notes) -> str:
     machine, count = notes.get("machine", "not noted"), notes.get("processes", 1)
     return f"{count} x {machine}" if count > 1 else str(machine)
 
 
-def _input_in_words(recipe: Recipe, data: Mapping[str, Any]) -> str:
+def _input_in_words(recipe: Recipe, data: Notes) -> str:
     plain = f"; {recipe.patches} of a batch constants and slow slopes instead" if recipe.patches else ""
     return f"{_pictures_in_words(recipe, data)}{plain}"
 
 
-def _pictures_in_words(recipe: Recipe, data: Mapping[str, Any]) -> str:
+def _pictures_in_words(recipe: Recipe, data: Notes) -> str:
     if recipe.data != "baked":
         return "photos reduced by antialiased bicubic and rounded to 8 bit, nothing else"
     maker = data.get("degraded_by", "")
@@ -154,7 +153,7 @@ def _limits(recipe: Recipe) -> str:
     return "It knows clean pictures only: noise and compression blocks of its input are enlarged with everything else."
 
 
-def _metrics_table(metrics: Mapping[str, Any]) -> list[str]:
+def _metrics_table(metrics: Notes) -> list[str]:
     names = [name for name in COLUMNS if any(name in row for row in metrics.values())]
     titles = ["benchmark", *(COLUMNS[name][0] for name in names), "border cropped (pixels)"]
     rows = [[title, *(show(name, row) for name in names), str(row["border"])] for title, row in metrics.items()]
@@ -163,7 +162,7 @@ def _metrics_table(metrics: Mapping[str, Any]) -> list[str]:
     return [*lines, "", "The FP16 weights as shipped, run in FP32; outputs rounded to 8 bit.", LEGEND]
 
 
-def _video_table(video: Mapping[str, Any]) -> list[str]:
+def _video_table(video: Notes) -> list[str]:
     rows: Mapping[str, Mapping[str, float]] = video["rows"]
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     lines = [f"| {' | '.join(['video', *names])} |", "|" + "---|" * (len(names) + 1)]
@@ -179,7 +178,7 @@ def _video_table(video: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _data_list(data: Mapping[str, Any]) -> list[str]:
+def _data_list(data: Notes) -> list[str]:
     if not data:
         return ["Not noted."]
     return [

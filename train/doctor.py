@@ -6,7 +6,6 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -128,7 +127,7 @@ def forward_macs(module: nn.Module, batch: Tensor) -> int:
     """Multiply-adds of `module`'s convolutions and dense layers on the whole `batch`, counted on one row of it."""
     total = 0
 
-    def count(layer: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def count(layer: nn.Module, _inputs: object, output: Tensor) -> None:
         nonlocal total
         assert isinstance(layer, nn.Conv2d | nn.Linear)
         total += output.numel() * layer.weight[0].numel()

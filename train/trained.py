@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from train.checkpoint import Checkpoint
 from train.recipe import Recipe
+
+Notes: TypeAlias = Mapping[str, Any]
+"""What a run noted or measured, as its JSON has it."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,7 @@ class Trained:
 
     recipe: Recipe
     saved: Checkpoint
-    notes: Mapping[str, Any]
+    notes: Notes
 
     @property
     def phase(self) -> str:

@@ -99,7 +99,7 @@ def test_a_row_says_what_its_backend_is(row: Runtime) -> None:
 @pytest.mark.parametrize("row", [row for row in RUNTIMES if not row.gpu and row.is_installed], ids=lambda row: row.name)
 def test_a_precision_that_is_not_in_the_row_is_refused(row: Runtime) -> None:
     for precision in set(PRECISIONS) - {"auto", *row.precisions}:
-        with pytest.raises(BackendError, match=f"not in {precision}; use --precision auto"):
+        with pytest.raises(BackendError, match=f"not in {precision}; use precision auto"):
             open_backend(row.name, make_model("fast", 2), precision=precision)
 
 

@@ -137,7 +137,7 @@ def test_wrong_values(vidsr: Cli) -> None:
         (("--backends", "nope"), 2, "tensorrt, cuda, openvino, cpu, not 'nope'"),
         (("--precisions", "int8"), 2, "not 'int8'"),
         (("--codec", "nope"), 2, "no codec 'nope'"),
-        (("--preset", "nope"), 2, "--preset nope"),
+        (("--preset", "nope"), 2, "preset nope"),
         (("--plot", "chart.txt"), 2, "chart.txt"),
         (("--plot", "no/folder/chart.png"), 2, "no/folder"),
         (("missing.mkv",), 1, "does not exist"),

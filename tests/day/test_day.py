@@ -54,7 +54,7 @@ DAY: list[tuple[str, int, tuple[str, ...]]] = [  # a line, its exit code, and wh
     ("upscale https://example.org/a.mp4", 2, ("vidsr reads files, not addresses",)),
     ("upscale clip.mp4 --model nonesuch", 2, ("Unknown model 'nonesuch'; choose one of",)),
     ("upscale clip.mp4 -o out.avi", 2, ("avi cannot keep the times of all frames: name the output .mp4",)),
-    ("upscale clip.mp4 --container webm --codec h264", 2, ("webm cannot hold h264: choose another --codec",)),
+    ("upscale clip.mp4 --container webm --codec h264", 2, ("webm cannot hold h264: choose another codec",)),
     ("export nonesuch", 2, ("Unknown model 'nonesuch'",)),
     ("clip.mp4", 2, ("try: vidsr upscale clip.mp4",)),
     ("upscale -dash.mp4", 2, ("a file whose name begins with a dash is written ./-dash.mp4",)),

@@ -152,7 +152,7 @@ def test_a_part_is_compared_with_its_own_part(tmp_path: Path, kind: str) -> None
         assert report.ok, report.differences
     report = compare(source, output)
     assert not report.ok
-    assert "give the --start and --end" in row(report, "frames")[2]
+    assert "give the start and end" in row(report, "frames")[2]
 
 
 def test_an_offset_is_stated_and_the_same_for_all_streams(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from train.lease.plan import LEAST_SECONDS, LeasePlan, Phase
 from train.origin import initialise, read_origin
 from train.run import Clock, Run
 from train.sample import Source
-from train.trained import Trained
+from train.trained import Notes, Trained
 from vidsr.errors import ModelError, OutputError, VidsrError
 from vidsr.models.srgan import build
 
@@ -123,8 +123,8 @@ class Lease:
             if bakery:
                 bakery.close()
 
-    def _phases(self, left: list[Phase], bank: Bank, bakery: Bakery | None, data: Mapping[str, Any]) -> bool:
-        sources: dict[str, tuple[Source, Mapping[str, Any]]] = {"photos": (bank.near(self.device), data)}
+    def _phases(self, left: list[Phase], bank: Bank, bakery: Bakery | None, data: Notes) -> bool:
+        sources: dict[str, tuple[Source, Notes]] = {"photos": (bank.near(self.device), data)}
         for number, phase in enumerate(left):
             kind = phase.recipe.data
             try:
@@ -146,7 +146,7 @@ class Lease:
         room = self.deadline - self.reserve - time.monotonic()
         return max(LEAST_SECONDS / 2, room * shares[0] / (sum(shares) or 1.0))
 
-    def _train(self, left: Sequence[Phase], source: Source, data: Mapping[str, Any]) -> bool:
+    def _train(self, left: Sequence[Phase], source: Source, data: Notes) -> bool:
         """Train the first of the phases that are left; False where a signal ended it."""
         phase = left[0]
         out = self.work / "runs" / phase.name

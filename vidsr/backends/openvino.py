@@ -80,7 +80,7 @@ class OpenVINOBackend(Backend):
         openvino = _import()
         self._openvino, self._core = openvino, _core()
         if precision not in _precisions(self._core):
-            raise BackendError(f"openvino does not compute in {precision} on this CPU; use --precision auto.")
+            raise BackendError(f"openvino does not compute in {precision} on this CPU; use precision auto.")
         self.precision, self.scale = precision, model.scale
         self.max_pixels = max_pixels(model, halos=HALOS)
         self._base: Callable[[Tensor], Tensor] | None = None
@@ -188,7 +188,7 @@ def _import() -> ModuleType:
     try:
         return import_module("openvino")
     except ImportError as error:
-        raise BackendError("openvino is not installed; run `pip install openvino`, or use --backend cpu.") from error
+        raise BackendError("openvino is not installed; run `pip install openvino`, or use the backend cpu.") from error
 
 
 def _convert(module: nn.Module) -> _Graph:
@@ -212,5 +212,5 @@ def _translate(error: RuntimeError, batch: Tensor) -> BackendError:
     size = "x".join(map(str, batch.shape))
     text = str(error)
     if "alloc" in text.lower():
-        return OutOfMemoryError(f"A batch of {size} does not fit into memory; use a smaller --tile.")
+        return OutOfMemoryError(f"A batch of {size} does not fit into memory; use a smaller tile.")
     return BackendError(f"openvino failed on a batch of {size}: {text.splitlines()[-1]}")

@@ -73,7 +73,7 @@ def _open(
     precision, why_precision = _choose_precision(kind, precision, model, place)
     if precision not in row.precisions:
         known = " and ".join(row.precisions)
-        raise BackendError(f"{row.title} computes in {known}, not in {precision}; use --precision auto.")
+        raise BackendError(f"{row.title} computes in {known}, not in {precision}; use precision auto.")
     backend = kind.open(model, precision=precision, device=place, threads=threads)
     said = f"; {backend.reason}" if backend.reason else ""
     return backend, f"{row.name}: {why}; {precision.upper()}: {why_precision}{said}"
@@ -84,7 +84,7 @@ def _place(row: Runtime, device: int) -> Device:
     if not row.gpu:
         return Device("cpu")
     if not cuda.is_available():
-        raise BackendError("This torch finds no NVIDIA GPU; use --backend auto, or install a CUDA build of torch.")
+        raise BackendError("This torch finds no NVIDIA GPU; use the backend auto, or install a CUDA build of torch.")
     if not 0 <= device < cuda.device_count():
         raise BackendError(f"There is no GPU {device}; this machine has {cuda.device_count()}, counted from 0.")
     return Device("cuda", device)

@@ -171,14 +171,12 @@ def target(output: str | None, arguments: Sequence[str], inputs: Sequence[Input]
     path = Path(output)
     if output == PIPE or sequence.is_pattern(output):
         if len(inputs) > 1:
-            raise UsageError(
-                f"-o {output} is for one source, but there are {len(inputs)}: use a folder, such as -o out/"
-            )
+            raise UsageError(f"{output} is for one source, but there are {len(inputs)}: use a folder, such as out/")
         return Target(pipe=True) if output == PIPE else Target(pattern=path)
     if path.is_dir() or output.endswith(("/", "\\")) or not path.suffix:
         if any(item.kind == "pipe" for item in inputs):
-            raise UsageError(f"-o {output} is a folder, and standard input has no name: name a file, or - for a pipe")
+            raise UsageError(f"{output} is a folder, and standard input has no name: name a file, or - for a pipe")
         return Target(folder=path)
     if len(inputs) > 1 or any(Path(argument).is_dir() for argument in arguments):
-        raise UsageError(f"-o {output} is one file, but there may be several sources: name a folder, such as -o out/")
+        raise UsageError(f"{output} is one file, but there may be several sources: name a folder, such as out/")
     return Target(file=path)

@@ -115,7 +115,7 @@ class SequenceReader:
         self.report.num_errors += 1
         self.report.errors.append(what)
         if not self._keep_going:
-            raise DamagedError(f"{what}; --keep-going upscales the others.")
+            raise DamagedError(f"{what}; --keep-going (keep_going=True) upscales the others.")
 
 
 class SequenceWriter:

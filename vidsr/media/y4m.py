@@ -236,7 +236,7 @@ class Y4MReader:
         self.report.num_errors += 1
         self.report.errors.append(what)
         if not self._keep_going:
-            raise DamagedError(f"{self._name} {what}; --keep-going upscales what came in whole.")
+            raise DamagedError(f"{self._name} {what}; --keep-going (keep_going=True) upscales what came in whole.")
 
 
 class Y4MWriter:

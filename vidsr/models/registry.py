@@ -151,7 +151,7 @@ def find(name_or_path: str, scale: int) -> ModelInfo:
     if is_path(name_or_path):
         info = read_info(Path(name_or_path))
         if info.scale != scale:
-            raise ModelError(f"{name_or_path} is a x{info.scale} model, not x{scale}; use --scale {info.scale}.")
+            raise ModelError(f"{name_or_path} is a x{info.scale} model, not x{scale}; use scale {info.scale}.")
         return info
     for info in _named(name_or_path):
         if info.scale == scale:

@@ -110,7 +110,7 @@ class Enlarger:
         """
         what = f"{self.model.name} in {self.backend.precision} gave values that are not numbers"
         if self.backend.precision == "fp32":
-            raise BackendError(f"{what}; use another model, or --backend cpu.")
+            raise BackendError(f"{what}; use another model, or the backend cpu.")
         self._replace(self.backend.name, f"{what}: FP32 goes on, from the same picture", given=True)
 
     def _take_notes(self) -> None:

@@ -125,7 +125,7 @@ def _check_pictures(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
     words = [f"missing: {some(seen.missing)}"] if seen.missing else []
     words += [f"too many: {some(seen.extra)}"] if seen.extra else []
     if len(seen.missing) > max(seen.num_source // 10, 2):
-        words.append("of a part, give the --start and --end that it was made with")
+        words.append("of a part, give the start and end that it was made with")
     yield same("frames", *counts, not words, "; ".join(words))
     shifted = f"all {seconds(seen.shift)} later" if seen.shift > 0 else f"from {seconds(-seen.shift)} of the source on"
     place = shifted if seen.shift else "as in the source"

@@ -413,7 +413,7 @@ def test_source_that_cannot_be_read_on_ends_the_join(tmp_path: Path, monkeypatch
     whole = Others._readable
     monkeypatch.setattr(Others, "_readable", broken)
     source = make_clip(tmp_path / "a.mp4", audio=SOUND)
-    with pytest.raises(DamagedError, match="--keep-going copies what comes before"):
+    with pytest.raises(DamagedError, match=r"--keep-going \(keep_going=True\) copies what comes before"):
         upscaled(source, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
     _, report = upscaled(source, tmp_path / "out.mp4", keep_going=True)

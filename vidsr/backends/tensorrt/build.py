@@ -16,7 +16,7 @@ from torch import nn
 from vidsr import files
 from vidsr.backends.base import countable_pixels
 from vidsr.backends.tensorrt.cache import BuiltEngine
-from vidsr.backends.tensorrt.flavour import Flavour
+from vidsr.backends.tensorrt.flavour import Flavour, Parts
 from vidsr.backends.tensorrt.key import ONNX, Profile
 from vidsr.errors import BackendError, Cancelled, VidsrError
 from vidsr.models.fused import fuse, inference_form, lower_prelu
@@ -36,9 +36,7 @@ def prepare(module: nn.Module, precision: str) -> nn.Module:
         BackendError: a precision that engines are not built in.
     """
     if precision not in DTYPES:
-        raise BackendError(
-            f"TensorRT engines are built in {' or '.join(DTYPES)}, not {precision}; use --precision auto."
-        )
+        raise BackendError(f"TensorRT engines are built in {' or '.join(DTYPES)}, not {precision}; use precision auto.")
     return inference_form(module, DTYPES[precision])
 
 
@@ -103,7 +101,7 @@ def build(
     if stopped():
         raise Cancelled("The build was stopped.")
     if data is None:
-        raise BackendError(f"TensorRT could not build an engine for {profile} in {precision}; use --backend cuda.")
+        raise BackendError(f"TensorRT could not build an engine for {profile} in {precision}; use the backend cuda.")
     if flavour.name == "full" and timing_cache is not None:
         with suppress(OSError):  # the disk is full, or another process reads it on Windows: next time
             files.write(timing_cache, bytes(config.get_timing_cache().serialize()), shared=True)
@@ -112,7 +110,7 @@ def build(
 
 def _network(
     model: Model, profile: Profile, precision: str, converter: str, flavour: Flavour, graphs: dict[str, bytes]
-) -> tuple[Any, Any, Any, object]:
+) -> Parts:
     """Builder, network, configuration, and what must outlive them, by that converter."""
     if converter != ONNX:
         from vidsr.backends.tensorrt import lowered

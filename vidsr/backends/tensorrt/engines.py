@@ -52,13 +52,11 @@ class Maker:
 
     def __post_init__(self) -> None:
         if self.precision not in DTYPES:
-            raise BackendError(
-                f"TensorRT runs {' and '.join(DTYPES)} here, not {self.precision}; use --precision auto."
-            )
+            raise BackendError(f"TensorRT runs {' and '.join(DTYPES)} here, not {self.precision}; use precision auto.")
         if not self.flavour.supports(self.target.capability):
             raise BackendError(
                 f"{self.flavour.module} {self.flavour.tensorrt} does not know GPUs of compute capability "
-                f"{self.target.dotted}; install torch-tensorrt, or use --backend cuda."
+                f"{self.target.dotted}; install torch-tensorrt, or use the backend cuda."
             )
 
     @property
@@ -213,5 +211,5 @@ def refusal(engine: Engine, found: Accuracy) -> BackendError:
     return BackendError(
         f"The {engine.key.precision} engine of {engine.key.model} x{engine.key.scale} for {engine.key.shapes} is not "
         f"used: it differs from FP32 by {found.psnr:.1f} dB and {found.p999:.2f} code values (needed: {MIN_PSNR:g} dB, "
-        f"{MAX_P999:g}); use --backend cuda, or build it again with `vidsr engine build --force`."
+        f"{MAX_P999:g}); use the backend cuda, or build it again with `vidsr engine build --force`."
     )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from types import ModuleType
+from typing import Any, TypeAlias
 
 from vidsr.errors import BackendError
 
 RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))  # what TensorRT-RTX 1.5 compiles for
 FULL_CAPABILITY = (7, 5)  # the least that TensorRT 11 knows
 INSTALL = "install it with `pip install 'vidsr-upscaler[rtx]'` (RTX GPUs) or `'vidsr-upscaler[tensorrt]'` (all of them)"
+
+Parts: TypeAlias = "tuple[Any, Any, Any, object]"
+"""TensorRT's builder, its network, its configuration, and what must outlive them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def require() -> Flavour:
         BackendError: neither flavour is.
     """
     if (flavour := installed()) is None:
-        raise BackendError(f"TensorRT is not installed; {INSTALL}, or use --backend auto.")
+        raise BackendError(f"TensorRT is not installed; {INSTALL}, or use the backend auto.")
     return flavour
 
 

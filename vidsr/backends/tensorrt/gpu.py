@@ -52,7 +52,7 @@ def here(index: int) -> Gpu | None:
     import torch
 
     if index < 0:
-        raise UsageError(f"--device must not be negative, got {index}")
+        raise UsageError(f"device must not be negative, got {index}")
     if not torch.cuda.is_available():
         return None
     if index >= torch.cuda.device_count():

@@ -11,16 +11,16 @@ import logging
 import warnings
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import nn
 
+from vidsr.backends.tensorrt.flavour import Parts
 from vidsr.backends.tensorrt.key import Profile
 from vidsr.errors import BackendError, OutOfMemoryError
 
 
-def network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> tuple[Any, Any, Any, object]:
+def network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> Parts:
     """TensorRT's builder, its network of the whole module, its configuration, and what must outlive them.
 
     Raises:
@@ -46,7 +46,7 @@ def network(module: nn.Module, profile: Profile, dtype: torch.dtype) -> tuple[An
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError("There is too little GPU memory to build an engine; close other programs.") from error
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise BackendError(f"torch_tensorrt cannot take this network: {_line(error)}; use --backend cuda.") from error
+        raise BackendError(f"torch_tensorrt cannot take this network: {_line(error)}; use the backend cuda.") from error
     return interpreter.builder, interpreter.ctx.net, interpreter._populate_trt_builder_config(), interpreter
 
 

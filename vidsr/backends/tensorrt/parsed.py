@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from types import ModuleType
 from typing import Any
 
+from vidsr.backends.tensorrt.flavour import Parts
 from vidsr.backends.tensorrt.key import Profile
 from vidsr.errors import BackendError
 from vidsr.models.onnx import INPUT
 
 
-def network(trt: Any, graph: bytes, profile: Profile) -> tuple[Any, Any, Any, object]:
+def network(trt: ModuleType, graph: bytes, profile: Profile) -> Parts:
     """TensorRT's builder, its network of an ONNX graph, its configuration, and what must outlive them.
 
     The network is strongly typed: the graph's own types are kept. A static profile fixes the input's shape.
@@ -42,11 +44,11 @@ def network(trt: Any, graph: bytes, profile: Profile) -> tuple[Any, Any, Any, ob
 
 
 @cache
-def _logger(trt: Any) -> Any:
+def _logger(trt: ModuleType) -> object:
     """One for the process, as TensorRT wants it; what it calls an error goes to Python's log."""
     log = logging.getLogger(__name__)
 
-    class Logger(trt.ILogger):  # type: ignore[misc]
+    class Logger(trt.ILogger):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 

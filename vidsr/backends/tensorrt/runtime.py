@@ -98,7 +98,7 @@ class LoadedEngine:
         except torch.OutOfMemoryError as error:
             num, height, width = shape
             raise OutOfMemoryError(
-                f"An engine for {num} frames of {width}x{height} does not fit into GPU memory; use a smaller --tile."
+                f"An engine for {num} frames of {width}x{height} does not fit into GPU memory; use a smaller tile."
             ) from error
         if cache is not None and self._kernels is not None:
             with suppress(OSError):  # a cache that cannot be written costs time, nothing else
@@ -123,7 +123,7 @@ class LoadedEngine:
         else:
             context = self._engine.create_execution_context(managed)
         if context is None:
-            raise OutOfMemoryError("TensorRT found too little GPU memory to run this engine; use a smaller --tile.")
+            raise OutOfMemoryError("TensorRT found too little GPU memory to run this engine; use a smaller tile.")
         return cache, context
 
 
@@ -170,7 +170,7 @@ class CudaRunner:
 
     def _execute(self) -> None:
         if not self._context.execute_async_v3(self._stream.cuda_stream):
-            raise BackendError("TensorRT failed to run its engine; use --backend cuda.")
+            raise BackendError("TensorRT failed to run its engine; use the backend cuda.")
 
     def _launch(self) -> None:
         if self._graph is None:

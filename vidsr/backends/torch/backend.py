@@ -256,5 +256,5 @@ def _is_memory(error: Exception) -> bool:
 def _translate(error: RuntimeError, shape: tuple[int, ...], device: torch.device) -> BackendError:
     size = "x".join(map(str, shape))
     if _is_memory(error):
-        return OutOfMemoryError(f"A batch of {size} does not fit into the memory of {device}; use a smaller --tile.")
+        return OutOfMemoryError(f"A batch of {size} does not fit into the memory of {device}; use a smaller tile.")
     return BackendError(f"torch failed on a batch of {size}: {str(error).splitlines()[0]}")

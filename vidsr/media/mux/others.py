@@ -85,7 +85,7 @@ class Others:
         except av.FFmpegError as error:
             sentence = f"{self._path} cannot be read to its end ({error.strerror})"
             if not self._keep_going:
-                raise DamagedError(f"{sentence}; --keep-going copies what comes before.") from error
+                raise DamagedError(f"{sentence}; --keep-going (keep_going=True) copies what comes before.") from error
             self._notes.append(f"{sentence}: sound and subtitles end there")
 
     def _behind(self, packet: AnyPacket) -> bool:

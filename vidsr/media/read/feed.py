@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
-from typing import Any, TypeAlias
 
 import av
 from av.stream import Discard
-from av.video.stream import VideoStream
 
+from vidsr.media.pyav import VideoPacket, picture_stream
 from vidsr.media.read.intra_refresh import decodes_alone
 from vidsr.media.read.joints import Joints, OneClock
 from vidsr.media.read.open import demux, limit_pixels, open_input
 from vidsr.media.read.probe import MediaInfo
-
-Packet: TypeAlias = "av.Packet[VideoStream]"
 
 _SCANNED = ("mpegts", "mpeg", "h264", "hevc", "m4v", "obu", "gif")  # demuxers in which no seek can be relied on
 
@@ -37,16 +34,16 @@ class Feed:
 
     def _open(self) -> None:
         self._container = open_input(self._info.path)
-        self.stream: Any = self._container.streams[self._info.video.index]
+        self.stream = picture_stream(self._container, self._info.video.index)
         for other in self._container.streams:
             if other.index != self.stream.index:
                 other.discard = Discard.all
         limit_pixels(self.stream)
         self._clock = OneClock(self._joints)
-        self._demux: Any = self._packets()
-        self._pending: list[Packet] = []  # already taken from the demuxer, to be decoded first
+        self._demux = self._packets()
+        self._pending: list[VideoPacket] = []  # already taken from the demuxer, to be decoded first
 
-    def __iter__(self) -> Iterator[Packet]:
+    def __iter__(self) -> Iterator[VideoPacket]:
         pending, self._pending = self._pending, []
         yield from pending
         yield from (packet for packet in self._demux if packet.size)
@@ -55,7 +52,7 @@ class Feed:
         """Go on where the demuxer has failed."""
         self._demux = self._packets()
 
-    def _packets(self) -> Any:
+    def _packets(self) -> Generator[VideoPacket, None, None]:
         return demux(self._container, self.stream, clock=self._clock)
 
     def close(self) -> None:
@@ -83,13 +80,13 @@ class Feed:
         else:
             self._scan(target)
 
-    def _keyframe(self, aim: int, target: Fraction) -> Packet | None:
+    def _keyframe(self, aim: int, target: Fraction) -> VideoPacket | None:
         """The first packet after a seek to `aim`, if decoding can start there and reach `target`."""
         try:
             self._demux.close()
             self._container.seek(aim, stream=self.stream)
             self._demux = self._packets()
-            packet: Packet | None = next((p for p in self._demux if p.size), None)
+            packet: VideoPacket | None = next((p for p in self._demux if p.size), None)
         except av.FFmpegError:
             return None
         if packet is not None and packet.is_keyframe and packet.pts is not None and packet.pts <= target:
@@ -102,7 +99,7 @@ class Feed:
         Where times are missing or run backwards, everything from the start has to be decoded.
         """
         self._reopen()
-        groups: deque[list[Packet]] = deque([[]], maxlen=2)
+        groups: deque[list[VideoPacket]] = deque([[]], maxlen=2)
         last = None
         try:
             for packet in (p for p in self._demux if p.size):

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TypeAlias, cast
 
 import av
-from av.video.stream import VideoStream
 
 from vidsr.errors import DamagedError, UsageError
 from vidsr.frame import Frame
 from vidsr.media.captions import captions_of, may_hold
+from vidsr.media.pyav import VideoPacket
 from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.decoder import Decoder
 from vidsr.media.read.deinterlace import ByPicture, Fields
@@ -25,8 +24,6 @@ from vidsr.media.read.pixels import Unpacker, framed, planes_of
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.timeline import Timeline
 from vidsr.media.read.truncation import missing_end
-
-Packet: TypeAlias = "av.Packet[VideoStream]"
 
 MAX_LISTED_ERRORS = 100
 GAP = Fraction(19, 10)  # pictures' lengths between two of them: at least one is missing
@@ -146,7 +143,7 @@ class Reader:
     def _shown(self) -> Iterator[Frame]:
         if self._first is not None and self._first > (self.info.video.start_pts or 0):
             self._feed.seek(self._first)
-        self._decoder = Decoder(cast(VideoStream, self._feed.stream), threads=self._threads, gpu=self._gpu)
+        self._decoder = Decoder(self._feed.stream, threads=self._threads, gpu=self._gpu)
         for pts, picture in self._timed():
             if self._first is not None and pts < self._first:
                 self._fits.pop(pts, None)
@@ -227,7 +224,7 @@ class Reader:
         if missing:
             self._damaged(self._end_pts, missing)
 
-    def _retimed(self, packet: Packet | None, pictures: list[av.VideoFrame]) -> list[av.VideoFrame]:
+    def _retimed(self, packet: VideoPacket | None, pictures: list[av.VideoFrame]) -> list[av.VideoFrame]:
         """In AVI, which stores decoding times only, the n-th picture shown has the n-th of them."""
         if self._decoding_times is not None:
             self._decoding_times.extend([] if packet is None else [packet.dts])
@@ -242,7 +239,7 @@ class Reader:
             self._damaged(self._end_pts, f"the decoder failed at the end ({error.strerror})")
             return []
 
-    def _packets(self) -> Iterator[Packet]:
+    def _packets(self) -> Iterator[VideoPacket]:
         """Packets of the picture stream, without the empty ones that would end the decoding.
 
         Where to stop shows only in decoded pictures: a QuickTime file may have dts after pts.
@@ -263,7 +260,7 @@ class Reader:
                 return
             self._feed.again()
 
-    def _count(self, packet: Packet) -> None:
+    def _count(self, packet: VideoPacket) -> None:
         self.report.num_packets += 1
         self.report.num_discarded += packet.is_discard
         self.report.num_corrupt_packets += packet.is_corrupt
@@ -276,7 +273,7 @@ class Reader:
         if packet.pts is not None:
             self._end_pts = max(self._end_pts or packet.pts, packet.pts + (packet.duration or 0))
 
-    def _note_gap(self, packet: Packet) -> None:
+    def _note_gap(self, packet: VideoPacket) -> None:
         """In transport and program streams, which lose packets without a trace, a gap in time is worth saying."""
         video = self.info.video
         if self.info.container not in ("mpegts", "mpeg") or packet.dts is None or self._last_dts is None:
@@ -294,7 +291,7 @@ class Reader:
                     return
             yield picture
 
-    def _bad_packet(self, packet: Packet, error: av.FFmpegError) -> None:
+    def _bad_packet(self, packet: VideoPacket, error: av.FFmpegError) -> None:
         """A recording that starts in the middle has packets before its first keyframe that nothing can decode."""
         if not self._started:
             self._num_early += 1
@@ -315,7 +312,10 @@ class Reader:
         if len(self.report.errors) < MAX_LISTED_ERRORS:
             self.report.errors.append(f"{where}: {what}")
         if not self._keep_going:
-            self._damage = f"{self.info.path} is damaged {where}: {what}; --keep-going upscales what can be decoded."
+            self._damage = (
+                f"{self.info.path} is damaged {where}: {what}; "
+                "--keep-going (keep_going=True) upscales what can be decoded."
+            )
 
     def _at(self, pts: int | None) -> str:
         if pts is None:

@@ -134,8 +134,8 @@ def _check_held(container: Container, codec: str) -> None:
     if codec in container.pictures:
         return
     if not (fitting := ", ".join(containers.offering(codec))):
-        raise UsageError(f"vidsr does not write {codec}: use --codec {', '.join(CODECS)}.")
-    raise UnfitError(f"{container} cannot hold {codec}: choose another --codec, or --container {fitting}.")
+        raise UsageError(f"vidsr does not write {codec}: use codec {', '.join(CODECS)}.")
+    raise UnfitError(f"{container} cannot hold {codec}: choose another codec, or the container {fitting}.")
 
 
 def _lost(source: MediaInfo, row: Encoder, container: Container, layout: PixelFormat) -> list[str]:
@@ -185,9 +185,9 @@ def _quality(row: Encoder, crf: int | None) -> int | None:
     if crf is None:
         return row.quality.default if row.quality else None
     if row.quality is None:
-        raise UsageError(f"--crf does not apply to {row.name}, which has no such scale.")
+        raise UsageError(f"crf does not apply to {row.name}, which has no such scale.")
     if not 0 <= crf <= row.quality.worst:
-        raise UsageError(f"--crf {crf} is outside 0 to {row.quality.worst}, the scale of {row.name}.")
+        raise UsageError(f"crf {crf} is outside 0 to {row.quality.worst}, the scale of {row.name}.")
     return crf
 
 
@@ -196,5 +196,5 @@ def _preset(row: Encoder, preset: str | None) -> str | None:
         return row.presets.default if row.presets else None
     known = row.presets.names if row.presets else ()
     if preset not in known:
-        raise UsageError(f"--preset {preset} is unknown to {row.name}: {', '.join(known) or 'it has none'}.")
+        raise UsageError(f"preset {preset} is unknown to {row.name}: {', '.join(known) or 'it has none'}.")
     return preset

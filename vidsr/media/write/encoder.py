@@ -109,7 +109,7 @@ def check_starts(spec: VideoSpec) -> None:
     row = encoders.encoder(spec.encoder)
     if spec.width < row.narrowest:
         sizes = f"pictures {spec.width} pixels wide"
-        raise OutputError(f"{row.name} cannot encode {sizes}: choose another --codec or --size.")
+        raise OutputError(f"{row.name} cannot encode {sizes}: choose another codec or size.")
     tried = spec
     if row.opens_small:
         tried = replace(spec, width=min(spec.width, _SMALL), height=min(spec.height, _SMALL))
@@ -139,7 +139,7 @@ def why_not(row: Encoder, width: int, height: int) -> str:
         return f"its {row.title} ends at {row.widest} pixels; {row.wider} takes more"
     if row.hardware:
         return "it needs a GPU with a video encoder (an H100 has none) and its driver"
-    return "choose another --codec, --pix-fmt or --size"
+    return "choose another codec, pixel format or size"
 
 
 def _no_start(row: Encoder, width: int, height: int, what: str) -> OutputError:

@@ -45,7 +45,7 @@ def named_layout(name: str, row: Encoder) -> PixelFormat:
     layouts = _fed(row)
     layout = _planar(name)
     if layout is None:
-        raise UsageError(f"--pix-fmt {name} is not a planar sample layout: use one such as yuv420p or yuv444p10le.")
+        raise UsageError(f"pix_fmt {name} is not a planar sample layout: use one such as yuv420p or yuv444p10le.")
     if layout not in layouts:
         known = ", ".join(sorted(f.name for f in layouts))
         raise OutputError(f"{row.name} cannot encode {name}: it takes {known}.")
@@ -79,7 +79,7 @@ def nearest_layout(wanted: PixelFormat, available: Sequence[PixelFormat]) -> Pix
 def _fed(row: Encoder) -> list[PixelFormat]:
     if layouts := encoder_layouts(row):
         return layouts
-    raise OutputError(f"vidsr cannot feed the encoder {row.name}: use --codec {', '.join(CODECS)}.")
+    raise OutputError(f"vidsr cannot feed the encoder {row.name}: use codec {', '.join(CODECS)}.")
 
 
 def _planar(name: str) -> PixelFormat | None:

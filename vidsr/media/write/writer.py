@@ -114,7 +114,7 @@ class Writer:
     def _add_stream(self) -> VideoStream:
         stream = self._container.add_stream(self._spec.encoder)
         if not isinstance(stream, VideoStream):
-            raise OutputError(f"{self._spec.encoder} is not a video encoder: choose another --codec.")
+            raise OutputError(f"{self._spec.encoder} is not a video encoder: choose another codec.")
         configure(stream.codec_context, self._spec)
         open_politely(stream.codec_context)
         stream.time_base = self._clock
@@ -170,7 +170,7 @@ class Writer:
         if len(self._order) != self._num_frames:
             raise OutputError(
                 f"{self._path}: {self._spec.encoder} returned {len(self._order)} pictures of {self._num_frames}; "
-                "choose another --codec."
+                "choose another codec."
             )
 
 
