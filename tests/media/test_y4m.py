@@ -222,7 +222,7 @@ def test_a_reader_that_leaves_ends_the_job() -> None:
         (["-"], 2, "say where its output goes"),
         (["-", "-o", "out/"], 2, "is a folder"),
         (["-", "-o", "-", "--json"], 2, "--json"),
-        (["-", "-o", "-", "--dry-run"], 2, "--dry-run"),
+        (["-", "-o", "-", "--dry-run"], 2, "a dry run"),
         (["-", "-o", "-"], 1, "not y4m"),
     ],
 )
