@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.clips import make_clip
-from vidsr.jobs import dry_run
+from vidsr.jobs import dry_run, run
+from vidsr.jobs import plan as planning
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
@@ -47,3 +48,12 @@ def test_the_end_of_the_encoder_is_timed(tmp_path: Path, monkeypatch: pytest.Mon
     options = Options(model="bicubic", backend="cpu", scale=2)
     (planned,) = dry_run.run_batch(Batch([Input(source, tmp_path, named=True)], Target(), options)).planned
     assert planned.seconds >= 1000 * 48 / planned.num_tried
+
+
+def test_the_keyframes_of_short_parts_are_in_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "PART_WORK", 1.0)  # each picture is a part
+    source = make_clip(tmp_path / "a.mp4", frames=48)
+    batch = Batch([Input(source, tmp_path, named=True)], Target(), Options(model="bicubic", backend="cpu", scale=2))
+    (planned,) = dry_run.run_batch(batch).planned
+    (done,) = run.run_batch(batch).done
+    assert planned.bytes == pytest.approx(done.bytes, rel=0.5)

@@ -58,6 +58,13 @@ def test_a_part_ends_after_a_minutes_work_or_one_picture(clip: Path, monkeypatch
     assert planned(clip, segment_seconds=Fraction(1, 8)).part_seconds(FAST) == Fraction(1, 8)
 
 
+def test_a_network_on_a_gpu_does_a_hundred_times_the_work_in_a_part(clip: Path) -> None:
+    srgan = 2_218_176 * (1920 * 1080) // (64 * 48)  # as much a picture as SRGAN has with one of 1920x1080
+    assert planned(clip).part_seconds(srgan) == Fraction(1, 24)
+    assert planned(clip).part_seconds(srgan, on_gpu=True) == Fraction(86, 24)
+    assert planned(clip).part_seconds(FAST, on_gpu=True) == 10
+
+
 def test_a_clock_of_milliseconds_puts_every_picture_into_its_own_part(tmp_path: Path) -> None:
     rate = Fraction(30000, 1001)
     pts = [round(k * 1000 / rate) for k in range(200)]

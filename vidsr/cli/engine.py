@@ -46,8 +46,6 @@ Examples:
   vidsr engine prune --other-gpus  what was built for other GPUs, too
 """
 
-NAME_A_GPU = "name the one that the engines are for, like `vidsr engine build rtx4090`."
-
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build, list, carry and remove TensorRT engines.")
 app.command("pack", epilog=engine_pack.EXAMPLES, short_help="Put engines into one file.")(engine_pack.pack)
 app.command("unpack", epilog=engine_pack.UNPACK_EXAMPLES, short_help="Take engines out of such a file.")(

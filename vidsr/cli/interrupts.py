@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -37,10 +38,10 @@ def watched() -> Iterator[None]:
             raise KeyboardInterrupt
         sys.exit(128 + number)
 
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
+    reading, writing = socket.socketpair()  # Windows takes no pipe for this before Python 3.12
+    writing.setblocking(False)
     before = {number: signal.getsignal(number) for number in ENDING}
-    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
     for number in ENDING:
         if before[number] is not signal.SIG_IGN:
             signal.signal(number, handle)
@@ -51,17 +52,21 @@ def watched() -> Iterator[None]:
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(writing)  # which ends the thread
+        writing.close()  # which ends the thread
 
 
-def _watch(reading: int, handled: threading.Event) -> None:
-    with open(reading, "rb", buffering=0) as pipe:
-        while number := pipe.read(1):
+def _watch(reading: socket.socket, handled: threading.Event) -> None:
+    with reading:
+        while number := reading.recv(1):
             if number[0] not in ENDING:
                 continue
             if not handled.wait(PATIENCE_SECONDS):
                 leave(number[0] + 128, f"interrupted; {UNANSWERED}")
             handled.clear()
+            reading.setblocking(False)
+            with suppress(BlockingIOError):
+                reading.recv(64)  # of signals that came together, as from `timeout`, Python runs the handler once
+            reading.setblocking(True)
 
 
 def leave(exit_code: int, sentence: str = "") -> NoReturn:

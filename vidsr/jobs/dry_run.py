@@ -129,7 +129,8 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
     num_frames = job.num_frames or last.num_frames
     seconds = steady_seconds(last, flush, shared=upscaler.backend.device.type == "cpu")
     fps = last.num_frames / max(seconds, 1e-9)
-    keyframes = max(num_frames / float((job.spec.rate or 25) * Fraction(job.spec.keyframe_seconds)), 1)
+    length = job.part_seconds(upscaler.model.macs_per_pixel, on_gpu=upscaler.on_gpu)  # each begins with a keyframe
+    keyframes = max(num_frames / float(job.rate * min(length, Fraction(job.spec.keyframe_seconds))), 1)
     num_bytes = key * keyframes + other * (num_frames - keyframes) + _other_bytes(job)
     return Planned(
         source=job.source.path,

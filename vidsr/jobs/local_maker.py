@@ -60,6 +60,11 @@ class LocalMaker:
         """The model's."""
         return self.upscaler.model.macs_per_pixel
 
+    @property
+    def on_gpu(self) -> bool:
+        """The upscaler's."""
+        return self.upscaler.on_gpu
+
     def identity(self) -> dict[str, object]:
         """The upscaler's."""
         return self.upscaler.identity()

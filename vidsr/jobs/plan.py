@@ -28,6 +28,7 @@ from vidsr.media.write.writer import VideoSpec
 from vidsr.media.y4m import Y4MReader
 
 PART_WORK = 4e12  # multiply-adds after which a part ends: about a minute on two slow cores
+GPU_PART_WORK = 100 * PART_WORK  # where the network runs on a GPU: SRGAN on 1080p else had a keyframe in each picture
 ENCODING_WORK = 4000  # of them take as long as it takes to encode a pixel
 
 
@@ -72,14 +73,15 @@ class Plan:
         """The source's frames from `start` seconds on, to the end that the options set."""
         return sources.open_source(self.source, self.options, start, self.pipe)
 
-    def part_seconds(self, macs_per_pixel: int) -> Fraction:
+    def part_seconds(self, macs_per_pixel: int, *, on_gpu: bool = False) -> Fraction:
         """How long a part is: as the options say, or the pictures of a minute's work (or one), if that is less.
 
-        It follows from film, model and size, never from the machine, since encoded bytes depend on where parts end.
+        It follows from film, model, size and kind of backend, which all are in the fingerprint, and never from the
+        machine or the moment, since encoded bytes depend on where parts end.
         """
         video = self.source.video
         work = video.width * video.height * macs_per_pixel + self.spec.width * self.spec.height * ENCODING_WORK
-        num_frames = max(int(PART_WORK // work), 1)
+        num_frames = max(int((GPU_PART_WORK if on_gpu else PART_WORK) // work), 1)
         return min(self.options.segment_seconds, num_frames / self.rate)
 
     @property

@@ -40,6 +40,10 @@ class SegmentMaker(Protocol):
     def macs_per_pixel(self) -> int:
         """Multiply-adds of the model for each pixel of a source."""
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network was opened on a GPU; of equal identities all are, or none."""
+
     def identity(self) -> dict[str, object]:
         """What the bytes of a result depend on besides the frames."""
 

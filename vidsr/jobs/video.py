@@ -56,7 +56,8 @@ def make(plan: Plan, maker: SegmentMaker, batch: Batch) -> Unjoined:
     facts, reused = plan.facts(maker), maker.num_reused
     with ExitStack() as held:
         work = held.enter_context(_work_folder(plan.output))
-        manifest = Manifest.open(work, facts, plan.part_seconds(maker.macs_per_pixel), resume=batch.resume)
+        length = plan.part_seconds(maker.macs_per_pixel, on_gpu=maker.on_gpu)
+        manifest = Manifest.open(work, facts, length, resume=batch.resume)
         if manifest.segments:
             batch.on_event(Resumed(plan.source.path, plan.output, len(manifest.segments), manifest.num_frames))
         before, segments = manifest.num_frames, Segments(plan, work, manifest, batch.on_event)

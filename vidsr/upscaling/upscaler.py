@@ -99,6 +99,7 @@ class Upscaler:
         if opened.threads is not None and any(True for _ in self.model.module.parameters()):
             self._opened["network threads"] = opened.threads
         self._depth = _depth(opened.device)
+        self.on_gpu = opened.device.type != "cpu"  # as opened; out of memory it may go on elsewhere
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = keywords.get("reuse", True)

@@ -35,7 +35,7 @@ class ClusterMaker:
         self._cluster, self._scale = cluster, scale
         self._hello = cluster.hello(scale)
         self.reason = f"{self._hello.reason} On the workers of a cluster."
-        self.macs_per_pixel = self._hello.macs_per_pixel
+        self.macs_per_pixel, self.on_gpu = self._hello.macs_per_pixel, self._hello.on_gpu
         self.num_reused = 0
         self.notes: list[str] = []
 

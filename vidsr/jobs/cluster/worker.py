@@ -38,6 +38,7 @@ class Hello:
     identity: dict[str, object]
     reason: str
     macs_per_pixel: int
+    on_gpu: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Worker:
         except VidsrError as error:
             return error
         node, macs = f"{platform.node()} ({os.getpid()})", upscaler.model.macs_per_pixel
-        return Hello(node, __version__, upscaler.identity(), upscaler.reason, macs)
+        return Hello(node, __version__, upscaler.identity(), upscaler.reason, macs, upscaler.on_gpu)
 
     def make(self, task: Task, shipment: Shipment) -> Result | Refused | Unsound | VidsrError:
         """Decode, upscale and encode a segment."""
