@@ -64,6 +64,7 @@ SMALLER = {
     "--size": "120x90",
     "--seconds": "0.02",
 }  # values that take hours with real files
+TRUNK = 'trunk = "stlpips-vgg16:relu2_2"'  # the one that a package carries, for one that is to be made first
 TINY = "steps = 2\nbatch = 1\npatch = 8\nevaluate_every = 100\n"  # of every recipe
 
 
@@ -86,7 +87,8 @@ def workspace(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     recipes = folder / ".recipes"
     recipes.mkdir()
     for path in (ROOT / "train" / "recipes").glob("*.toml"):
-        kept = re.sub(r"^(steps|batch|patch|evaluate_every) = .*\n", "", path.read_text(), flags=re.M)
+        kept = re.sub(r"^(steps|batch|patch|patches|alone|evaluate_every) = .*\n", "", path.read_text(), flags=re.M)
+        kept = re.sub(r'^trunk = "vgg16:.*"\ntrunk_file = .*\n', f"{TRUNK}\n", kept, flags=re.M)
         (recipes / path.name).write_text(TINY + kept)
     monkeypatch.setattr("train.recipe.RECIPES", recipes)
     return folder

@@ -98,14 +98,17 @@ def _sizes(text: str) -> tuple[tuple[int, int], ...]:
 
 def _line(result: Result) -> str:
     """What is said of a result as soon as it is there: a benchmark takes its time."""
-    from vidsr.bench.job import FilmLine, JobSpeed
-    from vidsr.bench.network import NotMeasured
+    from vidsr.bench.network import NotMeasured, Speed
 
     if isinstance(result, NotMeasured):
         return f"{result.line.name}: not measured: {result.why}"
-    what = {JobSpeed: "a whole job", FilmLine: "the film"}.get(type(result), "the network alone")
-    size = "" if isinstance(result, FilmLine) else f" {result.width}x{result.height}"
-    return f"{what}, {result.line.name}{size}: {result.fps:.4g} fps"
+    if isinstance(result, Speed):
+        return f"the network alone, {result.line.name} {result.width}x{result.height}: {result.fps:.4g} fps"
+    from vidsr.bench.job import FilmLine  # which needs PyAV
+
+    if isinstance(result, FilmLine):
+        return f"the film, {result.line.name}: {result.fps:.4g} fps"
+    return f"a whole job, {result.line.name} {result.width}x{result.height}: {result.fps:.4g} fps"
 
 
 def _data(report: BenchReport) -> dict[str, object]:

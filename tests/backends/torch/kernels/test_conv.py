@@ -47,7 +47,9 @@ def test_a_strip_compiles_and_fits(
     from vidsr.backends.torch.kernels.conv import CHANNELS, STRIPS, conv3x3
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    strip = next(strip for strip in STRIPS if strip.stages > 1 and strip.shared <= SHARED[capability])
+    widest = 32 if capability == (8, 0) else 128  # what more fits there is spilled, and left by the tuner
+    fitting = [strip for strip in STRIPS if strip.block <= widest and strip.shared <= SHARED[capability]]
+    strip = next(strip for strip in fitting if strip.stages > 1)
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
     constants = {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle, "channels": CHANNELS}
     constants |= {"block": strip.block, "stages": strip.stages}
