@@ -59,7 +59,8 @@ def test_too_little_memory_ends_with_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS counts elsewhere or not at all")
 def test_too_little_memory_for_the_libraries_is_said_too(tmp_path: Path) -> None:
-    result = run(tmp_path / "a.mp4", tmp_path / "out.mp4", limit=memory(350))
+    source = make_clip(tmp_path / "a.mp4", frames=3)
+    result = run(source, tmp_path / "out.mp4", limit=memory(500))
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "1 GB" in result.stderr
