@@ -83,7 +83,7 @@ for limit in map(int, sys.argv[2:]):
     child = os.fork()
     if child == 0:
         checkpoint.save_file = fatal_after(checkpoint.save_file, limit)
-        checkpoint._sync = fatal_after(checkpoint._sync, limit)
+        checkpoint.sync_file = fatal_after(checkpoint.sync_file, limit)
         checkpoint.save(Path(sys.argv[1]) / str(limit), 2, checkpoint.Checkpoint(tensors, {"step": 2}))
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -65,7 +65,7 @@ import os, signal, sys
 from train import checkpoint
 from train.__main__ import main
 
-calls, real = 0, checkpoint._sync
+calls, real = 0, checkpoint.sync_file
 
 def fatal(path):
     global calls
@@ -74,7 +74,7 @@ def fatal(path):
     if calls == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-checkpoint._sync = fatal
+checkpoint.sync_file = fatal
 main(sys.argv[2:])
 """
 

@@ -181,6 +181,7 @@ def test_terminated_it_stops_with_its_weights(rented: Path) -> None:
     load(out, "pixel")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks up which file is open where Linux says it")
 def test_a_full_disk_is_tried_again(
     rented: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,7 +191,7 @@ def test_a_full_disk_is_tried_again(
     plan, real, room = write(rented, PIXEL), os.fsync, []
 
     def full(descriptor: int) -> None:
-        if not room:
+        if not room and "/out/" in os.readlink(f"/proc/self/fd/{descriptor}"):
             raise OSError(28, "No space left on device")
         real(descriptor)
 
