@@ -84,6 +84,7 @@ for limit in map(int, sys.argv[2:]):
     if child == 0:
         checkpoint.save_file = fatal_after(checkpoint.save_file, limit)
         checkpoint.sync_file = fatal_after(checkpoint.sync_file, limit)
+        checkpoint.rename = fatal_after(checkpoint.rename, limit)
         checkpoint.save(Path(sys.argv[1]) / str(limit), 2, checkpoint.Checkpoint(tensors, {"step": 2}))
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
@@ -92,7 +93,7 @@ for limit in map(int, sys.argv[2:]):
 
 def test_killed_while_writing_leaves_the_previous_one(tmp_path: Path) -> None:
     """A process is killed after every call that writes or syncs a part of a checkpoint: one whole one always loads."""
-    limits = [str(limit) for limit in range(1, 9)]  # 3 parts written, 3 and state.json synced, the folder synced
+    limits = [str(limit) for limit in range(1, 9)]  # 3 parts written, 3 and state.json synced, the folder renamed
     for limit in limits:
         save(tmp_path / limit, 1, some(1))
     command = [sys.executable, "-c", KILLED_AT_EACH_CALL, str(tmp_path), *limits]
