@@ -13,7 +13,7 @@ demo: .venv/.runtime  ## upscale the bundled clip by 4, compare it with bicubic,
 	$(BIN)/vidsr compare samples/sintel.mp4 --html -o demo/compare
 
 test: .venv/.dev  ## the whole test suite, under ten minutes on two cores
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: .venv/.dev  ## the long tests
 	$(BIN)/python -m pytest -m soak

@@ -120,8 +120,9 @@ def test_the_watch_sees_an_open_file(tmp_path: Path) -> None:
 )
 def test_addresses_are_no_files(vidsr: Cli, tmp_path: Path, name: str) -> None:
     result = vidsr("upscale", name, *QUICK)
-    assert result.code in (1, 2)
-    assert "does not exist" in result.err or "not addresses" in result.err
+    code, words = (2, "not addresses") if "://" in name else (1, "does not exist")
+    assert result.code == code
+    assert words in result.err
 
 
 def test_postscript_in_an_image_file_starts_no_program(tmp_path: Path) -> None:
