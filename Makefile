@@ -12,7 +12,7 @@ demo: .venv/.runtime  ## upscale the bundled clip by 4, compare it with bicubic,
 	$(BIN)/vidsr upscale samples/sintel.mp4 --scale 4 -o demo/
 	$(BIN)/vidsr compare samples/sintel.mp4 --html -o demo/compare
 
-test: .venv/.dev  ## the whole test suite, under ten minutes on two cores
+test: .venv/.dev  ## the whole test suite, in two processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: .venv/.dev  ## the long tests
