@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import pty
-import re
 import shutil
 import signal
 import subprocess
@@ -114,7 +113,7 @@ def test_the_shell_has_its_cursor_back_while_a_job_is_suspended(tmp_path: Path) 
     assert terminal.job.wait(120) == 0
     assert HIDE_CURSOR in terminal.read()[before:]
     assert terminal.text.rindex(SHOW_CURSOR) > terminal.text.rindex(HIDE_CURSOR)
-    assert re.search(r"clip_x4.mp4: 240\s+frames in", terminal.text)
+    assert "clip_x4.mp4:240framesin" in "".join(terminal.text.split())  # wherever the lines break
 
 
 def test_errors_break_between_words_on_a_terminal_and_show_no_control_characters() -> None:

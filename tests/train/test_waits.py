@@ -17,7 +17,7 @@ from train.recipe import Recipe
 from train.run import Run
 from train.sample import Source, samples
 from train.stage import Stage
-from train.trunk import Trunk
+from train.trunk import TrunkLoss
 
 META = torch.device("meta")
 
@@ -86,7 +86,7 @@ def test_nothing_is_asked_of_the_device_nor_brought_there(
 ) -> None:
     changes = {"batch": 4, "patch": 16, "ema": 0.9, "discriminator": {"channels": 4, "rate": 1e-3}}
     one = Recipe.from_dict(recipe.to_dict() | changes | settings)
-    monkeypatch.setattr("train.stage.open_loss", lambda name, *_: Trunk(name).to(META))  # of no weights
+    monkeypatch.setattr("train.stage.open_loss", lambda name, *_: TrunkLoss(name).to(META))  # of no weights
     run = Run(one, META)
     run.bf16 = False
     stage = Adversarial(run) if one.losses.adversarial else Stage(run)

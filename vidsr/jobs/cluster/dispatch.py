@@ -201,7 +201,7 @@ class _Job:
         self._lost += 1
         grid, place = self._segments.grid, slot.hello.node if slot.hello else "a worker"
         if work.attempts >= MAX_ATTEMPTS:
-            begin, end = (float(grid.begin(interval)) for interval in (work.interval, work.interval + 1))
+            begin, end = (round(float(grid.begin(interval)), 1) for interval in (work.interval, work.interval + 1))
             self._error = self._error or BackendError(
                 f"{self._plan.source.path}: the part from {begin:g} to {end:g} s was lost with its worker "
                 f"{work.attempts} times, last on {place}; it may need more memory than there is: try a smaller tile"
