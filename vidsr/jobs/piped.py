@@ -73,7 +73,15 @@ def run(item: Input, batch: Batch) -> Done:
     total = sources.num_frames(info, options)
     batch.on_event(_started(item, output, info, size, total, upscaler.reason, notes))
     scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"
-    header = y4m.Y4mHeader(*size, format, colour.siting, info.video.rate, aspect, scan, colour.full_range)
+    header = y4m.Y4mHeader(
+        *size,
+        format,
+        colour.siting,
+        sources.deinterlacing(info, options).rate(info.video),
+        aspect,
+        scan,
+        colour.full_range,
+    )
     sink = _sink(target, header, batch.overwrite)
     reused = upscaler.num_reused
     reader = sources.open_source(info, options, options.start, pipe)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from typing import Literal
 
 from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
 from vidsr.media.mux.origin import late_start
-from vidsr.media.read.deinterlace import Fields, fields_of
-from vidsr.media.read.interlace import looks_interlaced
+from vidsr.media.read.deinterlace import Deinterlacing
+from vidsr.media.read.interlace import judged
 from vidsr.media.read.joints import joints_of
 from vidsr.media.read.probe import MediaInfo, probe
+from vidsr.media.scan import Deinterlace
 from vidsr.media.stills import is_image
 from vidsr.verify.inventory import NO_TIME, Inventory, Pairing, pair, take_inventory
 from vidsr.verify.packets import Mapping, check_packets, check_presence, rounding
@@ -37,7 +37,7 @@ def compare(
     *,
     start: Fraction | None = None,
     end: Fraction | None = None,
-    deinterlace: Literal["auto", "off", "bwdif"] = "auto",
+    deinterlace: Deinterlace = "auto",
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> VerifyReport:
     """Compare an output of `vidsr upscale` with its source; the options are those that it was made with.
@@ -54,7 +54,7 @@ def compare(
             raise UsageError(f"{path} is an image; vidsr verify compares videos, and vidsr compare shows images")
     if source.exists() and output.exists() and source.samefile(output):
         raise UsageError(f"{source} and {output} are the same file; name a source and its output")
-    info = probe(source)
+    info = judged(probe(source), deinterlace)
     on_step("reading the packets", 0.0)
     joints = joints_of(source, info.container, info.video.index)
     before, after = take_inventory(source, joints), take_inventory(output)
@@ -66,15 +66,15 @@ def compare(
         return VerifyReport(source, output, tuple(checks))
     made = probe(output, pairing.picture.index)
     part = start is not None or end is not None
-    base = made.video.time_base
+    base, how = made.video.time_base, Deinterlacing.of(info.video, deinterlace)
     seen = look(
         info,
         made,
         shift=None if part else _shift(info, after, pairing),
-        tolerance=rounding(info.video.time_base, base),
+        tolerance=rounding(how.time_base(info.video), base),
         start=start,
         end=end,
-        deinterlace=_fields(info, deinterlace),
+        deinterlace=how,
         on_step=on_step,
     )
     window = (
@@ -176,12 +176,6 @@ def _check_length(
     tolerance *= 2 if row.ebml else 1  # which rounds the last picture's begin and its length
     detail = f"it ends {ms(abs(end - want))} {'late' if end > want else 'early'}"
     yield same("picture end", seconds(want), seconds(end), abs(end - want) <= tolerance, detail)
-
-
-def _fields(info: MediaInfo, option: Literal["auto", "off", "bwdif"]) -> Fields:
-    """As a job decides it: `auto` takes the source's word, and looks at the pictures where it says nothing."""
-    combed = option == "auto" and not info.video.interlaced and looks_interlaced(info)
-    return fields_of(replace(info.video, combed=combed), option)
 
 
 def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:

@@ -66,6 +66,8 @@ class Video:
     crop: Edges = (0, 0, 0, 0)  # what the container cuts away from the decoded pictures
     coded_aspect: Fraction | None = None  # of the first picture, where not the container but the codec decides on it
     combed: bool = False  # interlaced without saying so: see `vidsr.media.read.interlace`, which alone finds out
+    bottom_first: bool = False  # the order of fields, where the container says it or the pictures show it
+    num_flagged: int | None = None  # pictures that say that they are interlaced, where they were counted
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -97,6 +99,7 @@ _OF_DECODERS = ("MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST", "VI
 UNREADABLE = "UNREADABLE"
 """In `Video.extras`: side data of a kind that PyAV does not know, for which it gives none of it."""
 _INTERLACED_ORDERS = (2, 3, 4, 5)  # AVFieldOrder: tt, bb, tb, bt
+_BOTTOM_FIRST = (3, 4)  # as they are shown
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
@@ -225,6 +228,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         else None,
         fields_flagged=bool(frame.interlaced_frame),
         interlaced=frame.interlaced_frame or stream.codec_context.field_order in _INTERLACED_ORDERS,
+        bottom_first=stream.codec_context.field_order in _BOTTOM_FIRST,
         bits_per_second=stream.codec_context.bit_rate or None,
         extras=tuple(meant) + (("ALPHA",) if alpha_beside and not fmt.alpha else ()),
         mastering_display=side_data.get("MASTERING_DISPLAY_METADATA"),
