@@ -67,11 +67,12 @@ def compare(
     made = probe(output, pairing.picture.index)
     part = start is not None or end is not None
     base, how = made.video.time_base, Deinterlacing.of(info.video, deinterlace)
+    clock = how.time_base(info.video)
     seen = look(
         info,
         made,
         shift=None if part else _shift(info, after, pairing),
-        tolerance=rounding(how.time_base(info.video), base),
+        tolerance=rounding(clock, base),
         start=start,
         end=end,
         deinterlace=how,
@@ -81,7 +82,7 @@ def compare(
         (seen.begin or Fraction(0), seen.end if end is not None and seen.end is not None else inf) if part else None
     )
     mapping = Mapping(seen.shift, window, (info.video.start_pts or 0) * info.video.time_base)
-    return VerifyReport(source, output, tuple(_checks(_Both(info, made, pairing, before, after), seen, mapping)))
+    return VerifyReport(source, output, tuple(_checks(_Both(info, made, pairing, before, after, clock), seen, mapping)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ class _Both:
     pairing: Pairing
     before: Inventory
     after: Inventory
+    clock: Fraction  # of the source's pictures, as they are compared
 
 
 def _checks(both: _Both, seen: Pictures, mapping: Mapping) -> Iterator[Finding]:
@@ -101,7 +103,7 @@ def _checks(both: _Both, seen: Pictures, mapping: Mapping) -> Iterator[Finding]:
     picture = before.tracks[info.video.index]
     yield from _check_pictures(seen, made)
     yield from _check_captions(seen, made)
-    yield from _check_length(info, made, seen, pairing, after)
+    yield from _check_length(both.clock, made, seen, pairing, after)
     yield from check_looks(info, made, after.container)
     yield from check_presence(pairing, mapping, after.container)
     damaged = bool(seen.damage) or before.error is not None
@@ -159,7 +161,7 @@ def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
 
 
 def _check_length(
-    info: MediaInfo, made: MediaInfo, seen: Pictures, pairing: Pairing, after: Inventory
+    clock: Fraction, made: MediaInfo, seen: Pictures, pairing: Pairing, after: Inventory
 ) -> Iterator[Finding]:
     """When the last picture ends, where the container says it; of a damaged source nobody knows."""
     track, row = pairing.picture, CONTAINERS[after.container]
@@ -172,7 +174,7 @@ def _check_length(
         begin = Fraction(0) if row.ebml else track.first or Fraction(0)
         found.append(begin + made.video.duration)
     end = min(found, key=lambda end: abs(end - want))
-    tolerance = rounding(info.video.time_base, track.time_base)
+    tolerance = rounding(clock, track.time_base)
     tolerance *= 2 if row.ebml else 1  # which rounds the last picture's begin and its length
     detail = f"it ends {ms(abs(end - want))} {'late' if end > want else 'early'}"
     yield same("picture end", seconds(want), seconds(end), abs(end - want) <= tolerance, detail)

@@ -81,9 +81,7 @@ def still(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
         (still, False, False),
     ],
 )
-def test_fields_are_found_and_nothing_else(
-    tmp_path: Path, draw: object, combed: bool, plain: bool, codec: str
-) -> None:
+def test_fields_are_found_and_nothing_else(tmp_path: Path, draw: object, combed: bool, plain: bool, codec: str) -> None:
     size = {"width": 160, "height": 120}
     clip = make_clip(tmp_path / "a.mkv", Picture(frames=30, codec=codec, draw=draw, **size))  # type: ignore[arg-type]
     info = probe(clip)

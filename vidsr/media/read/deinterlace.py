@@ -16,6 +16,8 @@ from vidsr.media.read.probe import Video
 from vidsr.media.scan import Deinterlace
 
 _LATE = Fraction(5, 4)  # of a picture's length: what comes later leaves a gap behind it
+_TELEVISION = (Fraction(1, 25), Fraction(1001, 30000))  # seconds that an interlaced picture is shown, nearly always
+_NEAR = Fraction(6, 100)  # a clock of milliseconds counts 33 and 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,10 @@ class Deinterlacer:
         self._time_base, self._how, self._length = time_base, how, length
         self._kind = (av.VideoFormat(pix_fmt), width, height)
         mode = "send_field" if how.twice else "send_frame"
-        deint = "all" if how.which == "all" else "interlaced"
+        every = how.which == "all"
+        deint, marks = "all" if every else "interlaced", every and how.bottom_first
         self._graph = self._made_of("bwdif", f"mode={mode}:parity=auto:deint={deint}")
-        self._marking = self._made_of("setfield", "mode=bff") if how.bottom_first else None
+        self._marking = self._made_of("setfield", "mode=bff") if marks else None
         self._waiting: deque[tuple[int, int, bool]] = deque()  # pts, duration, and whether two come of it
         self._first: av.VideoFrame | None = None  # of two
         self._before: int | None = None  # pts of the picture before the one that comes out
@@ -128,6 +131,9 @@ class Deinterlacer:
     def _picture_length(self, pts: int, after: int | None) -> int:
         """In ticks of the film: until the next picture, unless some are missing there."""
         before = None if self._before is None else pts - self._before
+        for length in (after, before):
+            if length and any(abs(length * self._time_base / usual - 1) < _NEAR for usual in _TELEVISION):
+                return length
         known = [length for length in (after, before, self._length) if length]
         if not known:
             return 1
