@@ -167,6 +167,14 @@ def combed(path: Path, *more: object, seconds: float = 1, codec: Sequence[str] =
     film(path, *more, graphs=(graph,), codec=codec)
 
 
+def flashing_fields(path: Path, seconds: float = 3) -> None:
+    """A flash and a beep at each full second, by pictures of two fields."""
+    pictures = f"{flashes(seconds).replace('r=25', 'r=50')},tinterlace=interleave_top,format=yuv420p"
+    flags = INTERLACED if path.suffix == ".ts" else ("-flags", "+ilme+ildct", "-x264-params", "tff=1")
+    codec = (*MPEG2, "-c:a", "mp2") if path.suffix == ".ts" else (*H264, "-c:a", "aac")
+    film(path, *flags, graphs=(pictures, beeps(seconds, seconds)), codec=codec)
+
+
 def plain_scan(path: Path, *more: object, seconds: float = 1, codec: Sequence[str] = MPEG2) -> None:
     """The same film without fields."""
     film(path, *more, graphs=(f"{moving(25, seconds)},format=yuv420p",), codec=codec)

@@ -21,6 +21,7 @@ from tests.field.making import (
     combed,
     container_says,
     film,
+    flashing_fields,
     from_mp4,
     hybrid,
     into_sample_entry,
@@ -100,6 +101,8 @@ RECIPES: dict[str, Recipe] = {
     "flagged outside.mov": lambda p: (combed(p), into_sample_entry(p, box(b"fiel", b"\2\1"))),
     "unflagged.mp4": combed,
     "flagged.ts": lambda p: combed(p, *INTERLACED, codec=MPEG2),
+    # 15: and sound beside them
+    **dict.fromkeys(("flashing fields.ts", "flashing fields.mp4"), flashing_fields),
     # 6: fields that begin or end half-way
     **{f"{order}.{end}": lambda p, o=order: hybrid(p, o) for order in ("pi", "ip") for end in ("mkv", "ts")},
     "pi h264.ts": lambda p: hybrid(p, "pi", H264),
