@@ -56,7 +56,10 @@ BROKEN = (
 def make_folder(folder: Path) -> None:
     folder.mkdir()
     for name in FILMS:
-        make_clip(folder / name, frames=2, width=32, height=24, codec="mpeg4" if name.endswith("avi") else "libx264")
+        num_frames = 12 if name.endswith("ts") else 2  # FFmpeg finds no shorter stream
+        make_clip(
+            folder / name, frames=num_frames, width=32, height=24, codec="mpeg4" if name.endswith("avi") else "libx264"
+        )
     for name in PHOTOS:
         Image.new("RGB", (16, 12), (200, 30, 30)).save(folder / name)
     for name in NOTHING:
@@ -91,7 +94,7 @@ def _keep_sound(source: Path, target: Path) -> None:
 def test_a_folder_of_forty_files(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, out = tmp_path / "mixed", tmp_path / "out"
     make_folder(folder)
-    before = {path.name: path.stat().st_size for path in folder.iterdir()}
+    before = {path.name: path.lstat().st_size for path in folder.iterdir()}
     assert len(before) == 40
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
     monkeypatch.setenv("LINES", str(LINES))
@@ -102,7 +105,7 @@ def test_a_folder_of_forty_files(vidsr: Cli, tmp_path: Path, monkeypatch: pytest
     check(first.err, num_bad)
     assert f"1 of {num_good + num_bad}: " in first.err
     assert len(list(out.iterdir())) == num_good
-    assert {path.name: path.stat().st_size for path in folder.iterdir()} == before
+    assert {path.name: path.lstat().st_size for path in folder.iterdir()} == before
     again = vidsr("upscale", folder, "-o", f"{out}/", *QUICK)
     assert again.err.splitlines()[-1] == f"{num_good} skipped, {num_bad} failed"
     check(again.err, num_bad)
@@ -119,5 +122,6 @@ def check(said: str, num_bad: int) -> None:
     assert len(named) + (int(left[1]) if left else 0) == num_bad
     assert len(named) >= num_bad // 2
     assert "Traceback" not in said
+    assert "Errno" not in said
     assert "\x1b[31m" not in said
     assert len(set(named)) == len(named)
