@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.clips import Audio, Subtitles, cut_off, make_clip, read_number
+from tests.clips import Audio, Subtitles, cut_off, make_clip, shown
 from tests.conftest import ROOT, Result
 from vidsr.jobs import run
+from vidsr.jobs.plan import plan
 
 Cli = Callable[..., Result]
 QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2")
@@ -39,15 +40,6 @@ def packets(path: Path, kind: str, index: int = 0) -> list[tuple[bytes, Fraction
         ]
 
 
-def numbers(path: Path) -> list[tuple[int, Fraction]]:
-    """(number drawn into it, time) of every frame."""
-    with av.open(str(path)) as container:
-        return [
-            (read_number(frame.to_ndarray(format="gray")), frame.pts * frame.time_base)
-            for frame in container.decode(video=0)
-        ]
-
-
 def test_a_real_clip_keeps_every_frame_every_time_and_its_sound(vidsr: Cli, tmp_path: Path) -> None:
     source = make_clip(
         tmp_path / "clip.mp4",
@@ -63,7 +55,7 @@ def test_a_real_clip_keeps_every_frame_every_time_and_its_sound(vidsr: Cli, tmp_
     assert result.code == 0, result.err
     assert result.out == ""
     assert listing(tmp_path) == ["clip.mp4", "clip_x2.mp4"]
-    assert numbers(output) == [(k, Fraction(p, 24)) for k, p in enumerate(VFR)]
+    assert shown(output) == [(k, Fraction(p, 24)) for k, p in enumerate(VFR)]
     for track in (0, 1):
         assert packets(output, "audio", track) == packets(source, "audio", track)
     with av.open(str(output)) as container:
@@ -83,7 +75,7 @@ def test_an_untagged_source_of_480_lines_comes_out_tagged(vidsr: Cli, tmp_path: 
 def test_the_output_of_an_interrupted_time_is_cut_and_starts_at_zero(vidsr: Cli, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "clip.mp4", frames=24, audio=[Audio(seconds=1.0)], bframes=2, gop=12)
     assert vidsr("upscale", source, *QUICK, "--start", "0.25", "--end", "0.5", "-o", tmp_path / "part.mp4").code == 0
-    found = numbers(tmp_path / "part.mp4")
+    found = shown(tmp_path / "part.mp4")
     assert [number for number, _ in found] == [6, 7, 8, 9, 10, 11]
     assert [when for _, when in found] == [Fraction(k, 24) for k in range(6)]
 
@@ -195,7 +187,7 @@ def test_json_events(vidsr: Cli, tmp_path: Path) -> None:
 
 def test_what_libraries_print_is_no_event(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray tells of lost nodes on stdout, whatever it is asked."""
-    source, real = make_clip(tmp_path / "a.mp4", frames=3), run.plan
+    source, real = make_clip(tmp_path / "a.mp4", frames=3), plan
 
     def noisy(*arguments: Any, **options: Any) -> Any:
         print("(raylet) Raylet is terminated.")
@@ -274,7 +266,7 @@ def test_a_cut_off_file_fails_and_keep_going_saves_what_decodes(vidsr: Cli, tmp_
     assert listing(tmp_path) == [cut.name]
     saved = vidsr("upscale", cut, *QUICK, "--keep-going")
     assert saved.code == 0, saved.err
-    found = [number for number, _ in numbers(tmp_path / "cut.ts_x2.mkv")]
+    found = [number for number, _ in shown(tmp_path / "cut.ts_x2.mkv")]
     assert found == list(range(len(found)))
     assert 10 < len(found) < 48
 

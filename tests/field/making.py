@@ -7,6 +7,7 @@ from __future__ import annotations
 import struct
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
@@ -114,7 +115,7 @@ def joined(path: Path, parts: Iterable[Recipe]) -> None:
 
 def recordings(path: Path, *lengths: tuple[float, float]) -> None:
     """Recordings of (picture, sound) seconds, joined; each clock begins anew."""
-    joined(path, [lambda p, v=v, a=a: synchronous(p, video=v, sound=a) for v, a in lengths])
+    joined(path, [partial(synchronous, video=v, sound=a) for v, a in lengths])
 
 
 def with_marks(path: Path, *lengths: tuple[float, float]) -> None:
@@ -127,7 +128,7 @@ def with_marks(path: Path, *lengths: tuple[float, float]) -> None:
         synchronous(plain, video=video, sound=sound)
         ffmpeg("-i", plain, "-i", marks, "-map", 0, "-map", 1, "-c", "copy", "-mpegts_m2ts_mode", 1, target)
 
-    joined(path, [lambda p, v=v, a=a: part(p, v, a) for v, a in lengths])
+    joined(path, [partial(part, video=v, sound=a) for v, a in lengths])
 
 
 def _mark(second: int) -> bytes:
@@ -294,15 +295,22 @@ def turned(path: Path) -> None:
         ffmpeg("-i", made, "-c", "copy", "-metadata:s:v:0", "rotate=90", path)
 
 
+def stereo(path: Path, mode: str) -> None:
+    """Two pictures in one, of which Matroska's track tells; `mode` by its program's name."""
+
+    def both(target: Path) -> None:
+        film(target, graphs=(pictures(1, size="192x96") + ",setsar=2/1",))
+
+    through_mkvmerge(path, both, "--stereo-mode", f"0:{mode}")
+
+
 def two_sounds(path: Path, *lengths: tuple[str, int], codec: str = "ac3") -> None:
     """Sound whose layout or rate changes: (layout, rate) a second and a half each."""
-    parts: list[Recipe] = [
-        lambda p, layout=layout, rate=rate: film(
-            p, "-c:a", codec, "-ar", rate, graphs=(pictures(1.5), tone(1.5, layout, rate))
-        )
-        for layout, rate in lengths
-    ]
-    concatenated(path, parts)
+
+    def part(target: Path, layout: str, rate: int) -> None:
+        film(target, "-c:a", codec, "-ar", rate, graphs=(pictures(1.5), tone(1.5, layout, rate)))
+
+    concatenated(path, [partial(part, layout=layout, rate=rate) for layout, rate in lengths])
 
 
 def without_keyframe(path: Path, codec: Sequence[str] = H264) -> None:

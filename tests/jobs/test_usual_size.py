@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections import namedtuple
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_a_dry_run_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert dry_run.warnings(job, 60, 1e6) == ()
     (hours,) = dry_run.warnings(job, 4000, 1e6)
     assert "this takes hours; faster: an NVIDIA GPU" in hours
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(10**9))  # type: ignore[call-arg]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     (full,) = dry_run.warnings(job, 60, 0.6e9)
     assert f"the disk of {tmp_path} has 1.0 GB free; the parts and the file joined of them take 1.2 GB" in full
     huge = replace(job, spec=replace(job.spec, width=15360, height=8640))

@@ -70,7 +70,7 @@ def test_impossible_options() -> None:
         {"precision": "x"},
     ):
         with pytest.raises(UsageError):
-            Upscaler("bicubic", **options)  # type: ignore[arg-type]
+            Upscaler("bicubic", **options)
     with pytest.raises(ModelError):
         Upscaler("no-such-model")
 
@@ -144,7 +144,7 @@ class _Spy:
 
     def __call__(self, batch: Tensor) -> Tensor:
         self._calls.append(tuple(batch.shape))
-        return self._backend(batch)  # type: ignore[operator, no-any-return]
+        return self._backend(batch)  # type: ignore[operator]
 
 
 def test_the_automatic_tile_obeys_the_backend() -> None:
