@@ -32,7 +32,8 @@ def test_the_largest_scale_that_stays_within_is_taken_and_said(width: int, heigh
     settled, notes = Options().within_usual(Fraction(width), Fraction(height))
     assert settled.scale == scale
     assert (settled.label, bool(notes)) == (f"x{scale:g}", scale < 4)
-    assert all(f"x{scale:g}, to stay within 3840x2160; --scale 4" in note for note in notes)
+    box = "3840x2160" if width > height else "2160x3840"
+    assert all(f"x{scale:g}, to stay within {box}; --scale 4" in note for note in notes)
     wide, high = settled.target(Fraction(width), Fraction(height))
     assert max(wide, high) <= 3840
     assert min(wide, high) <= 2160
@@ -48,6 +49,8 @@ def test_a_film_of_that_size_needs_a_word() -> None:
         UsageError, match="the film is 3840x2160 already; more than 3840x2160 needs a --scale or --size"
     ):
         Options().within_usual(Fraction(3840), Fraction(2160))
+    with pytest.raises(UsageError, match="the film is 2160x3840 already; more than 2160x3840 needs"):
+        Options().within_usual(Fraction(2160), Fraction(3840))
 
 
 def test_the_plan_says_so(tmp_path: Path) -> None:

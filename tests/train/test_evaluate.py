@@ -145,17 +145,6 @@ def benchmark(folder: Path, scale: int) -> None:
         save(folder / f"00{number}_LR.png", small)
 
 
-@pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Perceptual networks without their packages: of the same shape, with random weights."""
-
-    def load(name: str) -> Distance:
-        torch.manual_seed(0)
-        return Distance(name).eval().requires_grad_(False)
-
-    monkeypatch.setattr(perceptual, "load", load)
-
-
 def test_perceptual_distances_are_chosen_and_never_only_the_one_trained_on(
     untrained: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -148,14 +148,15 @@ class Options:
         """
         if self.scale is not None or self.size is not None:
             return self, ()
-        largest = min(USUAL_LONG / max(width, height), USUAL_SHORT / min(width, height))
+        wide, high = (USUAL_LONG, USUAL_SHORT) if width >= height else (USUAL_SHORT, USUAL_LONG)
+        largest = min(wide / width, high / height)
         scale = min(math.floor(largest * 100) / 100, MAX_SCALE)
         if scale <= 1:
             raise UsageError(
                 f"the film is {float(width):g}x{float(height):g} already; "
-                f"more than {USUAL_LONG}x{USUAL_SHORT} needs a --scale or --size (scale, size)"
+                f"more than {wide}x{high} needs a --scale or --size (scale, size)"
             )
-        words = f"x{scale:g}, to stay within {USUAL_LONG}x{USUAL_SHORT}; --scale 4 (scale=4) makes it x4 all the same"
+        words = f"x{scale:g}, to stay within {wide}x{high}; --scale 4 (scale=4) makes it x4 all the same"
         return replace(self, scale=scale), (words,) if scale < MAX_SCALE else ()
 
     def target(self, width: Fraction, height: Fraction) -> tuple[Fraction, Fraction]:
