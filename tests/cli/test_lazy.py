@@ -70,7 +70,7 @@ def test_help_loads_nothing_that_is_heavy(folder: Path) -> None:
         (("clip.mp4", "--model", "srgan@2"), 2, "a number from 0 to 1"),
         (("clip.mp4", "-o", "out.avi"), 2, "cannot keep the times of all frames: name the output .mp4"),
         (("clip.mp4", "--container", "webm", "--codec", "h264"), 2, "webm cannot hold h264: choose another codec"),
-        (("clip.mp4", "--scale", "8"), 2, "in two steps: --scale 4, and then what that made with --scale 2"),
+        (("clip.mp4", "--scale", "8"), 2, "in two steps: scale 4, and then what that made with scale 2"),
         (("clip.mp4", "x4"), 2, "to make a video x4, say --scale 4"),
         (("https://example.org/clip.mp4",), 2, "vidsr reads files, not addresses; download it first"),
         (("clip.mp4", "-o", "clip.mp4"), 1, "would replace its own source"),

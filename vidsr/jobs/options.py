@@ -190,8 +190,7 @@ def _check_scale(scale: float) -> None:
         return
     steps = ""
     if MAX_SCALE < scale <= MAX_SCALE**2:
-        rest = f"--scale {scale / MAX_SCALE:g}"
-        steps = f"; in two steps: --scale {MAX_SCALE:g}, and then what that made with {rest}"
+        steps = f"; in two steps: scale {MAX_SCALE:g}, and then what that made with scale {scale / MAX_SCALE:g}"
     raise UsageError(f"scale must be from 1 to {MAX_SCALE:g}, not {scale:g}{steps}")
 
 

@@ -224,7 +224,7 @@ def _even(
     if size[0] >= video.width and size[1] >= video.height:
         return ()
     wide, high = (rounded(side, 1) for side in exact)
-    return (f"{wide}x{high} becomes {size[0]}x{size[1]}: {format.name} takes even sizes only (--pix-fmt yuv444p any)",)
+    return (f"{wide}x{high} becomes {size[0]}x{size[1]}: {format.name} takes even sizes only, yuv444p any",)
 
 
 def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:

@@ -72,9 +72,9 @@ def test_every_stream_of_a_rich_mkv_is_untouched(tmp_path: Path, everything: Pat
 def test_mp4_converts_text_and_names_what_it_cannot_hold(tmp_path: Path, everything: Path, container: str) -> None:
     output = tmp_path / f"out.{container}"
     info, report = upscaled(everything, output, metadata={"vidsr": "mark"})
-    no_place = ": dropped, mov has no place for it; --container mkv keeps it"
+    no_place = ": dropped, mov has no place for it; the container mkv keeps it"
     assert [str(d) for d in report.dropped] == [
-        f"attachment 5 (font/ttf): dropped, {container} cannot hold font/ttf attachment; --container mkv keeps it",
+        f"attachment 5 (font/ttf): dropped, {container} cannot hold font/ttf attachment; the container mkv keeps it",
         *(
             ["flag of audio 2 (comment)" + no_place, "flag of subtitle 4 (forced)" + no_place]
             if container == "mov"
