@@ -149,9 +149,8 @@ def _lost(info: MediaInfo, format: PixelFormat, aspect: Fraction, target: Target
     if target.pipe and video.colour_tagged:
         lost.append(f"{what} does not name its colours: {video.colour.matrix.name.lower()}, tell the next program")
     if not target.pipe and aspect != 1:
-        lost.append(
-            f"the pixels are {aspect.numerator}:{aspect.denominator}: --square-pixels (square_pixels=True) makes them square"
-        )
+        squared = "--square-pixels (square_pixels=True) makes them square"
+        lost.append(f"the pixels are {aspect.numerator}:{aspect.denominator}: {squared}")
     if video.display_matrix is not None:
         lost.append(f"{what} does not say how the camera was turned: the picture is as it was stored")
     return tuple(lost)
