@@ -1,4 +1,4 @@
-"""Files that are cut, damaged or change half-way: what is lost is named, and nothing else is."""
+"""Files that are cut or damaged: what is lost is named, and nothing else is."""
 
 from __future__ import annotations
 
@@ -16,17 +16,6 @@ from tests.media.read.test_reader import read
 from vidsr.errors import DamagedError
 from vidsr.media.read.reader import Reader
 from vidsr.media.read.truncation import hole_in_matroska, is_cut_matroska
-
-
-def test_a_change_of_size_is_resized_and_said(tmp_path: Path) -> None:
-    first = make_clip(tmp_path / "1.h264", frames=5, width=64, height=48)
-    second = make_clip(tmp_path / "2.h264", frames=5, width=128, height=96)
-    (tmp_path / "both.h264").write_bytes(first.read_bytes() + second.read_bytes())
-    with Reader(tmp_path / "both.h264") as reader:
-        frames = list(reader)
-    assert {(f.width, f.height) for f in frames} == {(64, 48)}
-    assert [read_number(f.planes[0]) for f in frames] == [0, 1, 2, 3, 4] * 2
-    assert reader.report.notes == ["the picture size becomes 128x96 at 0.208 s: resized to 64x48"]
 
 
 def until_damage(path: Path, **options: Any) -> tuple[list[int], str]:

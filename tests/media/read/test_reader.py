@@ -190,6 +190,17 @@ def test_timeline_rules() -> None:
     assert [without.place(None) for _ in range(5)] == [0, 3003, 6006, 9009, 12012]
 
 
+def test_a_change_of_size_is_resized_and_said(tmp_path: Path) -> None:
+    first = make_clip(tmp_path / "1.h264", frames=5, width=64, height=48)
+    second = make_clip(tmp_path / "2.h264", frames=5, width=128, height=96)
+    (tmp_path / "both.h264").write_bytes(first.read_bytes() + second.read_bytes())
+    with Reader(tmp_path / "both.h264") as reader:
+        frames = list(reader)
+    assert {(f.width, f.height) for f in frames} == {(64, 48)}
+    assert [read_number(f.planes[0]) for f in frames] == [0, 1, 2, 3, 4] * 2
+    assert reader.report.notes == ["the picture size becomes 128x96 at 0.208 s: resized to 64x48"]
+
+
 @pytest.mark.parametrize("flags", ["+ilme+ildct", "0"])
 def test_deinterlacing_keeps_number_and_times(tmp_path: Path, flags: str) -> None:
     clip = make_clip(

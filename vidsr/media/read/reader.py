@@ -161,7 +161,7 @@ class Reader:
         video = self.info.video
         if self._fields is not None and self._fields.first is not None and not video.fields_flagged:
             where = f"{self._fields.num_flagged} interlaced pictures, the first {self._at(self._fields.first)}"
-            yield f"{where}: made progressive by bwdif (deinterlace off leaves them)"
+            yield f"{where}: made progressive by bwdif (--deinterlace off leaves them)"
         if self._gaps:
             yield f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing"
         if self._captions_from and "A53_CC" not in video.extras:
