@@ -42,6 +42,14 @@ def streams(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
     return [s for s in ffprobe(path)["streams"] if kind in (None, s.get("codec_type"))]
 
 
+@cache
+def counted(path: Path) -> list[dict[str, Any]]:
+    """Streams with the number of their packets."""
+    words = ("-v", "error", "-print_format", "json", "-show_streams", "-count_packets", path)
+    found: list[dict[str, Any]] = json.loads(run("ffprobe", *words).stdout or "{}").get("streams", [])
+    return found
+
+
 def num_chapters(path: Path) -> int:
     """Of the file."""
     said = run("ffprobe", "-v", "error", "-print_format", "json", "-show_chapters", path).stdout
