@@ -162,7 +162,8 @@ def _held(path: Path) -> list[dict[str, Any]]:
 
 
 def _codec(stream: dict[str, Any]) -> str:
-    return str(stream.get("codec_name", stream.get("codec_type")))
+    name = str(stream.get("codec_name", stream.get("codec_type")))
+    return "mp3" if name == "mp2" else name  # mp4 has one mark for both
 
 
 def verdict(thing: Thing, path: Path, outcome: Outcome) -> tuple[str, str]:
