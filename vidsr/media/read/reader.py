@@ -104,6 +104,7 @@ class Reader:
         self._gaps: list[str] = []  # where
         self._num_early = 0  # packets before it that cannot be decoded
         self._last_dts: int | None = None
+        self._num_untimed, self._sparse = 0, False  # packets without one, since then; whether there were any
         self._joined = False  # packets' times ran backwards, or are not all there
         self._end_pts: int | None = None  # of the packets so far
         self._at_end = False  # the whole file was read
@@ -269,6 +270,8 @@ class Reader:
         self._note_gap(packet)
         fell = self._last_dts is not None and packet.dts is not None and packet.dts < self._last_dts
         self._joined = self._joined or fell or packet.dts is None
+        self._num_untimed = self._num_untimed + 1 if packet.dts is None else 0
+        self._sparse = self._sparse or packet.dts is None
         self._last_dts = packet.dts if packet.dts is not None else self._last_dts
         if packet.pts is not None:
             self._end_pts = max(self._end_pts or packet.pts, packet.pts + (packet.duration or 0))
@@ -278,7 +281,8 @@ class Reader:
         video = self.info.video
         if self.info.container not in ("mpegts", "mpeg") or packet.dts is None or self._last_dts is None:
             return
-        if video.rate and (packet.dts - self._last_dts) * video.time_base * video.rate > GAP:
+        between = self._num_untimed + self._sparse  # then neighbours may have each other's times
+        if video.rate and (packet.dts - self._last_dts) * video.time_base * video.rate > GAP + between:
             self._gaps.append(self._at(packet.dts))
 
     def _sound(self, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
