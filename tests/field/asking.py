@@ -44,9 +44,10 @@ def streams(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
 
 @cache
 def counted(path: Path) -> list[dict[str, Any]]:
-    """Streams with the number of their packets."""
+    """Streams with the number of their packets; none of a file that ffprobe cannot read."""
     words = ("-v", "error", "-print_format", "json", "-show_streams", "-count_packets", path)
-    found: list[dict[str, Any]] = json.loads(run("ffprobe", *words).stdout or "{}").get("streams", [])
+    done = run("ffprobe", *words)
+    found: list[dict[str, Any]] = json.loads(done.stdout).get("streams", []) if done.returncode == 0 else []
     return found
 
 
