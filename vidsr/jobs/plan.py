@@ -21,7 +21,7 @@ from vidsr.media.encoders import DEFAULT_THREADS
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
 from vidsr.media.mux.streams import Dropped, KeptStream
-from vidsr.media.read import joints
+from vidsr.media.read import heads, joints
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
@@ -258,7 +258,8 @@ def _time_notes(info: MediaInfo, chosen: choice.OutputFormat, options: Options) 
     if not sources.is_file(info):
         return ()
     moved = origin_notes(info, chosen.container) if options.start is None and options.end is None else ()
-    return (*moved, *joints.notes(joints.joints_of(info.path, info.container, info.video.index)))
+    found = joints.joints_of(info.path, info.container, info.video.index)
+    return (*heads.left_out(info.path), *moved, *joints.notes(found))
 
 
 def rounded(side: Fraction, step: int) -> int:

@@ -183,12 +183,20 @@ def test_times_that_run_backwards_are_moved_on(tmp_path: Path) -> None:
 
 def test_timeline_rules() -> None:
     line = Timeline(Fraction(1, 1000), Fraction(25), 0)
-    assert [line.place(p) for p in (0, 40, 40, 80, None, 160)] == [0, 40, 41, 80, 120, 160]
+    assert [line.place(p) for p in (0, 40, 40, 80, None, 160, 200, 240)] == [0, 40, 41, 80, 120, 160, 200, 240]
     assert not line.notes
-    assert [line.place(p) for p in (10, 50)] == [200, 240]
+    assert [line.place(p) for p in (10, 50)] == [280, 320]
     assert len(line.notes) == 1
     without = Timeline(Fraction(1, 90000), Fraction(30000, 1001), None)
     assert [without.place(None) for _ in range(5)] == [0, 3003, 6006, 9009, 12012]
+
+
+def test_among_pictures_without_times_a_time_has_to_agree_with_another() -> None:
+    line = Timeline(Fraction(1, 1000), Fraction(25), 0)
+    assert [line.place(p) for p in (0, None, None, 160, 160, None, 240)] == [0, 40, 80, 120, 160, 200, 240]
+    assert [line.place(p) for p in (None, 800, None, 880, None)] == [280, 320, 360, 880, 920], "pictures are missing"
+    assert [line.place(p) for p in (880, 880, 880)] == [960, 961, 962], "too many for their times"
+    assert not line.notes
 
 
 def test_a_change_of_size_is_resized_and_said(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
+from vidsr.media.read.heads import has_joint
 from vidsr.media.read.open import demux, open_input
 
 RESTARTING = ("mpegts", "mpeg", "flv", "live_flv", "ogg", "nut")  # demuxers that read on where another file begins
@@ -66,7 +67,7 @@ def joints_of(path: Path, container: str, picture: int) -> Joints:
     Raises:
         MediaError: it cannot be opened.
     """
-    if not any(name in RESTARTING for name in container.split(",")):
+    if not any(name in RESTARTING for name in container.split(",")) and not has_joint(path):
         return ()
     state = path.stat()
     return _joints(path, container, picture, state.st_size, state.st_mtime_ns)
@@ -98,6 +99,7 @@ class OneClock:
         self._joints = joints
         self._place = _Places()
         self._known: dict[int, tuple[list[Place], list[int]]] = {}  # by stream: joints, ticks before and behind each
+        self.num_behind: dict[int, int] = {}  # by stream: joints before its last packet
 
     def __call__(self, packet: Packet[Stream]) -> None:
         """Move `packet`, in place."""
@@ -108,7 +110,8 @@ class OneClock:
             ticks = [round(joint.shift / packet.time_base) for joint in self._joints]
             self._known[index] = [joint.of(index) for joint in self._joints], [0, *ticks]
         places, shifts = self._known[index]
-        shift = shifts[bisect_right(places, self._place(packet))]
+        self.num_behind[index] = bisect_right(places, self._place(packet))
+        shift = shifts[self.num_behind[index]]
         if packet.pts is not None:
             packet.pts += shift
         if packet.dts is not None:

@@ -102,6 +102,7 @@ class Reader:
         self._started = False  # a keyframe has been seen
         self._captioned = False  # pictures may have captions inside
         self._gaps: list[str] = []  # where
+        self._num_joints = 0  # so far
         self._num_early = 0  # packets before it that cannot be decoded
         self._last_dts: int | None = None
         self._num_untimed, self._sparse = 0, False  # packets without one, since then; whether there were any
@@ -278,9 +279,12 @@ class Reader:
 
     def _note_gap(self, packet: VideoPacket) -> None:
         """In transport and program streams, which lose packets without a trace, a gap in time is worth saying."""
-        video = self.info.video
+        video, before = self.info.video, self._num_joints
+        self._num_joints = self._feed.num_joints
         if self.info.container not in ("mpegts", "mpeg") or packet.dts is None or self._last_dts is None:
             return
+        if self._num_joints != before:
+            return  # there the last picture may wait
         between = self._num_untimed + self._sparse  # then neighbours may have each other's times
         if video.rate and (packet.dts - self._last_dts) * video.time_base * video.rate > GAP + between:
             self._gaps.append(self._at(packet.dts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 MAX_NOTES = 20
+FALL = Fraction(1, 4)  # seconds: what falls back by more has another clock
 SPARSE = 100  # pictures: so long after one without a time others are counted
 
 
@@ -38,12 +39,9 @@ class Timeline:
         no others.
         """
         self._counting = SPARSE if pts is None else max(self._counting - 1, 0)
-        if pts is not None and self._counting:
-            pts = self._agreed(pts)
-            placed = self._predicted() if pts is None else pts
-        else:
-            placed = self._predicted() if pts is None else self._checked(pts, joined)
-        if pts is not None:
+        believed = None if pts is None else self._believed(pts, joined)
+        placed = self._predicted() if believed is None else believed
+        if believed is not None:
             self._anchor, self._without = Fraction(placed), 0
         if self._last is not None and placed <= self._last:
             placed = self._last + 1
@@ -54,9 +52,11 @@ class Timeline:
     def _predicted(self) -> int:
         return round(self._anchor + self._without * self._step)
 
-    def _agreed(self, pts: int) -> int | None:
-        """The time of a `pts` among pictures without any; None where it is not to be believed."""
+    def _believed(self, pts: int, joined: bool) -> int | None:
+        """Where `pts` is; None where pictures have to be counted."""
         before, self._off = self._off, pts + self._shift - (self._anchor + self._without * self._step)
+        if not self._counting or self._off * self._time_base < -FALL:
+            return self._checked(pts, joined)
         if abs(self._off) > self._step / 2 and before * self._off <= 0:
             return None
         self._off = Fraction(0)
