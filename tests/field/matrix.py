@@ -87,7 +87,8 @@ def _sound(codec: str, layout: str, _: Path) -> tuple[list[str], list[str]]:
     rate = _RATES.get(codec, 48000)
     channels = ["-ac", "2"] if codec in ("s302m", "pcm_bluray", "pcm_dvd", "aptx") else []
     bits = ["-b:a", "32k"] if codec == "g726" else []
-    return source(tone(_SHORT, layout, rate)), ["-c:a", codec, "-strict", "-2", *channels, *bits]
+    seconds = 2 if codec == "truehd" else _SHORT  # else it is not recognised in a transport stream
+    return source(tone(seconds, layout, rate)), ["-c:a", codec, "-strict", "-2", *channels, *bits]
 
 
 def _second(codec: str, _: Path) -> tuple[list[str], list[str]]:

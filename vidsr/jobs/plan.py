@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -120,8 +120,14 @@ def network_identity(upscaler: Identified) -> dict[str, str]:
     return {"version": __version__, **{name: str(value) for name, value in upscaler.identity().items()}}
 
 
-def plan(source: Input, target: Target, options: Options, info: MediaInfo | None = None) -> Plan:
-    """Decide how `source` is upscaled.
+def plan(
+    source: Input,
+    target: Target,
+    options: Options,
+    info: MediaInfo | None = None,
+    on_scan: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Decide how `source` is upscaled. `on_scan`: see `sources.examine`, which tells its `info` unless that is given.
 
     Raises:
         MediaError: the source cannot be read.
@@ -129,7 +135,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         OutputError: the container cannot hold what was asked, or the target is the source.
     """
     pipe = sources.standard_input(options) if source.kind == "pipe" else None
-    info = info or sources.examine(source, options, pipe)
+    info = info or sources.examine(source, options, pipe, on_scan)
     _check_interval(info, options)
     if target.file is not None and options.container not in (None, container_of(target.file.suffix)):
         raise UsageError(

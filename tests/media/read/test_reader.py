@@ -19,6 +19,7 @@ from tests.clips import Picture, cut_off, damage, make_clip, read_number
 from vidsr.errors import DamagedError, MediaError, UsageError
 from vidsr.frame import Frame, PixelFormat
 from vidsr.media.read.probe import probe
+from vidsr.media.read.feed import Feed
 from vidsr.media.read.reader import Reader
 from vidsr.media.read.timeline import Timeline
 from vidsr.media.read.truncation import hole_in_matroska, is_cut_matroska
@@ -337,6 +338,32 @@ def test_closing_from_another_thread_after_iteration_stopped(tmp_path: Path) -> 
     worker.join()
     reader.close()
     assert read_number(seen[0].planes[0]) == 0
+
+
+def test_closing_while_another_thread_waits_for_a_packet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, go, closed = threading.Event(), threading.Event(), threading.Event()
+    packets, close = Feed.__iter__, Feed.close
+
+    def slowly(feed: Feed) -> Iterator[Any]:
+        for number, packet in enumerate(packets(feed)):
+            if number == 3:
+                waiting.set()
+                assert go.wait(60)
+            yield packet
+
+    monkeypatch.setattr(Feed, "__iter__", slowly)
+    monkeypatch.setattr(Feed, "close", lambda feed: (close(feed), closed.set()))
+    reader = Reader(make_clip(tmp_path / "a.mp4", frames=30))
+    seen: list[Frame] = []
+    worker = threading.Thread(target=lambda: seen.extend(reader))
+    worker.start()
+    assert waiting.wait(60)
+    reader.close()
+    assert not closed.is_set(), "the file is closed under the thread that reads it"
+    go.set()
+    worker.join(60)
+    assert closed.is_set()
+    assert len(seen) <= 4, "it reads on"
 
 
 def test_impossible_arguments(tmp_path: Path) -> None:

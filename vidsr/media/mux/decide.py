@@ -121,7 +121,7 @@ def _decide(
             return rebuilt
     if kind == "cover" and container.cover == "attached":
         return KeptStream(index, kind, codec, "attached")
-    why = refusal(stream, container)
+    why = refusal(stream, container) or (_unsaid(stream) if packets else None)
     if why is None:
         copied = KeptStream(index, kind, codec)
         if not packets or _goes(stream, copied, container, packets):
@@ -133,6 +133,13 @@ def _decide(
         why += ", nor can it be encoded for it here"
     hint = f"; {KEEPS_IT}" if container != HOLDS_ALL and _kept_there(stream, kind, codec) else ""
     return Dropped(index, kind, codec, why + hint)
+
+
+def _unsaid(stream: Stream) -> str | None:
+    """Why a header cannot be written of a sound that a demuxer knows too little of."""
+    context = stream.codec_context
+    known = not isinstance(context, AudioCodecContext) or context.channels
+    return None if known else "nothing says how many channels it has"
 
 
 def _made_anew(stream: Stream, container: Container) -> Iterator[KeptStream]:

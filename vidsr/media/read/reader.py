@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -137,12 +138,16 @@ class Reader:
 
     def _iterate(self) -> Generator[Frame, None, None]:
         try:
-            yield from self._shown()
+            with closing(self._shown()) as shown:
+                for frame in shown:
+                    if self._closed:
+                        return  # while it was being decoded
+                    yield frame
         finally:
             if self._closed:
                 self._feed.close()
 
-    def _shown(self) -> Iterator[Frame]:
+    def _shown(self) -> Generator[Frame, None, None]:
         if self._first is not None and self._first > (self.info.video.start_pts or 0):
             self._feed.seek(self._first)
         self._decoder = Decoder(self._feed.stream, threads=self._threads, gpu=self._gpu)
