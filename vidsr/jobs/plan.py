@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ from vidsr.media.encoders import DEFAULT_THREADS
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
 from vidsr.media.mux.streams import Dropped, KeptStream
-from vidsr.media.read import joints
+from vidsr.media.read import heads, joints
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
@@ -120,8 +120,14 @@ def network_identity(upscaler: Identified) -> dict[str, str]:
     return {"version": __version__, **{name: str(value) for name, value in upscaler.identity().items()}}
 
 
-def plan(source: Input, target: Target, options: Options, info: MediaInfo | None = None) -> Plan:
-    """Decide how `source` is upscaled.
+def plan(
+    source: Input,
+    target: Target,
+    options: Options,
+    info: MediaInfo | None = None,
+    on_scan: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Decide how `source` is upscaled. `on_scan`: see `sources.examine`, which tells its `info` unless that is given.
 
     Raises:
         MediaError: the source cannot be read.
@@ -129,7 +135,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         OutputError: the container cannot hold what was asked, or the target is the source.
     """
     pipe = sources.standard_input(options) if source.kind == "pipe" else None
-    info = info or sources.examine(source, options, pipe)
+    info = info or sources.examine(source, options, pipe, on_scan)
     if target.file is not None and options.container not in (None, container_of(target.file.suffix)):
         raise UsageError(
             f"the output {target.file} and the container {options.container} disagree; leave one of them out"
@@ -254,7 +260,8 @@ def _time_notes(info: MediaInfo, chosen: choice.OutputFormat, options: Options) 
     if not sources.is_file(info):
         return ()
     moved = origin_notes(info, chosen.container) if options.start is None and options.end is None else ()
-    return (*moved, *joints.notes(joints.joints_of(info.path, info.container, info.video.index)))
+    found = joints.joints_of(info.path, info.container, info.video.index)
+    return (*heads.left_out(info.path), *moved, *joints.notes(found))
 
 
 def rounded(side: Fraction, step: int) -> int:
