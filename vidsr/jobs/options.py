@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypedDict
 
 from vidsr.errors import UsageError
 from vidsr.media.encoders import WORST_QUALITY
+from vidsr.media.scan import DEINTERLACE, Deinterlace
 
 MAX_SCALE = 4.0
 USUAL_LONG, USUAL_SHORT = 3840, 2160  # a film becomes no larger than this unless a scale or a size is named
@@ -45,7 +46,7 @@ class OptionKeywords(TypedDict, total=False):
     container: str | None
     start: float | Fraction | None
     end: float | Fraction | None
-    deinterlace: Literal["auto", "off", "bwdif"]
+    deinterlace: Deinterlace
     square_pixels: bool
     keep_going: bool
     threads: int | None
@@ -77,7 +78,7 @@ class Options:
     container: str | None = None
     start: Fraction | None = None
     end: Fraction | None = None
-    deinterlace: Literal["auto", "off", "bwdif"] = "auto"  # auto: where the source is marked interlaced
+    deinterlace: Deinterlace = "auto"  # auto: where the source is marked interlaced; fields: two pictures of each
     square_pixels: bool = False
     keep_going: bool = False
     threads: int | None = None
@@ -90,8 +91,7 @@ class Options:
         for name in ("start", "end", "segment_seconds", "fps"):  # 1.5, as Python's callers write it, is the same as 3/2
             if isinstance(value := getattr(self, name), int | float):
                 object.__setattr__(self, name, Fraction(value).limit_denominator(10**6))
-        if self.deinterlace not in ("auto", "off", "bwdif"):
-            raise UsageError(f"deinterlace must be auto, off or bwdif, not {self.deinterlace!r}")
+        check_deinterlace(self.deinterlace)
         if self.decoder not in ("software", "nvdec"):
             raise UsageError(f"decoder must be software or nvdec, not {self.decoder!r}")
         if self.scale is not None:
@@ -183,6 +183,12 @@ class Options:
                 f"{float(width):g}x{float(height):g}; it must be from 1 to {MAX_SCALE:g} times"
             )
         return target
+
+
+def check_deinterlace(option: str) -> None:
+    """Raises UsageError for what is no way to deinterlace."""
+    if option not in DEINTERLACE:
+        raise UsageError(f"deinterlace must be {', '.join(DEINTERLACE[:-1])} or {DEINTERLACE[-1]}, not {option!r}")
 
 
 def _check_scale(scale: float) -> None:

@@ -245,14 +245,23 @@ def _crop_notes(video: Video) -> tuple[str, ...]:
 
 
 def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:
-    """What is said of an interlaced source."""
-    if info.video.combed and options.deinterlace == "auto":
-        return ("not marked as interlaced, but it is: made progressive by bwdif (deinterlace off leaves it)",)
-    if not info.video.interlaced:
-        return ()
-    if options.deinterlace == "off":
+    """What is said of an interlaced source, and of one that is not although fields are asked for."""
+    video, option = info.video, options.deinterlace
+    if not (video.interlaced or video.combed):
+        plain = "not interlaced, as far as can be seen: one picture is made of each, two of those that say they are"
+        return (plain,) if option == "fields" else ()
+    if option == "off":
         return ("interlaced, and upscaled as it is: deinterlace auto makes it progressive first",)
-    return ("interlaced: made progressive by bwdif, one picture for each (deinterlace off leaves it)",)
+    rate = video.rate or Fraction(25)
+    once, twice = (f"{float(rate * each):.4g} a second" for each in (1, 2))
+    what = "interlaced" if video.interlaced else "not marked as interlaced, but it is"
+    if option == "fields":
+        what = what if video.interlaced else "not marked as interlaced, but taken to be"
+        return (f"{what}: made progressive by bwdif, two pictures of each frame, {twice}, all of the motion",)
+    return (
+        f"{what}: made progressive by bwdif, one picture for each frame, {once}, which is half of the motion; "
+        f"--deinterlace fields (deinterlace='fields') makes {twice}, all of the motion, in twice the time",
+    )
 
 
 def _time_notes(info: MediaInfo, chosen: choice.OutputFormat, options: Options) -> tuple[str, ...]:
@@ -278,15 +287,15 @@ def _output_colour(video: Video, format: PixelFormat) -> Colour:
 def _spec(
     info: MediaInfo, chosen: choice.OutputFormat, size: tuple[int, int], aspect: Fraction, options: Options
 ) -> VideoSpec:
-    video = info.video
+    video, how = info.video, sources.deinterlacing(info, options)
     return VideoSpec(
         encoder=chosen.encoder,
         format=chosen.pix_fmt,
         colour=_output_colour(video, chosen.pix_fmt),
         width=size[0],
         height=size[1],
-        time_base=video.time_base,
-        rate=video.rate,
+        time_base=how.time_base(video),
+        rate=how.rate(video),
         sample_aspect=aspect,
         display_matrix=video.display_matrix,
         crf=chosen.crf,

@@ -131,7 +131,9 @@ _MP4 = Container(
     pictures=("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
     codec_tags={"hevc": "hvc1"},  # Apple's players take no other
     segments=True,
-    refuses=_words("pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be"),  # FFmpeg 5: noise
+    refuses=_words(
+        "pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be"
+    ),  # FFmpeg 5: noise
     cover="copied",
     text="mov_text",
     flags=_words("default forced dub comment hearing_impaired visual_impaired"),

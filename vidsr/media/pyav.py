@@ -15,7 +15,12 @@ from av.video.stream import VideoStream
 
 from vidsr.frame import Samples
 
-_LATER_KINDS: dict[object, str] = {28: "LCEVC", 29: "VIEW_ID", 30: "REFERENCE_DISPLAYS", 31: "EXIF"}  # AVFrameSideDataType
+_LATER_KINDS: dict[object, str] = {
+    28: "LCEVC",
+    29: "VIEW_ID",
+    30: "REFERENCE_DISPLAYS",
+    31: "EXIF",
+}  # AVFrameSideDataType
 
 VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 

@@ -18,6 +18,7 @@ import pytest
 from tests.clips import Picture, make_clip, read_number
 from vidsr.errors import MediaError, UsageError
 from vidsr.frame import Frame, PixelFormat
+from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.probe import probe
 from vidsr.media.read.feed import Feed
 from vidsr.media.read.reader import Reader
@@ -219,7 +220,7 @@ def test_deinterlacing_keeps_number_and_times(tmp_path: Path, flags: str) -> Non
     assert info.video.interlaced == (flags != "0")
     with Reader(info) as reader:
         plain = list(reader)
-    with Reader(info, deinterlace="all") as reader:
+    with Reader(info, deinterlace=Deinterlacing("all")) as reader:
         smooth = list(reader)
     assert [f.pts for f in smooth] == [f.pts for f in plain]
     assert {f.time_base for f in smooth} == {info.video.time_base}
