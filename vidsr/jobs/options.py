@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Literal, Self, TypedDict
 
+from vidsr.backends import Unit
 from vidsr.errors import UsageError
 from vidsr.media.encoders import WORST_QUALITY
 from vidsr.media.scan import DEINTERLACE, Deinterlace
@@ -37,7 +38,7 @@ class OptionKeywords(TypedDict, total=False):
     model: str
     backend: str
     precision: str
-    device: int
+    device: int | str
     tile: int | Literal["auto", "off"]
     codec: str
     crf: int | None
@@ -69,7 +70,7 @@ class Options:
     model: str = "auto"
     backend: str = "auto"
     precision: str = "auto"
-    device: int = 0
+    device: int | str = "auto"  # a kind of `backends.UNITS`, or the number of a GPU
     tile: int | Literal["auto", "off"] = "auto"
     codec: str = "auto"
     crf: int | None = None
@@ -112,8 +113,7 @@ class Options:
             raise UsageError(f"crf must be from 0 to {WORST_QUALITY}, not {self.crf}")
         if self.segment_seconds <= 0:
             raise UsageError(f"segment seconds must be positive, got {float(self.segment_seconds):g}")
-        if self.device < 0:
-            raise UsageError(f"device must not be negative, got {self.device}")
+        Unit.of(self.device)
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"threads must be at least 1, got {self.threads}")
 
@@ -134,6 +134,11 @@ class Options:
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name in WITHOUT_EFFECT}
         usual = {field.name: field.default for field in fields(self)}
         return {name: str(value) for name, value in sorted(given.items()) if value != usual[name]}
+
+    @property
+    def gpu(self) -> int:
+        """The number of the GPU that is named, or the first."""
+        return Unit.of(self.device).index
 
     @property
     def label(self) -> str:

@@ -152,7 +152,7 @@ def plan(
         out_suffix=target.file.suffix if target.file and not options.container else None,
         crf=options.crf,
         preset=options.preset,
-        gpu=options.device or None,
+        gpu=options.gpu or None,
     )
     chosen = choice.choose(info, asked)
     shift = chosen.pix_fmt.chroma_shift

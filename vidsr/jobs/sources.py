@@ -197,7 +197,7 @@ def open_source(info: MediaInfo, options: Options, start: Fraction | None, pipe:
             info.path, info.video.rate or sequence.DEFAULT_RATE, keep_going=options.keep_going
         )
         return _Part(reader, start, options.end)
-    how, gpu = deinterlacing(info, options), options.device if options.decoder == "nvdec" else None
+    how, gpu = deinterlacing(info, options), options.gpu if options.decoder == "nvdec" else None
     return Reader(info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=how, gpu=gpu)
 
 
