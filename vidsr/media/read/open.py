@@ -34,7 +34,8 @@ _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"s
 def open_input(path: Path, **options: str) -> InputContainer:
     """Open the media file `path` for reading; `options` go to the demuxer and override the safe defaults.
 
-    A second recording that FFmpeg does not read on into is not there (`vidsr.media.read.heads`). Odd bytes in metadata are replaced, never an error.
+    A second recording that FFmpeg does not read on into is not there (`vidsr.media.read.heads`). Odd bytes in metadata
+    are replaced, never an error.
 
     Raises:
         MediaError: the file is missing, a folder, empty, cut off, or not a video; one sentence says which.
