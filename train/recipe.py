@@ -79,7 +79,7 @@ class Losses:
             "artefact": "artefacts (LDL)",
             "shift": "difference of shifted outputs",
             "flat": "mean square on constants",
-            "kept": "L1 from its own details before",
+            "kept": f"L1 from the details that {Path(self.keeps).name} draws",
         }
         parts = [(getattr(self, name), words) for name, words in names.items()]
         return " + ".join(words if weight == 1 else f"{weight:g} {words}" for weight, words in parts if weight)
