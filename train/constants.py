@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-COUNT = 32  # colours at every step
+COUNT = 128  # colours at every step; each costs a pixel
 COARSE = 16  # HR pixels: differences wider than this are a colour's, not a detail's
 
 
