@@ -172,11 +172,12 @@ def table(report: VideoScore) -> str:
     """The rows as text, one quality a line."""
     names = list(dict.fromkeys(name for row in report.rows.values() for name in row))
     head = f"{report.model} x{report.scale}, video benchmark {report.benchmark}, {report.num_frames} frames"
-    lines = [head, f"{'':<9}" + "".join(f"{name:>{max(len(name), 9) + 2}}" for name in names)]
+    side = max(9, *map(len, report.rows))
+    lines = [head, " " * side + "".join(f"{name:>{max(len(name), 9) + 2}}" for name in names)]
     for row, values in report.rows.items():
         cells = (f"{values[name]:.4f}" if name in values else "-" for name in names)
         widths = (max(len(name), 9) + 2 for name in names)
-        lines.append(f"{row:<9}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+        lines.append(row.ljust(side) + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
     return "\n".join(lines)
 
 
