@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vidsr.backends import NAMES, PRECISIONS
+from vidsr.backends import NAMES, PRECISIONS, UNITS
 from vidsr.cli import complete
 from vidsr.media.encoders import CODECS
 
@@ -16,7 +16,10 @@ Model = Annotated[
 Scale = Annotated[float, typer.Option(help="How many times as wide and high: any number from 1 to 4.")]
 Backend = Annotated[str, typer.Option(autocompletion=complete.backend, help=f"{complete.listed(NAMES)}.")]
 Precision = Annotated[str, typer.Option(autocompletion=complete.precision, help=f"{complete.listed(PRECISIONS)}.")]
-Device = Annotated[int, typer.Option(help="Which GPU, counted from 0.")]
+Device = Annotated[
+    str, typer.Option(autocompletion=complete.device, help=f"{complete.listed(UNITS)}, or the number of a GPU, from 0.")
+]
+GpuNumber = Annotated[int, typer.Option(help="Which GPU, counted from 0.")]
 Threads = Annotated[int | None, typer.Option(help="How many the software encoder and a CPU backend use, each.")]
 Codec = Annotated[
     str,

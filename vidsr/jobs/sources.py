@@ -26,7 +26,7 @@ from vidsr.media.pyav import picture_stream
 from vidsr.media.read.decoder import Decoder
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.interlace import judged
-from vidsr.media.read.joints import joints_of
+from vidsr.media.read.joints import OneClock, joints_of, may_have_joints
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.reader import Reader, ReadReport
@@ -66,8 +66,15 @@ def standard_input(options: Options) -> y4m.Y4MReader:
     return y4m.Y4MReader(sys.stdin.buffer, keep_going=options.keep_going, deinterlace=options.deinterlace)
 
 
-def examine(source: Input, options: Options, pipe: y4m.Y4MReader | None = None) -> MediaInfo:
+def examine(
+    source: Input,
+    options: Options,
+    pipe: y4m.Y4MReader | None = None,
+    on_scan: Callable[[], None] = lambda: None,
+) -> MediaInfo:
     """What `source` holds; of a file also whether its pictures are interlaced without saying so.
+
+    `on_scan` is called before all of a large file is read.
 
     Raises:
         MediaError: it cannot be read.
@@ -76,7 +83,10 @@ def examine(source: Input, options: Options, pipe: y4m.Y4MReader | None = None) 
         return pipe.info
     if source.kind == "sequence":
         return sequence.SequenceReader(source.path, options.fps or sequence.DEFAULT_RATE).info
-    info = judged(_whole(counted(probe(source.path))), options.deinterlace)
+    info = probe(source.path)
+    if info.size > COUNTED_BYTES and may_have_joints(info.path, info.container):
+        on_scan()
+    info = judged(_whole(counted(info)), options.deinterlace)
     return _decoded_once(info) if options.deinterlace == "fields" and info.video.interlaced else info
 
 
@@ -88,15 +98,16 @@ def deinterlacing(info: MediaInfo, options: Options) -> Deinterlacing:
 def counted(info: MediaInfo) -> MediaInfo:
     """`info` with the number of pictures that a file of moderate size really has, and their rate.
 
-    Headers lie about both: the packets are counted, which decodes nothing. What repeats or has no time is let be, and
-    interlaced film, whose packets may be fields.
+    Headers lie about both: the packets are counted, which decodes nothing. What repeats is let be, and interlaced film,
+    whose packets may be fields; where some have no time, only their number is believed.
     """
     if info.size > COUNTED_BYTES or info.container in ("gif", "apng", "image2") or info.video.interlaced:
         return info
     times: list[int | None] = []
     try:
         with open_input(info.path) as container:
-            packets = demux(container, container.streams[info.video.index])
+            clock = OneClock(joints_of(info.path, info.container, info.video.index))
+            packets = demux(container, container.streams[info.video.index], clock=clock)
             try:
                 times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
             finally:
@@ -104,6 +115,8 @@ def counted(info: MediaInfo) -> MediaInfo:
     except (MediaError, av.FFmpegError):
         return info  # for the job to report
     known = sorted(pts for pts in times if pts is not None)
+    if None in times and known:
+        return replace(info, video=replace(info.video, num_frames=len(times)))
     if not known or len(set(known)) < len(times):
         return info
     return replace(info, video=replace(info.video, num_frames=len(known), rate=_true_rate(info, known)))
@@ -184,7 +197,7 @@ def open_source(info: MediaInfo, options: Options, start: Fraction | None, pipe:
             info.path, info.video.rate or sequence.DEFAULT_RATE, keep_going=options.keep_going
         )
         return _Part(reader, start, options.end)
-    how, gpu = deinterlacing(info, options), options.device if options.decoder == "nvdec" else None
+    how, gpu = deinterlacing(info, options), options.gpu if options.decoder == "nvdec" else None
     return Reader(info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=how, gpu=gpu)
 
 

@@ -13,6 +13,7 @@ from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
 from vidsr.media.mux.origin import late_start
 from vidsr.media.read.deinterlace import Deinterlacing
+from vidsr.media.read.heads import left_out
 from vidsr.media.read.interlace import judged
 from vidsr.media.read.joints import joints_of
 from vidsr.media.read.probe import MediaInfo, probe
@@ -101,6 +102,7 @@ def _checks(both: _Both, seen: Pictures, mapping: Mapping) -> Iterator[Finding]:
     """All rows, in the order of the table."""
     info, made, pairing, before, after = both.info, both.made, both.pairing, both.before, both.after
     picture = before.tracks[info.video.index]
+    yield from (Finding("recordings", "several", "the first", "dropped", note) for note in left_out(info.path))
     yield from _check_pictures(seen, made)
     yield from _check_captions(seen, made)
     yield from _check_length(both.clock, made, seen, pairing, after)

@@ -20,6 +20,7 @@ from vidsr.media.read.colour_tags import chroma_siting, resolve
 from vidsr.media.read.crop import crop_of
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
+from vidsr.media.read.png import kinds_in_png
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,8 @@ class MediaInfo:
 MAX_PACKETS_WITHOUT_PICTURE = 600  # from a keyframe on: then nothing will come any more
 _KNOW_PACKETS_ONLY = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu")
 """Demuxers: what they say of pictures is the codec's word."""
-_NO_SIDE_DATA = ("png", "apng", "webp", "tiff")  # reading theirs raises, or crashes the process when freed
 _UNNAMED = ("DISPLAYMATRIX", "SEI_UNREGISTERED")  # carried over, or an encoder's signature
 _OF_DECODERS = ("MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST", "VIDEO_HINT")
-UNREADABLE = "UNREADABLE"
-"""In `Video.extras`: side data of a kind that PyAV does not know, for which it gives none of it."""
 _INTERLACED_ORDERS = (2, 3, 4, 5)  # AVFieldOrder: tt, bb, tb, bt
 _BOTTOM_FIRST = (3, 4)  # as they are shown
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -199,7 +197,10 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
     frame = _first_frame(container, stream, packets, path)
     if frame is None:
         return None
-    side_data = {} if codec in _NO_SIDE_DATA else _side_data(frame)
+    if codec in ("png", "apng"):
+        side_data = dict.fromkeys(kinds_in_png(packets, stream.codec_context.extradata or b""), b"")
+    else:
+        side_data = _side_data(frame)
     meant = {name: raw for name, raw in side_data.items() if not _is_idle(name, raw, frame.width, frame.height)}
     fmt = _yielded_format(frame, codec)
     colour, tagged = resolve(frame, stream, chroma_siting(stream, packets, codec, fmt), str(path))
@@ -288,11 +289,7 @@ def _first_frame(
 
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """Side data by FFmpeg's name. For a first frame only: every read leaves a reference cycle behind."""
-    try:
-        items = side_data_of(frame)
-        return {item.type.name: bytes(item) for item in items}
-    except ValueError:  # of a kind that PyAV does not know, such as MV-HEVC's
-        return {UNREADABLE: b""}
+    return {item.type.name: bytes(item) for item in side_data_of(frame)}
 
 
 def _is_idle(name: str, raw: bytes, width: int, height: int) -> bool:

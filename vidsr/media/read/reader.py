@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -103,8 +104,10 @@ class Reader:
         self._started = False  # a keyframe has been seen
         self._captioned = False  # pictures may have captions inside
         self._gaps: list[str] = []  # where
+        self._num_joints = 0  # so far
         self._num_early = 0  # packets before it that cannot be decoded
         self._last_dts: int | None = None
+        self._num_untimed, self._sparse = 0, False  # packets without one, since then; whether there were any
         self._joined = False  # packets' times ran backwards, or are not all there
         self._end_pts: int | None = None  # of the packets so far
         self._at_end = False  # the whole file was read
@@ -136,12 +139,16 @@ class Reader:
 
     def _iterate(self) -> Generator[Frame, None, None]:
         try:
-            yield from self._shown()
+            with closing(self._shown()) as shown:
+                for frame in shown:
+                    if self._closed:
+                        return  # while it was being decoded
+                    yield frame
         finally:
             if self._closed:
                 self._feed.close()
 
-    def _shown(self) -> Iterator[Frame]:
+    def _shown(self) -> Generator[Frame, None, None]:
         if self._first is not None and self._first > (self.info.video.start_pts or 0):
             self._feed.seek(self._first)
         self._decoder = Decoder(self._feed.stream, threads=self._threads, gpu=self._gpu)
@@ -264,16 +271,22 @@ class Reader:
         self._note_gap(packet)
         fell = self._last_dts is not None and packet.dts is not None and packet.dts < self._last_dts
         self._joined = self._joined or fell or packet.dts is None
+        self._num_untimed = self._num_untimed + 1 if packet.dts is None else 0
+        self._sparse = self._sparse or packet.dts is None
         self._last_dts = packet.dts if packet.dts is not None else self._last_dts
         if packet.pts is not None:
             self._end_pts = max(self._end_pts or packet.pts, packet.pts + (packet.duration or 0))
 
     def _note_gap(self, packet: VideoPacket) -> None:
         """In transport and program streams, which lose packets without a trace, a gap in time is worth saying."""
-        video = self.info.video
+        video, before = self.info.video, self._num_joints
+        self._num_joints = self._feed.num_joints
         if self.info.container not in ("mpegts", "mpeg") or packet.dts is None or self._last_dts is None:
             return
-        if video.rate and (packet.dts - self._last_dts) * video.time_base * video.rate > GAP:
+        if self._num_joints != before:
+            return  # there the last picture may wait
+        between = self._num_untimed + self._sparse  # then neighbours may have each other's times
+        if video.rate and (packet.dts - self._last_dts) * video.time_base * video.rate > GAP + between:
             self._gaps.append(self._at(packet.dts))
 
     def _sound(self, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
