@@ -13,7 +13,7 @@ COARSE = 16  # HR pixels: differences wider than this are a colour's, not a deta
 
 
 def constants_loss(generator: nn.Module, colours: Tensor) -> Tensor:
-    """Mean square of what wide constant places become less the constants, in codes / 255: as L1 for one that is a code off.
+    """Mean square of how far wide constant places come out off, in codes / 255: what L1 is for one that is a code off.
 
     Squared, so that the worst colour counts; taken pixel by pixel, so that a grid on flat places counts, too.
 
