@@ -151,7 +151,7 @@ def _found(thing: Thing, path: Path) -> list[str]:
     if thing.kind == "chapters":
         return ["chapters"] * asking.num_chapters(path)
     if thing.name == "timecode track":
-        return [t for s in found if (t := s.get("tags", {}).get("timecode"))][:1]
+        return [text for s in found for key, text in s.get("tags", {}).items() if key.lower() == "timecode"][:1]
     covers = [s for s in found if s["disposition"]["attached_pic"]]
     if thing.kind == "cover":
         return [_codec(s) for s in covers]
