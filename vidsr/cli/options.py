@@ -26,6 +26,10 @@ Preset = Annotated[str | None, typer.Option(help="The encoder's own speed preset
 Start = Annotated[str | None, typer.Option(help="Begin at this time: 90, 1:30 or 0:01:30.5.")]
 End = Annotated[str | None, typer.Option(help="End before this time.")]
 Deinterlace = Annotated[str, typer.Option(help="auto (where the source is marked interlaced), off or bwdif.")]
+Crop = Annotated[
+    str | None,
+    typer.Option(metavar="auto|WxH+X+Y", help="Cut off black bars (auto), or all but this part, as it is shown."),
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")]
 Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")]

@@ -84,6 +84,7 @@ def upscale(
     square_pixels: Annotated[
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
     ] = False,
+    crop: options.Crop = None,
     no_reuse: Annotated[
         bool, typer.Option("--no-reuse", help="Compute frames that repeat the one before them, too.")
     ] = False,
@@ -120,7 +121,7 @@ def upscale(
         end=parse_time(end) if end else None, tile=_side(tile), threads=threads,
         segment_seconds=_seconds(segment_seconds), keep_going=keep_going,
         deinterlace=deinterlace, decoder=decoder,  # type: ignore[arg-type]  # Options checks them
-        square_pixels=square_pixels, reuse=not no_reuse, fps=_rate(fps) if fps else None,
+        square_pixels=square_pixels, crop=crop, reuse=not no_reuse, fps=_rate(fps) if fps else None,
     )  # fmt: skip
     sources, missing = files.expand(inputs, recursive=recursive)
     target = files.target(output, inputs, sources)

@@ -47,6 +47,7 @@ class OptionKeywords(TypedDict, total=False):
     end: float | Fraction | None
     deinterlace: Literal["auto", "off", "bwdif"]
     square_pixels: bool
+    crop: str | None
     keep_going: bool
     threads: int | None
     decoder: Literal["software", "nvdec"]
@@ -79,6 +80,7 @@ class Options:
     end: Fraction | None = None
     deinterlace: Literal["auto", "off", "bwdif"] = "auto"  # auto: where the source is marked interlaced
     square_pixels: bool = False
+    crop: str | None = None  # "auto": less black bars; "1920x800+0+140": that part, as it is shown
     keep_going: bool = False
     threads: int | None = None
     decoder: Literal["software", "nvdec"] = "software"  # nvdec: on the GPU, where it can
@@ -100,6 +102,8 @@ class Options:
             name = self.size.strip().lower()
             object.__setattr__(self, "size", _SIZE_NAMES.get(name, name))
             _check_size(self.size)
+        if self.crop is not None:
+            parse_crop(self.crop)
         if self.fps is not None and not Fraction(1, 100) <= self.fps <= 1000:
             raise UsageError(f"fps must be from 0.01 to 1000, got {float(self.fps):g}")
         if self.start is not None and self.start < 0:
@@ -200,6 +204,24 @@ def _check_size(size: str) -> None:
         raise UsageError(f"size must look like 1080p, 4k or 1920x800, not {size!r}")
     if exact and min(int(exact[1]), int(exact[2])) < 2:
         raise UsageError(f"size must be at least 2x2, not {size}")
+
+
+_CROP = re.compile(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})")
+
+
+def parse_crop(text: str) -> Literal["auto"] | tuple[int, int, int, int]:
+    """``auto``, or (left, top, right, bottom) of ``WxH+X+Y``: the corners of what is kept.
+
+    Raises:
+        UsageError: neither.
+    """
+    if text == "auto":
+        return "auto"
+    match = _CROP.fullmatch(text)
+    wide, high, left, top = map(int, match.groups()) if match else (0, 0, 0, 0)
+    if not wide or not high:
+        raise UsageError(f"crop must be auto, or look like 1920x800+0+140 (width, height, left, top), not {text!r}")
+    return left, top, left + wide, top + high
 
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)")

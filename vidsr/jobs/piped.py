@@ -20,7 +20,7 @@ from vidsr.jobs import sources
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Advanced, Done, PartsKept, Started
 from vidsr.jobs.inputs import Input, Target
-from vidsr.jobs.plan import geometry, rounded, scan_notes, settled
+from vidsr.jobs.plan import crop_notes, geometry, rounded, scan_notes, settled
 from vidsr.media import sequence, y4m
 from vidsr.media.read.probe import MediaInfo
 
@@ -69,7 +69,13 @@ def run(item: Input, batch: Batch) -> Done:
     shift = format.chroma_shift
     size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
-    notes = (*said, *notes, *scan_notes(info, options), *_lost(info, format, aspect, target))
+    notes = (
+        *said,
+        *notes,
+        *crop_notes(info.video, options),
+        *scan_notes(info, options),
+        *_lost(info, format, aspect, target),
+    )
     total = sources.num_frames(info, options)
     batch.on_event(_started(item, output, info, size, total, upscaler.reason, notes))
     scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"

@@ -167,7 +167,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         dropped=tuple(dropped),
         notes=(
             *notes,
-            *_crop_notes(info.video),
+            *crop_notes(info.video, options),
             *chosen.notes,
             *changed,
             *shrunk,
@@ -235,11 +235,14 @@ def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:
     return tuple(str(item) for item in kept if item.how in ("converted", "encoded"))
 
 
-def _crop_notes(video: Video) -> tuple[str, ...]:
+def crop_notes(video: Video, options: Options) -> tuple[str, ...]:
+    """What is said of what is cut away, by the container or as asked."""
     if not any(video.crop):
-        return ()
-    stored = "{}x{}".format(*video.stored)
-    return (f"cropped from {stored} to {video.width}x{video.height} before it is upscaled, as the container says",)
+        return ("no black bars are found: nothing is cropped",) if options.crop == "auto" else ()
+    stored, sides = "{}x{}".format(*video.stored), zip(video.crop, ("left", "top", "right", "bottom"), strict=True)
+    where = ", ".join(f"{pixels} {side}" for pixels, side in sides if pixels)
+    why = "as the container says" if options.crop is None else f"crop {options.crop}"
+    return (f"cropped from {stored} to {video.width}x{video.height} before it is upscaled: {where} ({why})",)
 
 
 def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
 from vidsr.media.mux.origin import late_start
+from vidsr.media.read.bars import Crop, cropped
 from vidsr.media.read.deinterlace import Fields, fields_of
 from vidsr.media.read.interlace import looks_interlaced
 from vidsr.media.read.joints import joints_of
@@ -38,6 +39,7 @@ def compare(
     start: Fraction | None = None,
     end: Fraction | None = None,
     deinterlace: Literal["auto", "off", "bwdif"] = "auto",
+    crop: Crop | None = None,
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> VerifyReport:
     """Compare an output of `vidsr upscale` with its source; the options are those that it was made with.
@@ -55,6 +57,9 @@ def compare(
     if source.exists() and output.exists() and source.samefile(output):
         raise UsageError(f"{source} and {output} are the same file; name a source and its output")
     info = probe(source)
+    if crop is not None:
+        combed = deinterlace == "auto" and not info.video.interlaced and looks_interlaced(info)
+        info = cropped(replace(info, video=replace(info.video, combed=combed)), crop)
     on_step("reading the packets", 0.0)
     joints = joints_of(source, info.container, info.video.index)
     before, after = take_inventory(source, joints), take_inventory(output)
