@@ -62,6 +62,10 @@ def upscale(
     crf: Annotated[
         int | None, typer.Option(help=f"Quality: lower is better and larger. Default: {_USUAL_CRF}.")
     ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="How large the file becomes: 4GB, 700MB. Encodes twice or more; no --crf."),
+    ] = None,
     preset: options.Preset = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format of the output. Default: the source's.")] = None,
     container: Annotated[
@@ -112,7 +116,7 @@ def upscale(
     from vidsr.jobs import inputs as files
     from vidsr.jobs.batch import Batch
     from vidsr.jobs.log import Logs
-    from vidsr.jobs.options import Options, parse_time
+    from vidsr.jobs.options import Options, parse_bytes, parse_time
 
     wanted = Options(
         scale=scale, size=size, model=_model(model, detail), backend=backend, precision=precision, device=device,
@@ -121,7 +125,9 @@ def upscale(
         end=parse_time(end) if end else None, tile=_side(tile), threads=threads,
         segment_seconds=_seconds(segment_seconds), keep_going=keep_going,
         deinterlace=deinterlace, decoder=decoder,  # type: ignore[arg-type]  # Options checks them
-        square_pixels=square_pixels, crop=crop, reuse=not no_reuse, fps=_rate(fps) if fps else None,
+        square_pixels=square_pixels, crop=crop, 
+        target_size=parse_bytes(target_size) if target_size is not None else None,
+        reuse=not no_reuse, fps=_rate(fps) if fps else None,
     )  # fmt: skip
     sources, missing = files.expand(inputs, recursive=recursive)
     target = files.target(output, inputs, sources)

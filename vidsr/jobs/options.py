@@ -25,7 +25,7 @@ SEEN_ELSEWHERE = {  # in the size, the encoder's specification, the source or th
     *("model", "backend", "precision", "device", "tile"),
 }
 WITHOUT_EFFECT = {"keep_going", "decoder", "reuse", "segment_seconds"}  # on the pictures of a source that is whole
-OF_FILM = {"start", "end", "deinterlace"}  # and not of an image
+OF_FILM = {"start", "end", "deinterlace", "target_size"}  # and not of an image
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -48,6 +48,7 @@ class OptionKeywords(TypedDict, total=False):
     deinterlace: Literal["auto", "off", "bwdif"]
     square_pixels: bool
     crop: str | None
+    target_size: int | str | None
     keep_going: bool
     threads: int | None
     decoder: Literal["software", "nvdec"]
@@ -82,6 +83,7 @@ class Options:
     square_pixels: bool = False
     crop: str | None = None  # "auto": less black bars; "1920x800+0+140": that part, as it is shown
     keep_going: bool = False
+    target_size: int | None = None  # bytes of the output, or "4GB"
     threads: int | None = None
     decoder: Literal["software", "nvdec"] = "software"  # nvdec: on the GPU, where it can
     reuse: bool = True  # a frame that repeats the one before it is not computed again
@@ -114,6 +116,12 @@ class Options:
             raise UsageError(f"tile must be auto, off, or at least 32 pixels, not {self.tile}")
         if self.crf is not None and not 0 <= self.crf <= WORST_QUALITY:
             raise UsageError(f"crf must be from 0 to {WORST_QUALITY}, not {self.crf}")
+        if isinstance(self.target_size, str):
+            object.__setattr__(self, "target_size", parse_bytes(self.target_size))
+        if self.target_size is not None and self.target_size < 1000:
+            raise UsageError(f"target size must be at least 1000 bytes, not {self.target_size}")
+        if self.target_size is not None and self.crf is not None:
+            raise UsageError("target size finds the quality that crf would set; leave one of them out")
         if self.segment_seconds <= 0:
             raise UsageError(f"segment seconds must be positive, got {float(self.segment_seconds):g}")
         if self.device < 0:
@@ -222,6 +230,22 @@ def parse_crop(text: str) -> Literal["auto"] | tuple[int, int, int, int]:
     if not wide or not high:
         raise UsageError(f"crop must be auto, or look like 1920x800+0+140 (width, height, left, top), not {text!r}")
     return left, top, left + wide, top + high
+
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of ``4GB`` (4 000 000 000), ``700 MiB`` or ``1500k``.
+
+    Raises:
+        UsageError: not a size.
+    """
+    match = _BYTES.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"target size must look like 4GB, 700MB or 650MiB, not {text!r}")
+    number, unit, binary = match.groups()
+    return int(Fraction(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
 
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)")

@@ -61,6 +61,8 @@ def run(item: Input, batch: Batch) -> Done:
     assert output is not None, "is_stream was asked before"
     if batch.ray is not None:
         raise UsageError(f"--ray (ray) makes files, and the output {output} is a stream; leave one of them out")
+    if options.target_size is not None:
+        raise UsageError(f"a target size is for a file, and the output {output} is a stream; leave it out")
     pipe = sources.standard_input(options) if item.kind == "pipe" else None
     info = sources.examine(item, options, pipe)
     options, said = settled(info, options)

@@ -14,6 +14,7 @@ from vidsr import __version__
 from vidsr.errors import MediaError, OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
+from vidsr.jobs.budget import check_target, finer, size_notes
 from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media.containers import container_of
@@ -51,6 +52,7 @@ class Plan:
     kept: tuple[KeptStream, ...]
     dropped: tuple[Dropped, ...]
     notes: tuple[str, ...]
+    copied_bytes: int = 0  # of other streams; counted where a size is to be met
     pipe: Y4MReader | None = None  # standard input, of which nothing can be read twice
 
     @property
@@ -150,6 +152,8 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         gpu=options.device or None,
     )
     chosen = choice.choose(info, asked)
+    if options.target_size is not None:
+        chosen = finer(chosen)
     shift = chosen.pix_fmt.chroma_shift
     width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     shrunk = _even(info, (wide, high), (width, height), chosen.pix_fmt)
@@ -157,6 +161,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     if is_same(output, info.path):
         raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
     kept, dropped = plan_streams(info, chosen.container) if sources.is_file(info) else ([], [])
+    copied = check_target(info, kept, options) if sources.is_file(info) else 0
     return Plan(
         source=info,
         output=output,
@@ -172,9 +177,11 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
             *changed,
             *shrunk,
             *scan_notes(info, options),
+            *size_notes(options),
             *_time_notes(info, chosen, options),
             *_made_anew(kept),
         ),
+        copied_bytes=copied,
         pipe=pipe,
     )
 
