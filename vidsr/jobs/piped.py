@@ -119,7 +119,9 @@ def _make(
     source, num_frames = batch.inputs[0].path, 0
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-        return upscaler.stream(frames, canvas)
+        if batch.preview is None:
+            return upscaler.stream(frames, canvas)
+        return batch.preview.made(upscaler.stream(batch.preview.sources(frames), canvas))
 
     def advance(progress: pipeline.Progress) -> None:
         nonlocal num_frames

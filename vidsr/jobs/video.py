@@ -166,9 +166,12 @@ def _put(finished: Path, output: Path, overwrite: bool) -> None:
 
 
 def _make_missing(plan: Plan, maker: SegmentMaker, segments: Segments, batch: Batch) -> SegmentsMade:
-    made = maker.make_missing(plan, segments, batch.on_event)
+    made = maker.make_missing(plan, segments, batch.on_event, batch.preview)
     if not segments.manifest.segments:
         raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
+    if batch.preview is not None:
+        batch.preview.close()
+        made = replace(made, notes=(*made.notes, *batch.preview.notes))
     return made
 
 
