@@ -33,7 +33,7 @@ def test_a_preview_shows_each_model_beside_bicubic(vidsr: Cli, clip: Path, tmp_p
     sheet, page = map(Path, made["files"])
     assert Image.open(sheet).width > 440
     html = page.read_text()
-    assert html.count("data:image/webp;base64,") == 2
+    assert html.count("data:image/webp;base64,") == 3, "both, and the source"
     assert "fast x2" in html
 
 
