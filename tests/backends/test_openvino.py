@@ -18,7 +18,7 @@ from vidsr.errors import BackendError
 
 pytest.importorskip("openvino")
 
-from vidsr.backends import openvino
+from vidsr.backends import openvino  # noqa: E402
 
 ABLE = {"CPU": ["FP32"], "GPU": ["FP32", "FP16", "INT8"], "NPU": ["FP16", "INT8"]}
 Cli = Callable[..., Result]

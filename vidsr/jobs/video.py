@@ -71,7 +71,7 @@ def make(plan: Plan, maker: SegmentMaker, batch: Batch) -> Unjoined:
                 batch.on_event(_kept(plan, work, manifest, error, segments.seconds_unsafe))
             raise
         num_reused, mark = maker.num_reused - reused, plan.mark(maker)
-        paths, said = manifest.paths, ()
+        paths: Sequence[Path] = manifest.paths
         if plan.options.target_size is not None:
             paths, said = _to_size(plan, manifest, work, mark, batch)
             made = replace(made, notes=(*made.notes, *said))
