@@ -31,7 +31,7 @@ def barred(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
     luma = np.full(shapes[0], 16, fmt.dtype)
     luma[12:-12] = (np.arange(width) * 2 + 40 + number) % 200 + 30
     luma[12:20, :8] = 235
-    return (luma, *(np.full(shape, 128, fmt.dtype) for shape in shapes[1:]))
+    return [luma, *(np.full(shape, 128, fmt.dtype) for shape in shapes[1:])]
 
 
 def first_luma(path: Path) -> np.ndarray:

@@ -27,7 +27,7 @@ def busy(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
     stripes = 120 + 60 * np.sin((np.arange(width) + 3 * number) / 7.0)
     grain = noise.normal(0, 18 if 16 <= number < 32 else 6, shapes[0])
     luma = np.clip(stripes + grain, 16, 235).astype(fmt.dtype)
-    return (luma, *(np.full(shape, 128, fmt.dtype) for shape in shapes[1:]))
+    return [luma, *(np.full(shape, 128, fmt.dtype) for shape in shapes[1:])]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
     assert vidsr("upscale", clip, "-o", again, *options).code == 1
     kept = {path.name for path in (tmp_path / "again.mp4.vidsr").iterdir()}
     assert sum(".q" in name for name in kept) == 3, "four parts, and three of them encoded again"
-    first, opened[:] = list(opened[4:7]), ["-"] * 9
+    first, opened[:] = list(opened[4:7]), [Path("-")] * 9
     assert vidsr("upscale", clip, "-o", again, *options).code == 0
     assert not {path.name for path in first} & {Path(path).name for path in opened}, "none of them once more"
     assert again.read_bytes() == whole.read_bytes()

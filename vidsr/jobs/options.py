@@ -136,9 +136,16 @@ class Options:
         return cls(**values)
 
     def deciding(self, *, film: bool = True) -> dict[str, str]:
-        """The options that decide an output, of a film or of an image, and are seen nowhere else; in words."""
+        """The options that decide an output, of a film or of an image, and are seen nowhere else; in words.
+
+        Of an image those that are not the defaults: its fingerprint is that of before there was such an option.
+        """
         left_out = SEEN_ELSEWHERE | WITHOUT_EFFECT | (set() if film else OF_FILM)
-        names = [field.name for field in fields(self) if field.name not in left_out]
+        names = [
+            field.name
+            for field in fields(self)
+            if field.name not in left_out and (film or getattr(self, field.name) != field.default)
+        ]
         return {name.replace("_", " "): str(getattr(self, name)) for name in names}
 
     def beside(self) -> dict[str, str]:

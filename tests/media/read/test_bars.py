@@ -11,6 +11,7 @@ import pytest
 
 from tests.clips import make_clip
 from tests.jobs.test_crop import barred
+from tests.numbered import Planes
 from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.media.read.bars import black_bars, cropped
 from vidsr.media.read.probe import probe
@@ -74,7 +75,7 @@ def test_one_picture_without_bars_is_enough() -> None:
 def test_a_long_film_is_looked_at_in_places_all_over_it(tmp_path: Path, suffix: str) -> None:
     """Its second half has no bars."""
 
-    def widening(number: int, fmt: PixelFormat, width: int, height: int) -> tuple[Plane, ...]:
+    def widening(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
         planes = barred(number, fmt, width, height)
         if number >= 70:
             planes[0][:] = planes[0][30]
