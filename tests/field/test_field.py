@@ -12,7 +12,7 @@ from tests.field import asking
 from tests.field.recipes import RECIPES, make
 from tests.field.running import Case, cases, wrongs
 
-KINDS = range(1, 15)
+KINDS = range(1, 16)
 without = pytest.mark.skipif(bool(asking.missing()), reason=f"needs {', '.join(asking.missing())}")
 
 
@@ -33,7 +33,7 @@ def _rows() -> Iterator[object]:
 
 
 @without
-@pytest.mark.parametrize("case", _rows())
+@pytest.mark.parametrize("case", list(_rows()))
 def test_comes_out_right(case: Case, vidsr: Callable[..., Result], files: Path, tmp_path: Path) -> None:
     assert list(wrongs(vidsr, case, make(case.source, files), tmp_path / "out")) == []
 

@@ -131,7 +131,9 @@ _MP4 = Container(
     pictures=("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
     codec_tags={"hevc": "hvc1"},  # Apple's players take no other
     segments=True,
-    refuses=_words("pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be"),  # FFmpeg 5: noise
+    refuses=_words(
+        "pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be"
+    ),  # FFmpeg 5: noise
     cover="copied",
     text="mov_text",
     flags=_words("default forced dub comment hearing_impaired visual_impaired"),
@@ -219,7 +221,7 @@ CONTAINERS = {row.name: row for row in _ROWS}
 """By name, in the order in which messages name them."""
 HOLDS_ALL = CONTAINERS["mkv"]
 """The one that anything is written in which fits no other."""
-KEEPS_IT = f"--container {HOLDS_ALL} keeps it"
+KEEPS_IT = f"the container {HOLDS_ALL} keeps it"
 """What to do about something that another container does not hold."""
 FOR_ALPHA = CONTAINERS["webm"]
 """The one for short films with transparency whose own container is not written."""

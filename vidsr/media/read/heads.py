@@ -185,4 +185,3 @@ def _length(data: _Bytes, place: int) -> tuple[int, int | None]:
     mask = (1 << 7 * size) - 1
     value = int.from_bytes(head[:size], "big") & mask
     return place + size, None if value == mask else value
-

@@ -34,7 +34,8 @@ _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"s
 def open_input(path: Path, **options: str) -> InputContainer:
     """Open the media file `path` for reading; `options` go to the demuxer and override the safe defaults.
 
-    A second recording that FFmpeg does not read on into is not there (`vidsr.media.read.heads`). Odd bytes in metadata are replaced, never an error.
+    A second recording that FFmpeg does not read on into is not there (`vidsr.media.read.heads`). Odd bytes in metadata
+    are replaced, never an error.
 
     Raises:
         MediaError: the file is missing, a folder, empty, cut off, or not a video; one sentence says which.
@@ -127,7 +128,7 @@ def _why_refused(path: Path, error: Exception) -> str:
         return f"{path} is cut off: its index (the moov box) is missing, so nothing can be read; copy it again."
     if _is_text(head):
         return f"{path} is a text file, not a video; check the name."
-    detail = "" if isinstance(error, av.InvalidDataError) else f" ({error})"
+    detail = "" if isinstance(error, av.InvalidDataError) else f" ({getattr(error, 'strerror', None) or error})"
     return f"{path} is not a video that vidsr can read{detail}; if it should be one, it is damaged."
 
 
