@@ -24,7 +24,8 @@ def constants_loss(generator: nn.Module, colours: Tensor) -> Tensor:
     flat = (colours / 255)[:, :, None, None]
     with endless(generator):
         off = generator(flat) - flat
-    return (255 * off.float()).square().mean() / 255
+    loss: Tensor = (255 * off.float()).square().mean() / 255
+    return loss
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from train.fit import Trainer
 from train.probes import drift
 from train.recipe import Recipe
 from train.run import Run, start
+from train.trained import Trained
 from vidsr.models.srgan import GeneratorConfig, build
 
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ def test_a_tint_is_mended(recipe: Recipe, bank: Bank, tmp_path: Path) -> None:
     with torch.no_grad():
         first.ema.get_parameter("tail.bias")[:4] += 8 / 255  # of red
     tinted = tmp_path / "tinted.safetensors"
-    export.write_weights(export.Trained(recipe, first.freeze(), {}), tinted)
+    export.write_weights(Trained(recipe, first.freeze(), {}), tinted)
     values = recipe.to_dict() | {"name": "mended", "steps": 60, "optimiser": "adam", "rate": 2e-3}
     table = {"pixel": 0.0, "flat": 1.0, "kept": 1.0, "keeps": str(tinted)}
     mended = Run(Recipe.from_dict(values | {"losses": table}), CPU)

@@ -14,8 +14,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
 from av.stream import Disposition
+from PIL import Image, ImageCms
 
 from tests.clips import Audio, Picture, Subtitles, add_cover, cut_off, jpeg, make_clip, mux_cover, numbered_frame
 from vidsr.errors import MediaError

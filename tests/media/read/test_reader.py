@@ -6,6 +6,7 @@ import gc
 import random
 import threading
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +20,8 @@ from tests.clips import Picture, make_clip, read_number
 from vidsr.errors import MediaError, UsageError
 from vidsr.frame import Frame, PixelFormat
 from vidsr.media.read.deinterlace import Deinterlacing
-from vidsr.media.read.probe import probe
 from vidsr.media.read.feed import Feed
+from vidsr.media.read.probe import probe
 from vidsr.media.read.reader import Reader
 from vidsr.media.read.timeline import Timeline
 
