@@ -13,7 +13,8 @@ import torch
 from vidsr.backends import LISTED, accuracy
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
-from vidsr.backends.torch.backend import PLAIN, Speedups, TorchBackend
+from vidsr.backends.torch.backend import TorchBackend
+from vidsr.backends.torch.speedups import PLAIN, Speedups
 from vidsr.bench.timing import Timing, matrix_peak, measure
 from vidsr.errors import BackendError, OutOfMemoryError, VidsrError
 from vidsr.frame import Colour, Frame, PixelFormat

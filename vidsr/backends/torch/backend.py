@@ -6,7 +6,6 @@ import copy
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -23,6 +22,7 @@ from vidsr.backends.base import (
 )
 from vidsr.backends.torch.graphs import Graphs
 from vidsr.backends.torch.kernels import why_none
+from vidsr.backends.torch.speedups import Choice, Speedups, best
 from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
@@ -30,27 +30,9 @@ from vidsr.models.registry import Model
 HALOS = 6  # width of the smallest tile in halos: a layer of such a tile lasts well under a second on two cores
 GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copies and other programs need the rest
 NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # torch, driver, libraries
-COMPILE_SECONDS, COMPILE_GAIN = 40.0, 0.2  # what compiling for one shape takes, and its share of a call saved: assumed
+COMPILE_SECONDS, COMPILE_GAIN = 13.0, 0.5  # what compiling for one shape takes, and its share of a call saved: an H200
 AUTOTUNE = "max-autotune-no-cudagraphs"  # a mode of torch.compile
 MAX_COMPILED = 6  # shapes; torch stops after some more, in silence
-
-
-@dataclass(frozen=True, slots=True)
-class Speedups:
-    """What makes torch faster on a GPU: the fused graph, `torch.compile`, one CUDA graph for each shape.
-
-    `autotuned` lets `torch.compile` try Triton's convolutions beside cuDNN's; those take the activations and sums in.
-    `kernels` stands for our own (`kernels.conv`), which do so, too: of 64 channels, in half precision.
-    """
-
-    fused: bool = True
-    compiled: bool = True
-    captured: bool = True
-    autotuned: bool = False
-    kernels: bool = False
-
-
-PLAIN = Speedups(fused=False, compiled=False, captured=False)
 
 
 class TorchBackend(Backend):
@@ -82,11 +64,12 @@ class TorchBackend(Backend):
         self._run: Callable[[Tensor], Tensor] | None = None
         if device.type == "cuda":
             self.max_pixels = _gpu_pixels(model, device, self.dtype)
-            self.speedups = speedups or _best(model, device)
+            choice = Choice(speedups) if speedups else _tried(model, precision, device)
+            self.speedups, self._strips, self.reason = choice.speedups, choice.strips, choice.why
             self._run = self._assemble()
         else:
             self.max_pixels = max_pixels(model, halos=HALOS)
-            self.speedups = speedups or Speedups(compiled=False, captured=False)
+            self.speedups, self._strips = speedups or Speedups(compiled=False, captured=False), ()
             self._module = self._built()
             if precision == "bf16":
                 _lower(self._module)
@@ -191,7 +174,7 @@ class TorchBackend(Backend):
                 raise BackendError(f"The kernels do not run on {self.device}: {why}.")
             from vidsr.backends.torch.kernels.network import with_kernels
 
-            module = with_kernels(module, self.device)
+            module = with_kernels(module, self.device, self._strips)
         built = copy.deepcopy(module).to(self.device, self.dtype)
         return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -226,10 +209,13 @@ class TorchBackend(Backend):
         self._network = self._module = self._quick = nn.Identity()
 
 
-def _best(model: Model, device: torch.device) -> Speedups:
-    """All that is at hand; a model without weights is done before anything could be compiled."""
-    trained = any(True for _ in model.module.parameters())
-    return Speedups(fused=trained, compiled=trained and why_none(device) is None, captured=True)
+def _tried(model: Model, precision: str, device: torch.device) -> Choice:
+    """What is best there; without room to try the kernels, what torch has."""
+    try:
+        with torch.cuda.device(device):
+            return best(model, precision, device)
+    except torch.OutOfMemoryError:
+        return Choice(Speedups(compiled=False), why="without our kernels: there is no room to try them")
 
 
 def _gpu_pixels(model: Model, device: torch.device, dtype: torch.dtype) -> int:

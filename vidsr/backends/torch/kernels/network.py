@@ -5,26 +5,34 @@ Imported only where Triton is at hand.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidsr.backends.torch.kernels.conv import Conv3x3, Tuner, fits
+from vidsr.backends.torch.kernels.conv import Conv3x3, Strip, Tuner, fits
 from vidsr.errors import BackendError
 from vidsr.models.srgan import SRGAN, Fast, ResidualBlock
 
 
-def with_kernels(module: nn.Module, device: torch.device) -> nn.Module:
-    """A generator of 64 channels, after `vidsr.models.fused.fuse`, by kernels; to be moved to `device`.
+def serves(module: nn.Module) -> bool:
+    """Whether the kernels are for a generator, after `vidsr.models.fused.fuse`."""
+    if isinstance(module, SRGAN):
+        return fits(module.trunk)
+    return isinstance(module, Fast) and all(fits(conv) for conv in module.body)
+
+
+def with_kernels(module: nn.Module, device: torch.device, strips: Sequence[Strip] = ()) -> nn.Module:
+    """A generator that the kernels serve, by the fastest of `strips` (none: of all); to be moved to `device`.
 
     Raises:
         BackendError: the kernels are not for this network.
     """
-    if isinstance(module, SRGAN) and fits(module.trunk):
-        return SRGANByKernels(module, Tuner(device))
-    if isinstance(module, Fast) and all(fits(conv) for conv in module.body):
-        return FastByKernels(module, Tuner(device))
-    raise BackendError("The kernels are for generators of 64 channels.")
+    if not serves(module):
+        raise BackendError("The kernels are for generators of 64 channels.")
+    tuner = Tuner(device, strips)
+    return SRGANByKernels(module, tuner) if isinstance(module, SRGAN) else FastByKernels(_fast(module), tuner)
 
 
 class SRGANByKernels(nn.Module):
@@ -70,6 +78,11 @@ class FastByKernels(nn.Module):
             else:
                 y = conv(y)
         return self.base(x) + F.pixel_shuffle(self.tail(y), self.scale)
+
+
+def _fast(module: nn.Module) -> Fast:
+    assert isinstance(module, Fast)
+    return module
 
 
 def _conv(module: nn.Module) -> nn.Conv2d:

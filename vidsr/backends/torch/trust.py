@@ -1,0 +1,84 @@
+"""Whether the kernels do what torch does: each way of them is tried once on a GPU, and what came out is remembered.
+
+Imported only where Triton is at hand.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from vidsr.backends import accuracy
+from vidsr.backends.accuracy import Accuracy
+from vidsr.backends.torch.kernels import findings
+from vidsr.backends.torch.kernels.conv import Strip, strips_for
+from vidsr.backends.torch.kernels.network import with_kernels
+from vidsr.models.fused import fuse
+from vidsr.models.registry import Model
+from vidsr.models.srgan import GeneratorConfig
+from vidsr.stages import stage
+
+SHAPE = (1, 45, 270)  # (N, H, W) of the film frame: more than two of the widest strips across
+SLACK = 3.0  # dB that kernels may be farther from FP32 than torch's half precision is
+
+
+def trusted_strips(model: Model, device: torch.device) -> tuple[tuple[Strip, ...], str]:
+    """The strips with which the network of kernels is as close to FP32 as torch's half precision; why none is.
+
+    Raises:
+        torch.OutOfMemoryError: there is no room to try them.
+    """
+    config = model.config
+    assert isinstance(config, GeneratorConfig)
+    trial, facts = Trial(model, device), findings.machine(device)
+    facts |= {"network": config.to_dict(), "precision": "fp16"}
+    size = f"{config.channels}x{config.blocks}"
+    agreed, reasons = [], []
+    with stage("kernels"):
+        for strip in strips_for(device):
+            why = findings.why_not_trusted(
+                f"{config.graph} x{config.scale} {size} {strip}", facts, lambda strip=strip: trial.why_not(strip)
+            )
+            if why is None:
+                agreed.append(strip)
+            else:
+                reasons.append(why)
+    return tuple(agreed), "" if agreed else next(iter(dict.fromkeys(reasons)), "there is none for it")
+
+
+class Trial:
+    """One model on a film frame, by torch and by kernels; nothing runs before it is asked for."""
+
+    def __init__(self, model: Model, device: torch.device) -> None:
+        self._model, self._device = model, device
+        self._reference = cache(self._made)
+
+    def why_not(self, strip: Strip) -> str | None:
+        """Why kernels with that strip are not used, in a few words.
+
+        Raises:
+            OSError: torch itself cannot tell.
+        """
+        reference, torchs = self._reference()
+        made = self._error(with_kernels(fuse(self._model.module), self._device, (strip,)), reference)
+        if made.passed or made.psnr >= torchs.psnr - SLACK:
+            return None
+        return f"they are {made.psnr:.0f} dB from FP32 here, torch is {torchs.psnr:.0f}"
+
+    def _made(self) -> tuple[Tensor, Accuracy]:
+        batch = accuracy.real_frame(SHAPE).to(self._device)
+        reference = accuracy.exact(self._model, batch)
+        torchs = self._error(fuse(self._model.module), reference)
+        if torchs.psnr == 0:
+            raise OSError("half precision does not do for these weights")  # of these alone: not to be remembered
+        return reference, torchs
+
+    def _error(self, network: nn.Module, reference: Tensor) -> Accuracy:
+        """Of `network` in half precision."""
+        half = copy.deepcopy(network).to(self._device).half().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        batch = accuracy.real_frame(SHAPE).to(self._device).half()
+        with torch.no_grad():
+            return accuracy.compare(half(batch.contiguous(memory_format=torch.channels_last)), reference)
