@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 
 Listener = Callable[[str, float | None], None]
 """Is told of a stage's name when it begins (None), and at its end the seconds that it took, without stages within."""
@@ -50,11 +51,14 @@ def stage(name: str) -> Iterator[None]:
 
 
 class StageTimes:
-    """Seconds of each stage so far, in the order in which they first began, and which ones last. Thread-safe."""
+    """Seconds of each stage so far, in the order in which they first began, and which ones last. Thread-safe.
 
-    def __init__(self) -> None:
+    `seconds` are those of stages before.
+    """
+
+    def __init__(self, seconds: Mapping[str, float] = MappingProxyType({})) -> None:
         self._lock = threading.Lock()
-        self._seconds: dict[str, float] = {}
+        self._seconds = dict(seconds)
         self._lasting: list[str] = []
 
     def __call__(self, name: str, seconds: float | None) -> None:

@@ -11,6 +11,7 @@ from vidsr.backends import LISTED, PRECISIONS, Runtime, find
 from vidsr.backends.base import Backend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models.registry import Model
+from vidsr.stages import stage
 
 NOT_USABLE = (BackendError, ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
 """What a runtime of another version, or one with parts missing, may raise."""
@@ -69,12 +70,14 @@ def _lack(row: Runtime) -> str:
 def _open(
     row: Runtime, why: str, model: Model, precision: str, threads: int | None, device: int
 ) -> tuple[Backend, str]:
-    place, kind = _place(row, device), _kind(row)
-    precision, why_precision = _choose_precision(kind, precision, model, place)
+    with stage("device"):
+        place, kind = _place(row, device), _kind(row)
+        precision, why_precision = _choose_precision(kind, precision, model, place)
     if precision not in row.precisions:
         known = " and ".join(row.precisions)
         raise BackendError(f"{row.title} computes in {known}, not in {precision}; use precision auto.")
-    backend = kind.open(model, precision=precision, device=place, threads=threads)
+    with stage("network"):
+        backend = kind.open(model, precision=precision, device=place, threads=threads)
     said = f"; {backend.reason}" if backend.reason else ""
     return backend, f"{row.name}: {why}; {precision.upper()}: {why_precision}{said}"
 

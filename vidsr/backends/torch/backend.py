@@ -6,6 +6,7 @@ import copy
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Self
 
 import torch
@@ -26,6 +27,7 @@ from vidsr.backends.torch.speedups import Choice, Speedups, best
 from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
+from vidsr.stages import stage
 
 HALOS = 6  # width of the smallest tile in halos: a layer of such a tile lasts well under a second on two cores
 GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copies and other programs need the rest
@@ -60,6 +62,7 @@ class TorchBackend(Backend):
         self.threads = (threads or torch.get_num_threads()) if device.type == "cpu" else None  # results depend on it
         self._graphs: Graphs | None = None
         self._compiled: set[tuple[int, ...]] = set()  # shapes that are worth it
+        self._ran: set[tuple[int, ...]] = set()  # those of them that came
         self._network = model.module
         self._run: Callable[[Tensor], Tensor] | None = None
         if device.type == "cuda":
@@ -191,10 +194,14 @@ class TorchBackend(Backend):
         return self._graphs or self._forward
 
     def _forward(self, batch: Tensor) -> Tensor:
-        module = self._quick if tuple(batch.shape) in self._compiled else self._module
+        if compiled := tuple(batch.shape) in self._compiled:
+            first = tuple(batch.shape) not in self._ran
+            self._ran.add(tuple(batch.shape))
+        module = self._quick if compiled else self._module
         # benchmark: cuDNN tries its algorithms once for each shape. TF32 has 10 bits, which is no FP32
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-            result: Tensor = module(batch)
+            with stage("compiling") if compiled and first else nullcontext():
+                result: Tensor = module(batch)
             return result
 
     def close(self) -> None:
