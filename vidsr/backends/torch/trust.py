@@ -15,7 +15,7 @@ from vidsr.backends import accuracy
 from vidsr.backends.accuracy import Accuracy
 from vidsr.backends.torch.kernels import findings
 from vidsr.backends.torch.kernels.conv import Strip, strips_for
-from vidsr.backends.torch.kernels.network import with_kernels
+from vidsr.backends.torch.kernels.network import kinds, with_kernels
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
 from vidsr.models.srgan import GeneratorConfig
@@ -28,42 +28,45 @@ SLACK = 3.0  # dB that kernels may be farther from FP32 than torch's half precis
 def trusted_strips(model: Model, device: torch.device) -> tuple[tuple[Strip, ...], str]:
     """The strips with which the network of kernels is as close to FP32 as torch's half precision; why none is.
 
+    Those of the first and the last convolution are tried with one of the others that has agreed.
+
     Raises:
         torch.OutOfMemoryError: there is no room to try them.
     """
-    config = model.config
-    assert isinstance(config, GeneratorConfig)
-    trial, facts = Trial(model, device), findings.machine(device)
-    facts |= {"network": config.to_dict(), "precision": "fp16"}
-    size = f"{config.channels}x{config.blocks}"
-    agreed, reasons = [], []
+    trial, agreed, reasons = Trial(model, device), [], []
     with stage("kernels"):
-        for strip in strips_for(device):
-            why = findings.why_not_trusted(
-                f"{config.graph} x{config.scale} {size} {strip}", facts, lambda strip=strip: trial.why_not(strip)
-            )
-            if why is None:
+        first, *others = kinds(fuse(model.module))
+        for strip in strips_for(device, first):
+            (reasons if (why := trial.answer(strip)) else agreed).append(why or strip)
+        for strip in (strip for kind in others for strip in strips_for(device, kind)) if agreed else ():
+            if trial.answer(strip, agreed[0]) is None:
                 agreed.append(strip)
-            else:
-                reasons.append(why)
-    return tuple(agreed), "" if agreed else next(iter(dict.fromkeys(reasons)), "there is none for it")
+    return tuple(agreed), "" if agreed else next(iter(reasons), "there is none for it")
 
 
 class Trial:
     """One model on a film frame, by torch and by kernels; nothing runs before it is asked for."""
 
     def __init__(self, model: Model, device: torch.device) -> None:
+        config = model.config
+        assert isinstance(config, GeneratorConfig)
         self._model, self._device = model, device
+        self._name = f"{config.graph} x{config.scale} {config.channels}x{config.blocks}"
+        self._facts = findings.machine(device) | {"network": config.to_dict(), "precision": "fp16"}
         self._reference = cache(self._made)
 
-    def why_not(self, strip: Strip) -> str | None:
-        """Why kernels with that strip are not used, in a few words.
+    def answer(self, *strips: Strip) -> str | None:
+        """`why_not`, unless it is known of this machine."""
+        return findings.why_not_trusted(f"{self._name} {strips[0]}", self._facts, lambda: self.why_not(strips))
+
+    def why_not(self, strips: tuple[Strip, ...]) -> str | None:
+        """Why kernels with these strips are not used, in a few words.
 
         Raises:
             OSError: torch itself cannot tell.
         """
         reference, torchs = self._reference()
-        made = self._error(with_kernels(fuse(self._model.module), self._device, (strip,)), reference)
+        made = self._error(with_kernels(fuse(self._model.module), self._device, strips), reference)
         if made.passed or made.psnr >= torchs.psnr - SLACK:
             return None
         return f"they are {made.psnr:.0f} dB from FP32 here, torch is {torchs.psnr:.0f}"

@@ -13,8 +13,8 @@ Imported only where Triton is at hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
-from typing import TypeAlias, TypeGuard
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias, TypeGuard
 
 import torch
 import triton
@@ -37,6 +37,9 @@ Launch: TypeAlias = Callable[["Strip", int], None]  # a kernel with such strips,
 class Strip:
     """How one program works: pixels across, buffers of the rows on their way, warps."""
 
+    kind: ClassVar[str] = ""
+    rows_around: ClassVar[int] = 2  # that a strip reads besides its own
+
     block: int
     stages: int
     warps: int
@@ -47,30 +50,32 @@ class Strip:
         return 2 * CHANNELS * (9 * CHANNELS + 3 * self.block * self.stages)
 
     def __str__(self) -> str:
-        return f"{self.block}x{self.stages}x{self.warps}"
+        return f"{self.kind}{self.block}x{self.stages}x{self.warps}"
 
 
 STRIPS = (Strip(128, 2, 8), Strip(128, 1, 8), Strip(64, 3, 4), Strip(64, 1, 4), Strip(32, 2, 4), Strip(32, 1, 4))
-INTERPRETED, INTERPRETED_ROWS = (Strip(16, 1, 4),), 3  # on the CPU, for tests
+INTERPRETED, INTERPRETED_ROWS = (16, 1, 4), 3  # on the CPU, for tests
 SPILLING = {(8, 0): 32}  # the widest strip whose sums stay in registers, where wider ones do not
 
 
-def strips_for(device: torch.device) -> tuple[Strip, ...]:
-    """Those that may be the fastest on `device`."""
+def strips_for(device: torch.device, strips: Sequence[Strip] = STRIPS) -> tuple[Strip, ...]:
+    """Those of one kind that may be the fastest on `device`."""
     if device.type != "cuda":
-        return INTERPRETED
+        return (type(strips[0])(*INTERPRETED),)
     widest = SPILLING.get(torch.cuda.get_device_capability(device), MAX_ROWS)
-    return tuple(strip for strip in STRIPS if strip.block <= widest)
+    return tuple(strip for strip in strips if strip.kind or strip.block <= widest)
 
 
 class Tuner:
     """The fastest way to run a kernel for each shape of its input, found by timing it when the shape first comes.
 
-    `strips` are tried, by default all that may be the fastest. What was found is remembered on this machine.
+    `strips`, of one kind, are tried, by default all of a 3x3 convolution that may be. What was found is remembered on
+    this machine.
     """
 
     def __init__(self, device: torch.device, strips: Sequence[Strip] = ()) -> None:
         self._device, self._strips = device, tuple(strips) or strips_for(device)
+        self._name = f"strips {self._strips[0].kind}"
         self._facts = findings.machine(device) | {"strips": [str(strip) for strip in self._strips]}
         self._found: dict[str, tuple[Strip, int]] = {}
 
@@ -99,22 +104,21 @@ class Tuner:
         with stage("tuning"):
             times = {way: time for way in ways if (time := _milliseconds(launch, *way)) is not None}
         if not times:
-            raise RuntimeError(f"{self._facts['gpu']} does not run the kernel, with strips of any width")
+            raise RuntimeError(f"{self._facts['gpu']} does not run the kernel, in any way")
         way = min(times, key=lambda way: times[way])
         known = self._known()
         kept = dict(list(known.items())[1 - MAX_TUNED :])
-        findings.remember("strips", self._facts, kept | {name: [*astuple(way[0]), way[1]]})
+        findings.remember(self._name, self._facts, kept | {name: [str(way[0]), way[1]]})
         return way
 
     def _known(self) -> dict[str, object]:
-        found = findings.recall("strips", self._facts)
+        found = findings.recall(self._name, self._facts)
         return found if isinstance(found, dict) else {}
 
     def _recalled(self, name: str) -> tuple[Strip, int] | None:
         match self._known().get(name):
-            case [int(block), int(stages), int(warps), int(rows)] if rows > 0:
-                strip = Strip(block, stages, warps)
-                return (strip, rows) if strip in self._strips else None
+            case [str(text), int(rows)] if rows > 0:
+                return next(((strip, rows) for strip in self._strips if str(strip) == text), None)
         return None
 
 
@@ -136,12 +140,12 @@ def _milliseconds(launch: Launch, strip: Strip, rows: int) -> float | None:
 
 
 def num_rows(strip: Strip, places: int, shape: tuple[int, ...]) -> int:
-    """Rows of a strip that make the whole fastest where `places` programs run at a time, two rows each for nothing."""
+    """Rows of a strip that make the whole fastest where `places` programs run at a time, some rows each for nothing."""
     num, height, width = shape
     across = num * -(-width // strip.block)
 
     def steps(rows: int) -> int:
-        return -(-across * -(-height // rows) // places) * (rows + 2)
+        return -(-across * -(-height // rows) // places) * (rows + strip.rows_around)
 
     return min(range(1, min(height, MAX_ROWS) + 1), key=steps)
 
