@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.backends.torch.kernels.compiling import compiled
+from tests.backends.torch.kernels.compiling import assembled, compiled
 from tests.conformance.test_backends import make_model
 from vidsr.backends.tensorrt.recipes import recipes
 from vidsr.backends.torch.backend import TorchBackend
@@ -66,22 +66,6 @@ def test_a_strip_compiles_and_fits(
     assert made.asm["ptx"].count(instruction) >= 36  # nine products of 64 channels, 16 at a time
     assert "cp.async" in made.asm["ptx"]  # the next row is on its way while this one is multiplied
     assert "serialized" not in assembled(made.asm["ptx"], tmp_path)  # ptxas waits for each product by itself then
-
-
-def assembled(ptx: str, folder: Path) -> str:
-    """What the first of Triton's assemblers that takes `ptx` says of it."""
-    import triton
-
-    target = re.search(r"\.target (sm_\w+)", ptx)
-    assert target is not None
-    (folder / "kernel.ptx").write_text(ptx)
-    for assembler in sorted(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas*")):
-        command = [assembler, "-v", f"-arch={target[1]}", folder / "kernel.ptx", "-o", folder / "kernel.cubin"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            assert "0 bytes spill stores" in done.stderr
-            return done.stderr
-    pytest.fail("none of Triton's assemblers takes its code")
 
 
 def test_strips_are_as_high_as_fills_the_gpu() -> None:
