@@ -30,6 +30,7 @@ GPU_PATHS = {
     "plain+graph": Speedups(False, False, True),
     "fused+graph": Speedups(True, False, True),
     "kernels+graph": Speedups(True, False, True, kernels=True),
+    "kernels-but-ends+graph": Speedups(True, False, True, kernels=True, ends=False),
     "plain+compiled+graph": Speedups(False, True, True),
     "fused+compiled+graph": Speedups(True, True, True),
     "fused+autotuned+graph": Speedups(True, True, True, autotuned=True),

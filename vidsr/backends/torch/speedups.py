@@ -20,7 +20,8 @@ class Speedups:
     """What makes torch faster on a GPU: the fused graph, `torch.compile`, one CUDA graph for each shape.
 
     `autotuned` lets `torch.compile` try Triton's convolutions beside cuDNN's; those take the activations and sums in.
-    `kernels` stands for our own (`kernels.conv`), which do so, too: of 64 channels, in half precision.
+    `kernels` stands for our own (`kernels.conv`), which do so, too: of 64 channels, in half precision; with `ends` for
+    the first and the last convolution as well.
     """
 
     fused: bool = True
@@ -28,6 +29,7 @@ class Speedups:
     captured: bool = True
     autotuned: bool = False
     kernels: bool = False
+    ends: bool = True
 
 
 PLAIN = Speedups(fused=False, compiled=False, captured=False)

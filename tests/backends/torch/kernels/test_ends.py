@@ -18,9 +18,9 @@ pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is n
 
 CPU = torch.device("cpu")
 POINTERS = dict.fromkeys(("x", "weight", "bias", "out"), "*fp16")
-CAPABILITIES = sorted({(7, 5), *(each.capability for each in recipes().values() if each.capability)})
-NARROW, WIDE = 65536, 99328
-"""Bytes of shared memory that one program may have on a T4, and on all later GPUs."""
+CAPABILITIES = sorted({each.capability for each in recipes().values() if each.capability and each.capability >= (8, 0)})
+"""Before them Triton has no products of tensor cores, and the 3x3 kernel has no room."""
+ROOM = 99328  # bytes of shared memory that one program may have on all of them
 
 
 def test_they_make_what_torch_makes() -> None:
@@ -41,15 +41,14 @@ def test_a_tail_compiles_without_spills(
     from vidsr.backends.torch.kernels import ends
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    room = NARROW if capability == (7, 5) else WIDE
-    strip = next(strip for strip in ends.TAILS if strip.shared <= room)
+    strip = ends.TAILS[0]
     constants: dict[str, object] = {
         "wide": ends.WIDE, "chunk": ends.CHANNELS, "columns": ends.COLUMNS, "size": ends.SIZE, "colours": ends.COLOURS,
         "grow": ends.SHUFFLE, "block": strip.block, "stages": strip.stages,
     }  # fmt: skip
     options = {"num_warps": strip.warps, "num_stages": strip.stages, "enable_fp_fusion": True}
     made = compiled(ends.tail5x5, capability, POINTERS, constants, **options)
-    assert made.metadata.shared <= room
+    assert made.metadata.shared <= ROOM
     assert ("wgmma.mma_async" if capability == (9, 0) else "mma.sync") in made.asm["ptx"]
     assert "serialized" not in assembled(made.asm["ptx"], tmp_path)
 
@@ -65,7 +64,7 @@ def test_a_head_compiles_without_spills(
     constants: dict[str, object] = {"size": 9, "run": 32, "colours": 3, "channels": ends.CHANNELS, "block": strip.block}
     types = POINTERS | {"slope": "fp32"}
     made = compiled(ends.head, capability, types, constants, num_warps=strip.warps, enable_fp_fusion=True)
-    assert made.metadata.shared <= NARROW
+    assert made.metadata.shared <= ROOM
     assert "serialized" not in assembled(made.asm["ptx"], tmp_path)
 
 

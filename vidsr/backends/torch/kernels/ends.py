@@ -256,7 +256,7 @@ def head(
     source = pixel[:, None] + (k // colours - size // 2)[None, :]  # the pixel that a number of a run is of
     known = (source >= 0) & (source < width) & (k < size * colours)[None, :]
     sums = tl.zeros([block, channels], tl.float32) + tl.load(bias + channel).to(tl.float32)[None, :]
-    for j in tl.static_range(size):
+    for j in tl.range(0, size, num_stages=1):  # unrolled its nine gathers would fill the registers
         above = row + j - size // 2
         level = tl.zeros([block], tl.int32) + above
         inside = (level >= 0) & (level < height)
