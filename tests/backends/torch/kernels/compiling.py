@@ -35,8 +35,8 @@ def assembled(ptx: str, folder: Path) -> str:
     assert target is not None
     (folder / "kernel.ptx").write_text(ptx)
     for assembler in sorted(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas*")):
-        command = [assembler, "-v", f"-arch={target[1]}", folder / "kernel.ptx", "-o", folder / "kernel.cubin"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [str(assembler), "-v", f"-arch={target[1]}", "kernel.ptx", "-o", "kernel.cubin"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             assert "0 bytes spill stores" in done.stderr
             return done.stderr

@@ -57,8 +57,8 @@ def test_a_strip_compiles_and_fits(
     fitting = [strip for strip in STRIPS if strip.block <= widest and strip.shared <= SHARED[capability]]
     strip = next(strip for strip in fitting if strip.stages > 1)
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
-    constants = {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle, "channels": CHANNELS}
-    constants |= {"block": strip.block, "stages": strip.stages}
+    constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS}
+    constants |= {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle}
     options = {"num_warps": strip.warps, "num_stages": strip.stages, "enable_fp_fusion": True}
     made = compiled(conv3x3, capability, types, constants, **options)
     assert made.metadata.shared <= SHARED[capability]
