@@ -66,7 +66,9 @@ class Losses:
                 'A perceptual loss needs losses.trunk in the recipe: "vgg19:conv5_4", or "stlpips-vgg16:lpips3".'
             )
         if bool(self.kept) != bool(self.keeps):
-            raise UsageError("losses.kept and losses.keeps belong together: a weight, and the model whose details stay.")
+            raise UsageError(
+                "losses.kept and losses.keeps belong together: a weight, and the model whose details stay."
+            )
         if not self.pixel + self.perceptual + self.kept:
             raise UsageError("The recipe needs losses.pixel, losses.perceptual or losses.kept above 0.")
 
