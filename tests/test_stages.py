@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_what_fails_is_over(clock: list[float]) -> None:
 
 
 def test_threads_are_heard_too() -> None:
-    def tuned() -> object:
+    def tuned() -> Iterator[int]:
         with stage("tuning"):
             yield 1
 

@@ -33,11 +33,14 @@ def trusted_strips(model: Model, device: torch.device) -> tuple[tuple[Strip, ...
     Raises:
         torch.OutOfMemoryError: there is no room to try them.
     """
-    trial, agreed, reasons = Trial(model, device), [], []
+    trial, agreed, reasons = Trial(model, device), list[Strip](), list[str]()
     with stage("kernels"):
         first, *others = kinds(fuse(model.module))
         for strip in strips_for(device, first):
-            (reasons if (why := trial.answer(strip)) else agreed).append(why or strip)
+            if (why := trial.answer(strip)) is None:
+                agreed.append(strip)
+            else:
+                reasons.append(why)
         for strip in (strip for kind in others for strip in strips_for(device, kind)) if agreed else ():
             if trial.answer(strip, agreed[0]) is None:
                 agreed.append(strip)

@@ -60,13 +60,13 @@ def trusted(folder: Path) -> dict[str, object]:
     """What is said of kernels that are right, of the same in a next process, and of wrong ones after an update."""
     config, cpu = GeneratorConfig("fast", 2, blocks=1), torch.device("cpu")
     model = replace(make_model("fast", 2, channels=64), config=config, module=untrained(config))
-    findings.folder = lambda: folder  # type: ignore[assignment]
+    findings.folder = lambda: folder
     trust.SHAPE = (1, 5, 20)
     tried, real, why_not = [], Conv3x3.forward, trust.Trial.why_not
-    trust.Trial.why_not = lambda self, strips: tried.append(strips) or why_not(self, strips)  # type: ignore[assignment,func-returns-value]
+    trust.Trial.why_not = lambda self, strips: tried.append(strips) or why_not(self, strips)  # type: ignore[method-assign,func-returns-value]
     right = trust.trusted_strips(model, cpu)
     again = trust.trusted_strips(model, cpu)
-    Conv3x3.forward = lambda *inputs: real(*inputs).roll(1, -1)  # type: ignore[method-assign,assignment]
+    Conv3x3.forward = lambda *inputs: real(*inputs).roll(1, -1)  # type: ignore[method-assign]
     findings._code = lambda: "of the next release"  # type: ignore[assignment]
     wrong = trust.trusted_strips(model, cpu)
     said = [[list(map(str, strips)), why] for strips, why in (right, again, wrong)]

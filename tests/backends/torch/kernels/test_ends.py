@@ -39,11 +39,12 @@ def test_a_tail_compiles_without_spills(
     capability: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vidsr.backends.torch.kernels import ends
+    from vidsr.backends.torch.kernels.conv import CHANNELS
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     strip = ends.TAILS[0]
     constants: dict[str, object] = {
-        "wide": ends.WIDE, "chunk": ends.CHANNELS, "columns": ends.COLUMNS, "size": ends.SIZE, "colours": ends.COLOURS,
+        "wide": ends.WIDE, "chunk": CHANNELS, "columns": ends.COLUMNS, "size": ends.SIZE, "colours": ends.COLOURS,
         "grow": ends.SHUFFLE, "block": strip.block, "stages": strip.stages,
     }  # fmt: skip
     options = {"num_warps": strip.warps, "num_stages": strip.stages, "enable_fp_fusion": True}
@@ -58,10 +59,11 @@ def test_a_head_compiles_without_spills(
     capability: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vidsr.backends.torch.kernels import ends
+    from vidsr.backends.torch.kernels.conv import CHANNELS
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     strip = ends.HEADS[0]
-    constants: dict[str, object] = {"size": 9, "run": 32, "colours": 3, "channels": ends.CHANNELS, "block": strip.block}
+    constants: dict[str, object] = {"size": 9, "run": 32, "colours": 3, "channels": CHANNELS, "block": strip.block}
     types = POINTERS | {"slope": "fp32"}
     made = compiled(ends.head, capability, types, constants, num_warps=strip.warps, enable_fp_fusion=True)
     assert made.metadata.shared <= ROOM

@@ -165,8 +165,8 @@ def fits_tail(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 def fits_head(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether the head's kernel can do it."""
-    sizes = (isinstance(conv, nn.Conv2d) and _is_plain(conv, size) for size in (3, 9))
-    return any(sizes) and (conv.in_channels, conv.out_channels) == (COLOURS, CHANNELS)
+    is_plain = _is_plain(conv, 3) or _is_plain(conv, 9)
+    return is_plain and isinstance(conv, nn.Conv2d) and (conv.in_channels, conv.out_channels) == (COLOURS, CHANNELS)
 
 
 def _is_plain(conv: nn.Module, size: int) -> TypeGuard[nn.Conv2d]:
