@@ -318,13 +318,19 @@ def test_errors_are_one_sentence(vidsr: Cli, workspace: Path) -> None:
         assert max(len(line) for line in result.err.splitlines()) <= 160
 
 
+MAKERS = ("nvenc", "qsv", "amf", "videotoolbox")
+
+
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
         ("vidsr up", {"upscale"}),
         ("vidsr upscale --model ", {"auto", "bicubic", "fast"}),
         ("vidsr upscale clip.mp4 --backend o", {"openvino"}),
-        ("vidsr upscale --codec h", {"h264", "hevc", "h264_nvenc", "hevc_nvenc"}),
+        (
+            "vidsr upscale --codec h",
+            {"h264", "hevc"} | {f"{codec}_{maker}" for codec in ("h264", "hevc") for maker in MAKERS},
+        ),
         ("vidsr upscale --container m", {"mp4", "m4v", "mov", "mkv"}),
         ("vidsr compare a.mp4 --model fast,bi", {"fast,bicubic"}),
         ("vidsr engine build rtx", {"rtx3060", "rtx4090", "rtx5090"}),
