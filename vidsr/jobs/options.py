@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypedDict
 
 from vidsr.backends import Unit
 from vidsr.errors import UsageError
-from vidsr.media.encoders import WORST_QUALITY
+from vidsr.media.encoders import HARDWARE_DECODERS, WORST_QUALITY
 
 MAX_SCALE = 4.0
 USUAL_LONG, USUAL_SHORT = 3840, 2160  # a film becomes no larger than this unless a scale or a size is named
@@ -50,7 +50,7 @@ class OptionKeywords(TypedDict, total=False):
     square_pixels: bool
     keep_going: bool
     threads: int | None
-    decoder: Literal["software", "nvdec"]
+    decoder: str
     reuse: bool
     fps: float | Fraction | None
     segment_seconds: float | Fraction
@@ -82,7 +82,7 @@ class Options:
     square_pixels: bool = False
     keep_going: bool = False
     threads: int | None = None
-    decoder: Literal["software", "nvdec"] = "software"  # nvdec: on the GPU, where it can
+    decoder: str = "software"  # or one of `HARDWARE_DECODERS`: on the GPU, where it can
     reuse: bool = True  # a frame that repeats the one before it is not computed again
     fps: Fraction | None = None  # of numbered images
     segment_seconds: Fraction = Fraction(10)  # at most: a part also ends after a counted amount of work
@@ -93,8 +93,8 @@ class Options:
                 object.__setattr__(self, name, Fraction(value).limit_denominator(10**6))
         if self.deinterlace not in ("auto", "off", "bwdif"):
             raise UsageError(f"deinterlace must be auto, off or bwdif, not {self.deinterlace!r}")
-        if self.decoder not in ("software", "nvdec"):
-            raise UsageError(f"decoder must be software or nvdec, not {self.decoder!r}")
+        if self.decoder not in ("software", *HARDWARE_DECODERS):
+            raise UsageError(f"decoder must be software, {', '.join(HARDWARE_DECODERS)}, not {self.decoder!r}")
         if self.scale is not None:
             _check_scale(self.scale)
         if self.size is not None:

@@ -155,7 +155,7 @@ def open_source(info: MediaInfo, options: Options, start: Fraction | None, pipe:
         )
         return _Part(reader, start, options.end)
     wanted = fields_of(info.video, options.deinterlace)
-    gpu = options.gpu if options.decoder == "nvdec" else None
+    gpu = {"software": None, "nvdec": options.gpu}.get(options.decoder, options.decoder)
     return Reader(info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=wanted, gpu=gpu)
 
 

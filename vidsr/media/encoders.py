@@ -265,6 +265,14 @@ _ROWS = (
 )
 _HARDWARE = ("_nvenc", "_qsv", "_vaapi", "_amf", "_videotoolbox", "_mf", "_v4l2m2m")  # how FFmpeg's names of such end
 
+HARDWARE_DECODERS = {
+    "nvdec": ("cuda", "an NVIDIA GPU and its driver"),
+    "vaapi": ("vaapi", "Linux, a GPU with VAAPI, and a build of FFmpeg that has it"),
+    "d3d11va": ("d3d11va", "Windows"),
+    "videotoolbox": ("videotoolbox", "a Mac"),
+}
+"""What ``--decoder`` calls hardware, with FFmpeg's name of it and what it needs."""
+
 ENCODERS = {row.name: row for row in _ROWS}
 OFFERED = tuple(row for row in _ROWS if row.spoken)
 """Encoders that help names, and that `vidsr doctor` tries."""
