@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
-from av.codec.hwaccel import hwdevices_available
 import numpy as np
 import pytest
+from av.codec.hwaccel import hwdevices_available
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 

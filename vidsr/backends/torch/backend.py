@@ -62,8 +62,9 @@ PLAIN = Speedups(fused=False, compiled=False, captured=False)
 class TorchBackend(Backend):
     """Runs the module channels last. Name ``cpu``, ``cuda`` or ``mps``.
 
-    On the CPU and on Apple's GPUs it goes layer by layer. `speedups` says what is done to be faster; where torch cannot compile or capture
-    after all, it goes on without, and `notes` says why. It compiles only for shapes that `prepare` was told of.
+    On the CPU and on Apple's GPUs it goes layer by layer. `speedups` says what is done to be faster; where torch cannot
+    compile or capture after all, it goes on without, and `notes` says why. It compiles only for shapes that `prepare`
+    was told of.
 
     bf16 keeps the input, the last convolution and the sum that makes the output in FP32: near 1.0 a bf16 step is a
     whole 8-bit code value.

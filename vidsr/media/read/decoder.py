@@ -17,7 +17,7 @@ NOT_TAKEN = "the GPU does not take this stream"
 
 
 class Decoder:
-    """Packets of `stream` to pictures. `gpu`: the index of an NVIDIA GPU, or one of `encoders.HARDWARE_DECODERS`, or None.
+    """Packets of `stream` to pictures. `gpu`: an NVIDIA GPU's index, one of `encoders.HARDWARE_DECODERS`, or None.
 
     Whether a GPU takes a stream shows at its first pictures: until then packets are kept, and software decodes them
     again where it does not. `notes` says so.

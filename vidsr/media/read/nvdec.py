@@ -22,7 +22,9 @@ FROM_GPU = ("nv12", "p010le", "p016le", "yuv444p", "yuv444p16le")
 
 
 def nvdec(stream: VideoStream, gpu: int | str) -> VideoCodecContext:
-    """A decoder for `stream` on that GPU of NVIDIA, or by another of `HARDWARE_DECODERS`; its pictures come down to the host as NV12 or P010.
+    """A decoder for `stream` on that GPU of NVIDIA, or by another of `HARDWARE_DECODERS`.
+
+    Its pictures come down to the host as NV12 or P010.
 
     A profile that the GPU does not take is decoded by software in the same context (see `is_from_gpu`), or, in AV1,
     which FFmpeg's own decoder leaves to hardware, not at all.
