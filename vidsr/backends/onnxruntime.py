@@ -124,6 +124,7 @@ class ONNXRuntimeBackend(Backend):
         if found == [CPU] and precision != "fp32":
             raise BackendError(f"ONNX Runtime computes in fp32 on the CPU, not in {precision}; use precision auto.")
         refused: list[str] = []
+        failures = (*NOT_USABLE, *_errors())
         for provider, each in _tries(found, precision):
             try:
                 opened = cls(model, provider, precision=each, threads=threads, gpu=unit.index)
@@ -131,7 +132,7 @@ class ONNXRuntimeBackend(Backend):
                 return opened
             except Cancelled:
                 raise
-            except (*NOT_USABLE, *_errors()) as error:
+            except failures as error:
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 refused.append(f"{provider.title} in {each} ({first.rstrip('.')})")
         raise BackendError(f"ONNX Runtime does not run here: {'; '.join(refused)}.")
@@ -262,7 +263,7 @@ def providers(unit: Unit) -> list[Provider]:
 
 def _devices(provider: Provider) -> list[Any]:
     """The GPUs that a provider from a package of its own drives."""
-    found = getattr(_import(), "get_ep_devices", list)()  # ONNX Runtime before 1.23 has no such packages
+    found: list[Any] = getattr(_import(), "get_ep_devices", list)()  # ONNX Runtime before 1.23 has no such packages
     return [device for device in found if device.ep_name == provider.full_name and provider is not CPU]
 
 

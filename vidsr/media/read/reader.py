@@ -58,7 +58,8 @@ class Reader:
     `keep_going` reading goes on at the next packet and `report` lists what was wrong.
 
     `gpu`: the index of an NVIDIA GPU, or one of `encoders.HARDWARE_DECODERS`, or None. Where it cannot, software does,
-    which the report says. A GPU conceals damage without a word, and its pictures are checked for nothing but their number.
+    which the report says. A GPU conceals damage without a word, and its pictures are checked for nothing but their
+    number.
 
     One iteration per reader. `close` may be called at any time, but not while another thread is iterating.
 
