@@ -28,9 +28,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_parser(commands)
     doctor.add_parser(commands)
     if importlib.util.find_spec("av"):  # a machine that trains on a baked cache needs no PyAV
-        from train import videoscore
+        from train import steadyscore, videoscore
 
         videoscore.add_parser(commands)
+        steadyscore.add_parser(commands)
     return parser
 
 

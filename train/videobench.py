@@ -98,11 +98,11 @@ class Benchmark:
 
     def originals(self, clip: Clip, num: int) -> list[Tensor]:
         """The first `num` HR frames: (3, size, size) float32, whole code values."""
-        return [frame.round() for frame in _read(_hr_path(self.folder, clip), num)]
+        return [frame.round() for frame in read_clip(_hr_path(self.folder, clip), num)]
 
     def decoded(self, clip: Clip, crf: int, num: int) -> list[Tensor]:
         """The first `num` LR frames at that quality, (3, h, w) code values, as the upscaler sees them: not rounded."""
-        return list(_read(_lr_path(self.folder, clip, crf), num))
+        return list(read_clip(_lr_path(self.folder, clip, crf), num))
 
 
 def plan_clips(plan: BenchPlan, photos: Sequence[tuple[str, tuple[int, int]]]) -> list[Clip]:
@@ -190,9 +190,9 @@ def make(plan: BenchPlan, folder: Path, out: Path) -> Benchmark:
     for clip in clips:
         photo = torch.from_numpy(pictures[clip.photo].copy()).permute(2, 0, 1).float()
         hr = [render(photo, view, (plan.size, plan.size), 1, "lanczos") for view in clip.views]
-        paths = [_write_hr(_hr_path(out, clip), hr)]
+        paths = [write_hr(_hr_path(out, clip), hr)]
         lr = [downscale(frame / 255, plan.scale) for frame in hr]
-        paths += [_write_lr(_lr_path(out, clip, crf), lr, crf) for crf in plan.crfs]
+        paths += [write_lr(_lr_path(out, clip, crf), lr, crf) for crf in plan.crfs]
         files |= {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     index = {"format": FORMAT, "plan": asdict(plan), "clips": [_to_dict(clip) for clip in clips], "files": files}
     write(out / INDEX, json.dumps(index, indent=1) + "\n")
@@ -243,7 +243,7 @@ def _lr_path(folder: Path, clip: Clip, crf: int) -> Path:
     return folder / f"{clip.name}.crf{crf}.mp4"
 
 
-def _write_hr(path: Path, frames: Sequence[Tensor]) -> Path:
+def write_hr(path: Path, frames: Sequence[Tensor]) -> Path:
     """FFV1 in RGB, lossless; code values."""
     height, width = frames[0].shape[-2:]
     spec = VideoSpec("ffv1", PixelFormat("rgb"), RGB, width, height, 1 / RATE, RATE, threads=1)
@@ -252,7 +252,7 @@ def _write_hr(path: Path, frames: Sequence[Tensor]) -> Path:
     return _write(path, "matroska", spec, "bgr0", {}, pictures)  # its only 8-bit RGB
 
 
-def _write_lr(path: Path, frames: Sequence[Tensor], crf: int) -> Path:
+def write_lr(path: Path, frames: Sequence[Tensor], crf: int) -> Path:
     """H.264, 4:2:0, one thread; values in [0, 1]."""
     height, width = frames[0].shape[-2:]
     spec = VideoSpec("libx264", YUV420, Colour(), width, height, 1 / RATE, RATE, crf=crf, preset="medium", threads=1)
@@ -284,7 +284,8 @@ def _write(
     return path
 
 
-def _read(path: Path, num: int) -> Iterator[Tensor]:
+def read_clip(path: Path, num: int) -> Iterator[Tensor]:
+    """The first `num` frames of a file: (3, H, W) code values, as the upscaler sees them: not rounded."""
     with Reader(path) as reader:
         for number, frame in enumerate(reader):
             if number == num:

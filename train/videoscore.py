@@ -172,11 +172,12 @@ def table(report: VideoScore) -> str:
     """The rows as text, one quality a line."""
     names = list(dict.fromkeys(name for row in report.rows.values() for name in row))
     head = f"{report.model} x{report.scale}, video benchmark {report.benchmark}, {report.num_frames} frames"
-    lines = [head, f"{'':<9}" + "".join(f"{name:>{max(len(name), 9) + 2}}" for name in names)]
+    side = max(9, *map(len, report.rows))
+    lines = [head, " " * side + "".join(f"{name:>{max(len(name), 9) + 2}}" for name in names)]
     for row, values in report.rows.items():
         cells = (f"{values[name]:.4f}" if name in values else "-" for name in names)
         widths = (max(len(name), 9) + 2 for name in names)
-        lines.append(f"{row:<9}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
+        lines.append(row.ljust(side) + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
     return "\n".join(lines)
 
 
@@ -188,7 +189,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--scale", type=int, default=4, choices=(2, 4))
     parser.add_argument("--size", type=int, default=384, help="side of an HR frame in pixels (default: 384)")
     parser.add_argument("--clips", type=int, help="make, or measure, only the first N (default: 16, or all)")
-    parser.add_argument("--frames", type=int, help="of each clip only the first N (default: 12, or all)")
+    parser.add_argument("--frames", type=int, help="no more than the first N of each clip (default: 12, or all)")
     parser.add_argument("--crf", type=int, action="append", help="quality; may be repeated (default: 23, 28, 33)")
     parser.add_argument("--measure", metavar="MODEL", help="a shipped model's name, or a .safetensors file")
     parser.add_argument("--distance", action="append", default=[], help="perceptual distance to measure; repeatable")

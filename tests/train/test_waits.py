@@ -51,6 +51,7 @@ def no_values(monkeypatch: pytest.MonkeyPatch) -> None:
     adam = torch.optim.Adam
     monkeypatch.setattr(torch.optim, "Adam", lambda *a, **k: adam(*a, **k | {"fused": False}))  # nor a fused Adam
     monkeypatch.setattr(Stage, "autocast", lambda _: nullcontext())  # nor autocast
+    monkeypatch.setattr("train.trunk.torch.autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr("train.stage.PreciseTail", lambda generator: generator)  # which would leave it
 
 

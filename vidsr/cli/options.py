@@ -28,7 +28,13 @@ Codec = Annotated[
 Preset = Annotated[str | None, typer.Option(help="The encoder's own speed preset.")]
 Start = Annotated[str | None, typer.Option(help="Begin at this time: 90, 1:30 or 0:01:30.5.")]
 End = Annotated[str | None, typer.Option(help="End before this time.")]
-Deinterlace = Annotated[str, typer.Option(help="auto (where the source is marked interlaced), off or bwdif.")]
+Deinterlace = Annotated[
+    str,
+    typer.Option(
+        help="Of interlaced film auto makes one picture a frame; fields two, all of its motion (50 or 60 a second); "
+        "bwdif one, marked or not; off leaves it."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")]
 Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")]

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypedDict
 from vidsr.backends import Unit
 from vidsr.errors import UsageError
 from vidsr.media.encoders import HARDWARE_DECODERS, WORST_QUALITY
+from vidsr.media.scan import DEINTERLACE, Deinterlace
 
 MAX_SCALE = 4.0
 USUAL_LONG, USUAL_SHORT = 3840, 2160  # a film becomes no larger than this unless a scale or a size is named
@@ -46,7 +47,7 @@ class OptionKeywords(TypedDict, total=False):
     container: str | None
     start: float | Fraction | None
     end: float | Fraction | None
-    deinterlace: Literal["auto", "off", "bwdif"]
+    deinterlace: Deinterlace
     square_pixels: bool
     keep_going: bool
     threads: int | None
@@ -78,7 +79,7 @@ class Options:
     container: str | None = None
     start: Fraction | None = None
     end: Fraction | None = None
-    deinterlace: Literal["auto", "off", "bwdif"] = "auto"  # auto: where the source is marked interlaced
+    deinterlace: Deinterlace = "auto"  # auto: where the source is marked interlaced; fields: two pictures of each
     square_pixels: bool = False
     keep_going: bool = False
     threads: int | None = None
@@ -91,8 +92,7 @@ class Options:
         for name in ("start", "end", "segment_seconds", "fps"):  # 1.5, as Python's callers write it, is the same as 3/2
             if isinstance(value := getattr(self, name), int | float):
                 object.__setattr__(self, name, Fraction(value).limit_denominator(10**6))
-        if self.deinterlace not in ("auto", "off", "bwdif"):
-            raise UsageError(f"deinterlace must be auto, off or bwdif, not {self.deinterlace!r}")
+        check_deinterlace(self.deinterlace)
         if self.decoder not in ("software", *HARDWARE_DECODERS):
             raise UsageError(f"decoder must be software, {', '.join(HARDWARE_DECODERS)}, not {self.decoder!r}")
         if self.scale is not None:
@@ -153,14 +153,15 @@ class Options:
         """
         if self.scale is not None or self.size is not None:
             return self, ()
-        largest = min(USUAL_LONG / max(width, height), USUAL_SHORT / min(width, height))
+        wide, high = (USUAL_LONG, USUAL_SHORT) if width >= height else (USUAL_SHORT, USUAL_LONG)
+        largest = min(wide / width, high / height)
         scale = min(math.floor(largest * 100) / 100, MAX_SCALE)
         if scale <= 1:
             raise UsageError(
                 f"the film is {float(width):g}x{float(height):g} already; "
-                f"more than {USUAL_LONG}x{USUAL_SHORT} needs a --scale or --size (scale, size)"
+                f"more than {wide}x{high} needs a --scale or --size (scale, size)"
             )
-        words = f"x{scale:g}, to stay within {USUAL_LONG}x{USUAL_SHORT}; --scale 4 (scale=4) makes it x4 all the same"
+        words = f"x{scale:g}, to stay within {wide}x{high}; --scale 4 (scale=4) makes it x4 all the same"
         return replace(self, scale=scale), (words,) if scale < MAX_SCALE else ()
 
     def target(self, width: Fraction, height: Fraction) -> tuple[Fraction, Fraction]:
@@ -189,13 +190,18 @@ class Options:
         return target
 
 
+def check_deinterlace(option: str) -> None:
+    """Raises UsageError for what is no way to deinterlace."""
+    if option not in DEINTERLACE:
+        raise UsageError(f"deinterlace must be {', '.join(DEINTERLACE[:-1])} or {DEINTERLACE[-1]}, not {option!r}")
+
+
 def _check_scale(scale: float) -> None:
     if math.isfinite(scale) and 1.0 <= scale <= MAX_SCALE:
         return
     steps = ""
     if MAX_SCALE < scale <= MAX_SCALE**2:
-        rest = f"--scale {scale / MAX_SCALE:g}"
-        steps = f"; in two steps: --scale {MAX_SCALE:g}, and then what that made with {rest}"
+        steps = f"; in two steps: scale {MAX_SCALE:g}, and then what that made with scale {scale / MAX_SCALE:g}"
     raise UsageError(f"scale must be from 1 to {MAX_SCALE:g}, not {scale:g}{steps}")
 
 

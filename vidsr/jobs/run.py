@@ -9,13 +9,12 @@ from pathlib import Path
 from vidsr.errors import DamagedError, ExistsError, MediaError, OutputError, UsageError, VidsrError
 from vidsr.jobs import image, piped
 from vidsr.jobs.batch import REPLACE, Batch
-from vidsr.jobs.events import Done, Event, Failed, Planned, Skipped, Started
+from vidsr.jobs.events import Done, Event, Failed, Planned, Scanning, Skipped, Started
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.joining import Tails, failed
 from vidsr.jobs.memory import memory_for
 from vidsr.jobs.networks import check_network
 from vidsr.jobs.plan import Plan, fingerprint, plan, split_mark
-from vidsr.jobs.segment_maker import SegmentMaker
 from vidsr.jobs.video import Unjoined, discard, finish, make
 from vidsr.media.mux.fingerprint import read_fingerprint
 from vidsr.media.stills import is_image
@@ -148,7 +147,7 @@ def make_one(item: Input, batch: Batch) -> Done | Skipped | Unjoined | None:
     if isinstance(job, Skipped):
         return job
     maker = batch.networks.get(job.scale)
-    batch.on_event(_started(job, maker))
+    batch.on_event(started(job, maker.reason))
     return make(job, maker, batch)
 
 
@@ -158,7 +157,7 @@ def prepare(item: Input, batch: Batch) -> Plan | Skipped:
     Raises:
         VidsrError: the job cannot be planned.
     """
-    job = plan(item, batch.target, batch.options)
+    job = plan(item, batch.target, batch.options, on_scan=lambda: batch.on_event(Scanning(item.path)))
     batch.claims.take(job.output, item.path)
     return _already_done(job, batch) or job
 
@@ -189,7 +188,8 @@ def _done_already(made: dict[str, str], *, options: dict[str, str]) -> str:
     return f"done already, with the same options{f' but for {other}' if other else ''}"
 
 
-def _started(job: Plan, maker: SegmentMaker) -> Started:
+def started(job: Plan, network: str) -> Started:
+    """What is told of a video before it begins; `network` is chosen for a reason."""
     return Started(
         source=job.source.path,
         output=job.output,
@@ -197,7 +197,7 @@ def _started(job: Plan, maker: SegmentMaker) -> Started:
         size=job.size,
         num_frames=job.num_frames,
         codec=job.choice.codec,
-        network=maker.reason,
+        network=network,
         notes=job.notes,
         dropped=tuple(str(stream) for stream in job.dropped),
     )

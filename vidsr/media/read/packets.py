@@ -87,6 +87,7 @@ class Shipment:
     packets: tuple[Packed, ...]
     expected: tuple[int, ...]
     colours: tuple[Colour, ...] | None = None
+    time_base: Fraction | None = None  # of pictures that were made progressive, where it is not the stream's
 
     @property
     def nbytes(self) -> int:
@@ -209,7 +210,7 @@ def _pack(packet: VideoPacket) -> Packed:
 def pack_pictures(
     frames: Iterable[Frame], video: Video, interval_of: Callable[[Frame], int], done: Container[int]
 ) -> Iterator[Shipment]:
-    """`frames`, whose layout and clock are those of `video`, as segments; those that are `done` are left out."""
+    """`frames`, whose layout is that of `video`, as segments; those that are `done` are left out."""
     packer: _Packer | None = None
     for frame in frames:
         interval = interval_of(frame)
@@ -238,12 +239,14 @@ class _Packer:
         self._frames: list[tuple[int, int, bytes]] = []  # pts, duration and captions of each picture
         self._packets: list[Packed] = []
         self._colours: list[Colour] = []
+        self._time_base: Fraction | None = None
 
     def add(self, frame: Frame) -> None:
         picture = to_video_frame(frame, self._spec)
         picture.pts, picture.time_base = len(self._frames), self._context.time_base
         self._frames.append((frame.pts, frame.duration, frame.captions))
         self._colours.append(frame.colour)
+        self._time_base = frame.time_base
         self._keep(self._context.encode(picture))
 
     def close(self) -> Shipment:
@@ -251,8 +254,8 @@ class _Packer:
         extradata = bytes(self._context.extradata or b"")
         name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
         decoder = PackedDecoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
-        expected = tuple(pts for pts, _, _ in self._frames)
-        return Shipment(self.interval, decoder, tuple(self._packets), expected, tuple(self._colours))
+        expected, colours = tuple(pts for pts, _, _ in self._frames), tuple(self._colours)
+        return Shipment(self.interval, decoder, tuple(self._packets), expected, colours, self._time_base)
 
     def _keep(self, packets: Sequence[VideoPacket]) -> None:
         for packet in packets:
@@ -276,8 +279,8 @@ def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[F
     wanted = iter(shipment.expected)
     captioned = any(packed.side or captions.may_hold(video, packed.data) for packed in shipment.packets)
     context = _open(shipment.decoder)
-    number = 0
-    for picture in _decoded(context, shipment.packets, video.time_base, look.aspects):
+    number, clock = 0, shipment.time_base or video.time_base
+    for picture in _decoded(context, shipment.packets, clock, look.aspects):
         if picture.pts is None or picture.pts < shipment.expected[0]:
             continue
         if picture.pts > shipment.expected[-1]:
@@ -287,7 +290,7 @@ def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[F
         number += 1
         planes, colour = look(picture, picture.pts, number - 1)
         words = captions.captions_of(picture) if captioned else b""
-        yield Frame(planes, video.format, colour, picture.pts, video.time_base, picture.duration, words)
+        yield Frame(planes, video.format, colour, picture.pts, clock, picture.duration, words)
     if number != len(shipment.expected):
         raise Unsound(f"{number} of {len(shipment.expected)} pictures decoded")
 
