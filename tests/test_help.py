@@ -35,7 +35,7 @@ MAKERS = ("nvenc", "qsv", "amf", "videotoolbox")
     [
         ("vidsr up", {"upscale"}),
         ("vidsr upscale --model ", {"auto", "bicubic", "fast"}),
-        ("vidsr upscale clip.mp4 --backend o", {"openvino"}),
+        ("vidsr upscale clip.mp4 --backend o", {"openvino", "onnxruntime"}),
         (
             "vidsr upscale --codec h",
             {"h264", "hevc"} | {f"{codec}_{maker}" for codec in ("h264", "hevc") for maker in MAKERS},
