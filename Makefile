@@ -14,10 +14,10 @@ demo: .venv/.runtime  ## upscale the bundled clip by 4, compare it with bicubic,
 	$(BIN)/vidsr compare samples/sintel.mp4 --html -o demo/compare
 
 test: .venv/.dev  ## the whole test suite, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
 
 soak: .venv/.dev  ## the long tests
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak --durations 10
 
 check: lint types docs  ## format, lint, types, and documents that build
 
@@ -45,19 +45,22 @@ clean:  ## remove the environment and everything that was built
 
 .venv/.pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vidsr needs Python 3.11 or later: make PYTHON=python3.12 ...")'
+	@echo 'Making .venv, once.'
 	$(PYTHON) -m venv .venv
 	$(PIP) install -q --upgrade 'pip>=25.1'
 	touch $@
 
 # Where no NVIDIA GPU is, torch's build for the CPU: for Linux the package index has the one with gigabytes of CUDA only.
 .venv/.runtime: .venv/.pip pyproject.toml
+	@echo 'Installing vidsr with PyTorch and OpenVINO into .venv, once: minutes, by the network.'
 	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
 	  $(PIP) install -q --retries 1 --timeout 15 --index-url $(TORCH_CPU) 'torch>=2.11,<2.15' || \
 	  echo "$(TORCH_CPU) is not reached: torch comes from the package index, with CUDA"; fi
-	$(PIP) install -q -e '.[cpu]'
+	$(PIP) install -e '.[cpu]'
 	touch $@
 
 .venv/.dev: .venv/.runtime
-	$(PIP) install -q --group dev --group train --group gpu
+	@echo 'Installing what checks and tests need into .venv, once: minutes, by the network.'
+	$(PIP) install --group dev --group train --group gpu
 	$(PIP) install -q --no-deps 'spandrel>=0.4' 'einops>=0.8'  # it names torchvision, for networks that the tests do not use
 	touch $@

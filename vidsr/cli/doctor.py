@@ -34,8 +34,8 @@ CUDA_TORCH = "pip install --force-reinstall 'torch>=2.11,<2.14'"
 CPU_TORCH = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cpu"
 EXAMPLES = """\b
 Examples:
-  vidsr doctor         ready to paste into a bug report
-  vidsr doctor --check   tries every backend, device and a whole job: what to send of a machine that we have not
+  vidsr doctor           ready to paste into a bug report
+  vidsr doctor --check   tries all that a machine has: what to send of it
   vidsr doctor --json
 """  # \b: lines as they are
 
