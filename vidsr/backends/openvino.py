@@ -245,9 +245,18 @@ def _processors(unit: Unit) -> list[str]:
     }[unit.kind]
     if not found:
         which = f"{unit.kind.upper()}{f' {unit.index}' if unit.index else ''}"
-        known = ", ".join(f"{name} ({_title(name)})" for name in there)
+        known = ", ".join(devices())
         raise BackendError(f"OpenVINO finds no {which} here, only {known}; use device auto.")
     return found
+
+
+def devices() -> list[str]:
+    """OpenVINO's devices by its own names, with their titles.
+
+    Raises:
+        BackendError: openvino is missing.
+    """
+    return [f"{name} ({_title(name)})" for name in _core().available_devices]
 
 
 def _title(processor: str) -> str:

@@ -22,7 +22,7 @@ def open_backend(
     """Make `model` ready to run on the backend of that name; returns it with the reason for this choice.
 
     ``auto`` takes the first of the table that is there; a backend that is named is used or refused.
-    `threads` limits the CPU backends (None: the runtime's choice), `device` is a `Unit`: a kind, or the number of a GPU.
+    `threads` limits the CPU backends (None: the runtime's choice), `device` is what `Unit.of` takes.
 
     Raises:
         UsageError: an unknown name, precision or device.

@@ -16,7 +16,7 @@ import typer
 from vidsr.cli import complete, options
 from vidsr.errors import UsageError, VidsrError
 from vidsr.media.containers import offered
-from vidsr.media.encoders import OFFERED
+from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
 from vidsr.stages import StageTimes, heard, stage
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def upscale(
     ] = False,
     tile: Annotated[str, typer.Option(help="auto, off, or the side of a tile in source pixels.")] = "auto",
     threads: options.Threads = None,
-    decoder: Annotated[str, typer.Option(help="software, or nvdec: on an NVIDIA GPU.")] = "software",
+    decoder: Annotated[str, typer.Option(help=f"software, or on a GPU: {', '.join(HARDWARE_DECODERS)}.")] = "software",
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Upscale what decodes of a damaged file.")] = False,
     deinterlace: options.Deinterlace = "auto",
     square_pixels: Annotated[
