@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_loads_nothing_that_is_heavy(folder: Path) -> None:
-    commands = ([], ["upscale"], ["bench"], ["compare"], ["models"])
+    commands: tuple[list[str], ...] = ([], ["upscale"], ["bench"], ["compare"], ["models"])
     found = all_loaded([[*command, "--help"] for command in commands], folder)
     for command, (code, _, modules) in zip(commands, found, strict=True):
         assert code == 0
