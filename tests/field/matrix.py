@@ -44,8 +44,8 @@ SOUNDS = (
 )
 PICTURES = (
     "libx264 libx265 libvpx libvpx-vp9 libaom-av1 mpeg1video mpeg2video mpeg4 mjpeg png ffv1 prores dnxhd huffyuv"
-    " ffvhuff utvideo dvvideo wmv1 wmv2 h263 flv msmpeg4v2 msmpeg4 libtheora rawvideo qtrle svq1 cinepak"
-    " jpeg2000 v210 magicyuv gif"
+    " ffvhuff utvideo wmv1 wmv2 h263 flv msmpeg4v2 msmpeg4 libtheora rawvideo qtrle svq1 cinepak"
+    " dvvideo jpeg2000 v210 magicyuv gif"
 )
 TEXTS = ("subrip", "ass", "webvtt", "mov_text", "ttml", "dvdsub", "dvbsub", "pgs")
 _RATES = {"g726": 8000, "nellymoser": 8000, "adpcm_swf": 44100, "libspeex": 16000, "adpcm_ima_qt": 44100}
