@@ -84,6 +84,7 @@ def _facts() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         yield package, version(package) or "not installed"
     yield "compiler", _tried(_compiler)
+    yield "kernels", _tried(_kernels)
     yield "colour", _tried(_colour)
     for row in OFFERED:
         yield row.name, _tried(lambda name=row.name: _encoder(name))  # type: ignore[misc]
@@ -169,7 +170,17 @@ def _compiler() -> str:
     from vidsr.backends.torch import kernels
 
     why = kernels.why_none(_place())
-    return f"torch.compile is not used: {why}" if why else "torch.compile is used where TensorRT is not"
+    return f"neither kernels nor torch.compile: {why}" if why else "makes kernels"
+
+
+def _kernels() -> str:
+    """Whether the network that a job would take on a GPU runs by them."""
+    from vidsr.backends.torch.speedups import trusted
+    from vidsr.models import registry
+
+    name, _ = registry.default_model(4, gpu=True)
+    strips, why = trusted(registry.load(name, 4), "fp16", _place())
+    return f"{name} runs by them where TensorRT is not" if strips else f"{name} runs without them: {why}"
 
 
 def _colour() -> str:

@@ -22,11 +22,14 @@ class Quality:
     default: int
     worst: int
     option: str = "crf"
-    own: tuple[int, int] | None = None
+    step: float = 1  # between two that differ
+    own: tuple[int, int] | None = None  # the encoder's best and worst, where it counts otherwise
 
-    def value(self, crf: int) -> int:
+    def value(self, crf: float) -> float:
         """What the encoder's option is given."""
-        best, worst = self.own or (0, self.worst)
+        if self.own is None:
+            return crf
+        best, worst = self.own
         return round(best + (worst - best) * crf / self.worst)
 
 
@@ -146,7 +149,7 @@ _ROWS = (
         codec="h264",
         spoken=("h264", "avc"),
         title="H.264",
-        quality=Quality(17, 51),
+        quality=Quality(17, 51, step=0.05),
         presets=Presets("medium", _X26X),
         params="x264-params",
         hdr=HdrKeys("mastering-display", "cll"),
@@ -159,7 +162,7 @@ _ROWS = (
         codec="hevc",
         spoken=("hevc", "h265"),
         title="HEVC",
-        quality=Quality(18, 51),
+        quality=Quality(18, 51, step=0.05),
         presets=Presets("medium", _X26X),
         options={"a53cc": "1"},
         params="x265-params",
@@ -215,7 +218,7 @@ _ROWS = (
         codec="h264",
         spoken=("h264_nvenc",),
         title="H.264",
-        quality=Quality(19, 51, option="cq"),
+        quality=Quality(19, 51, option="cq", step=0.1),
         presets=_NVENC,
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv444p"),
@@ -231,7 +234,7 @@ _ROWS = (
         codec="hevc",
         spoken=("hevc_nvenc",),
         title="HEVC",
-        quality=Quality(20, 51, option="cq"),
+        quality=Quality(20, 51, option="cq", step=0.1),
         presets=_NVENC,
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv420p10le", "yuv444p"),
@@ -246,7 +249,7 @@ _ROWS = (
         codec="av1",
         spoken=("av1_nvenc",),
         title="AV1",
-        quality=Quality(26, 63, option="cq"),
+        quality=Quality(26, 63, option="cq", step=0.1),
         presets=_NVENC,
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv420p10le"),
