@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,8 +33,7 @@ def test_what_was_installed_from_git_has_its_commit_and_a_wheel_has_none(monkeyp
     monkeypatch.setattr(build, "_checked_out", lambda _: None)
     record = json.dumps({"url": "https://example.org", "vcs_info": {"vcs": "git", "commit_id": COMMIT}})
     for text, said in ((record, f"commit {COMMIT[:10]}"), ('{"url": "file:///a.whl"}', "wheel"), (None, "wheel")):
-        record_of = SimpleNamespace(read_text=lambda _, text=text: text)
-        monkeypatch.setattr("vidsr.build.metadata.distribution", lambda _, found=record_of: found)
+        monkeypatch.setattr(metadata, "distribution", lambda _, text=text: SimpleNamespace(read_text=lambda _: text))
         assert build.build() == said
 
 

@@ -24,7 +24,7 @@ from tests.documents import DOCUMENTS, OPTION, Block, blocks, make_workspace
 Cli = Callable[..., Result]
 LANGUAGES = {"sh", "python", "json", "toml", "text"}
 NOT_RUN = {  # document -> how many of its blocks are not run
-    "README.md": 4,
+    "README.md": 5,
     "train/README.md": 3,
     "docs/gpus.md": 4,
     "docs/index.md": 1,
@@ -35,6 +35,7 @@ NOT_RUN = {  # document -> how many of its blocks are not run
     "docs/training.md": 2,
 }
 OF_OTHERS = {
+    *("--from", "--torch-backend", "--target", "--index-url", "--rm", "-t"),  # of uvx, docker and pip
     "--group",
     "--generate",
     "--no-deps",

@@ -124,7 +124,7 @@ class ONNXRuntimeBackend(Backend):
         if found == [CPU] and precision != "fp32":
             raise BackendError(f"ONNX Runtime computes in fp32 on the CPU, not in {precision}; use precision auto.")
         refused: list[str] = []
-        failures: tuple[type[BaseException], ...] = (*NOT_USABLE, *_errors())
+        failures: tuple[type[Exception], ...] = (*NOT_USABLE, *_errors())
         for provider, each in _tries(found, precision):
             try:
                 opened = cls(model, provider, precision=each, threads=threads, gpu=unit.index)
