@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from train import metrics
-from train.data import read_image
 from train.constants import endless
+from train.data import read_image
 from train.inference import run, upscale
 from train.metrics import colour_drift, crop_border, psnr, rgb_to_y, shift_flicker, ssim
 from train.probes import SIDE, drift, hatch

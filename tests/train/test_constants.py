@@ -15,7 +15,6 @@ from train.probes import drift
 from train.recipe import Recipe
 from train.run import Run, start
 from train.trained import Trained
-from train.trained import Trained
 from vidsr.models.srgan import GeneratorConfig, build
 
 CPU = torch.device("cpu")
