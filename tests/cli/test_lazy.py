@@ -63,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_loads_nothing_that_is_heavy(folder: Path) -> None:
-    commands = ([], ["upscale"], ["bench"], ["compare"], ["models"])
+    commands: tuple[list[str], ...] = ([], ["upscale"], ["bench"], ["compare"], ["models"])
     found = all_loaded([[*command, "--help"] for command in commands], folder)
     for command, (code, _, modules) in zip(commands, found, strict=True):
         assert code == 0
@@ -119,6 +119,24 @@ def test_a_wrong_line_names_the_right_one(folder: Path) -> None:
         assert code == 2, arguments
         assert (said.splitlines()[-1] == f"vidsr: {hint}") if hint else ("vidsr: " not in said), arguments
         assert not modules & NETWORKS, arguments
+
+
+JOB = {
+    *("PIL", "absl", "av", "filelock", "numpy", "openvino", "platformdirs", "safetensors", "torch", "torchgen"),
+    *("annotated_doc", "annotated_types", "openvino_telemetry", "packaging", "pydantic", "pydantic_core", "rich"),
+    *("click", "pygments", "shellingham", "typer", "typing_extensions", "typing_inspection"),
+}
+"""All that a job on a CPU may load from outside: a new name here is more to install, and slower to start."""
+
+
+def test_a_job_on_a_cpu_loads_what_is_listed(folder: Path) -> None:
+    pytest.importorskip("openvino")
+    line = ("upscale", "clip.mp4", "-o", "job.mp4", "--scale", "2", "--model", "fast", "--backend", "openvino", "-q")
+    code, said, modules = loaded(*line, folder=folder)
+    (folder / "job.mp4").unlink()
+    assert code == 0, said
+    outside = {name for name in modules - set(sys.stdlib_module_names) if not name.startswith("_")}
+    assert outside - {"vidsr", "cython_runtime"} <= JOB
 
 
 @pytest.mark.parametrize("backend", ["cpu", "auto"])

@@ -74,8 +74,8 @@ def make_folder(folder: Path) -> None:
     _keep_sound(with_sound, folder / "sound only.mp4")
     (folder / "film.mp4").mkdir()
     (folder / "gone.mp4").symlink_to(folder / "nowhere.mp4")
-    for name in (b"bad \xff\xfe.mp4", b"red \x1b[31m\n.mp4"):
-        os.link(folder / "a.mp4", os.fsencode(folder) + b"/" + name)
+    for odd in (b"bad \xff\xfe.mp4", b"red \x1b[31m\n.mp4"):
+        os.link(folder / "a.mp4", os.fsencode(folder) + b"/" + odd)
     make_clip(folder / f"{'long' * 60}.mp4", frames=2, width=32, height=24)
 
 

@@ -44,12 +44,13 @@ SOUNDS = (
 )
 PICTURES = (
     "libx264 libx265 libvpx libvpx-vp9 libaom-av1 mpeg1video mpeg2video mpeg4 mjpeg png ffv1 prores dnxhd huffyuv"
-    " ffvhuff utvideo dvvideo wmv1 wmv2 h263 flv msmpeg4v2 msmpeg4 libtheora rawvideo qtrle svq1 cinepak jpeg2000 v210 magicyuv gif"
+    " ffvhuff utvideo wmv1 wmv2 h263 flv msmpeg4v2 msmpeg4 libtheora rawvideo qtrle svq1 cinepak"
+    " dvvideo jpeg2000 v210 magicyuv gif"
 )
 TEXTS = ("subrip", "ass", "webvtt", "mov_text", "ttml", "dvdsub", "dvbsub", "pgs")
 _RATES = {"g726": 8000, "nellymoser": 8000, "adpcm_swf": 44100, "libspeex": 16000, "adpcm_ima_qt": 44100}
 _RATES |= {"adpcm_ima_amv": 22050, "g722": 16000, "g723_1": 8000, "libgsm": 8000, "libgsm_ms": 8000, "real_144": 8000}
-_MISREAD = (("eac3", "nut"), ("dnxhd", "avi"))  # what FFmpeg writes under another name
+_MISREAD = (("eac3", "nut"), ("dnxhd", "avi"), ("dfpwm", "mov"))  # what FFmpeg writes under another name
 _SIZES = {"dvvideo": "720x576", "h263": "176x144", "h261": "176x144", "cfhd": "256x128", "dnxhd": "1280x720"}
 _SHORT = 0.2  # seconds
 _WORDS = "1\n00:00:00,000 --> 00:00:00,150\nA line.\n"

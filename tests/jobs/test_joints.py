@@ -13,6 +13,9 @@ import pytest
 from tests.clips import Audio, make_clip, seconds, shown
 from tests.conftest import Result
 from tests.jobs.test_resume import QUICK, run_and_kill
+from vidsr.jobs import sources
+from vidsr.jobs.inputs import Input
+from vidsr.jobs.options import Options
 from vidsr.media.mux import others
 from vidsr.media.read.joints import joints_of
 from vidsr.media.read.packets import Irregular, cut
@@ -111,3 +114,29 @@ def test_verify_measures_sync_by_itself(
     assert vidsr("upscale", joined, "-o", output, *QUICK).code == 0
     (row,) = [check for check in compare(joined, output).checks if check.name == "sync"]
     assert row.verdict == "differs"
+
+
+def test_pictures_of_joined_recordings_are_counted_and_a_large_file_is_read_with_a_word(
+    joined: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    source = Input(joined, joined.parent, named=True)
+    assert sources.examine(source, Options(), on_scan=lambda: said.append("")).video.num_frames == sum(FRAMES)
+    assert said == []
+    monkeypatch.setattr(sources, "COUNTED_BYTES", 1000)
+    sources.examine(source, Options(), on_scan=lambda: said.append("read"))
+    assert said == ["read"]
+
+
+def test_what_fails_at_the_end_of_a_sound_is_counted_and_ends_nothing(joined: Path) -> None:
+    class Failing:
+        def take(self, packet: object) -> list[object]:
+            return []
+
+        def flush(self) -> list[object]:
+            raise av.InvalidDataError(1094995529, "a damaged end")
+
+    read = others.Others(probe(joined), None, False)
+    with av.open(str(joined)) as opened:
+        assert list(read.packets(opened, {1: Failing()})) == []  # type: ignore[dict-item]
+    assert read.num_left_out == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from tests.numbered import Planes
 from tests.verify.mutants import upscaled
 from vidsr.errors import MediaError, UsageError
 from vidsr.frame import Colour, Matrix, PixelFormat
-from vidsr.verify import VerifyReport, compare
+from vidsr.media.read.probe import probe
+from vidsr.verify import VerifyReport, compare, properties
 
 Cli = Callable[..., Result]
 SOUND = Audio(seconds=0.5, language="eng")
@@ -251,3 +253,11 @@ def test_flags_without_a_place_are_named(tmp_path: Path, container: str, sound: 
         **({"flag of audio 2": lost} if sound else {}),
         **({"flag of subtitle 3": text} if text else {}),
     }
+
+
+@pytest.mark.parametrize(("container", "verdict"), [("mkv", "differs"), ("mp4", "differs"), ("ts", "dropped")])
+def test_spherical_mapping_that_is_missing_where_it_would_be_kept(tmp_path: Path, container: str, verdict: str) -> None:
+    info = probe(make_clip(tmp_path / "a.mp4", frames=2))
+    around = replace(info.video, extras=("SPHERICAL",), spherical=bytes(40))
+    (found,) = properties._check_side_data(around, info.video, container)
+    assert found.verdict == verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from vidsr import pipeline
@@ -11,8 +12,10 @@ from vidsr.jobs import sources
 from vidsr.jobs.events import Advanced, Event
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan
+from vidsr.jobs.preview import Preview
 from vidsr.jobs.segment_maker import SegmentsMade
 from vidsr.jobs.segments import Segments
+from vidsr.stages import stage
 from vidsr.upscaling.upscaler import Upscaler
 
 
@@ -73,22 +76,33 @@ class LocalMaker:
         """Upscale an image."""
         return self.upscaler(image, size=size)
 
-    def make_missing(self, plan: Plan, segments: Segments, on_event: Callable[[Event], None]) -> SegmentsMade:
+    def make_missing(
+        self, plan: Plan, segments: Segments, on_event: Callable[[Event], None], preview: Preview | None = None
+    ) -> SegmentsMade:
         """Decode, upscale and encode in one go from the first missing segment on; see `SegmentMaker`."""
         upscaler, manifest = self.upscaler, segments.manifest
         done, before, told = manifest.intervals, manifest.num_frames, len(upscaler.notes)
         begin = segments.grid.begin(manifest.first_missing)
 
         def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-            return upscaler.stream(frames, plan.spec.canvas)
+            if preview is None:
+                return upscaler.stream(frames, plan.spec.canvas)
+            made = upscaler.stream(preview.sources(frames), plan.spec.canvas)
+            return preview.made(made, plan.source.video.display_matrix)
 
         def advance(progress: pipeline.Progress) -> None:
+            if progress.num_frames == 1:
+                stages.close()
+                stages.enter_context(stage("frames"))
             total = replace(progress, num_frames=progress.num_frames + before)
             on_event(Advanced(plan.source.path, total, plan.num_frames))
 
         left = None if plan.num_frames is None else max(plan.num_frames - before, 0)
-        upscaler.prepare(plan.source.video.width, plan.source.video.height, left)
+        with stage("preparing"):
+            upscaler.prepare(plan.source.video.width, plan.source.video.height, left)
+        stages = ExitStack()
         try:
+            stages.enter_context(stage("first frame"))
             reader = plan.open_reader(begin or None)
             missing = sources.closing(reader, lambda frame: segments.grid.of(frame) not in done)
             last = pipeline.run(missing, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
@@ -96,6 +110,8 @@ class LocalMaker:
         except BaseException:
             segments.abort()
             raise
+        finally:
+            stages.close()
         return SegmentsMade(last, (*sources.source_notes(reader.report), *upscaler.notes[told:]))
 
     def close(self) -> None:

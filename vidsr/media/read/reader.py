@@ -58,8 +58,9 @@ class Reader:
     A damaged place ends the iteration with `DamagedError`, after everything before it was yielded. With
     `keep_going` reading goes on at the next packet and `report` lists what was wrong.
 
-    `gpu` is the index of an NVIDIA GPU that decodes (NVDEC), or None. Where it cannot, software does, which the report
-    says. A GPU conceals damage without a word, and its pictures are checked for nothing but their number.
+    `gpu`: the index of an NVIDIA GPU, or one of `encoders.HARDWARE_DECODERS`, or None. Where it cannot, software does,
+    which the report says. A GPU conceals damage without a word, and its pictures are checked for nothing but their
+    number.
 
     One iteration per reader. `close` may be called at any time, but not while another thread is iterating.
 
@@ -77,7 +78,7 @@ class Reader:
         keep_going: bool = False,
         deinterlace: Deinterlacing = Deinterlacing(),  # noqa: B008  (frozen)
         threads: int = 1,
-        gpu: int | None = None,
+        gpu: int | str | None = None,
     ) -> None:
         if threads < 1:
             raise UsageError(f"expected at least one decoder thread, got {threads}")
