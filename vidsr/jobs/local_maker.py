@@ -31,6 +31,7 @@ def open_upscaler(options: Options, scale: int, *, model: str | None = None, thr
         device=options.device,
         threads=threads or options.threads,
         reuse=options.reuse,
+        steady=options.steady,
     )
 
 
@@ -89,8 +90,8 @@ class LocalMaker:
         left = None if plan.num_frames is None else max(plan.num_frames - before, 0)
         upscaler.prepare(plan.source.video.width, plan.source.video.height, left)
         try:
-            reader = plan.open_reader(begin or None)
-            missing = sources.closing(reader, lambda frame: segments.grid.of(frame) not in done)
+            reader = plan.open_reader(begin or None, reach=upscaler.reach)
+            missing = sources.closing(reader, lambda frame: segments.grid.of(frame) not in done, upscaler.reach)
             last = pipeline.run(missing, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
             segments.close()
         except BaseException:

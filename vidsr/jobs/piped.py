@@ -76,7 +76,7 @@ def run(item: Input, batch: Batch) -> Done:
     header = y4m.Y4mHeader(*size, format, colour.siting, info.video.rate, aspect, scan, colour.full_range)
     sink = _sink(target, header, batch.overwrite)
     reused = upscaler.num_reused
-    reader = sources.open_source(info, options, options.start, pipe)
+    reader = sources.open_source(info, options, options.start, pipe, reach=upscaler.reach)
     last = _make(reader, upscaler, Canvas(size, format, colour), sink, output, total, batch)
     if not last.num_frames:
         raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
@@ -119,7 +119,7 @@ def _make(
         batch.on_event(Advanced(source, progress, total))
 
     try:
-        frames = sources.closing(reader)
+        frames = sources.closing(reader, reach=upscaler.reach)
         last = pipeline.run(frames, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
         sink.close()
     except BrokenPipeError:

@@ -8,6 +8,7 @@ in a lossless codec.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -78,8 +79,9 @@ class Packed:
 class Shipment:
     """A segment's packets in decoding order, with what must be decoded before them.
 
-    `expected` are the pts of the segment's pictures, rising, in the stream's time base. `colours` are those of pictures
-    that were decoded and cropped before they were packed; None: packets are as the file has them.
+    `expected` are the pts of the segment's pictures, rising, in the stream's time base, with those of their neighbours:
+    the first `num_before` and the last `num_behind` are aside. `colours` are those of pictures that were decoded and
+    cropped before they were packed; None: packets are as the file has them.
     """
 
     interval: int
@@ -87,6 +89,8 @@ class Shipment:
     packets: tuple[Packed, ...]
     expected: tuple[int, ...]
     colours: tuple[Colour, ...] | None = None
+    num_before: int = 0
+    num_behind: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -100,8 +104,12 @@ def can_cut(info: MediaInfo) -> bool:
     return video.codec in SHIPPED and "ALPHA" not in video.extras and info.container not in ("avi", "image2")
 
 
-def cut(info: MediaInfo, interval_of: Callable[[int], int], done: Container[int]) -> Iterator[Shipment]:
+def cut(
+    info: MediaInfo, interval_of: Callable[[int], int], done: Container[int], *, reach: int = 0
+) -> Iterator[Shipment]:
     """The segments of `info` but for those that are `done`, in order. Reads the file once, and decodes nothing.
+
+    Each has up to `reach` neighbours on either side.
 
     `interval_of` tells a pts' segment, or `BEFORE` or `BEHIND` the part that is wanted; it never falls.
 
@@ -114,7 +122,7 @@ def cut(info: MediaInfo, interval_of: Callable[[int], int], done: Container[int]
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
-        cutter = _Cutter(stream.codec_context, interval_of, done)
+        cutter = _Cutter(stream.codec_context, interval_of, done, reach)
         joints = joints_of(info.path, info.container, info.video.index)
         packets = demux(container, stream, clock=OneClock(joints))
         try:
@@ -140,9 +148,11 @@ def _decoder(context: VideoCodecContext) -> PackedDecoder:
 class _Cutter:
     """Holds the packets from which the `current` segment and those after it are decoded."""
 
-    def __init__(self, context: VideoCodecContext, interval_of: Callable[[int], int], done: Container[int]) -> None:
+    def __init__(
+        self, context: VideoCodecContext, interval_of: Callable[[int], int], done: Container[int], reach: int
+    ) -> None:
         self._context, self._decoder = context, _decoder(context)
-        self._interval_of, self._done = interval_of, done
+        self._interval_of, self._done, self._reach = interval_of, done, reach
         self._held: list[tuple[int, bool, Packed]] = []  # interval, whether it is shown, packet
         self._behind = 0  # packets in a row that belong to later segments
         self.current = 0
@@ -159,7 +169,7 @@ class _Cutter:
         self._behind = self._behind + 1 if interval > self.current else 0
         if packed.keyframe and interval == BEFORE:
             self._forget(packed.pts)
-        if self._behind >= REORDER:
+        if self._behind >= REORDER + self._reach:
             yield from self._finish()
 
     def rest(self) -> Iterator[Shipment]:
@@ -181,20 +191,28 @@ class _Cutter:
 
     def _finish(self) -> Iterator[Shipment]:
         """Yield the current segment, if there is anything of it, and go on to the next."""
-        expected = sorted(packed.pts for number, shown, packed in self._held if shown and number == self.current)
-        if expected and self.current not in self._done:
+        own = sorted(packed.pts for number, shown, packed in self._held if shown and number == self.current)
+        if own and self.current not in self._done:
             preroll = next(k for k, (number, _, _) in enumerate(self._held) if number == self.current)
-            if preroll > MAX_PREROLL or len(set(expected)) < len(expected):
+            times = sorted(packed.pts for _, shown, packed in self._held if shown)
+            first, last = times.index(own[0]), times.index(own[-1])
+            begin, end = max(first - self._reach, 0), last + 1 + self._reach
+            expected = times[begin:end]
+            if preroll > MAX_PREROLL or len(set(expected)) < len(expected) or times[first : last + 1] != own:
                 raise Irregular(self.current, "too few keyframes, or a time comes twice")
             packets = tuple(packed for _, _, packed in self._held)
-            yield Shipment(self.current, self._decoder, packets, tuple(expected))
+            around = {"num_before": first - begin, "num_behind": len(expected) - (last + 1 - begin)}
+            yield Shipment(self.current, self._decoder, packets, tuple(expected), **around)
         later = [number for number, _, _ in self._held if number > self.current]
         self.current = min(later, default=BEHIND)
         self._behind = sum(number > self.current for number in later)  # at most: a few packets more are shipped
         self._forget(min((p.pts for number, _, p in self._held if number == self.current), default=None))
 
     def _forget(self, first: int | None) -> None:
-        """Drop what comes before the last keyframe but one that is not later than `first`."""
+        """Drop what comes before the last keyframe but one that is not later than `first`, or than its neighbours."""
+        if self._reach and first is not None:
+            earlier = sorted(p.pts for _, shown, p in self._held if shown and p.pts < first)[-self._reach :]
+            first = earlier[0] if len(earlier) == self._reach else None
         keys = [k for k, (_, _, p) in enumerate(self._held) if p.keyframe and first is not None and p.pts <= first]
         if len(keys) > 1:
             del self._held[: keys[-2]]
@@ -207,19 +225,34 @@ def _pack(packet: VideoPacket) -> Packed:
 
 
 def pack_pictures(
-    frames: Iterable[Frame], video: Video, interval_of: Callable[[Frame], int], done: Container[int]
+    frames: Iterable[Frame],
+    video: Video,
+    interval_of: Callable[[Frame], int],
+    done: Container[int],
+    *,
+    reach: int = 0,
 ) -> Iterator[Shipment]:
-    """`frames`, whose layout and clock are those of `video`, as segments; those that are `done` are left out."""
-    packer: _Packer | None = None
+    """`frames`, whose layout and clock are those of `video`, as segments; those that are `done` are left out.
+
+    Each has up to `reach` neighbours on either side, frames that are aside among them.
+    """
+    packers: deque[_Packer] = deque()
+    before: deque[Frame] = deque(maxlen=reach)
     for frame in frames:
-        interval = interval_of(frame)
-        if packer is not None and interval > packer.interval:
-            yield packer.close()
-            packer = None
-        if interval not in done:
-            packer = packer or _Packer(interval, video)
-            packer.add(frame)
-    if packer is not None:
+        interval = (BEHIND if packers else BEFORE) if frame.aside else interval_of(frame)
+        for packer in packers:
+            if packer.interval != interval and packer.num_behind < reach:
+                packer.add(frame, aside=True)
+        while packers and packers[0].interval < interval and packers[0].num_behind == reach:
+            yield packers.popleft().close()
+        if not frame.aside and interval not in done:
+            if not packers or packers[-1].interval != interval:
+                packers.append(_Packer(interval, video))
+                for earlier in before:
+                    packers[-1].add(earlier, aside=True)
+            packers[-1].add(frame)
+        before.append(frame)
+    for packer in packers:
         yield packer.close()
 
 
@@ -238,8 +271,12 @@ class _Packer:
         self._frames: list[tuple[int, int, bytes]] = []  # pts, duration and captions of each picture
         self._packets: list[Packed] = []
         self._colours: list[Colour] = []
+        self._num_before = self._num_own = self.num_behind = 0
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: Frame, *, aside: bool = False) -> None:
+        self._num_own += not aside
+        self._num_before += aside and not self._num_own
+        self.num_behind += aside and self._num_own > 0
         picture = to_video_frame(frame, self._spec)
         picture.pts, picture.time_base = len(self._frames), self._context.time_base
         self._frames.append((frame.pts, frame.duration, frame.captions))
@@ -252,7 +289,15 @@ class _Packer:
         name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
         decoder = PackedDecoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
         expected = tuple(pts for pts, _, _ in self._frames)
-        return Shipment(self.interval, decoder, tuple(self._packets), expected, tuple(self._colours))
+        return Shipment(
+            self.interval,
+            decoder,
+            tuple(self._packets),
+            expected,
+            tuple(self._colours),
+            self._num_before,
+            self.num_behind,
+        )
 
     def _keep(self, packets: Sequence[VideoPacket]) -> None:
         for packet in packets:
@@ -287,7 +332,8 @@ def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[F
         number += 1
         planes, colour = look(picture, picture.pts, number - 1)
         words = captions.captions_of(picture) if captioned else b""
-        yield Frame(planes, video.format, colour, picture.pts, video.time_base, picture.duration, words)
+        aside = not shipment.num_before < number <= len(shipment.expected) - shipment.num_behind
+        yield Frame(planes, video.format, colour, picture.pts, video.time_base, picture.duration, words, aside)
     if number != len(shipment.expected):
         raise Unsound(f"{number} of {len(shipment.expected)} pictures decoded")
 
