@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from train.evaluate import upscale
+from train.inference import upscale
 from train.resample import downscale
 from vidsr.compare.page import build, write
 from vidsr.compare.picture import View

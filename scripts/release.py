@@ -69,7 +69,9 @@ def release(version: str, notes: str) -> None:
             git("commit", "-q", "-m", f"Release {version}", str(VERSION_FILE), str(CHANGELOG))
             git("tag", "-a", f"v{version}", "-m", f"vidsr {version}\n\n{notes}", "--cleanup=verbatim")
             shutil.rmtree(dist, ignore_errors=True)
-            shutil.copytree(folder, dist)
+            dist.mkdir()  # open to all, unlike the temporary folder
+            for file in folder.iterdir():
+                shutil.copy(file, dist)
     except BaseException:
         git("checkout", "-q", "--", str(VERSION_FILE), str(CHANGELOG))
         raise

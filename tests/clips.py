@@ -34,6 +34,8 @@ __all__ = [
     "make_clip",
     "numbered_frame",
     "read_number",
+    "seconds",
+    "shown",
 ]
 
 
@@ -135,6 +137,19 @@ def make_clip(
         for stream, text in texts:
             _mux_subtitles(out, stream, text)
     return path
+
+
+def seconds(timed: av.Packet[Any] | av.VideoFrame | av.AudioFrame) -> Fraction:
+    """When a packet or frame is due."""
+    assert timed.pts is not None
+    assert timed.time_base is not None
+    return timed.pts * timed.time_base
+
+
+def shown(path: Path) -> list[tuple[int, Fraction]]:
+    """(number drawn into it, time) of every frame."""
+    with av.open(str(path)) as container:
+        return [(read_number(frame.to_ndarray(format="gray")), seconds(frame)) for frame in container.decode(video=0)]
 
 
 def _exact_times(picture: Picture) -> dict[str, str]:

@@ -19,6 +19,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -57,7 +58,8 @@ class Outcome:
 def entries(path: Path = EXPECTED) -> list[Entry]:
     """All entries of `path`, a TOML file of [[run]] tables."""
     runs = tomllib.loads(path.read_text())["run"]
-    return [Entry(**{k: tuple(v) if isinstance(v, list) else v for k, v in run.items()}) for run in runs]
+    fields: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in run.items()} for run in runs]
+    return [Entry(**each) for each in fields]
 
 
 def attempt(source: Path, options: Sequence[str], folder: Path) -> Outcome:

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from tests.backends.tensorrt.making import make_key
-from tests.clips import Audio, make_clip, read_number
+from tests.clips import Audio, make_clip, shown
 from tests.conformance.test_backends import make_model
 from tests.conftest import ROOT, Result
 from tests.media.making import spec_of
@@ -48,16 +48,6 @@ from vidsr.verify import compare
 Cli = Callable[..., Result]
 QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2", "--preset", "ultrafast")
 VFR = [0, 1, 2, 5, 6, 10, 11, 12, 20, 21, 22, 30]
-
-
-def shown(path: Path) -> list[tuple[int, Fraction]]:
-    """(number drawn into it, time) of every frame."""
-    with av.open(str(path)) as container:
-        return [
-            (read_number(frame.to_ndarray(format="gray")), frame.pts * frame.time_base)
-            for frame in container.decode(video=0)
-            if frame.pts is not None
-        ]
 
 
 def sound(path: Path) -> list[tuple[bytes, Fraction]]:
@@ -211,18 +201,12 @@ def test_black_or_nan_frames_in_fp16() -> None:
     assert not compare_engine(torch.zeros_like(reference), reference).passed
     assert not compare_engine(reference / 0 * 0, reference).passed
     broken = Small(make_model("fast", 2, blocks=1), math.inf)
-    broken.model = replace(broken.model, module=Nothing())
+    no_numbers = torch.nn.Sequential(torch.nn.Upsample(scale_factor=2), torch.nn.Threshold(math.inf, math.nan))
+    broken.model = replace(broken.model, module=no_numbers)
     frame = next(frames(1, []))
-    upscaler = Upscaler("bicubic", scale=2, backend=broken)  # type: ignore[arg-type]
+    upscaler = Upscaler("bicubic", scale=2, backend=broken)
     with pytest.raises(BackendError, match="not"):
         upscaler.upscale(frame)
-
-
-class Nothing(torch.nn.Module):
-    """A network that gives no numbers."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.interpolate(x, scale_factor=2) * float("nan")
 
 
 def test_the_real_error_is_hidden(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,8 +238,8 @@ def add_measures(parser: argparse.ArgumentParser) -> None:
         help=f"perceptual distance; may be repeated (default: {' and '.join(PERCEPTUAL)}, where installed)",
     )
     parser.add_argument("--videobench", type=Path, metavar="DIR", help="folder of a video benchmark: measure on it too")
-    parser.add_argument("--clips", type=int, help="of the video benchmark only the first N")
-    parser.add_argument("--frames", type=int, help="of each of its clips only the first N")
+    parser.add_argument("--clips", type=int, help="no more than the first N of the video benchmark")
+    parser.add_argument("--frames", type=int, help="no more than the first N frames of each clip")
 
 
 def chosen_perceptual(args: argparse.Namespace, trained_on: str) -> list[Perceptual]:

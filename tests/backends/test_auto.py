@@ -79,7 +79,7 @@ def test_a_gpu_that_is_not_there_is_not_passed_by(failure: list[Exception]) -> N
 
 
 def test_without_a_gpu_the_reason_names_what_was_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(type(RUNTIMES[0]), "is_installed", property(lambda row: not row.package))
     backend, reason = open_backend("auto", make_model("fast", 2), precision="fp32")
     assert backend.name == "cpu"

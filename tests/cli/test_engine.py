@@ -13,6 +13,7 @@ import torch
 
 from tests.backends.tensorrt.making import ADA, CPU, FULL, RTX, Emulated, write_weights
 from tests.conftest import Result
+from vidsr.backends.tensorrt import build as compiler
 from vidsr.backends.tensorrt import engines, flavour, gpu, status
 from vidsr.backends.tensorrt.cache import BuiltEngine, Engine, EngineCache, Opened
 from vidsr.backends.tensorrt.flavour import Flavour
@@ -34,7 +35,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     def compile(_module: object, profile: Profile, **_: object) -> BuiltEngine:
         return BuiltEngine(str(profile).encode(), {"convolution": 1})
 
-    monkeypatch.setattr(engines.compiler, "build", compile)
+    monkeypatch.setattr(compiler, "build", compile)
     use(monkeypatch, RTX, None)
     return tmp_path / "engines"
 
@@ -135,7 +136,7 @@ def test_one_that_fails_does_not_keep_the_others(vidsr: Cli, folder: Path, monke
             raise BackendError("Too little memory.")
         return BuiltEngine(b"x", {})
 
-    monkeypatch.setattr(engines.compiler, "build", compile)
+    monkeypatch.setattr(compiler, "build", compile)
     result = vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48", "--size", "80x60", "--json")
     assert result.code == 1
     failed, built = json.loads(result.out)
@@ -169,7 +170,7 @@ def test_a_build_says_where_it_is_how_long_it_took_and_how_large_it_is(
         on_progress("tactics", 0.5)
         return BuiltEngine(bytes(2_500_000), {})
 
-    monkeypatch.setattr(engines.compiler, "build", compile)
+    monkeypatch.setattr(compiler, "build", compile)
     monkeypatch.setattr(steps, "LOG_SECONDS", 0.0)  # without a terminal there is a line every fifteen seconds
     said = vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48").err
     assert "  fast x4 fp16 64x48: tactics, 50%" in said

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.clips import make_clip
 from tests.conftest import ROOT
@@ -42,6 +43,7 @@ def loaded(*arguments: object, folder: Path) -> tuple[int, str, set[str]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("lazy")
     make_clip(made / "clip.mp4", frames=3)
+    Image.new("RGB", (8, 8)).save(made / "photo.png")
     (made / "taken.mp4").write_bytes(b"of somebody else")
     return made
 
@@ -59,14 +61,16 @@ def test_help_loads_nothing_that_is_heavy(folder: Path) -> None:
         (("clip.mp4", "--scale", "9"), 2, "scale must be from 1 to 4"),
         (("clip.mp4", "--tile", "tiny"), 2, "--tile must be"),
         (("clip.mp4", "--size", "big"), 2, "size must look like"),
-        (("clip.mp4", "--start", "5:00"), 1, "lies behind the end"),
+        (("clip.mp4", "--start", "5:00"), 2, "lies behind the end"),
+        (("clip.mp4", "-o", "-", "--start", "5:00"), 2, "lies behind the end"),
+        (("photo.png", "-o", "out.mp4"), 2, "an image cannot be written under this name; use .png"),
         (("missing.mp4",), 1, "does not exist"),
         (("clip.mp4", "--model", "nonesuch"), 2, "Unknown model 'nonesuch'"),
         (("clip.mp4", "--backend", "nonesuch"), 2, "Unknown backend 'nonesuch'"),
         (("clip.mp4", "--model", "srgan@2"), 2, "a number from 0 to 1"),
         (("clip.mp4", "-o", "out.avi"), 2, "cannot keep the times of all frames: name the output .mp4"),
         (("clip.mp4", "--container", "webm", "--codec", "h264"), 2, "webm cannot hold h264: choose another codec"),
-        (("clip.mp4", "--scale", "8"), 2, "in two steps: --scale 4, and then what that made with --scale 2"),
+        (("clip.mp4", "--scale", "8"), 2, "in two steps: scale 4, and then what that made with scale 2"),
         (("clip.mp4", "x4"), 2, "to make a video x4, say --scale 4"),
         (("https://example.org/clip.mp4",), 2, "vidsr reads files, not addresses; download it first"),
         (("clip.mp4", "-o", "clip.mp4"), 1, "would replace its own source"),
@@ -115,4 +119,4 @@ def test_a_dry_run_loads_torch_and_the_library_of_the_backend_that_runs(folder: 
     assert runs is not None, said
     own = {"openvino": {"openvino"}, "tensorrt": {"tensorrt", "torch_tensorrt"}}.get(runs[1], set())
     assert {"torch"} <= modules & NETWORKS <= {"torch"} | own
-    assert sorted(path.name for path in folder.iterdir()) == ["clip.mp4", "taken.mp4"]
+    assert sorted(path.name for path in folder.iterdir()) == ["clip.mp4", "photo.png", "taken.mp4"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_a_job_in_lines() -> None:
 
 def test_sparse_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(show.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     text = io.StringIO()
     screen = show.LogShow(1, Console(file=text, width=100, markup=False), verbose=False)
     screen(STARTED)

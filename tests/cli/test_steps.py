@@ -18,7 +18,6 @@ from rich.console import Console
 
 from tests.clips import make_clip
 from tests.conftest import ROOT
-from vidsr.cli import steps
 from vidsr.cli.steps import Steps
 from vidsr.verify import compare
 
@@ -32,7 +31,7 @@ def console(text: io.StringIO, *, terminal: bool) -> Console:
 def test_the_time_left_follows_a_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that slows down from one percent a second to a tenth of it says so within ten seconds."""
     clock = [0.0]
-    monkeypatch.setattr(steps.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     tell = Steps(console=console(io.StringIO(), terminal=False))
     share, said = 0.0, {}
     for second in range(1, 61):
@@ -47,7 +46,7 @@ def test_the_time_left_follows_a_slow_down(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_without_a_terminal_there_is_a_line_every_fifteen_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(steps.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     text = io.StringIO()
     with Steps(console=console(text, terminal=False)) as tell:
         for second in range(50):
@@ -127,12 +126,13 @@ def test_errors_break_between_words_on_a_terminal_and_show_no_control_characters
     assert terminal.read().startswith("vidsr: no?[31mxxxxxxxxxxxxxxxxxxxx.mp4 does not exist; check the name.")
 
 
-@pytest.mark.parametrize("part", [{}, {"start": Fraction(1, 2), "end": Fraction(1)}])
-def test_verify_says_how_far_it_is(part: dict[str, Fraction], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("start", "end"), [(None, None), (Fraction(1, 2), Fraction(1))])
+def test_verify_says_how_far_it_is(start: Fraction | None, end: Fraction | None, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", frames=48)
     steps: list[tuple[str, float]] = []
-    compare(clip, Path(shutil.copy(clip, tmp_path / "same.mp4")), on_step=lambda *step: steps.append(step), **part)
+    same = Path(shutil.copy(clip, tmp_path / "same.mp4"))
+    compare(clip, same, start=start, end=end, on_step=lambda *step: steps.append(step))
     shares = [share for text, share in steps if text.endswith("pictures")]
-    assert len(shares) == (12 if part else 48)
+    assert len(shares) == (12 if end else 48)
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0, pytest.approx(1, abs=0.1))

@@ -96,7 +96,9 @@ def colour_at(browser: Any, x: float, y: float = 0.5) -> tuple[int, ...]:
     """The colour shown at a share of the frame's width and height."""
     box = browser.execute_script("return document.getElementById('scroll').getBoundingClientRect().toJSON()")
     image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
-    return tuple(image.getpixel((box["left"] + x * box["width"], box["top"] + y * box["height"])))
+    shown = image.getpixel((box["left"] + x * box["width"], box["top"] + y * box["height"]))
+    assert isinstance(shown, tuple)
+    return shown
 
 
 def near(colour: tuple[int, ...], expected: tuple[int, ...]) -> bool:

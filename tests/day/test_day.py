@@ -49,7 +49,7 @@ DAY: list[tuple[str, int, tuple[str, ...]]] = [  # a line, its exit code, and wh
     ("probe clip.mp4", 0, ("picture  h264 64x48 yuv420p, 24.000 fps, about 6 frames",)),
     ("probe photo.jpg", 0, ("photo.jpg: an image", "RGB, 8 bits a sample")),
     ("engine list", 0, ()),
-    ("upscale clip.mp4 --scale 8", 2, ("scale must be from 1 to 4, not 8; in two steps: --scale 4",)),
+    ("upscale clip.mp4 --scale 8", 2, ("scale must be from 1 to 4, not 8; in two steps: scale 4",)),
     ("upscale clip.mp4 x4", 2, ("say --scale 4",)),
     ("upscale https://example.org/a.mp4", 2, ("vidsr reads files, not addresses",)),
     ("upscale clip.mp4 --model nonesuch", 2, ("Unknown model 'nonesuch'; choose one of",)),

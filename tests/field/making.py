@@ -1,20 +1,18 @@
-"""Small files with the faults of files from the field, made by FFmpeg's and Matroska's programs and, where those write
-no such box, by bytes put in by hand. What each file is called and made of stands in `recipes.py`.
-"""
+"""Small files with the faults of files from the field, made by FFmpeg. What each is made of stands in `recipes.py`."""
 
 from __future__ import annotations
 
 import struct
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import av
 
 Recipe: TypeAlias = Callable[[Path], object]
-
 TIMEOUT = 60  # seconds
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-threads", "1")
 MPEG2 = ("-c:v", "mpeg2video", "-q:v", "4", "-g", "12")
@@ -114,7 +112,7 @@ def joined(path: Path, parts: Iterable[Recipe]) -> None:
 
 def recordings(path: Path, *lengths: tuple[float, float]) -> None:
     """Recordings of (picture, sound) seconds, joined; each clock begins anew."""
-    joined(path, [lambda p, v=v, a=a: synchronous(p, video=v, sound=a) for v, a in lengths])
+    joined(path, [partial(synchronous, video=v, sound=a) for v, a in lengths])
 
 
 def with_marks(path: Path, *lengths: tuple[float, float]) -> None:
@@ -127,7 +125,7 @@ def with_marks(path: Path, *lengths: tuple[float, float]) -> None:
         synchronous(plain, video=video, sound=sound)
         ffmpeg("-i", plain, "-i", marks, "-map", 0, "-map", 1, "-c", "copy", "-mpegts_m2ts_mode", 1, target)
 
-    joined(path, [lambda p, v=v, a=a: part(p, v, a) for v, a in lengths])
+    joined(path, [partial(part, video=v, sound=a) for v, a in lengths])
 
 
 def _mark(second: int) -> bytes:
@@ -197,13 +195,6 @@ def concatenated(path: Path, parts: Sequence[Recipe]) -> None:
         ffmpeg("-f", "concat", "-safe", 0, "-i", listed, "-map", 0, "-c", "copy", *raw, path)
 
 
-def container_says(path: Path, **properties: object) -> None:
-    """A combed film whose pictures call themselves progressive; Matroska's header says what `properties` do."""
-    combed(path)
-    words = [word for key, value in properties.items() for word in ("--set", f"{key.replace('_', '-')}={value}")]
-    run("mkvpropedit", path, "--edit", "track:v1", *words)
-
-
 def one_colour(path: Path, rgb: str, tags: str, *more: object, full: bool = False) -> None:
     """Pictures of one colour, converted by a matrix and tagged with it."""
     matrix, primaries, transfer = {
@@ -223,86 +214,13 @@ def changing(path: Path, *parts: Recipe) -> None:
     concatenated(path, parts)
 
 
-def aspect(path: Path, sar: str) -> None:
-    """MPEG-2 of standard definition."""
-    film(path, "-aspect", {"16:15": "4:3", "64:45": "16:9"}[sar], graphs=(pictures(size="180x144"),), codec=MPEG2)
-
-
-def into_sample_entry(path: Path, boxes: bytes) -> None:
-    """Put `boxes` into the first sample entry of the first track of an mp4 whose index stands last."""
-    data, position, chain = bytearray(path.read_bytes()), 0, []
-    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", None):
-        size, found = struct.unpack_from(">I4s", data, position)
-        while kind is not None and found != kind:
-            position += size
-            size, found = struct.unpack_from(">I4s", data, position)
-        chain.append(position)
-        position += 16 if kind == b"stsd" else 8
-    end = chain[-1] + struct.unpack_from(">I", data, chain[-1])[0]
-    for start in chain:
-        struct.pack_into(">I", data, start, struct.unpack_from(">I", data, start)[0] + len(boxes))
-    data[end:end] = boxes
-    path.write_bytes(bytes(data))
-
-
-def box(kind: bytes, body: bytes) -> bytes:
-    """A box of mp4."""
-    return struct.pack(">I4s", 8 + len(body), kind) + body
-
-
-def spherical(path: Path) -> None:
-    """A film around the viewer, for two eyes, top and bottom."""
-    film(path, graphs=(pictures(1, size="192x96"),))
-    header = box(b"prhd", bytes(16))
-    projection = box(b"proj", header + box(b"equi", bytes(20)))
-    around = box(b"sv3d", box(b"svhd", bytes(4) + b"x\0") + projection)
-    into_sample_entry(path, box(b"st3d", bytes(4) + b"\1") + around)
-
-
-def from_mp4(path: Path, recipe: Recipe, *more: object) -> None:
-    """What `recipe` makes as mp4, in another container."""
-    with TemporaryDirectory() as folder:
-        made = Path(folder) / "made.mp4"
-        recipe(made)
-        ffmpeg("-i", made, "-map", 0, "-c", "copy", *more, path)
-
-
-def aperture(path: Path) -> None:
-    """Bars of 14 lines that a clean aperture cuts away."""
-    barred(path)
-    into_sample_entry(path, box(b"clap", struct.pack(">8I", 192, 1, 80, 1, 0, 1, 0, 1)))
-
-
-def barred(path: Path) -> None:
-    """Pictures of 192x80 between black bars."""
-    film(path, graphs=(pictures(1, size="192x80") + ",pad=192:108:0:14",))
-
-
-def through_mkvmerge(path: Path, recipe: Recipe, *options: object) -> None:
-    """What `recipe` makes as mkv, with `options` for its track."""
-    with TemporaryDirectory() as folder:
-        made = Path(folder) / "made.mkv"
-        recipe(made)
-        run("mkvmerge", "-q", "-o", path, *options, made)
-
-
-def turned(path: Path) -> None:
-    """A phone held upright."""
-    with TemporaryDirectory() as folder:
-        made = Path(folder) / "made.mp4"
-        film(made, graphs=(pictures(1),))
-        ffmpeg("-i", made, "-c", "copy", "-metadata:s:v:0", "rotate=90", path)
-
-
 def two_sounds(path: Path, *lengths: tuple[str, int], codec: str = "ac3") -> None:
     """Sound whose layout or rate changes: (layout, rate) a second and a half each."""
-    parts: list[Recipe] = [
-        lambda p, layout=layout, rate=rate: film(
-            p, "-c:a", codec, "-ar", rate, graphs=(pictures(1.5), tone(1.5, layout, rate))
-        )
-        for layout, rate in lengths
-    ]
-    concatenated(path, parts)
+
+    def part(target: Path, layout: str, rate: int) -> None:
+        film(target, "-c:a", codec, "-ar", rate, graphs=(pictures(1.5), tone(1.5, layout, rate)))
+
+    concatenated(path, [partial(part, layout=layout, rate=rate) for layout, rate in lengths])
 
 
 def without_keyframe(path: Path, codec: Sequence[str] = H264) -> None:
@@ -318,23 +236,6 @@ def without_keyframe(path: Path, codec: Sequence[str] = H264) -> None:
             second = [p.pos for p in opened.demux(video=0) if p.size and p.pos is not None][20]
     unit = 188 if path.suffix == ".ts" else 2048
     path.write_bytes(data[second // unit * unit :])
-
-
-def unfinished_track(path: Path) -> None:
-    """Pictures, an English sound of no packets, and one of no language."""
-    with TemporaryDirectory() as folder:
-        made = Path(folder) / "made.mp4"
-        film(made, "-c:a", "aac", graphs=(pictures(1), tone(1)))
-        flags = {"movflags": "empty_moov+default_base_moof+frag_keyframe"}
-        with av.open(str(made)) as old, av.open(str(path), "w", options=flags) as new:
-            video = new.add_stream_from_template(old.streams.video[0], opaque=True)
-            empty: Any = new.add_stream("aac", rate=48000)
-            empty.metadata["language"] = "eng"
-            sound = new.add_stream_from_template(old.streams.audio[0], opaque=True)
-            for packet in old.demux():
-                if packet.size:
-                    packet.stream = video if packet.stream_index == 0 else sound
-                    new.mux(packet)
 
 
 def wrapping(path: Path) -> None:

@@ -183,16 +183,16 @@ def row(name: str) -> dict[str, dict[str, tuple[str, str]]]:
         for container in thing.only:
             folder = Path(place) / container
             folder.mkdir()
-            path = make(thing, container, folder)
-            for output in OUTPUTS if path else ():
-                found[output][container] = _guarded(name, container, output, path)
+            if path := make(thing, container, folder):
+                for output in OUTPUTS:
+                    found[output][container] = _guarded(name, container, output, path)
     return {output: cells for output, cells in found.items() if cells}
 
 
 _workers: list[ProcessPoolExecutor] = []  # at most one: it starts again only when a run has taken it with it
 
 
-def _guarded(name: str, container: str, output: str, path: Path | None) -> tuple[str, str]:
+def _guarded(name: str, container: str, output: str, path: Path) -> tuple[str, str]:
     if not _workers:
         _workers.append(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
     try:

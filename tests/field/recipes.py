@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from pathlib import Path
 
+from tests.field.boxes import (
+    aperture,
+    aspect,
+    barred,
+    box,
+    container_says,
+    from_mp4,
+    into_sample_entry,
+    spherical,
+    stereo,
+    through_mkvmerge,
+    turned,
+    unfinished_track,
+)
 from tests.field.making import (
     H264,
     INTERLACED,
@@ -13,17 +28,10 @@ from tests.field.making import (
     MKV_SOUND,
     MPEG2,
     Recipe,
-    aperture,
-    aspect,
-    barred,
-    box,
     changing,
     combed,
-    container_says,
     film,
-    from_mp4,
     hybrid,
-    into_sample_entry,
     joined,
     middle_dropped,
     mkv_sound,
@@ -32,14 +40,10 @@ from tests.field.making import (
     recordings,
     second_pictures,
     sound,
-    spherical,
     still,
     synchronous,
-    through_mkvmerge,
     tone,
-    turned,
     two_sounds,
-    unfinished_track,
     variable,
     with_marks,
     without_keyframe,
@@ -89,9 +93,7 @@ RECIPES: dict[str, Recipe] = {
     "layout switch.mpg": lambda p: two_sounds(p, ("mono", 48000), ("stereo", 48000), codec="mp2"),
     "rate switch.ts": lambda p: two_sounds(p, ("stereo", 44100), ("stereo", 48000), codec="mp2"),
     **{
-        f"stereo mode {mode}.mkv": lambda p, mode=mode: through_mkvmerge(
-            p, lambda q: film(q, graphs=(pictures(1, size="192x96") + ",setsar=2/1",)), "--stereo-mode", f"0:{mode}"
-        )
+        f"stereo mode {mode}.mkv": partial(stereo, mode=mode)
         for mode in ("side_by_side_left_first", "top_bottom_left_first")
     },
     # 5: fields that only the container tells of, or nobody
@@ -101,7 +103,7 @@ RECIPES: dict[str, Recipe] = {
     "unflagged.mp4": combed,
     "flagged.ts": lambda p: combed(p, *INTERLACED, codec=MPEG2),
     # 6: fields that begin or end half-way
-    **{f"{order}.{end}": lambda p, o=order: hybrid(p, o) for order in ("pi", "ip") for end in ("mkv", "ts")},
+    **{f"{order}.{end}": partial(hybrid, order=order) for order in ("pi", "ip") for end in ("mkv", "ts")},
     "pi h264.ts": lambda p: hybrid(p, "pi", H264),
     # 7: crops
     "crop.mkv": lambda p: through_mkvmerge(p, barred, "--cropping", "0:0,14,0,14", "--display-dimensions", "0:192x108"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import Result
 from tests.field import asking
@@ -83,7 +84,8 @@ class Outcome:
 def cases() -> list[Case]:
     """All rows."""
     rows = tomllib.loads(TABLE.read_text())["case"]
-    return [Case(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in rows]
+    fields: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows]
+    return [Case(**each) for each in fields]
 
 
 def attempt(vidsr: Callable[..., Result], case: Case, source: Path, folder: Path, *more: str) -> Outcome:

@@ -33,7 +33,7 @@ def _rows() -> Iterator[object]:
 
 
 @without
-@pytest.mark.parametrize("case", _rows())
+@pytest.mark.parametrize("case", list(_rows()))
 def test_comes_out_right(case: Case, vidsr: Callable[..., Result], files: Path, tmp_path: Path) -> None:
     assert list(wrongs(vidsr, case, make(case.source, files), tmp_path / "out")) == []
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.clips import Audio, cut_off, damage, make_clip, read_number
+from tests.clips import Audio, cut_off, damage, make_clip, read_number, seconds
 from tests.conftest import ROOT
 
 SECONDS = 120  # far more than any of them takes
@@ -25,8 +25,8 @@ QUICK = ["--model", "bicubic", "--backend", "cpu", "--scale", "2", "--codec", "f
 
 def cut_mp4(folder: Path) -> Path:
     """The index in front, the end missing."""
-    options = {"container_options": {"movflags": "faststart"}}
-    whole = make_clip(folder / "whole.mp4", frames=FRAMES, width=160, height=120, bframes=2, **options)
+    front = {"movflags": "faststart"}
+    whole = make_clip(folder / "whole.mp4", frames=FRAMES, width=160, height=120, bframes=2, container_options=front)
     return cut_off(whole, folder / "a.mp4", 0.7)
 
 
@@ -103,7 +103,7 @@ def found(path: Path) -> list[tuple[int | None, Fraction]]:
         return value if value < FRAMES else None
 
     with av.open(str(path)) as container:
-        return [(number(f), Fraction(f.pts or 0) * f.time_base) for f in container.decode(video=0)]
+        return [(number(f), seconds(f)) for f in container.decode(video=0)]
 
 
 def test_what_a_transport_stream_lost_is_said(tmp_path: Path) -> None:

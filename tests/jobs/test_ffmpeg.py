@@ -33,7 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_join_decodes_without_a_warning(kind: str, container: str, tmp_path: Path) -> None:
     suffix = ".ts" if kind == "transport stream" else ".mp4"
-    options = {"frames": 72, "audio": [Audio(seconds=3.0)]} | KINDS[kind]
+    options: dict[str, Any] = {"frames": 72, "audio": [Audio(seconds=3.0)]} | KINDS[kind]
     source = make_clip(tmp_path / f"clip{suffix}", **options)
     output = tmp_path / f"joined.{container}"
     done = upscale_video(

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 from tests.clips import make_clip
 from tests.conftest import ROOT
 from vidsr import pipeline, verify
-from vidsr.jobs import plan as planning
+from vidsr.jobs import sources
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Event, SegmentDone
 from vidsr.jobs.inputs import expand, target
@@ -51,7 +52,7 @@ def test_a_file_among_many_costs_little(tmp_path: Path, monkeypatch: pytest.Monk
 
         return call
 
-    monkeypatch.setattr(planning.sources, "examine", timed("read", planning.sources.examine))
+    monkeypatch.setattr(sources, "examine", timed("read", sources.examine))
     monkeypatch.setattr(pipeline, "run", timed("upscale", pipeline.run))
     monkeypatch.setattr(join, "join", timed("join", join.join))
     monkeypatch.setattr(verify, "quick", timed("verify", verify.quick))
@@ -124,7 +125,7 @@ def test_two_workers_are_faster_than_one(tmp_path: Path) -> None:
 
 def _steady_seconds(source: Path, output: Path, workers: int) -> float:
     """How long the film takes on workers that have started: by its parts from the fifth (with two) to the last."""
-    options = Options(model="fast", backend="cpu", scale=2, segment_seconds=1)
+    options = Options(model="fast", backend="cpu", scale=2, segment_seconds=Fraction(1))
     marks: list[float] = []
 
     def watch(event: Event) -> None:

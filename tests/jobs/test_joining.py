@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -131,7 +132,7 @@ def test_ctrl_c_while_a_join_is_waited_for_reports_it_all_the_same(
     films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is finished before the run ends, so it is told as done and not as kept."""
-    real, interrupted = joining.wait, threading.Event()
+    real, interrupted = concurrent.futures.wait, threading.Event()
 
     def wait(futures: list[Future[Done]]) -> object:
         if not interrupted.is_set():
@@ -163,7 +164,7 @@ def test_ctrl_c_before_a_join_begins_says_what_is_kept(films: Path, monkeypatch:
     def submit(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(joining.ThreadPoolExecutor, "submit", submit)
+    monkeypatch.setattr(concurrent.futures.ThreadPoolExecutor, "submit", submit)
     events: list[Event] = []
     with pytest.raises(KeyboardInterrupt):
         upscale(films, events)

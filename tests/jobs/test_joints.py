@@ -10,9 +10,9 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.clips import Audio, make_clip
+from tests.clips import Audio, make_clip, seconds, shown
 from tests.conftest import Result
-from tests.jobs.test_resume import QUICK, frames, run_and_kill
+from tests.jobs.test_resume import QUICK, run_and_kill
 from vidsr.media.mux import others
 from vidsr.media.read.joints import joints_of
 from vidsr.media.read.packets import Irregular, cut
@@ -47,12 +47,12 @@ def begins(path: Path) -> list[tuple[Fraction, Fraction]]:
     """Of sound, where it begins and where it goes on after a hole."""
     with av.open(str(path)) as opened:
         packets = [p for p in opened.demux(audio=0) if p.size and p.pts is not None]
-    spans = [(p.pts * p.time_base, (p.pts + p.duration) * p.time_base) for p in packets]
+    spans = [(seconds(p), seconds(p) + (p.duration or 0) * p.time_base) for p in packets]
     return [(a[1], b[0]) for a, b in pairwise(spans) if b[0] - a[1] > Fraction(1, 10)]
 
 
 def test_sound_goes_on_with_its_pictures(joined: Path, whole: Path) -> None:
-    found = list(frames(whole))
+    found = shown(whole)
     assert [number for number, _ in found] == [*range(36), *range(30)]
     offsets = [float(time) - k / 24 for k, (_, time) in enumerate(found)]
     assert max(offsets) - min(offsets) < 0.002
@@ -86,7 +86,8 @@ def test_what_travels_as_packets_and_the_rest_as_pictures_are_the_whole(joined: 
     info = probe(joined)
     with Reader(info) as reader:
         wanted = [frame.pts for frame in reader]
-    half, sent = round(Fraction(1, 2) / info.video.time_base), []
+    half = round(Fraction(1, 2) / info.video.time_base)
+    sent: list[int] = []
     shipments = cut(info, lambda pts: (pts - wanted[0]) // half, frozenset())
     with pytest.raises(Irregular) as caught:
         sent.extend(pts for shipment in shipments for pts in shipment.expected)

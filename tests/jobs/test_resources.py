@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from vidsr import upscale_video
 from vidsr.errors import OutputError, UsageError
 from vidsr.jobs.events import Event, SegmentDone
-from vidsr.jobs.options import Options
+from vidsr.jobs.options import OptionKeywords, Options
 from vidsr.media.stills import write_image
 
 QUICK = ["--model", "bicubic", "--backend", "cpu", "--scale", "4"]
@@ -103,7 +103,7 @@ def test_an_output_folder_that_goes_away_ends_the_job(tmp_path: Path) -> None:
         if isinstance(event, SegmentDone) and event.number == 2:
             shutil.rmtree(folder)
 
-    options = {"model": "bicubic", "backend": "cpu", "scale": 2, "segment_seconds": 0.5}
+    options: OptionKeywords = {"model": "bicubic", "backend": "cpu", "scale": 2, "segment_seconds": 0.5}
     with pytest.raises(OutputError) as caught:
         upscale_video(source, folder / "b.mp4", on_event=vanish, **options)
     assert str(folder / "b.mp4") in str(caught.value)

@@ -6,15 +6,14 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 
-from tests.clips import Audio, make_clip, read_number
+from tests.clips import Audio, make_clip, shown
 from tests.conftest import ROOT, Result
 from vidsr import files
 
@@ -59,17 +58,10 @@ def whole(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return output.read_bytes()
 
 
-def frames(path: Path) -> Iterator[tuple[int, Fraction]]:
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            assert frame.pts is not None
-            yield read_number(frame.to_ndarray(format="gray")), frame.pts * frame.time_base
-
-
 def test_segments_are_joined_without_a_trace(clip: Path, whole: bytes, tmp_path: Path) -> None:
     joined = tmp_path / "joined.mp4"
     joined.write_bytes(whole)
-    assert list(frames(joined)) == [(k, Fraction(k, 24)) for k in range(48)]
+    assert shown(joined) == [(k, Fraction(k, 24)) for k in range(48)]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +235,7 @@ def test_a_failing_job_keeps_its_segments_and_says_so(vidsr: Cli, tmp_path: Path
     rest = vidsr("upscale", broken, "-o", tmp_path / "out.mkv", *QUICK, "--keep-going")
     assert rest.code == 0, rest.err
     assert f"goes on after {len(kept)} finished" in rest.err
-    found = [number for number, _ in frames(tmp_path / "out.mkv")]
+    found = [number for number, _ in shown(tmp_path / "out.mkv")]
     assert found == list(range(len(found)))
     assert len(found) > 30
 
@@ -269,7 +261,7 @@ def test_a_second_process_on_the_same_output_is_refused(vidsr: Cli, clip: Path, 
     ],
     ids=["hevc-10-bit", "ts", "vfr-with-gaps", "open-gop", "intra-refresh"],
 )
-def test_every_kind_of_source_resumes_frame_for_frame(vidsr: Cli, tmp_path: Path, options: dict[str, object]) -> None:
+def test_every_kind_of_source_resumes_frame_for_frame(vidsr: Cli, tmp_path: Path, options: dict[str, Any]) -> None:
     suffix = options.pop("suffix", ".mp4")
     source = make_clip(tmp_path / f"a{suffix}", **{"frames": 36, **options})
     plain, resumed = tmp_path / f"plain{suffix}", tmp_path / f"out{suffix}"
@@ -279,4 +271,4 @@ def test_every_kind_of_source_resumes_frame_for_frame(vidsr: Cli, tmp_path: Path
     assert again.code == 0, again.err
     assert "goes on after" in again.err
     assert resumed.read_bytes() == plain.read_bytes()
-    assert [number for number, _ in frames(resumed)] == list(range(len(list(frames(source)))))
+    assert [number for number, _ in shown(resumed)] == list(range(len(shown(source))))

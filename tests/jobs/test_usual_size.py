@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections import namedtuple
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,7 +32,8 @@ def test_the_largest_scale_that_stays_within_is_taken_and_said(width: int, heigh
     settled, notes = Options().within_usual(Fraction(width), Fraction(height))
     assert settled.scale == scale
     assert (settled.label, bool(notes)) == (f"x{scale:g}", scale < 4)
-    assert all(f"x{scale:g}, to stay within 3840x2160; --scale 4" in note for note in notes)
+    box = "3840x2160" if width > height else "2160x3840"
+    assert all(f"x{scale:g}, to stay within {box}; --scale 4" in note for note in notes)
     wide, high = settled.target(Fraction(width), Fraction(height))
     assert max(wide, high) <= 3840
     assert min(wide, high) <= 2160
@@ -48,6 +49,8 @@ def test_a_film_of_that_size_needs_a_word() -> None:
         UsageError, match="the film is 3840x2160 already; more than 3840x2160 needs a --scale or --size"
     ):
         Options().within_usual(Fraction(3840), Fraction(2160))
+    with pytest.raises(UsageError, match="the film is 2160x3840 already; more than 2160x3840 needs"):
+        Options().within_usual(Fraction(2160), Fraction(3840))
 
 
 def test_the_plan_says_so(tmp_path: Path) -> None:
@@ -61,7 +64,7 @@ def test_odd_sides_that_become_shorter_are_said(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mkv", frames=1, width=161, height=121, pix_fmt="yuv444p", codec="ffv1")
     job = planned(source, Options(scale=1, pix_fmt="yuv420p"))
     assert job.size == (160, 120)
-    assert "161x121 becomes 160x120: yuv420p takes even sizes only (--pix-fmt yuv444p any)" in job.notes
+    assert "161x121 becomes 160x120: yuv420p takes even sizes only, yuv444p any" in job.notes
     assert not [note for note in planned(source, Options(scale=2)).notes if "becomes" in note]
 
 
@@ -89,7 +92,7 @@ def test_a_dry_run_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert dry_run.warnings(job, 60, 1e6) == ()
     (hours,) = dry_run.warnings(job, 4000, 1e6)
     assert "this takes hours; faster: an NVIDIA GPU" in hours
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(10**9))  # type: ignore[call-arg]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     (full,) = dry_run.warnings(job, 60, 0.6e9)
     assert f"the disk of {tmp_path} has 1.0 GB free; the parts and the file joined of them take 1.2 GB" in full
     huge = replace(job, spec=replace(job.spec, width=15360, height=8640))

@@ -18,6 +18,7 @@ from tests.verify.mutants import erring, upscaled
 from vidsr.frame import Frame
 from vidsr.jobs.events import Advanced
 from vidsr.media import captions
+from vidsr.media.pyav import side_data_of
 from vidsr.media.read.packets import can_cut, cut, pack_pictures, unpack
 from vidsr.media.read.probe import probe
 from vidsr.media.read.reader import Reader
@@ -40,7 +41,7 @@ def inside(path: Path) -> list[tuple[Fraction, bytes]]:
     found = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
-            items: Any = frame.side_data
+            items = side_data_of(frame)
             told = [bytes(item) for item in items if item.type.name == "A53_CC"]
             assert frame.pts is not None
             assert frame.time_base

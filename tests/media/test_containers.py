@@ -13,12 +13,13 @@ import pytest
 from av.container import OutputContainer
 from av.stream import Disposition
 
-from tests.clips import Audio, Subtitles, jpeg, make_clip
+from tests.clips import Audio, Subtitles, jpeg, make_clip, seconds
 from vidsr.errors import OutputError, UsageError
 from vidsr.media import containers
 from vidsr.media.containers import CONTAINERS, VIDEO_SUFFIXES, Container, Written
 from vidsr.media.mux import flags, languages
 from vidsr.media.mux.decide import refusal
+from vidsr.media.pyav import side_data_of
 
 ROWS = list(CONTAINERS.values())
 PICTURES = [(row, codec) for row in ROWS for codec in row.pictures]
@@ -166,7 +167,7 @@ def test_tags_of_streams_are_kept_or_not(name: str, tmp_path: Path) -> None:
 def test_rotation_is_kept_whole_by_its_turn_or_not_at_all(row: Container, tmp_path: Path) -> None:
     with av.open(str(clip(row, tmp_path, display_matrix=TURNED))) as opened:
         frame = next(opened.decode(video=0))
-        found = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+        found = next((bytes(data) for data in side_data_of(frame) if data.type.name == "DISPLAYMATRIX"), None)
     matrix = None if found is None else tuple(memoryview(found).cast("i"))
     if row.rotation is None:
         assert matrix is None
@@ -205,13 +206,13 @@ def test_times_before_zero_are_kept(name: str) -> None:
     with av.open(data, "w", format=row.muxer, container_options=dict(row.options)) as out:
         stream: Any = out.add_stream(row.sound[0], rate=48000)
         written = list(packets(stream))
-        wanted = float(written[0].pts * written[0].time_base)
+        wanted = float(seconds(written[0]))
         for packet in written:
             out.mux(packet)
     data.seek(0)
     with av.open(data, "r") as opened:
         first = next(p for p in opened.demux(audio=0) if p.pts is not None)
-        begin = float(first.pts * first.time_base)  # type: ignore[operator]
+        begin = float(seconds(first))
     assert wanted < 0
     assert begin == pytest.approx(wanted, abs=0.001)
 

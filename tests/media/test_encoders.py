@@ -173,7 +173,7 @@ def test_alpha_is_kept(row: Encoder, suffix: str, tmp_path: Path) -> None:
         context: Any = av.CodecContext.create(decoder, "r")
         context.width, context.height = SIDE, SIDE
         context.extradata = container.streams.video[0].codec_context.extradata
-        (picture,) = [*context.decode(packets[0]), *context.decode(None)]
+        (picture,) = list(context.decode(packets[0])) + list(context.decode(None))
     read = PixelFormat.parse(picture.format.name)
     assert read.alpha
     rows = np.frombuffer(picture.planes[3], read.dtype).reshape(SIDE, -1)[:, :SIDE]

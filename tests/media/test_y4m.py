@@ -58,7 +58,7 @@ def run(data: bytes, *arguments: str) -> Ended:
         with pytest.raises(SystemExit) as ended:
             main()
     code = ended.value.code
-    out, err = (pipe.buffer.getvalue() for pipe in pipes[1:])  # type: ignore[attr-defined]
+    out, err = (pipe.buffer.getvalue() for pipe in pipes[1:])
     return Ended(code if isinstance(code, int) else 0, out, err)
 
 

@@ -206,6 +206,6 @@ def test_it_overfits_one_patch(config: GeneratorConfig, rate: float) -> None:
         optimiser.param_groups[0]["lr"] = rate * (1 - step / steps)
         loss = nn.functional.mse_loss(module(lr), hr)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
     assert -10 * math.log10(loss.item()) > 40

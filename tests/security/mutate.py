@@ -113,8 +113,8 @@ def _upscale(source: Path, place: Path, *, keep_going: bool) -> None:
     from vidsr.api import upscale_video
 
     output = place / f"out{source.suffix if source.suffix == '.png' else '.mkv'}"
-    quick = {"model": "bicubic", "backend": "cpu", "scale": 1.5, "codec": "auto" if source.suffix == ".png" else "ffv1"}
-    upscale_video(source, output, keep_going=keep_going, **quick)
+    codec = "auto" if source.suffix == ".png" else "ffv1"
+    upscale_video(source, output, model="bicubic", backend="cpu", scale=1.5, codec=codec, keep_going=keep_going)
 
 
 def _num_open() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tests.clips import Audio, Subtitles, make_clip
 from tests.conftest import ROOT
 from tests.security.mutate import mutate
 
-SMALL = {"frames": 6, "width": 48, "height": 32}
+SMALL: dict[str, Any] = {"frames": 6, "width": 48, "height": 32}
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's /proc")
 
 

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from train.data import Bank, find_photos, open_bank
 from train.recipe import Recipe
+from vidsr import perceptual
+from vidsr.perceptual import Distance
 
 
 def photo(seed: int, height: int = 64, width: int = 72) -> np.ndarray:
@@ -24,6 +27,17 @@ def save(path: Path, pixels: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Perceptual networks without their packages: of the same shape, with random weights."""
+
+    def load(name: str) -> Distance:
+        torch.manual_seed(0)
+        return Distance(name).eval().requires_grad_(False)
+
+    monkeypatch.setattr(perceptual, "load", load)
 
 
 @pytest.fixture

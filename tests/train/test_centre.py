@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from train import export
 from train.centre import centre, mean_error
 from train.checkpoint import Checkpoint
 from train.data import find_photos
 from train.recipe import Recipe
+from train.trained import Trained
 from vidsr.models.srgan import build
 
 
@@ -28,7 +28,7 @@ def test_the_means_over_photos_are_right_afterwards(recipe: Recipe, photos: Path
     assert off[0] - off[2] > 7
     tensors = {f"ema.{name}": value.clone() for name, value in network.state_dict().items()}
     state = {"anneal": None, "step": 7, "origin": None, "seconds": 1.0}
-    moved = centre(export.Trained(recipe, Checkpoint(tensors, state), {}), found)
+    moved = centre(Trained(recipe, Checkpoint(tensors, state), {}), found)
     network.load_state_dict({name.removeprefix("ema."): value for name, value in moved.saved.tensors.items()})
     assert mean_error(network, found, 2).abs().max() < 0.3  # what is cut off at 0 and 255
     assert f"over 5 photos then moved by {-off[0]:+.2f}, " in moved.phase

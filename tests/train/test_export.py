@@ -18,6 +18,7 @@ from train.__main__ import main
 from train.card import card, purpose
 from train.evaluate import COLUMNS
 from train.recipe import Recipe
+from train.trained import Trained
 from vidsr import perceptual
 from vidsr.errors import ModelError, OutputError
 from vidsr.models import registry
@@ -79,6 +80,7 @@ def test_fit_anneal_export_evaluate(
 
     model = registry.load(str(weights), 2)
     saved = checkpoint.load(folder / "run" / "anneal" / "step-00000013")
+    assert isinstance(model.config, GeneratorConfig)
     averaged = build(model.config)
     averaged.load_state_dict({name[4:]: t for name, t in saved.tensors.items() if name.startswith("ema.")})
     x = torch.rand(1, 3, 10, 11)
@@ -144,7 +146,7 @@ def test_weights_in_between(folder: Path) -> None:
     trained = export.read_run(folder / "run")
     run = {name.removeprefix("ema."): t for name, t in trained.saved.tensors.items() if name.startswith("ema.")}
     tensors = {f"ema.{name}": value + 1 for name, value in run.items()}
-    moved = export.Trained(trained.recipe, checkpoint.Checkpoint(tensors, trained.saved.state), trained.notes)
+    moved = Trained(trained.recipe, checkpoint.Checkpoint(tensors, trained.saved.state), trained.notes)
     mixed = export.mix(moved, str(other), 0.25)
     for name, value in run.items():
         assert torch.allclose(mixed.saved.tensors[f"ema.{name}"], value + 0.25, atol=1e-3), name
@@ -164,7 +166,7 @@ def card_of(
     saved = checkpoint.Checkpoint({}, state)
     weights = folder / "w.safetensors"
     weights.write_bytes(bytes(1234))
-    return card(export.Trained(Recipe.from_dict(SMALL | more), saved, notes or {}), weights, metrics or {})
+    return card(Trained(Recipe.from_dict(SMALL | more), saved, notes or {}), weights, metrics or {})
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_export_refuses_tensors_of_another_generator(folder: Path) -> None:
     other = build(GeneratorConfig("fast", 2, channels=4, blocks=2)).state_dict()
     wrong = checkpoint.Checkpoint({f"ema.{name}": t for name, t in other.items()}, trained.saved.state)
     with pytest.raises(ModelError, match="does not hold the generator of its own recipe"):
-        export.write_weights(export.Trained(trained.recipe, wrong, {}), folder / "w.safetensors")
+        export.write_weights(Trained(trained.recipe, wrong, {}), folder / "w.safetensors")
 
 
 def test_export_into_a_file(folder: Path) -> None:

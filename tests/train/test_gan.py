@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,7 +120,7 @@ def samples_of(photos: Path, tmp_path: Path) -> Bank:
 
 def to_toml(recipe: Recipe) -> str:
     values = recipe.to_dict()
-    tables = {name: values.pop(name) for name in ("generator", "losses", "discriminator")}
+    tables: dict[str, Any] = {name: values.pop(name) for name in ("generator", "losses", "discriminator")}
     lines = [f"{key} = {list(value) if isinstance(value, tuple) else value!r}" for key, value in values.items()]
     for name, table in tables.items():
         lines += [f"[{name}]", *(f"{key} = {value!r}" for key, value in table.items())]

@@ -45,7 +45,7 @@ def test_muon_finds_a_least_squares_minimum() -> None:
     for step in range(200):
         optimiser.param_groups[0]["lr"] = 0.02 * (1 - step / 200)
         optimiser.zero_grad()
-        (weight - goal).square().sum().backward()  # type: ignore[no-untyped-call]
+        (weight - goal).square().sum().backward()
         optimiser.step()
     assert (weight - goal).abs().max() < 0.01
 

@@ -21,7 +21,7 @@ class Drawn(nn.Module):
         y = self.bicubic(x)
         tint = (y[:, 1:2] > 0.9) * torch.tensor([1.0, 0, 0])[:, None, None] * self.tint
         stripes = torch.tensor([1.0, -1.0]).repeat(y.shape[-1] // 2) * self.strength
-        return y + (tint + stripes) / 255  # type: ignore[no-any-return]
+        return y + (tint + stripes) / 255
 
 
 def test_drift_on_constants() -> None:

@@ -10,7 +10,7 @@ import torch
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vidsr.frame import Colour, Matrix, PixelFormat
+from vidsr.frame import Colour, Matrix, PixelFormat, Siting
 from vidsr.media.pyav import samples_of
 from vidsr.upscaling.colour import (
     _mixed,
@@ -25,7 +25,7 @@ from vidsr.upscaling.colour import (
 )
 from vidsr.upscaling.staging import as_plane, as_tensor
 
-SITINGS = ("left", "center", "topleft", "top", "bottomleft", "bottom")
+SITINGS: tuple[Siting, ...] = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 MATRICES = (Matrix.BT709, Matrix.FCC, Matrix.BT470BG, Matrix.SMPTE170M, Matrix.SMPTE240M, Matrix.BT2020_NCL)
 ALL = (*MATRICES, Matrix.RGB, Matrix.YCGCO, Matrix.BT2020_CL)
 
@@ -180,8 +180,9 @@ def test_rgb_planes_are_exact_in_their_order() -> None:
 
 
 def test_alpha_comes_back_exactly() -> None:
-    for bits, dtype in ((8, np.uint8), (10, np.uint16), (16, np.uint16)):
-        plane = np.arange(1 << bits, dtype=dtype).reshape(16, -1)
+    for bits in (8, 10, 16):
+        codes = np.arange(1 << bits).reshape(16, -1)
+        plane = codes.astype(np.uint8) if bits == 8 else codes.astype(np.uint16)
         assert np.array_equal(as_plane(encode_alpha(decode_alpha(as_tensor(plane), bits), bits)), plane)
 
 
@@ -220,7 +221,7 @@ def swscale(planes: list[np.ndarray], source: str, target: str, matrix: Matrix, 
         rows = np.zeros((plane.height, plane.line_size), np.uint8)
         packed = np.ascontiguousarray(samples).view(np.uint8)
         rows[:, : packed.shape[1]] = packed
-        plane.update(rows)
+        plane.update(rows.tobytes())
     yuv_range = ColorRange.JPEG if full_range else ColorRange.MPEG
     to_yuv = source.startswith("gbr")
     made = VideoReformatter().reformat(

@@ -9,6 +9,7 @@ import types
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ import torch
 from tests.backends.torch.kernels.compiling import compiled
 from vidsr.backends.tensorrt.recipes import recipes
 from vidsr.backends.torch import kernels
+from vidsr.frame import Colour, PixelFormat
 from vidsr.upscaling import colour as colours
 
 CPU = torch.device("cpu")
@@ -71,10 +73,10 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     colours.why_not_fused.cache_clear()
 
 
-def test_a_kernel_that_agrees_is_used(as_on_a_gpu: types.ModuleType) -> None:
+def test_a_kernel_that_agrees_is_used(as_on_a_gpu: Any) -> None:
     calls = []
 
-    def plane(rgb: torch.Tensor, *how: object) -> torch.Tensor:
+    def plane(rgb: torch.Tensor, *how: Any) -> torch.Tensor:
         calls.append(rgb.shape)
         return colours._plane(rgb, *how)
 
@@ -82,20 +84,20 @@ def test_a_kernel_that_agrees_is_used(as_on_a_gpu: types.ModuleType) -> None:
     assert colours.why_not_fused(CPU) is None
     num_checks = len(calls)
     rgb = torch.rand(1, 3, 6, 8)
-    format, colour = colours.PixelFormat.parse("yuv420p"), colours.Colour()
+    format, colour = PixelFormat.parse("yuv420p"), Colour()
     made = colours.encode(rgb, format, colour)
     assert calls[num_checks:] == [(3, 6, 8)] * 3
     assert all(map(torch.equal, made, colours._planes(colours._plane, rgb[0], format, colour)))
 
 
-def test_a_wrong_kernel_is_not(as_on_a_gpu: types.ModuleType) -> None:
+def test_a_wrong_kernel_is_not(as_on_a_gpu: Any) -> None:
     as_on_a_gpu.plane = lambda *arguments: colours._plane(*arguments).roll(1, 0)
     assert colours.why_not_fused(CPU) == "its kernel is wrong here in yuv420p"
-    codes = colours.encode(torch.zeros(1, 3, 2, 2), colours.PixelFormat.parse("gray"), colours.Colour())
+    codes = colours.encode(torch.zeros(1, 3, 2, 2), PixelFormat.parse("gray"), Colour())
     assert codes[0].tolist() == [[16, 16], [16, 16]]
 
 
-def test_a_failing_kernel_is_not(as_on_a_gpu: types.ModuleType) -> None:
+def test_a_failing_kernel_is_not(as_on_a_gpu: Any) -> None:
     def plane(*_: object) -> torch.Tensor:
         raise RuntimeError("ptxas fatal\nmore")
 

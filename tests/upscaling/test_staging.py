@@ -57,7 +57,7 @@ def test_a_gpu_that_fails_later_is_one_sentence() -> None:
 
 def test_copies_of_the_second_gpu_leave_the_first_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entering a stream of another GPU and leaving it makes the first GPU the current one, which takes memory there."""
-    entered: list[object] = []
+    entered: list[tuple[str, object]] = []
 
     def entering(what: str) -> Callable[[object], AbstractContextManager[None]]:
         @contextmanager
@@ -69,7 +69,7 @@ def test_copies_of_the_second_gpu_leave_the_first_alone(monkeypatch: pytest.Monk
         return enter
 
     def copied(tensor: torch.Tensor) -> torch.Tensor:
-        assert [what for what, _ in entered] == ["device", "stream"]  # type: ignore[misc]
+        assert [what for what, _ in entered] == ["device", "stream"]
         assert entered[0] == ("device", "cuda:1")
         return tensor
 

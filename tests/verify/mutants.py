@@ -85,7 +85,7 @@ def copied(source: Path, target: Path, change: Change) -> Path:
     options = {"avoid_negative_ts": "disabled"}
     with av.open(str(source)) as old, av.open(str(target), "w", container_options=options) as new:
         new.metadata.update(old.metadata | change.metadata)
-        new.set_chapters(change.chapters(old.chapters()))  # type: ignore[arg-type]
+        new.set_chapters(change.chapters(old.chapters()))
         change.container(new)
         streams: dict[int, Any] = {}
         for stream in old.streams:

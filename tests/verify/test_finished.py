@@ -15,9 +15,9 @@ from tests.verify.mutants import black, erring, upscaled
 from vidsr import verify
 from vidsr.errors import VerifyError
 from vidsr.frame import Colour, Frame, PixelFormat
-from vidsr.media.read.open import demux
+from vidsr.media.read.open import demux, open_input
 from vidsr.media.write.writer import VideoSpec
-from vidsr.verify import Expected, finished
+from vidsr.verify import Expected
 
 PTS = [0, 2, 3, 7, 8, 9, 15]
 BASE = Fraction(1, 30)
@@ -113,11 +113,10 @@ def test_a_stream_that_did_not_arrive_is_missed(clip: Path) -> None:
 
 def test_a_place_that_no_seek_finds_is_read_from_the_start(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a transport stream of three frames."""
-    opened = finished.open_input
 
     class Lost:
         def __init__(self, path: Path) -> None:
-            self._real = opened(path)
+            self._real = open_input(path)
 
         def __enter__(self) -> Lost:
             return self

@@ -125,7 +125,7 @@ def test_what_a_container_cannot_hold_is_named_with_the_reason(tmp_path: Path) -
     mp4 = compare(source, upscaled(source, tmp_path / "out.mp4"))
     assert row(mp4, "attachment 3: stream")[0::2] == (
         "dropped",
-        "mp4 cannot hold font/ttf attachment; --container mkv keeps it",
+        "mp4 cannot hold font/ttf attachment; the container mkv keeps it",
     )
     assert row(mp4, "subtitle 2: text")[:2] == ("ok", "2 lines of mov_text")
     ts = compare(source, upscaled(source, tmp_path / "out.ts"))

@@ -314,7 +314,7 @@ def test_missing_hdr10_metadata_is_named(
 
 def test_sound_late_by_a_packet_is_named_in_mp4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=6, audio=(Audio(seconds=0.5),))
-    right = tracks.CopiedTrack.take
+    right: Any = tracks.CopiedTrack.take
 
     def late_by_one(self: Any, packet: Any) -> Any:
         for made in right(self, packet):

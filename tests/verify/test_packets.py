@@ -27,6 +27,6 @@ def test_a_millisecond_before_zero_is_no_difference(first: int, second: int, dif
     old = track(Fraction(1, 44100), [-128, 0, 576], [128, 576, 1024])
     new = track(Fraction(1, 1000), [first, second, 13], [2, 13, 23])
     pairing = Pairing(None, ((KeptStream(1, "audio", "vorbis"), old, new),), (), (), (), ())
-    files = [Inventory(Path(name), "mkv", {}, (), ()) for name in ("a.mkv", "b.mkv")]
-    checks = check_packets(pairing, Mapping(Fraction(0)), *files, damaged=False)
+    source, output = (Inventory(Path(name), "mkv", {}, (), ()) for name in ("a.mkv", "b.mkv"))
+    checks = check_packets(pairing, Mapping(Fraction(0)), source, output, damaged=False)
     assert [check.name for check in checks if check.verdict == "differs"] == (["audio 1: times"] if differs else [])

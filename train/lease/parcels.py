@@ -43,7 +43,7 @@ class Parcels:
         except OSError as error:
             raise OutputError(f"Cannot write into {folder} ({error.strerror}); choose another --out.") from error
 
-    def keep(self, phase: str, files: Mapping[str, bytes], report: Mapping[str, Any]) -> None:
+    def keep(self, phase: str, files: Mapping[str, bytes], report: Mapping[str, object]) -> None:
         """Put files of `phase` into its parcel, in place of those of the same name, and what the report says of it.
 
         Raises:

@@ -174,6 +174,6 @@ def _plan(values: dict[str, Any], name: str) -> LeasePlan:
     )
 
 
-def _check_keys(values: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+def _check_keys(values: Mapping[str, object], known: Sequence[str], what: str) -> None:
     if unknown := sorted(set(values) - set(known)):
         raise UsageError(f"Unknown {what} {unknown[0]!r}; the keys are {', '.join(known)}.")

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -142,7 +141,7 @@ class Lease:
 
     def _seconds(self, left: Sequence[Phase]) -> float:
         """Of the first of the phases that are left: its share of the time that is left to them."""
-        shares = [phase.share * (1.0 - float(self._said(phase.name).get("gone", 0.0))) for phase in left]
+        shares = [phase.share * (1.0 - self._gone(phase.name)) for phase in left]
         room = self.deadline - self.reserve - time.monotonic()
         return max(LEAST_SECONDS / 2, room * shares[0] / (sum(shares) or 1.0))
 
@@ -158,7 +157,7 @@ class Lease:
         with self.on_trouble():
             fit.note(out, {"data": data, "machine": machine, "losses": losses, "origin": run.origin, "processes": 1})
         piece = Piece(run, source, out, self._pairs(phase))
-        piece.lease, piece.phase, piece.before = self, phase, self._said(phase.name).get("gone", 0.0)
+        piece.lease, piece.phase, piece.before = self, phase, self._gone(phase.name)
         whole = piece.train()
         piece.keep(finished=whole)
         if whole:
@@ -183,9 +182,15 @@ class Lease:
     def _pairs(self, phase: Phase) -> dict[str, list[Pair]]:
         return read_benchmarks(self.benchmarks, phase.recipe.generator.scale)
 
-    def _said(self, phase: str) -> dict[str, Any]:
-        said: dict[str, Any] = self.parcels.report.get("phases", {}).get(phase, {})
+    def _said(self, phase: str) -> dict[str, object]:
+        said: dict[str, object] = self.parcels.report.get("phases", {}).get(phase, {})
         return said
+
+    def _gone(self, phase: str) -> float:
+        """Which share of its time is over."""
+        gone = self._said(phase).get("gone", 0.0)
+        assert isinstance(gone, int | float)
+        return gone
 
     def keep_state(self, phase: str, folder: Path) -> None:
         """Put a checkpoint into the parcels, with what a card needs to know of its run."""

@@ -43,7 +43,7 @@ def preview(
     names = [BICUBIC, *(name for name in models if name != BICUBIC)]
     if is_image(source):
         if times:
-            raise UsageError(f"{source} is an image, which has no moments; leave --at out.")
+            raise UsageError(f"{source} is an image, which has no moments; leave --at (times) out.")
         samples, _ = read_image(source)
 
         def still(upscaler: Upscaler) -> list[_Timed]:

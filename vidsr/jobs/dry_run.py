@@ -20,7 +20,7 @@ from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Done, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.plan import Plan
-from vidsr.jobs.run import BatchReport, each, prepare
+from vidsr.jobs.run import BatchReport, each, prepare, started
 from vidsr.jobs.sources import closing
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.stills import is_image
@@ -66,27 +66,19 @@ def _plan_one(item: Input, batch: Batch) -> Planned | Skipped | None:
 
 def _try_image(item: Input, batch: Batch) -> Planned | Skipped:
     """Really make the image, into a folder that goes away."""
-    started: list[Started] = []
+    begun: list[Started] = []
 
     def elsewhere(output: Path) -> Path:
         return Path(folder) / output.name
 
     with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
-        made = image.run(item, batch, on_start=started.append, write_to=elsewhere)
+        made = image.run(item, batch, on_start=begun.append, write_to=elsewhere)
     if not isinstance(made, Done):
         return made
-    (start,) = started
+    (start,) = begun
     return Planned(
-        source=start.source,
-        output=start.output,
-        source_size=start.source_size,
-        size=start.size,
-        num_frames=1,
-        codec=start.codec,
+        **replace(start, dropped=made.dropped).outline(),
         container=start.codec,
-        network=start.network,
-        notes=start.notes,
-        dropped=made.dropped,
         seconds=made.seconds,
         fps=made.fps,
         bytes=made.bytes,
@@ -133,16 +125,8 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
     keyframes = max(num_frames / float(job.rate * min(length, Fraction(job.spec.keyframe_seconds))), 1)
     num_bytes = key * keyframes + other * (num_frames - keyframes) + _other_bytes(job)
     return Planned(
-        source=job.source.path,
-        output=job.output,
-        source_size=(job.source.video.width, job.source.video.height),
-        size=job.size,
-        num_frames=job.num_frames,
-        codec=job.choice.codec,
+        **started(job, upscaler.reason).outline(),
         container=job.choice.container,
-        network=upscaler.reason,
-        notes=job.notes,
-        dropped=tuple(str(stream) for stream in job.dropped),
         seconds=num_frames / fps,
         fps=fps,
         bytes=num_bytes,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from vidsr.pipeline import Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
-    """A job begins. Sizes are (width, height) in pixels; `num_frames` is an estimate."""
+class Outline:
+    """What is known of a job before it begins. Sizes are (width, height) in pixels; `num_frames` is an estimate."""
 
     source: Path
     output: Path
@@ -22,23 +22,24 @@ class Started:
     network: str  # model and backend with their reasons, for people
     notes: tuple[str, ...]
     dropped: tuple[str, ...]
+
+    def outline(self) -> dict[str, Any]:
+        """These fields, as keywords for another event of the same job."""
+        return {field.name: getattr(self, field.name) for field in fields(Outline)}
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Outline):
+    """A job begins."""
+
     image: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Outline):
     """What a job would do: `seconds` and `bytes` are extrapolated from `num_tried` frames that were really made."""
 
-    source: Path
-    output: Path
-    source_size: tuple[int, int]
-    size: tuple[int, int]
-    num_frames: int | None
-    codec: str
     container: str
-    network: str
-    notes: tuple[str, ...]
-    dropped: tuple[str, ...]
     seconds: float
     fps: float
     bytes: float

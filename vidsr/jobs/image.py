@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vidsr.errors import ExistsError, OutputError
+from vidsr.errors import ExistsError, OutputError, UnfitError
 from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.claims import SOFTWARE, image_mark
 from vidsr.jobs.events import Done, Skipped, Started
@@ -43,7 +43,7 @@ def run(
     size = (max(round(wide), 1), max(round(high), 1))
     output = batch.target.path(item, options.label, item.path.suffix)
     if output.suffix.lower() not in IMAGE_SUFFIXES:
-        raise OutputError(f"{output}: an image cannot be written under this name; use .png, .jpg, .webp or .tif")
+        raise UnfitError(f"{output}: an image cannot be written under this name; use .png, .jpg, .webp or .tif")
     if is_same(output, item.path):
         raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
     batch.claims.take(output, item.path)

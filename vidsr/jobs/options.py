@@ -152,14 +152,15 @@ class Options:
         """
         if self.scale is not None or self.size is not None:
             return self, ()
-        largest = min(USUAL_LONG / max(width, height), USUAL_SHORT / min(width, height))
+        wide, high = (USUAL_LONG, USUAL_SHORT) if width >= height else (USUAL_SHORT, USUAL_LONG)
+        largest = min(wide / width, high / height)
         scale = min(math.floor(largest * 100) / 100, MAX_SCALE)
         if scale <= 1:
             raise UsageError(
                 f"the film is {float(width):g}x{float(height):g} already; "
-                f"more than {USUAL_LONG}x{USUAL_SHORT} needs a --scale or --size (scale, size)"
+                f"more than {wide}x{high} needs a --scale or --size (scale, size)"
             )
-        words = f"x{scale:g}, to stay within {USUAL_LONG}x{USUAL_SHORT}; --scale 4 (scale=4) makes it x4 all the same"
+        words = f"x{scale:g}, to stay within {wide}x{high}; --scale 4 (scale=4) makes it x4 all the same"
         return replace(self, scale=scale), (words,) if scale < MAX_SCALE else ()
 
     def target(self, width: Fraction, height: Fraction) -> tuple[Fraction, Fraction]:
@@ -193,8 +194,7 @@ def _check_scale(scale: float) -> None:
         return
     steps = ""
     if MAX_SCALE < scale <= MAX_SCALE**2:
-        rest = f"--scale {scale / MAX_SCALE:g}"
-        steps = f"; in two steps: --scale {MAX_SCALE:g}, and then what that made with {rest}"
+        steps = f"; in two steps: scale {MAX_SCALE:g}, and then what that made with scale {scale / MAX_SCALE:g}"
     raise UsageError(f"scale must be from 1 to {MAX_SCALE:g}, not {scale:g}{steps}")
 
 

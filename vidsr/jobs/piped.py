@@ -20,6 +20,7 @@ from vidsr.jobs import sources
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Advanced, Done, PartsKept, Started
 from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.options import Options
 from vidsr.jobs.plan import geometry, rounded, scan_notes, settled
 from vidsr.media import sequence, y4m
 from vidsr.media.read.probe import MediaInfo
@@ -56,11 +57,11 @@ def run(item: Input, batch: Batch) -> Done:
         VidsrError: whatever ended the job. What was written until then stands.
         BrokenPipeError: whoever read standard output has gone.
     """
-    started, target, options = time.perf_counter(), batch.target, batch.options
-    output = Path("stdout") if target.pipe else target.pattern
-    assert output is not None, "is_stream was asked before"
+    began, target, options = time.perf_counter(), batch.target, batch.options
     if batch.ray is not None:
-        raise UsageError(f"--ray (ray) makes files, and the output {output} is a stream; leave one of them out")
+        raise UsageError(
+            f"--ray (ray) makes files, and the output {_output(target)} is a stream; leave one of them out"
+        )
     pipe = sources.standard_input(options) if item.kind == "pipe" else None
     info = sources.examine(item, options, pipe)
     options, said = settled(info, options)
@@ -70,20 +71,20 @@ def run(item: Input, batch: Batch) -> Done:
     size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
     notes = (*said, *notes, *scan_notes(info, options), *_lost(info, format, aspect, target))
-    total = sources.num_frames(info, options)
-    batch.on_event(_started(item, output, info, size, total, upscaler.reason, notes))
+    started = _started(info, options, size, upscaler.reason, notes, batch)
+    batch.on_event(started)
     scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"
     header = y4m.Y4mHeader(*size, format, colour.siting, info.video.rate, aspect, scan, colour.full_range)
     sink = _sink(target, header, batch.overwrite)
     reused = upscaler.num_reused
     reader = sources.open_source(info, options, options.start, pipe, reach=upscaler.reach)
-    last = _make(reader, upscaler, Canvas(size, format, colour), sink, output, total, batch)
+    last = _make(reader, upscaler, Canvas(size, format, colour), sink, started, batch)
     if not last.num_frames:
         raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - began
     return Done(
-        source=item.path,
-        output=output,
+        source=started.source,
+        output=started.output,
         num_frames=last.num_frames,
         num_resumed=0,
         num_reused=upscaler.num_reused - reused,
@@ -103,12 +104,11 @@ def _make(
     upscaler: Upscaler,
     canvas: Canvas,
     sink: Sink,
-    output: Path,
-    total: int | None,
+    job: Started,
     batch: Batch,
 ) -> pipeline.Progress:
     """Decode, upscale and write; says what stands if that ends early."""
-    source, num_frames = batch.inputs[0].path, 0
+    num_frames = 0
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
         return upscaler.stream(frames, canvas)
@@ -116,7 +116,7 @@ def _make(
     def advance(progress: pipeline.Progress) -> None:
         nonlocal num_frames
         num_frames = progress.num_frames
-        batch.on_event(Advanced(source, progress, total))
+        batch.on_event(Advanced(job.source, progress, job.num_frames))
 
     try:
         frames = sources.closing(reader, reach=upscaler.reach)
@@ -125,7 +125,8 @@ def _make(
     except BrokenPipeError:
         raise
     except BaseException:
-        batch.on_event(PartsKept(source, output, 0, num_frames, "it cannot be gone on with, and begins again", 0.0))
+        again = "it cannot be gone on with, and begins again"
+        batch.on_event(PartsKept(job.source, job.output, 0, num_frames, again, 0.0))
         raise
     return last
 
@@ -148,27 +149,29 @@ def _lost(info: MediaInfo, format: PixelFormat, aspect: Fraction, target: Target
     if target.pipe and video.colour_tagged:
         lost.append(f"{what} does not name its colours: {video.colour.matrix.name.lower()}, tell the next program")
     if not target.pipe and aspect != 1:
-        lost.append(f"the pixels are {aspect.numerator}:{aspect.denominator}: --square-pixels makes them square")
+        squared = "--square-pixels (square_pixels=True) makes them square"
+        lost.append(f"the pixels are {aspect.numerator}:{aspect.denominator}: {squared}")
     if video.display_matrix is not None:
         lost.append(f"{what} does not say how the camera was turned: the picture is as it was stored")
     return tuple(lost)
 
 
+def _output(target: Target) -> Path:
+    """What is said of where it goes."""
+    assert target.pipe or target.pattern is not None, "is_stream was asked before"
+    return target.pattern or Path("stdout")
+
+
 def _started(
-    item: Input,
-    output: Path,
-    info: MediaInfo,
-    size: tuple[int, int],
-    num_frames: int | None,
-    network: str,
-    notes: tuple[str, ...],
+    info: MediaInfo, options: Options, size: tuple[int, int], network: str, notes: tuple[str, ...], batch: Batch
 ) -> Started:
+    output = _output(batch.target)
     return Started(
-        source=item.path,
+        source=batch.inputs[0].path,
         output=output,
         source_size=(info.video.width, info.video.height),
         size=size,
-        num_frames=num_frames,
+        num_frames=sources.num_frames(info, options),
         codec=output.suffix.lstrip(".") or "y4m",
         network=network,
         notes=notes,

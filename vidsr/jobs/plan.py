@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vidsr import __version__
-from vidsr.errors import MediaError, OutputError, UsageError
+from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.inputs import Input, Target, is_same
@@ -130,7 +130,6 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     """
     pipe = sources.standard_input(options) if source.kind == "pipe" else None
     info = info or sources.examine(source, options, pipe)
-    _check_interval(info, options)
     if target.file is not None and options.container not in (None, container_of(target.file.suffix)):
         raise UsageError(
             f"the output {target.file} and the container {options.container} disagree; leave one of them out"
@@ -179,13 +178,6 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
     )
 
 
-def _check_interval(info: MediaInfo, options: Options) -> None:
-    duration = info.video.duration
-    if options.start is not None and duration is not None and options.start >= duration:
-        start, end = float(options.start), float(duration)
-        raise MediaError(f"{info.path}: the start, {start:g} s, lies behind the end of the video, {end:.2f} s")
-
-
 def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fraction, tuple[str, ...]]:
     """(width, height, sample aspect, notes) of the output, not yet rounded.
 
@@ -206,8 +198,12 @@ def settled(info: MediaInfo, options: Options) -> tuple[Options, tuple[str, ...]
     """`options` with the scale that a film gets for which none is named, and what is said of it.
 
     Raises:
-        UsageError: the film is too large for a scale of its own accord.
+        UsageError: the film is too large for a scale of its own accord, or ends before the part that is asked for.
     """
+    duration = info.video.duration
+    if options.start is not None and duration is not None and options.start >= duration:
+        start, end = float(options.start), float(duration)
+        raise UsageError(f"{info.path}: the start, {start:g} s, lies behind the end of the video, {end:.2f} s")
     width, height, _ = _shape(info, options)
     return options.within_usual(width, height)
 
@@ -228,7 +224,7 @@ def _even(
     if size[0] >= video.width and size[1] >= video.height:
         return ()
     wide, high = (rounded(side, 1) for side in exact)
-    return (f"{wide}x{high} becomes {size[0]}x{size[1]}: {format.name} takes even sizes only (--pix-fmt yuv444p any)",)
+    return (f"{wide}x{high} becomes {size[0]}x{size[1]}: {format.name} takes even sizes only, yuv444p any",)
 
 
 def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:

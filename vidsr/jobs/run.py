@@ -15,7 +15,6 @@ from vidsr.jobs.joining import Tails, failed
 from vidsr.jobs.memory import memory_for
 from vidsr.jobs.networks import check_network
 from vidsr.jobs.plan import Plan, fingerprint, plan, split_mark
-from vidsr.jobs.segment_maker import SegmentMaker
 from vidsr.jobs.video import Unjoined, discard, finish, make
 from vidsr.media.mux.fingerprint import read_fingerprint
 from vidsr.media.stills import is_image
@@ -148,7 +147,7 @@ def make_one(item: Input, batch: Batch) -> Done | Skipped | Unjoined | None:
     if isinstance(job, Skipped):
         return job
     maker = batch.networks.get(job.scale)
-    batch.on_event(_started(job, maker))
+    batch.on_event(started(job, maker.reason))
     return make(job, maker, batch)
 
 
@@ -189,7 +188,8 @@ def _done_already(made: dict[str, str], *, options: dict[str, str]) -> str:
     return f"done already, with the same options{f' but for {other}' if other else ''}"
 
 
-def _started(job: Plan, maker: SegmentMaker) -> Started:
+def started(job: Plan, network: str) -> Started:
+    """What is told of a video before it begins; `network` is chosen for a reason."""
     return Started(
         source=job.source.path,
         output=job.output,
@@ -197,7 +197,7 @@ def _started(job: Plan, maker: SegmentMaker) -> Started:
         size=job.size,
         num_frames=job.num_frames,
         codec=job.choice.codec,
-        network=maker.reason,
+        network=network,
         notes=job.notes,
         dropped=tuple(str(stream) for stream in job.dropped),
     )

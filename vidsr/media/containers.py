@@ -218,7 +218,7 @@ CONTAINERS = {row.name: row for row in _ROWS}
 """By name, in the order in which messages name them."""
 HOLDS_ALL = CONTAINERS["mkv"]
 """The one that anything is written in which fits no other."""
-KEEPS_IT = f"--container {HOLDS_ALL} keeps it"
+KEEPS_IT = f"the container {HOLDS_ALL} keeps it"
 """What to do about something that another container does not hold."""
 FOR_ALPHA = CONTAINERS["webm"]
 """The one for short films with transparency whose own container is not written."""

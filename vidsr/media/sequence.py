@@ -144,7 +144,7 @@ class SequenceWriter:
 
     def _check(self, path: Path) -> None:
         if path.exists() and not self._overwrite:
-            raise OutputError(f"{path}: exists; --overwrite replaces it, or choose another name with -o.")
+            raise OutputError(f"{path}: exists; --overwrite (overwrite=True) replaces it, or choose another name.")
 
     @property
     def notes(self) -> list[str]:

@@ -28,9 +28,10 @@ def answer_for_a_gpu(capability: tuple[int, int] = (8, 9)) -> None:
 
 if __name__ == "__main__":
     from vidsr.backends.tensorrt import engines
+    from vidsr.backends.tensorrt.key import LOWERED
     from vidsr.cli import main
 
-    engines.AHEAD = engines.LOWERED
+    engines.AHEAD = LOWERED
 
     answer_for_a_gpu()
     main()

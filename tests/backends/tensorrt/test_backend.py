@@ -17,7 +17,7 @@ from torch import Tensor
 from tests.backends.tensorrt.making import ADA, CPU, DYNAMIC, RTX, SHAPE, Emulated, make_maker, make_model
 from vidsr.backends.accuracy import MIN_PSNR, compare, real_frame
 from vidsr.backends.selection import open_backend
-from vidsr.backends.tensorrt import engines as making
+from vidsr.backends.tensorrt import build as compiler
 from vidsr.backends.tensorrt.backend import MAX_RUNNERS, TensorRTBackend
 from vidsr.backends.tensorrt.cache import BuiltEngine, EngineCache
 from vidsr.backends.tensorrt.engines import Maker
@@ -40,7 +40,7 @@ class Builds(list[str]):
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> Builds:
     made = Builds()
-    monkeypatch.setattr(making.compiler, "build", made)
+    monkeypatch.setattr(compiler, "build", made)
     return made
 
 

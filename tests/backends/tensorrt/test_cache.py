@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.backends.tensorrt.making import make_key
-from vidsr.backends.tensorrt.cache import Accuracy, BuiltEngine, EngineCache, engine_folder
+from vidsr.backends.accuracy import Accuracy
+from vidsr.backends.tensorrt.cache import BuiltEngine, EngineCache, engine_folder
 from vidsr.backends.tensorrt.key import Key, Profile, differences
 from vidsr.errors import BackendError
 

@@ -17,10 +17,9 @@ import torch
 from tests.backends.tensorrt.making import ADA, RTX, write_weights
 from tests.conftest import Result
 from vidsr.backends.accuracy import Accuracy
-from vidsr.backends.tensorrt import engines as making
+from vidsr.backends.tensorrt import build as compiler
 from vidsr.backends.tensorrt import flavour, gpu, packs
-from vidsr.backends.tensorrt.build import BuiltEngine
-from vidsr.backends.tensorrt.cache import EngineCache
+from vidsr.backends.tensorrt.cache import BuiltEngine, EngineCache
 from vidsr.backends.tensorrt.engines import Maker
 from vidsr.backends.tensorrt.gpu import Gpu
 from vidsr.backends.tensorrt.key import Profile
@@ -40,7 +39,7 @@ def _compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(model: registry.Model, profile: Profile, *, capability: tuple[int, int], **_: object) -> BuiltEngine:
         return BuiltEngine(f"{model.name} {profile} {capability}".encode() * 100, {"convolution": 1})
 
-    monkeypatch.setattr(making.compiler, "build", build)
+    monkeypatch.setattr(compiler, "build", build)
 
 
 def fill(folder: Path, model: str = "fast", *targets: Gpu, scale: int = 4) -> EngineCache:

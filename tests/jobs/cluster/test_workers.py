@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def add(nodes: Any, count: int = 1) -> list[Any]:
 def upscale(
     source: Path, output: Path, *, ray: str | None = None, on_event: Callable[[Event], None] | None = None
 ) -> BatchReport:
-    options = Options(model="bicubic", backend="cpu", scale=2, segment_seconds=1, preset="ultrafast", crf=30)
+    options = Options(model="bicubic", backend="cpu", scale=2, segment_seconds=Fraction(1), preset="ultrafast", crf=30)
     inputs, _ = expand([str(source)])
     place = target(str(output), [str(source)], inputs)
     return run_batch(Batch(inputs, place, options, ray=ray, on_event=on_event or (lambda _: None)))

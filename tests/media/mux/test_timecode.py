@@ -106,4 +106,4 @@ def test_where_there_is_no_place_it_is_said(tmp_path: Path) -> None:
     report = compare(source, upscaled(source, tmp_path / "out.ts"))
     assert report.ok, report.differences
     lost = next(check for check in report.checks if check.name.startswith("timecode"))
-    assert (lost.verdict, lost.detail) == ("dropped", "ts has no place for it; --container mkv keeps it")
+    assert (lost.verdict, lost.detail) == ("dropped", "ts has no place for it; the container mkv keeps it")

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.clips import Audio, Subtitles, make_clip
+from tests.clips import Audio, Subtitles, make_clip, seconds
 from tests.verify.mutants import upscaled
 from vidsr.media.mux.timed_text import OneAtATime, TextLine, together
 from vidsr.verify import compare
@@ -73,7 +73,7 @@ def test_overlapping_lines_are_kept_at_their_times(tmp_path: Path, suffix: str, 
     if suffix in ("mp4", "mov"):
         with av.open(str(output)) as container:
             packets = [p for p in container.demux(subtitles=0) if p.size > 2 and p.pts is not None]
-            found = [(round(float(p.pts * p.time_base), 3), bytes(p)[2:].decode().split("\n")) for p in packets]
+            found = [(round(float(seconds(p)), 3), bytes(p)[2:].decode().split("\n")) for p in packets]
         one = "One {x}"
         assert found == [
             (0.1, [one]), (0.2, [one, "Two", "Three"]), (0.3, [one, "Two"]), (0.4, ["Two"]), (0.7, ["Four"])

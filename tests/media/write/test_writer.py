@@ -17,6 +17,7 @@ from tests.media.making import HEIGHT, WIDTH, frames_of, numbers, spec_of, write
 from vidsr.errors import OutputError
 from vidsr.frame import Colour, Frame, Matrix
 from vidsr.media.hdr import Mastering, light_level
+from vidsr.media.pyav import side_data_of
 from vidsr.media.write.encoder import scaled_matrix, to_video_frame
 from vidsr.media.write.times import Times, decode_times, fitting_clock, read_times
 from vidsr.media.write.writer import Writer
@@ -128,7 +129,7 @@ def test_colour_aspect_and_hdr_are_tagged(tmp_path: Path, encoder: str, layout: 
         frame = next(container.decode(stream))
         assert (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) == (9, 9, 16, 1)
         assert stream.sample_aspect_ratio == Fraction(4, 3)
-        side = {item.type.name: bytes(item) for item in frame.side_data}
+        side = {item.type.name: bytes(item) for item in side_data_of(frame)}
     read, written = Mastering.parse(side["MASTERING_DISPLAY_METADATA"]), Mastering.parse(MASTERING)
     assert read is not None
     assert written is not None
@@ -196,7 +197,7 @@ def test_wrong_frames_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("encoder", "layout", "suffix"), ENCODERS)
 def test_abort_leaves_nothing(tmp_path: Path, encoder: str, layout: str, suffix: str) -> None:
     spec = spec_of(encoder, layout)
-    writer = Writer(tmp_path / f"a{suffix}", spec, container=suffix[1:])  # type: ignore[arg-type]
+    writer = Writer(tmp_path / f"a{suffix}", spec, container=suffix[1:])
     for frame in frames_of(spec, range(4)):
         writer.write(frame)
     writer.abort()

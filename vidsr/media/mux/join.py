@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
 from vidsr.media import side_data
-from vidsr.media.containers import CONTAINERS, Written
+from vidsr.media.containers import CONTAINERS, Container, Written
 from vidsr.media.encoders import encoder
 from vidsr.media.mux import timecode
 from vidsr.media.mux.decide import decide
@@ -79,11 +79,13 @@ def join(
         DamagedError: the source cannot be read to its end.
     """
     times = read_times(segments)
-    part = start is not None or end is not None
+    window = None
+    if start is not None or end is not None:
+        window = int(times.pts.min()) * spec.time_base, times.end * spec.time_base if end is not None else math.inf
     try:
         with writing(output):
             output.open("wb").close()
-            work = _Join(source, spec, container, times, part, end, keep_going)
+            work = _Join(source, spec, CONTAINERS[container], times, window, keep_going)
             report = work.run(segments, output, metadata or {})
             sync_file(output)
     except BaseException:
@@ -100,18 +102,16 @@ class _Join:
         self,
         source: MediaInfo,
         spec: VideoSpec,
-        container: str,
+        container: Container,
         times: Times,
-        part: bool,
-        end: Fraction | None,
+        window: tuple[Fraction, Fraction | float] | None,
         keep_going: bool,
     ) -> None:
-        self._source, self._spec, self._container, self._times = source, spec, CONTAINERS[container], times
-        self._placeholder = self._container.placeholder if spec.sample_aspect != 1 else None
+        self._source, self._spec, self._container, self._times = source, spec, container, times
+        self._window = window
+        self._placeholder = container.placeholder if spec.sample_aspect != 1 else None
         self._notes: list[str] = []
         self._begin = int(times.pts.min()) * spec.time_base
-        finish = times.end * spec.time_base if end is not None else math.inf
-        self._window = (self._begin, finish) if part else None
         self._clock = fitting_clock(times, spec.time_base) if self._container.boxes else spec.time_base
         self._rate = constant_rate(times, spec.time_base, spec.rate)
         self._shift = self._find_shift()

@@ -51,8 +51,8 @@ def test_a_strip_compiles_and_fits(
     fitting = [strip for strip in STRIPS if strip.block <= widest and strip.shared <= SHARED[capability]]
     strip = next(strip for strip in fitting if strip.stages > 1)
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
-    constants = {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle, "channels": CHANNELS}
-    constants |= {"block": strip.block, "stages": strip.stages}
+    constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS}
+    constants |= {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle}
     options = {"num_warps": strip.warps, "num_stages": strip.stages, "enable_fp_fusion": True}
     made = compiled(conv3x3, capability, types, constants, **options)
     assert made.metadata.shared <= SHARED[capability]
@@ -70,8 +70,8 @@ def assembled(ptx: str, folder: Path) -> str:
     assert target is not None
     (folder / "kernel.ptx").write_text(ptx)
     for assembler in sorted(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas*")):
-        command = [assembler, "-v", f"-arch={target[1]}", folder / "kernel.ptx", "-o", folder / "kernel.cubin"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [str(assembler), "-v", f"-arch={target[1]}", "kernel.ptx", "-o", "kernel.cubin"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             assert "0 bytes spill stores" in done.stderr
             return done.stderr

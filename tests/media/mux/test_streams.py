@@ -1,0 +1,243 @@
+"""The other streams of a joined output: their packets untouched or converted, and names for what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.stream import Disposition
+
+from tests import clips
+from tests.clips import Audio, Subtitles, make_clip, seconds
+from tests.media.making import facts, numbers, spec_of, times, upscaled, write_segment
+from tests.media.mux.test_join import of_kind
+from vidsr.errors import DamagedError
+from vidsr.media.containers import HOLDS_ALL
+from vidsr.media.mux.decide import plan_streams
+from vidsr.media.mux.fingerprint import read_fingerprint
+from vidsr.media.mux.join import join
+from vidsr.media.mux.others import Others
+from vidsr.media.mux.tracks import AnyPacket, CopiedTrack
+from vidsr.media.read.probe import probe
+
+SOUND = (Audio(seconds=1.0, language="eng", title="Original", dispositions=int(Disposition.default)),)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip with two sounds, two kinds of subtitles, chapters, an attachment and metadata."""
+    french = Audio("ac3", 1.0, 0.25, 660, language="fra", dispositions=int(Disposition.comment))
+    forced = Subtitles(((0.3, 0.4, "Zwei."),), language="ger", dispositions=int(Disposition.forced))
+    return make_clip(
+        tmp_path_factory.mktemp("everything") / "all.mkv",
+        audio=(*SOUND, french),
+        subtitles=(Subtitles(((0.1, 0.2, "One."), (0.5, 0.2, "Two.")), language="eng", title="Text"), forced),
+        chapters=((0.0, 0.5, "Start"), (0.5, 1.0, "End")),
+        attachments=(("font.ttf", "font/ttf", b"not a font"),),
+        metadata={"title": "A film", "MY_KEY": "kept"},
+        language="jpn",
+    )
+
+
+def test_every_stream_of_a_rich_mkv_is_untouched(tmp_path: Path, everything: Path) -> None:
+    output = tmp_path / "out.mkv"
+    _, report = upscaled(everything, output, metadata={"vidsr": "mark"})
+    before, after = facts(everything), facts(output)
+    assert [f.kind for f in after] == [f.kind for f in before]
+    assert after[1:] == before[1:]
+    assert (after[0].language, after[0].dispositions) == (before[0].language, before[0].dispositions)
+    assert report.dropped == ()
+    assert [str(k) for k in report.kept] == [
+        "audio 1 (aac): copied",
+        "audio 2 (ac3): copied",
+        "subtitle 3 (subrip): copied",
+        "subtitle 4 (subrip): copied",
+        "attachment 5 (font/ttf): copied",
+    ]
+    with av.open(str(everything)) as old, av.open(str(output)) as new:
+        assert new.chapters() == old.chapters()
+        assert new.streams.attachments[0].data == b"not a font"
+        assert new.metadata["title"] == "A film"
+        assert new.metadata["MY_KEY"] == "kept"
+    assert read_fingerprint(output) == "mark"
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov"])
+def test_mp4_converts_text_and_names_what_it_cannot_hold(tmp_path: Path, everything: Path, container: str) -> None:
+    output = tmp_path / f"out.{container}"
+    info, report = upscaled(everything, output, metadata={"vidsr": "mark"})
+    no_place = ": dropped, mov has no place for it; the container mkv keeps it"
+    assert [str(d) for d in report.dropped] == [
+        f"attachment 5 (font/ttf): dropped, {container} cannot hold font/ttf attachment; the container mkv keeps it",
+        *(
+            ["flag of audio 2 (comment)" + no_place, "flag of subtitle 4 (forced)" + no_place]
+            if container == "mov"
+            else []
+        ),
+    ]
+    assert [f.payload for f in of_kind(output, "audio")] == [f.payload for f in of_kind(everything, "audio")]
+    assert [f.language for f in of_kind(output, "audio")] == ["eng", "fra"]
+    assert [(f.codec, f.language) for f in of_kind(output, "subtitle")] == [("mov_text", "eng"), ("mov_text", "ger")]
+    assert read_fingerprint(output) == "mark"
+    with av.open(str(output)) as opened:
+        assert opened.metadata["title"] == "A film"
+        assert opened.metadata["MY_KEY"] == "kept"
+        assert [c["metadata"]["title"] for c in opened.chapters()] == ["Start", "End"]
+        lines = [
+            (p.pts * p.time_base, bytes(p)[2:]) for p in opened.demux(subtitles=0) if p.size > 2 and p.pts is not None
+        ]
+        assert lines == [(Fraction(1, 10), b"One."), (Fraction(1, 2), b"Two.")]
+    assert plan_streams(info, container) == (list(report.kept), list(report.dropped))
+
+
+def test_text_of_mp4_becomes_subrip_in_mkv(tmp_path: Path) -> None:
+    text = Subtitles(((0.2, 0.3, "Eins."), (0.6, 0.2, "Zwei.")), "mov_text", language="ger")
+    source = make_clip(tmp_path / "a.mp4", subtitles=(text,))
+    upscaled(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as opened:
+        stream = opened.streams.subtitles[0]
+        assert (stream.codec_context.codec.canonical_name, stream.language) == ("subrip", "ger")
+        packets = [p for p in opened.demux(stream) if p.size]
+        assert [(p.pts, p.duration, bytes(p)) for p in packets] == [(200, 300, b"Eins."), (600, 200, b"Zwei.")]
+
+
+def test_webm_encodes_sound_that_it_cannot_hold(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", audio=(Audio(seconds=1.0, start=0.5, hertz=500),))
+    _, report = upscaled(source, tmp_path / "out.webm", spec=spec_of("libvpx-vp9"), pts=range(24))
+    assert [str(k) for k in report.kept] == ["audio 1 (aac): encoded as opus"]
+    with av.open(str(tmp_path / "out.webm")) as opened:
+        sound = list(opened.decode(audio=0))
+        start = seconds(sound[0])
+        wave = np.concatenate([f.to_ndarray()[0] for f in sound])
+    assert abs(start - Fraction(1, 2)) < Fraction(3, 100)
+    assert abs(len(wave) / 48000 - 1.0) < 0.06
+    assert abs(np.abs(np.fft.rfft(wave[4800:43200])).argmax() * 48000 / 38400 - 500) < 3
+
+
+def test_transport_stream_names_chapters_and_metadata_as_dropped(tmp_path: Path, everything: Path) -> None:
+    _, dropped = plan_streams(probe(everything), "ts")
+    kinds = {(d.kind, d.index) for d in dropped}
+    assert {("metadata", None), ("chapters", None), ("attachment", 5), ("subtitle", 3)} <= kinds
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_cover_art_is_kept(tmp_path: Path, container: str) -> None:
+    cover = clips.jpeg()
+    source = make_clip(tmp_path / "a.mp4", cover=cover)
+    upscaled(source, tmp_path / f"out.{container}")
+    with av.open(str(tmp_path / f"out.{container}")) as opened:
+        stream = next(s for s in opened.streams if s.disposition & Disposition.attached_pic)
+        assert next(bytes(p) for p in opened.demux(stream) if p.size) == cover
+    assert numbers(tmp_path / f"out.{container}") == list(range(24))
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_a_part_begins_at_zero_with_its_own_sound(tmp_path: Path, everything: Path, container: str) -> None:
+    output = tmp_path / f"out.{container}"
+    info = probe(everything)
+    with av.open(str(everything)) as opened:
+        pts = sorted(p.pts for p in opened.demux(video=0) if p.pts is not None)
+    part = [p for p in pts if 400 <= p < 800]
+    spec = spec_of(time_base=info.video.time_base)
+    _, report = upscaled(everything, output, spec=spec, pts=part, start=Fraction(2, 5), end=Fraction(4, 5))
+    assert report.shift == -part[0] * info.video.time_base
+    assert times(output)[0] == 0
+    with av.open(str(everything)) as old, av.open(str(output)) as new:
+        first, last = part[0], part[-1] + 42
+        kept = [p for p in old.demux(audio=0) if p.pts is not None and first <= p.pts < last]
+        made = [p for p in new.demux(audio=0) if p.size]
+        assert [bytes(p) for p in made] == [bytes(p) for p in kept]
+        assert kept[0].pts is not None
+        assert made[0].pts is not None
+        assert abs(made[0].pts * made[0].time_base - Fraction(kept[0].pts - first, 1000)) <= Fraction(1, 1000)
+    with av.open(str(output)) as new:
+        assert [c["metadata"]["title"] for c in new.chapters()] == ["Start", "End"]
+        assert new.chapters()[0]["start"] == 0
+        lines = [p for p in new.demux(subtitles=1) if p.size > 2]
+        length = (lines[0].duration or 0) * lines[0].time_base
+        assert (lines[0].pts, length) == (0, Fraction(700 - part[0], 1000))
+
+
+def test_damaged_sound_is_left_out_and_counted(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mkv", audio=(Audio(seconds=2.0),), frames=48, options={"crf": "51"})
+    bad = clips.damage(whole, tmp_path / "bad.mkv", 0.3, 0.7, every=50)
+    info, spec = probe(whole), spec_of("libvpx-vp9", time_base=Fraction(1, 1000))
+    segment = tmp_path / "s.mp4"
+    write_segment(segment, spec, range(0, 2000, 42))
+    report = join([segment], replace(info, path=bad), tmp_path / "out.webm", container="webm", spec=spec)
+    assert any("damaged packets" in note for note in report.notes)
+    assert numbers(tmp_path / "out.webm") == list(range(48))
+
+
+def test_source_that_cannot_be_read_on_ends_the_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg ends most cut files in silence, so its error is raised by hand."""
+
+    def broken(self: Others, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
+        def failing() -> Iterator[AnyPacket]:
+            yield next(packets)
+            raise av.InvalidDataError(1094995529, "Invalid data")
+
+        yield from whole(self, failing())
+
+    whole = Others._readable
+    monkeypatch.setattr(Others, "_readable", broken)
+    source = make_clip(tmp_path / "a.mp4", audio=SOUND)
+    with pytest.raises(DamagedError, match=r"--keep-going \(keep_going=True\) copies what comes before"):
+        upscaled(source, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+    _, report = upscaled(source, tmp_path / "out.mp4", keep_going=True)
+    assert any("end there" in note for note in report.notes)
+    assert numbers(tmp_path / "out.mp4") == list(range(24))
+
+
+def test_sound_that_jumps_back_follows_on(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", audio=(Audio(seconds=1.0),))
+    with av.open(str(source)) as opened, av.open(str(tmp_path / "o.mkv"), "w") as out:
+        stream: Any = opened.streams.audio[0]
+        packets = [p for p in opened.demux(stream) if p.size]
+        for packet in packets[len(packets) // 2 :]:
+            packet.pts = packet.dts = (packet.pts or 0) - 48000 * 5
+        track = CopiedTrack(out, stream, 0, HOLDS_ALL)
+        made = [p.dts for packet in packets for p in track.take(packet)]
+    assert made == [-1024 + 1024 * n for n in range(len(made))]
+
+
+@pytest.mark.parametrize("seconds", [0.63, 0.67])
+def test_the_last_packets_of_sound_are_not_cut_away(tmp_path: Path, seconds: float) -> None:
+    """As an edit list would that counts in pictures: the sound begins before 0, and no clock is finer."""
+    source = make_clip(
+        tmp_path / "a.ogv", frames=25, codec="libvpx", rate=Fraction(25), audio=[Audio("libopus", seconds)]
+    )
+    upscaled(source, tmp_path / "out.mp4", spec=spec_of(time_base=Fraction(1, 25)), pts=range(25))
+    before, after = (of_kind(path, "audio")[0] for path in (source, tmp_path / "out.mp4"))
+    assert after.payload == before.payload
+
+
+@pytest.mark.parametrize("container", ["mov", "mp4", "mkv"])
+def test_every_language_is_kept(tmp_path: Path, container: str) -> None:
+    """Apple's old table, which FFmpeg writes mov with, has neither "swe" nor "fre"."""
+    languages = ["swe", "fre", "eng", "deu", "zho"]
+    source = make_clip(
+        tmp_path / "a.mkv", frames=4, language="nld", audio=[Audio(seconds=0.2, language=k) for k in languages]
+    )
+    upscaled(source, tmp_path / f"out.{container}")
+    assert [f.language for f in facts(tmp_path / f"out.{container}")] == ["nld", *languages]
+
+
+def test_sound_at_times_that_no_clock_reaches_is_left_out(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "a.mkv", audio=[Audio("ac3")])
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "late.mkv"), "w") as out:
+        tracks: list[Any] = [out.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.dts is not None and packet.pts is not None:
+                packet.stream = tracks[packet.stream_index]
+                packet.pts, packet.dts = packet.pts + 2**58, packet.dts + 2**58
+                out.mux(packet)
+    _, report = upscaled(tmp_path / "late.mkv", tmp_path / "out.webm", spec=spec_of("libvpx-vp9"), pts=range(24))
+    assert any("damaged packets of sound or subtitles are left out" in note for note in report.notes)

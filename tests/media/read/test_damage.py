@@ -1,0 +1,133 @@
+"""Files that are cut or damaged: what is lost is named, and nothing else is."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from tests.clips import cut_off, damage, make_clip, read_number
+from tests.media.read.test_reader import read
+from vidsr.errors import DamagedError
+from vidsr.media.read.reader import Reader
+from vidsr.media.read.truncation import hole_in_matroska, is_cut_matroska
+
+
+def until_damage(path: Path, **options: Any) -> tuple[list[int], str]:
+    numbers: list[int] = []
+    with Reader(path, **options) as reader, pytest.raises(DamagedError) as caught:
+        numbers.extend(read_number(frame.planes[0]) for frame in reader)  # keeps what came before the error
+    return numbers, str(caught.value)
+
+
+def test_a_cut_mp4_stops_with_where_and_what(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "a.mp4", frames=60, container_options={"movflags": "+faststart"})
+    cut = cut_off(whole, tmp_path / "cut.mp4", 0.8)
+    numbers, message = until_damage(cut)
+    assert 20 < len(numbers) < 60
+    assert numbers == list(range(len(numbers)))
+    assert message.startswith(f"{cut} is damaged at {len(numbers) / 24:.3f} s: the file breaks off")
+    kept, _, reader = read(cut, keep_going=True)
+    assert kept == numbers
+    assert reader.report.num_errors == len(reader.report.errors) > 0
+
+
+def test_a_cut_between_packets_is_noticed_too(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "a.mp4", frames=30, container_options={"movflags": "+faststart"})
+    with av.open(str(whole)) as container:
+        position = [p.pos for p in container.demux(video=0) if p.size][20]
+    assert position is not None
+    (tmp_path / "cut.mp4").write_bytes(whole.read_bytes()[:position])
+    numbers, message = until_damage(tmp_path / "cut.mp4")
+    assert numbers == list(range(20))
+    assert "its index promises 30 pictures" in message
+    assert len(until_damage(tmp_path / "cut.mp4", start=Fraction(1, 2))[0]) == 8
+
+
+def test_a_cut_matroska_is_noticed(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "a.mkv", frames=60)
+    assert not is_cut_matroska(whole)
+    numbers, message = until_damage(cut_off(whole, tmp_path / "cut.mkv", 0.7))
+    assert numbers == list(range(len(numbers)))
+    assert "shorter than its header says" in message
+
+
+def test_damage_stops_or_is_listed(tmp_path: Path) -> None:
+    whole = make_clip(
+        tmp_path / "a.mp4", frames=60, width=320, height=240, container_options={"movflags": "+faststart"}
+    )
+    bad = damage(whole, tmp_path / "bad.mp4", 0.6, 0.65)
+    before, message = until_damage(bad)
+    assert before == list(range(len(before)))
+    assert 10 < len(before) < 59
+    assert "--keep-going" in message
+    with Reader(bad, keep_going=True) as reader:
+        frames = list(reader)
+    assert len(before) < len(frames) <= 60
+    assert all(a.pts < b.pts for a, b in pairwise(frames))
+    assert reader.report.errors
+    outside, _, _ = read(bad, end=Fraction(len(before) - 5, 24))
+    assert outside == before[:-5], "damage outside the wanted part is not reported"
+
+
+@pytest.mark.parametrize("codec", ["libvpx-vp9", "libx264"])
+def test_a_recording_that_starts_in_the_middle_is_sound(tmp_path: Path, codec: str) -> None:
+    make_clip(tmp_path / "a.mkv", frames=60, gop=20, codec=codec)
+    with av.open(str(tmp_path / "a.mkv")) as source, av.open(str(tmp_path / "b.mkv"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        for packet in list(source.demux(video=0))[10:-1]:
+            packet.stream = stream
+            out.mux(packet)
+    numbers, _, reader = read(tmp_path / "b.mkv")
+    assert numbers == list(range(20, 60))
+    assert not reader.report.errors
+    notes = ["10 packets before the first keyframe cannot be decoded"] if codec == "libvpx-vp9" else []
+    assert reader.report.notes == notes
+
+
+def test_a_hole_in_a_matroska_file_is_never_passed_over(tmp_path: Path) -> None:
+    """FFmpeg goes on at the next cluster, or takes the hole for the end, and reports neither."""
+    whole = make_clip(tmp_path / "a.mkv", frames=60, gop=6, container_options={"cluster_time_limit": "500"})
+    assert hole_in_matroska(whole) is None
+    data = bytearray(whole.read_bytes())
+    at = data.index(b"\xa3", len(data) // 2)  # of a SimpleBlock, or of a picture
+    data[at : at + 40] = bytes(40)
+    (tmp_path / "b.mkv").write_bytes(bytes(data))
+    before, message = until_damage(tmp_path / "b.mkv")
+    assert len(before) < 60
+    assert "structure is broken at byte" in message
+    with Reader(tmp_path / "b.mkv", keep_going=True) as reader:
+        assert len(list(reader)) == len(before)
+    assert reader.report.num_errors == 1
+
+
+def test_pictures_out_of_order_after_a_loss_move_no_others(tmp_path: Path) -> None:
+    """Packets that a transport stream lost make the decoder mix two groups; the sound must stay in step."""
+    whole, lossy = tmp_path / "whole.ts", tmp_path / "lossy.ts"
+    noise = np.random.default_rng(0).integers(0, 255, (144, 160), np.uint8)
+    with av.open(str(whole), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "2", "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.codec_context.thread_count = 1
+        for number in range(48):
+            picture = av.VideoFrame.from_ndarray(np.roll(noise, 3 * number, 1), format="yuv420p")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode())
+    data = whole.read_bytes()
+    num = len(data) // 188
+    with Reader(whole) as reader:
+        last = max(frame.pts for frame in reader)
+    moved = []
+    for first in range(num // 4, num // 2, num // 24):
+        lossy.write_bytes(data[: first * 188] + data[(first + num // 8) * 188 :])
+        with Reader(lossy, keep_going=True) as reader:
+            times = [frame.pts for frame in reader]
+        assert times == sorted(set(times))
+        moved.append(times[-1] - last)
+    assert moved == [0] * len(moved)
