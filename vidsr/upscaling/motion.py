@@ -18,6 +18,7 @@ Whole = NDArray[np.intp]
 
 BLOCK = 8  # pixels
 SEARCH = 4  # quarter-size pixels that the coarsest search goes each way
+AROUND = ((0, 0), (-1, 0), (0, -1), (0, 1), (1, 0))  # places of a refinement; fractions reach the corners
 EDGE = 4 * SEARCH + 4 + BLOCK  # pixels that a block may be found outside the picture
 STAY = 0.5  # codes a pixel by which another place must fit better than the same one
 BAD = 6.0  # codes a pixel that a block may differ by and still be believed by half
@@ -52,15 +53,21 @@ def find(picture: Floats, other: Floats) -> Field:
 
 
 def _halved(picture: Floats) -> Floats:
-    height, width = picture.shape
-    found: Floats = picture.reshape(height // 2, 2, width // 2, 2).mean((1, 3), dtype=np.float32)
+    return _pairs(picture) * np.float32(0.25)
+
+
+def _pairs(values: Floats) -> Floats:
+    """The sum of every two by two, in the last two dimensions."""
+    rows = values[..., ::2, :] + values[..., 1::2, :]
+    found: Floats = rows[..., ::2] + rows[..., 1::2]
     return found
 
 
 def _sums(values: Floats, block: int) -> Floats:
     """Over each block."""
     height, width = values.shape
-    found: Floats = values.reshape(height // block, block, width // block, block).sum((1, 3), dtype=np.float32)
+    rows = values.reshape(height // block, block, width).sum(1, dtype=np.float32)
+    found: Floats = rows.reshape(height // block, width // block, block).sum(2, dtype=np.float32)
     return found
 
 
@@ -73,7 +80,7 @@ def _coarse(picture: Floats, other: Floats) -> Whole:
     found = np.zeros((height // 2, width // 2, 2), np.intp)
     for some in np.split(steps, 2 * SEARCH + 1):  # all at once would take too much memory
         moved = np.abs(places[some[:, 0] + SEARCH, some[:, 1] + SEARCH] - picture)
-        errors = box(moved.reshape(len(some), height // 2, 2, width // 2, 2).sum((2, 4), dtype=np.float32))
+        errors = box(_pairs(moved))
         if best is None:
             errors[0] -= STAY * 4
         nearest = errors.argmin(0)
@@ -110,14 +117,21 @@ def _blocks(picture: Floats, block: int) -> Floats:
 def _refined(picture: Floats, other: Floats, start: Whole, block: int) -> Whole:
     """The best of the places around `start`, and of the same place."""
     blocks, padded = _blocks(picture, block), np.pad(other, EDGE, mode="edge")
-    still = np.abs(blocks - _blocks(other, block)).sum((2, 3)) - np.float32(STAY * block * block)
+    still = _differences(blocks, _blocks(other, block)) - np.float32(STAY * block * block)
     best, found = still, np.zeros_like(start)
-    for step in sorted(product((-1, 0, 1), repeat=2), key=lambda d: d[0] ** 2 + d[1] ** 2):
+    for step in AROUND:
         place = start + np.array(step)
-        error = np.abs(blocks - gather(padded, EDGE, place, (block, block))).sum((2, 3))
+        error = _differences(blocks, gather(padded, EDGE, place, (block, block)))
         better = error < best
         best = np.where(better, error, best)
         found[better] = place[better]
+    return found
+
+
+def _differences(blocks: Floats, others: Floats) -> Floats:
+    """Of each pair of blocks the sum of absolute differences."""
+    apart = np.abs(np.subtract(blocks, others, order="C"))
+    found: Floats = apart.reshape(*apart.shape[:2], -1).sum(2, dtype=np.float32)
     return found
 
 

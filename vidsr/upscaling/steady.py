@@ -40,9 +40,10 @@ class Steadier:
             return large
         blended = list(large.planes)
         num = len(blended) - large.format.alpha  # a matte has no texture that could crawl
-        moved = [(made, self._field(small, source)) for source, made in others]
+        fields = [self._field(small, source) for source, _ in others]
         for place in range(num):
-            blended[place] = self._blended(large, [(made.planes[place], *how) for made, how in moved], place)
+            planes = [made.planes[place] for _, made in others]
+            blended[place] = self._blended(large, list(zip(planes, fields, strict=True)), place)
         return replace(large, planes=tuple(blended))
 
     def _field(self, small: Frame, other: Frame) -> tuple[Field, Floats]:
@@ -54,14 +55,17 @@ class Steadier:
         agreement = 1 - (box(np.abs(field.residual)) / least) ** 2
         return field, (agreement.clip(0, 1) * self._share).astype(np.float32)
 
-    def _blended(self, large: Frame, others: Sequence[tuple[Plane, Field, Floats]], place: int) -> Plane:
+    def _blended(self, large: Frame, others: Sequence[tuple[Plane, tuple[Field, Floats]]], place: int) -> Plane:
         own, bits = large.planes[place], large.format.bits
         wide = np.int16 if bits <= 8 else np.int32
         limit, codes = LIMIT << (bits - 8), own.astype(wide)
         total = np.full(own.shape, 128, wide)
-        for plane, field, weights in others:
-            change = np.clip(_moved(plane, field, weights.shape).astype(wide) - codes, -limit, limit)
-            total += change * _enlarged(weights, own.shape).astype(wide)
+        for plane, (field, weights) in others:
+            change = _moved(plane, field, weights.shape).astype(wide)
+            change -= codes
+            np.clip(change, -limit, limit, out=change)
+            change *= _enlarged(weights, own.shape).astype(wide)
+            total += change
         return (codes + (total >> 8)).astype(own.dtype)
 
 
