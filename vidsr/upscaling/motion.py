@@ -6,6 +6,7 @@ picture's slopes (Lucas and Kanade 1981). numpy alone, in one thread: the same r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -18,7 +19,8 @@ Whole = NDArray[np.intp]
 
 BLOCK = 8  # pixels
 SEARCH = 4  # quarter-size pixels that the coarsest search goes each way
-AROUND = ((0, 0), (-1, 0), (0, -1), (0, 1), (1, 0))  # places of a refinement; fractions reach the corners
+CROSS = ((0, 0), (-1, 0), (0, -1), (0, 1), (1, 0))  # places of the last refinement; fractions reach the corners
+AROUND = (*CROSS, (-1, -1), (-1, 1), (1, -1), (1, 1))  # of the one before
 EDGE = 4 * SEARCH + 4 + BLOCK  # pixels that a block may be found outside the picture
 STAY = 0.5  # codes a pixel by which another place must fit better than the same one
 BAD = 6.0  # codes a pixel that a block may differ by and still be believed by half
@@ -47,8 +49,8 @@ def find(picture: Floats, other: Floats) -> Field:
     moved = np.pad(other, ((0, rows * BLOCK - height), (0, columns * BLOCK - width)), mode="edge")
     half, moved_half = _halved(fine), _halved(moved)
     start = _coarse(_halved(half), _halved(moved_half))
-    start = _refined(half, moved_half, 2 * start, BLOCK // 2)
-    whole = _refined(fine, moved, 2 * start, BLOCK)
+    start = _refined(half, moved_half, 2 * start, BLOCK // 2, AROUND)
+    whole = _refined(fine, moved, 2 * start, BLOCK, CROSS)
     return _fractions(fine, moved, whole, (height, width))
 
 
@@ -114,12 +116,12 @@ def _blocks(picture: Floats, block: int) -> Floats:
     return picture.reshape(height // block, block, width // block, block).swapaxes(1, 2)
 
 
-def _refined(picture: Floats, other: Floats, start: Whole, block: int) -> Whole:
+def _refined(picture: Floats, other: Floats, start: Whole, block: int, around: Sequence[tuple[int, int]]) -> Whole:
     """The best of the places around `start`, and of the same place."""
     blocks, padded = _blocks(picture, block), np.pad(other, EDGE, mode="edge")
     still = _differences(blocks, _blocks(other, block)) - np.float32(STAY * block * block)
     best, found = still, np.zeros_like(start)
-    for step in AROUND:
+    for step in around:
         place = start + np.array(step)
         error = _differences(blocks, gather(padded, EDGE, place, (block, block)))
         better = error < best

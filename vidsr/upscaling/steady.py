@@ -18,7 +18,7 @@ from vidsr.frame import Frame, Plane
 from vidsr.upscaling.motion import BLOCK, Field, Floats, box, find, gather
 
 REACH = 1  # frames on either side
-SHARE = 256 / 3  # of 256, at the full strength: of each neighbour; as much is left to the frame itself
+SHARE = 256 * 0.3  # of 256, at the full strength: of each neighbour; a little more is left to the frame itself
 LIMIT = 96  # codes of 8 bit that a neighbour may differ by and count whole
 TWIN = 0.25  # of the difference to the other neighbour, at most: then the two show one drawing, the other a second
 AGREE, TEXTURE = 4.0, 0.5  # codes that small pictures may differ by where they are flat, and for each code of slope
