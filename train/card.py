@@ -7,6 +7,7 @@ from train.evaluate import COLUMNS, LEGEND, show
 from train.filters import SHARPEN_SIGMA
 from train.recipe import Losses, Recipe
 from train.trained import Notes, Trained
+from vidsr.models.registry import is_path
 from vidsr.models.srgan import macs_per_pixel
 
 LICENCE = "MIT"
@@ -30,9 +31,14 @@ CODECS = {
 
 
 def purpose(recipe: Recipe) -> str:
-    """What a recipe's model is for, in a few words: the pictures that it knows, and the loss that made it."""
-    pictures = "real video" if recipe.data == "baked" else "clean pictures"
-    return f"{pictures}, by {'an adversarial' if recipe.losses.adversarial else 'a pixel'} loss"
+    """What a recipe's model is for, in a few words: the pictures that it knows, and what made it.
+
+    One that keeps the details of a file, or of its own name, is the end of an adversarial training.
+    """
+    pictures, keeps = "real video" if recipe.data == "baked" else "clean pictures", recipe.losses.keeps
+    if keeps and keeps != recipe.name and not is_path(keeps):
+        return f"{pictures}, by what {keeps} draws"
+    return f"{pictures}, by {'an adversarial' if recipe.losses.adversarial or keeps else 'a pixel'} loss"
 
 
 def perceptual_trunk(losses: Losses) -> str:

@@ -6,9 +6,13 @@ from torch import Tensor
 from train import losses
 from train.crops import Sample
 from train.processes import World
+from train.recipe import WEIGHTS
 from train.run import Run, round_moments
 from train.stage import Stage, Terms, quicken
 from vidsr.errors import UsageError
+
+
+ALONE, RISEN = 0.1, 0.3  # shares of a clock's seconds by which those steps are over at the latest, however slow
 
 
 class Adversarial(Stage):
@@ -29,7 +33,8 @@ class Adversarial(Stage):
     @property
     def alone(self) -> bool:
         """Whether the discriminator still learns by itself, on a generator that stands still."""
-        return self.run.step < self.run.recipe.discriminator.alone
+        late = self.run.clock is not None and self.run.clock.gone > ALONE
+        return self.run.step < self.run.recipe.discriminator.alone and not late
 
     def step(self, sample: Sample) -> Terms:
         """See `Stage.step`; while the discriminator is `alone` only it moves, and the generator's losses are 0."""
@@ -38,8 +43,7 @@ class Adversarial(Stage):
         self.run.set_rates()
         with torch.no_grad(), self.autocast():
             sr = self.upscale(sample.lr.contiguous(memory_format=torch.channels_last))
-        weighed = ("pixel", "perceptual", "shift", "adversarial", "artefact")
-        unseen = {name: torch.zeros((), device=sr.device) for name in weighed if getattr(self.weights, name)}
+        unseen = {name: torch.zeros((), device=sr.device) for name in WEIGHTS if getattr(self.weights, name)}
         return {"loss": torch.zeros((), device=sr.device), **unseen, **self.follow(sample, sr.float())}
 
     def terms(self, sample: Sample, sr: Tensor) -> Terms:
@@ -60,8 +64,10 @@ class Adversarial(Stage):
         """As the recipe says; the adversarial weight rises over `ramp` steps, the artefacts' with it."""
         if name not in ("adversarial", "artefact") or not self.weights.ramp:
             return super().weight(name)
-        moved = self.run.step - self.run.recipe.discriminator.alone
-        return super().weight(name) * min(1.0, moved / self.weights.ramp)
+        risen = (self.run.step - self.run.recipe.discriminator.alone) / self.weights.ramp
+        if self.run.clock:
+            risen = max(risen, (self.run.clock.gone - ALONE) / (RISEN - ALONE))
+        return super().weight(name) * min(1.0, max(0.0, risen))
 
     def shown(self, *pictures: Tensor) -> list[Tensor]:
         """What the discriminator sees: all shifted together by up to `jitter` pixels, so that no grid stands still."""

@@ -25,7 +25,8 @@ DISCRIMINATORS = ("paper", "patch", "blurred")
 FIRST_KEYS = {"name", "generator", "steps", "batch", "patch", "rate", "warmup", "betas", "optimiser", "ema", "seed"}
 FIRST_KEYS |= {"precision", "log_every", "evaluate_every", "checkpoint_minutes"}
 FIRST_KEYS |= {"graph", "scale", "channels", "blocks", "skip"}
-PLACES = {"trunk_file"}  # where something lies on one machine decides nothing
+PLACES = {"trunk_file", "keeps"}  # where something lies on one machine decides nothing
+WEIGHTS = ("pixel", "perceptual", "adversarial", "artefact", "shift", "flat", "kept")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Losses:
     `trunk` names the network and layer of the perceptual loss, `trunk_file` its weights where no package brings
     them, `seen` how many pictures of a batch it compares (0: all, or one of every pair). `ramp` is the number of
     steps over which the adversarial weight rises from zero, after those that the discriminator has for itself.
+    `flat` weighs how far constant colours come out off, `kept` the difference from what the model `keeps` (a
+    shipped one's name, or a file) draws, its coarse colours set right: together they mend colours and leave details.
 
     Raises:
         UsageError: a value is impossible.
@@ -45,22 +48,29 @@ class Losses:
     adversarial: float = 0.0
     artefact: float = 0.0
     shift: float = 0.0
+    flat: float = 0.0
+    kept: float = 0.0
     trunk: str = ""
     trunk_file: str = ""
+    keeps: str = ""
     ramp: int = 5000
     seen: int = 0
 
     def __post_init__(self) -> None:
         _check_types(self, "losses.")
-        for name in ("pixel", "perceptual", "adversarial", "artefact", "shift", "ramp", "seen"):
+        for name in (*WEIGHTS, "ramp", "seen"):
             if getattr(self, name) < 0:
                 raise UsageError(f"The recipe's losses.{name} must not be negative, not {getattr(self, name)}.")
         if self.perceptual and not self.trunk:
             raise UsageError(
                 'A perceptual loss needs losses.trunk in the recipe: "vgg19:conv5_4", or "stlpips-vgg16:lpips3".'
             )
-        if not self.pixel + self.perceptual:
-            raise UsageError("The recipe needs losses.pixel or losses.perceptual above 0.")
+        if bool(self.kept) != bool(self.keeps):
+            raise UsageError(
+                "losses.kept and losses.keeps belong together: a weight, and the model whose details stay."
+            )
+        if not self.pixel + self.perceptual + self.kept:
+            raise UsageError("The recipe needs losses.pixel, losses.perceptual or losses.kept above 0.")
 
     def in_words(self) -> str:
         """The weighted sum, for a model card."""
@@ -70,6 +80,8 @@ class Losses:
             "adversarial": "adversarial" + (f" (risen over {self.ramp:,} steps)" if self.ramp else ""),
             "artefact": "artefacts (LDL)",
             "shift": "difference of shifted outputs",
+            "flat": "mean square on constants",
+            "kept": f"L1 from the details that {Path(self.keeps).name} draws",
         }
         parts = [(getattr(self, name), words) for name, words in names.items()]
         return " + ".join(words if weight == 1 else f"{weight:g} {words}" for weight, words in parts if weight)

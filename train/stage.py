@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train import losses
+from train.constants import COUNT, constants_loss, draw_colours, recoloured
 from train.crops import Sample
 from train.processes import World
 from train.run import Run
 from train.trunk import FeatureLoss, open_loss
+from vidsr.models import registry
 from vidsr.models.srgan import SRGAN, Fast
 
 log = logging.getLogger("train")
@@ -22,10 +24,10 @@ Terms = dict[str, Tensor]  # by name: scalars, and the drift of three colours
 
 
 class Stage:
-    """Moves the generator of `run` by its pixel, perceptual and shift losses, as the recipe weighs them.
+    """Moves the generator of `run` by all losses that ask no discriminator, as the recipe weighs them.
 
     Raises:
-        UsageError, ModelError: the perceptual loss's feature network cannot be had.
+        UsageError, ModelError: the perceptual loss's feature network, or the model whose details stay, cannot be had.
     """
 
     def __init__(self, run: Run, world: World | None = None) -> None:
@@ -34,6 +36,9 @@ class Stage:
         if self.weights.perceptual:
             self.trunk = open_loss(self.weights.trunk, self.weights.trunk_file, run.device)
             self.distance = quicken(self.trunk.distance, run.device)
+        if self.weights.kept:
+            keeper = registry.load(self.weights.keeps, run.recipe.generator.scale).module
+            self.keeper = quicken(keeper.to(run.device, memory_format=torch.channels_last), run.device)  # type: ignore[call-overload]
         self.upscale = quicken(PreciseTail(run.model), run.device)
 
     def autocast(self) -> torch.autocast:
@@ -76,6 +81,13 @@ class Stage:
         if self.weights.shift and sample.shifts is not None:
             first, second = sr.chunk(2)
             terms["shift"] = losses.shift_loss(first, second, sample.shifts)
+        if self.weights.kept:
+            with torch.no_grad():
+                own = self.keeper(sample.lr.contiguous(memory_format=torch.channels_last)).float()
+            terms["kept"] = losses.pixel_loss(sr, recoloured(own, sample.hr))
+        if self.weights.flat:
+            colours = draw_colours(COUNT, self.run.random).to(sr.device)
+            terms["flat"] = constants_loss(self.run.model, colours)
         return terms
 
     def weight(self, name: str) -> float:

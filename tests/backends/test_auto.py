@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.conformance.test_backends import make_model
-from vidsr.backends import LISTED, NAMES, PRECISIONS, RUNTIMES, Runtime, find, may_use_gpu, selection
+from vidsr.backends import AUTO, LISTED, NAMES, PRECISIONS, RUNTIMES, Runtime, Unit, find, may_use_gpu, selection
 from vidsr.backends.base import Backend
 from vidsr.backends.nearest import NearestBackend
 from vidsr.backends.selection import open_backend
@@ -33,7 +33,13 @@ def failure(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
 
     class Here(NearestBackend):
         @classmethod
-        def best_precision(cls, device: torch.device) -> tuple[str, str]:
+        def open(cls, model: Model, *, precision: str, **_: object) -> Self:  # type: ignore[override]
+            opened = cls(model.scale)
+            opened.precision = precision
+            return opened
+
+        @classmethod
+        def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
             return TorchBackend.best_precision(device)
 
     monkeypatch.setattr(selection, "cuda", Claimed)
@@ -91,12 +97,14 @@ def test_a_row_says_what_its_backend_is(row: Runtime) -> None:
     kind = selection._kind(row)
     assert issubclass(kind, Backend)
     assert set(row.precisions) < set(PRECISIONS)
-    place = torch.device("cuda" if row.gpu else "cpu")
+    place = torch.device(row.torch)
     if row.is_installed:
         assert kind.best_precision(place)[0] in row.precisions
 
 
-@pytest.mark.parametrize("row", [row for row in RUNTIMES if not row.gpu and row.is_installed], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "row", [row for row in RUNTIMES if row.torch == "cpu" and row.is_installed], ids=lambda row: row.name
+)
 def test_a_precision_that_is_not_in_the_row_is_refused(row: Runtime) -> None:
     for precision in set(PRECISIONS) - {"auto", *row.precisions}:
         with pytest.raises(BackendError, match=f"not in {precision}; use precision auto"):
@@ -104,10 +112,79 @@ def test_a_precision_that_is_not_in_the_row_is_refused(row: Runtime) -> None:
 
 
 def test_unknown_names_are_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UsageError, match=r"Unknown backend 'gpu'; use auto, tensorrt, cuda, openvino, cpu\."):
+    with pytest.raises(
+        UsageError, match=r"Unknown backend 'gpu'; use auto, tensorrt, cuda, mps, openvino, onnxruntime, cpu\."
+    ):
         open_backend("gpu", make_model("fast", 2))
     with pytest.raises(UsageError, match=r"Unknown precision 'fp64'; use auto, fp16, bf16, fp32\."):
         open_backend("cpu", make_model("fast", 2), precision="fp64")
+
+
+@pytest.mark.parametrize(
+    ("device", "unit"),
+    [("auto", Unit()), ("CPU", Unit("cpu")), ("gpu", Unit("gpu")), (0, Unit("gpu")), ("2", Unit("gpu", 2))],
+)
+def test_a_device_is_a_kind_or_the_number_of_a_gpu(device: int | str, unit: Unit) -> None:
+    assert Unit.of(device) == unit
+
+
+def test_a_device_that_does_not_exist_is_one_sentence() -> None:
+    model = make_model("fast", 2)
+    for device in (-1, "tpu", "gpu.1"):
+        with pytest.raises(UsageError, match=r"device must be auto, cpu, gpu, npu, or the number of a GPU, not "):
+            open_backend("auto", model, device=device)
+    with pytest.raises(BackendError, match="torch on the CPU runs on the device cpu, not on gpu; use device auto"):
+        open_backend("cpu", model, device="gpu")
+
+
+def test_a_named_device_leaves_out_what_does_not_run_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "cuda", Claimed)
+    monkeypatch.setattr(selection.backends.mps, "is_available", lambda: False)
+    assert [row.name for row, _ in selection._candidates(Unit("cpu"))] == ["openvino", "onnxruntime", "cpu"]
+    assert [row.name for row, _ in selection._candidates(Unit("npu"))] == ["openvino"]
+    backend, reason = open_backend("auto", make_model("fast", 2), device="cpu", precision="fp32")
+    assert backend.unit == "CPU"
+    assert "device cpu, as asked" in reason
+
+
+def test_a_gpu_that_torch_does_not_know_comes_before_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(RUNTIMES[0]), "is_accelerated", property(lambda row: bool(row.accelerators)))
+    found = [(row.name, unit.kind) for row, unit in selection._candidates(AUTO)]
+    assert found.index(("onnxruntime", "gpu")) == found.index(("openvino", "auto")) - 1
+    assert found[-2:] == [("onnxruntime", "auto"), ("cpu", "auto")]
+    backend, reason = open_backend("auto", make_model("fast", 2), precision="fp32")
+    assert backend.unit == "CPU"
+    assert "without ONNX Runtime (ONNX Runtime has no provider for a GPU here" in reason
+
+
+def test_an_apple_gpu_is_taken_only_once_it_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room of Apple's GPUs, on the CPU: what is off by more than half precision is passed by."""
+    from vidsr.backends import accuracy
+    from vidsr.backends.torch import backend as torch_backend
+
+    monkeypatch.setattr(selection.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(selection.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch_backend, "_shared_pixels", lambda *_: 1 << 16)
+
+    class Mac:
+        type, index = "mps", None
+
+    built = TorchBackend._built
+    monkeypatch.setattr(TorchBackend, "_built", lambda self: built(_on_cpu(self)))
+    monkeypatch.setattr(selection, "Device", lambda kind, *_: Mac() if kind == "mps" else torch.device("cpu"))
+    proofs = iter([accuracy.Accuracy(70.0, 0.1, True), accuracy.Accuracy(20.0, 9.0, False)])
+    monkeypatch.setattr(accuracy, "check", lambda *_: next(proofs))
+    first, reason = open_backend("auto", make_model("fast", 2), precision="fp32")
+    assert (first.name, first.unit) == ("mps", "Apple GPU")
+    assert reason == "mps: an Apple GPU; FP32: as asked; 70 dB from FP32 on a film frame"
+    second, reason = open_backend("auto", make_model("fast", 2), precision="fp32")
+    assert second.name != "mps"
+    assert "without torch on an Apple GPU (its result is 20 dB and 9 codes from FP32" in reason
+
+
+def _on_cpu(backend: TorchBackend) -> TorchBackend:
+    backend.device = torch.device("cpu")
+    return backend
 
 
 def test_what_follows_from_the_table() -> None:

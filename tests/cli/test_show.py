@@ -13,7 +13,7 @@ from rich.console import Console
 
 from vidsr.cli import phrases, show
 from vidsr.cli.shower import shower
-from vidsr.jobs.events import Advanced, Done, Failed, PartsKept, Resumed, Retried, Skipped, Started
+from vidsr.jobs.events import Advanced, Done, Failed, PartsKept, Resumed, Retried, Scanning, Skipped, Started
 from vidsr.jobs.run import BatchReport
 from vidsr.pipeline import Progress
 
@@ -136,6 +136,10 @@ def test_the_end_of_one_job_does_not_disturb_the_next_one() -> None:
 
 def test_a_lost_worker_is_told() -> None:
     assert "part 5 runs again: node 3 was lost" in shown(show.LogShow, Retried(CLIP, 5, 1, "node 3 was lost"))
+
+
+def test_a_large_source_is_read_with_a_word() -> None:
+    assert "where recordings were joined" in shown(show.LogShow, Scanning(CLIP))
 
 
 def test_resume_and_its_offer() -> None:

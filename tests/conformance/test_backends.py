@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidsr.backends import LISTED
+from vidsr.backends import LISTED, Unit, find, selection
 from vidsr.backends.accuracy import real_frame
 from vidsr.backends.base import Backend, activation_bytes, countable_pixels, leaves
 from vidsr.backends.nearest import NearestBackend
@@ -26,6 +26,7 @@ from vidsr.models import registry, srgan
 
 SHAPES = [(1, 33, 29), (2, 8, 8), (1, 5, 41), (1, 2, 3), (3, 17, 16)]
 FP32_TOLERANCE, GPU_TOLERANCE = 1e-5, 1e-4  # largest difference, of values around 1; a GPU's algorithms round more
+HALF_TOLERANCE = 2e-2  # of what has no FP32, as an NPU
 BF16_PSNR = 50.0  # dB to FP32, on real frames
 
 
@@ -43,14 +44,42 @@ def make_model(graph: str, scale: int, *, blocks: int = 2, channels: int = 32) -
     return registry.Model(graph, scale, config, module, srgan.halo(config), 1, macs, "none", {}, None)
 
 
+def missing(name: str, device: int | str) -> str:
+    """Why a backend does not run on such a device of this machine; empty where it may."""
+    row, unit = find(name), Unit.of(device)
+    if not row.is_installed:
+        return f"{row.package} is not installed"
+    try:
+        selection._kind(row).best_precision(selection._place(row, unit), unit)
+    except BackendError as error:
+        return str(error)
+    return ""
+
+
+def places() -> Iterator[tuple[str, str]]:
+    """Every backend but the reference with each kind of device that it knows, and with each GPU that is here."""
+    for row in LISTED:
+        for kind in row.units if row.name != "cpu" else ():
+            yield row.name, kind
+            if kind == "gpu" and row.torch == "cpu":
+                yield from ((row.name, str(number)) for number in range(1, 9) if not missing(row.name, number))
+
+
+PLACES = [
+    pytest.param(place, marks=pytest.mark.skipif(bool(why := missing(*place)), reason=why), id="-".join(place))
+    for place in places()
+]
+
+
 def available() -> list[str]:
     """The backends that can run here, the reference left out."""
-    gpu = torch.cuda.is_available()
-    return [row.name for row in LISTED if row.name != "cpu" and row.is_installed and (gpu or not row.gpu)]
+    return list(dict.fromkeys(name for name, device in places() if not missing(name, device)))
 
 
 def tolerance(backend: Backend) -> float:
-    return FP32_TOLERANCE if backend.device.type == "cpu" else GPU_TOLERANCE
+    if backend.precision != "fp32":
+        return HALF_TOLERANCE
+    return FP32_TOLERANCE if backend.unit == "CPU" else GPU_TOLERANCE
 
 
 def frames() -> Tensor:
@@ -67,7 +96,7 @@ def model(request: pytest.FixtureRequest) -> registry.Model:
     return make_model(*request.param)
 
 
-@pytest.fixture(params=available())
+@pytest.fixture(params=PLACES)
 def backend(
     request: pytest.FixtureRequest,
     model: registry.Model,
@@ -75,7 +104,9 @@ def backend(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Backend]:
     monkeypatch.setenv("VIDSR_ENGINE_DIR", str(tmp_path_factory.getbasetemp() / "engines"))
-    opened, _ = open_backend(request.param, model, precision="fp32")
+    name, device = request.param
+    precision = "fp32" if device != "npu" else "auto"
+    opened, _ = open_backend(name, model, precision=precision, device=device)
     yield opened
     opened.close()
 
@@ -202,6 +233,46 @@ def test_openvino_stops_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     opened.close()
 
 
+@pytest.mark.skipif("onnxruntime" not in available(), reason="onnxruntime is not installed")
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_onnxruntime_stops_in_the_middle(monkeypatch: pytest.MonkeyPatch, interrupt: bool) -> None:
+    """A call of a hundred GFLOP that is left does not reach its end, and nothing that it writes is freed before that."""
+    from vidsr.backends import onnxruntime
+
+    opened, _ = open_backend("onnxruntime", make_model("srgan", 4, blocks=16), device="cpu")
+    assert isinstance(opened, onnxruntime.ONNXRuntimeBackend)
+    other = torch.rand(1, 3, 8, 8)
+    expected = opened(other).clone()
+    calls: list[onnxruntime._Call] = []
+
+    class Watched(onnxruntime._Call):
+        def join(self, timeout: float | None = None) -> None:
+            calls.append(self)
+            if timeout is not None and interrupt and not self.stopped:
+                raise KeyboardInterrupt
+            if timeout is not None and not interrupt:
+                opened.cancel()
+            super().join(timeout)
+
+        stopped = False
+
+        def stop(self) -> None:
+            self.stopped = True
+            super().stop()
+
+    monkeypatch.setattr(onnxruntime, "_Call", Watched)
+    with pytest.raises(KeyboardInterrupt if interrupt else Cancelled):
+        opened(torch.rand(1, 3, 300, 300))
+    assert opened._call is calls[0]
+    assert [part.shape for part in calls[0]._memory] == [(1, 3, 300, 300), (1, 3, 1200, 1200)]
+    monkeypatch.undo()
+    if interrupt:
+        assert torch.equal(opened(other), expected)
+    opened.close()
+    assert not calls[0].is_alive()
+    assert "terminate" in str(calls[0].error)
+
+
 @pytest.mark.skipif("openvino" not in available(), reason="openvino is not installed")
 def test_after_ctrl_c_openvino_writes_into_nothing_that_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     opened, _ = open_backend("openvino", make_model("srgan", 4, blocks=16))
@@ -258,7 +329,7 @@ def test_nearest_repeats_pixels_and_sleeps_until_cancelled() -> None:
 
 def test_auto_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDSR_ENGINE_DIR", str(tmp_path))
-    opened, reason = open_backend("auto", make_model("fast", 2))
+    opened, reason = open_backend("auto", make_model("fast", 2), device="auto")
     there = {"cuda", "tensorrt"} if torch.cuda.is_available() else {"openvino" if find_spec("openvino") else "cpu"}
     assert opened.name in there
     assert reason.startswith(f"{opened.name}: ")

@@ -42,6 +42,15 @@ def streams(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
     return [s for s in ffprobe(path)["streams"] if kind in (None, s.get("codec_type"))]
 
 
+@cache
+def counted(path: Path) -> list[dict[str, Any]]:
+    """Streams with the number of their packets; none of a file that ffprobe cannot read."""
+    words = ("-v", "error", "-print_format", "json", "-show_streams", "-count_packets", path)
+    done = run("ffprobe", *words)
+    found: list[dict[str, Any]] = json.loads(done.stdout).get("streams", []) if done.returncode == 0 else []
+    return found
+
+
 def num_chapters(path: Path) -> int:
     """Of the file."""
     said = run("ffprobe", "-v", "error", "-print_format", "json", "-show_chapters", path).stdout

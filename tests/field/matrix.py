@@ -1,6 +1,7 @@
 """Every container to every container, with every kind of stream that FFmpeg can put into the first.
 
-    python -m tests.field.matrix [WORD]      # print what is wrong, keep docs/figures/matrix.json
+    python -m tests.field.matrix [WORD]      # print what is wrong, keep what is right in docs/figures/matrix.json
+    python -m tests.field.matrix --missing   # only the rows that are not kept yet: a run that was stopped goes on
 
 A cell is one run of `vidsr upscale` on a fifth of a second of pictures with one stream beside them. It is wrong if it
 fails after pictures were made, takes the process with it, or if the stream is gone or another and nothing says so.
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,18 @@ CONTAINERS: dict[str, tuple[str, ...]] = {  # suffix -> the pictures that are up
 SOUNDS = (
     "aac mp2 libmp3lame ac3 eac3 libopus libvorbis flac alac pcm_u8 pcm_s16le pcm_s16be pcm_s24le pcm_s32le pcm_f32le"
     " pcm_mulaw pcm_alaw adpcm_ms adpcm_ima_wav adpcm_ima_qt adpcm_swf adpcm_yamaha wmav1 wmav2 g726 dca truehd tta"
-    " wavpack s302m pcm_bluray pcm_dvd libspeex nellymoser"
+    " wavpack s302m pcm_bluray pcm_dvd libspeex nellymoser pcm_s8 pcm_u16le pcm_s24be pcm_f32be pcm_f64le pcm_vidc"
+    " adpcm_ima_amv adpcm_ima_ssi g722 g723_1 libgsm libgsm_ms mlp aptx dfpwm real_144"
 )
 PICTURES = (
     "libx264 libx265 libvpx libvpx-vp9 libaom-av1 mpeg1video mpeg2video mpeg4 mjpeg png ffv1 prores dnxhd huffyuv"
-    " ffvhuff utvideo dvvideo wmv1 wmv2 h263 flv msmpeg4v2 msmpeg4 libtheora rawvideo qtrle svq1 cinepak"
+    " ffvhuff utvideo dvvideo wmv1 wmv2 h263 flv msmpeg4v2 msmpeg4 libtheora rawvideo qtrle svq1 cinepak jpeg2000 v210 cfhd magicyuv flashsv zmbv msvideo1 h261 gif snow tiff rpza"
+    " libwebp libxvid speedhq"
 )
 TEXTS = ("subrip", "ass", "webvtt", "mov_text", "ttml", "dvdsub", "dvbsub", "pgs")
 _RATES = {"g726": 8000, "nellymoser": 8000, "adpcm_swf": 44100, "libspeex": 16000, "adpcm_ima_qt": 44100}
+_RATES |= {"adpcm_ima_amv": 22050, "g722": 16000, "g723_1": 8000, "libgsm": 8000, "libgsm_ms": 8000, "real_144": 8000}
+_MISREAD = (("eac3", "nut"),)  # sounds that FFmpeg writes under another name
 _SHORT = 0.2  # seconds
 _WORDS = "1\n00:00:00,000 --> 00:00:00,150\nA line.\n"
 
@@ -63,7 +68,8 @@ class Thing:
 def things() -> Iterator[Thing]:
     """All rows."""
     for codec in SOUNDS.split():
-        yield Thing(f"sound {codec.removeprefix('lib')}", "audio", partial(_sound, codec, "mono"))
+        only = tuple(c for c in CONTAINERS if (codec, c) not in _MISREAD)
+        yield Thing(f"sound {codec.removeprefix('lib')}", "audio", partial(_sound, codec, "mono"), only)
     for layout in LAYOUTS:
         yield Thing(f"PCM, {layout}", "audio", partial(_sound, "pcm_s16le", layout), ("mkv", "mov"))
     for codec in PICTURES.split():
@@ -79,17 +85,21 @@ def things() -> Iterator[Thing]:
 
 def _sound(codec: str, layout: str, _: Path) -> tuple[list[str], list[str]]:
     rate = _RATES.get(codec, 48000)
-    channels = ["-ac", "2"] if codec in ("s302m", "pcm_bluray", "pcm_dvd") else []
+    channels = ["-ac", "2"] if codec in ("s302m", "pcm_bluray", "pcm_dvd", "aptx") else []
     bits = ["-b:a", "32k"] if codec == "g726" else []
-    return source(tone(_SHORT, layout, rate)), ["-c:a", codec, "-strict", "-2", *channels, *bits]
+    seconds = 2 if codec == "truehd" else _SHORT  # else it is not recognised in a transport stream
+    return source(tone(seconds, layout, rate)), ["-c:a", codec, "-strict", "-2", *channels, *bits]
 
 
 def _second(codec: str, _: Path) -> tuple[list[str], list[str]]:
-    size = {"dvvideo": "720x576", "h263": "176x144", "dnxhd": "1280x720"}.get(codec, "96x64")
+    sizes = {"dvvideo": "720x576", "h263": "176x144", "h261": "176x144", "dnxhd": "1280x720", "cfhd": "256x128"}
+    size = sizes.get(codec, "96x64")
     named = {"png": "rgb24", "qtrle": "rgb24", "cinepak": "rgb24", "huffyuv": "yuv422p", "prores": "yuv422p10le"}
     named |= {"mjpeg": "yuvj420p", "dnxhd": "yuv422p", "svq1": "yuv410p"}
     fast = {"libx264": ["-preset:v:1", "ultrafast"], "libx265": ["-x265-params", "log-level=none"]}
     fast |= {"libaom-av1": ["-cpu-used:v:1", "8"], "dnxhd": ["-b:v:1", "60M"]}
+    named |= {"v210": "yuv422p10le", "cfhd": "yuv422p10le", "flashsv": "bgr24", "zmbv": "bgr24", "msvideo1": "rgb555le"}
+    named |= {"gif": "rgb8", "tiff": "rgb24", "rpza": "rgb555le", "libwebp": "yuv420p", "speedhq": "yuv422p"}
     graph = f"testsrc2=s={size}:r=25:d={_SHORT},format={named.get(codec, 'yuv420p')}"
     return source(graph), ["-c:v:1", codec, "-disposition:v:0", "default", *fast.get(codec, [])]
 
@@ -137,7 +147,7 @@ def make(thing: Thing, container: str, folder: Path) -> Path | None:
 
 def _found(thing: Thing, path: Path) -> list[str]:
     """Codecs of the streams that are `thing`'s."""
-    found = asking.streams(path)
+    found = _held(path)
     if thing.kind == "chapters":
         return ["chapters"] * asking.num_chapters(path)
     if thing.name == "timecode track":
@@ -149,8 +159,14 @@ def _found(thing: Thing, path: Path) -> list[str]:
     return [_codec(s) for s in same][1 if thing.kind == "video" else 0 :]
 
 
+def _held(path: Path) -> list[dict[str, Any]]:
+    """Streams of which ffprobe finds packets."""
+    return [s for s in asking.counted(path) if int(s.get("nb_read_packets", 0)) or s["codec_type"] == "attachment"]
+
+
 def _codec(stream: dict[str, Any]) -> str:
-    return str(stream.get("codec_name", stream.get("codec_type")))
+    name = str(stream.get("codec_name", stream.get("codec_type")))
+    return "mp3" if name == "mp2" else name  # mp4 has one mark for both
 
 
 def verdict(thing: Thing, path: Path, outcome: Outcome) -> tuple[str, str]:
@@ -212,8 +228,12 @@ def called(*words: object) -> Result:
     import contextlib
     import io
 
+    import typer.main
+
     from vidsr.cli import main
 
+    if not hasattr(typer.main.get_command, "cache_info"):
+        typer.main.get_command = cache(typer.main.get_command)  # to build it takes as long as to upscale five pictures
     out, err, code = io.StringIO(), io.StringIO(), 0
     sys.argv = ["vidsr", *map(str, words)]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -233,21 +253,29 @@ def kept(found: dict[str, dict[str, tuple[str, str]]]) -> dict[str, dict[str, li
 
 
 def main(word: str = "") -> int:
-    """Run the rows whose name holds `word`; keep them."""
+    """Run the rows whose name holds `word`, or those that are missing; keep those of which no cell is wrong."""
     rows = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     num_wrong = 0
     for thing in things():
-        if word not in thing.name:
+        if thing.name in rows if word == "--missing" else word not in thing.name:
             continue
         found = row(thing.name)
         wrong = [(c, o, w) for o, cells in found.items() for c, (_, w) in cells.items() if w]
         num_wrong += len(wrong)
         for container, output, why in wrong:
             print(f"{thing.name}: {container} to {output}: {why}", flush=True)
-        rows[thing.name] = kept(found)
-        KEPT.write_text("{\n" + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in rows.items() if v) + "\n}\n")
+        rows.pop(thing.name, None)
+        if not wrong:
+            rows[thing.name] = kept(found)
+            _keep(rows)
     print(f"{num_wrong} cells are wrong")
     return 1 if num_wrong else 0
+
+
+def _keep(rows: dict[str, Any]) -> None:
+    """Rows in the order of `things`, a line each; those that no container has are empty."""
+    lines = [f"{json.dumps(t.name)}: {json.dumps(rows[t.name])}" for t in things() if t.name in rows]
+    KEPT.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

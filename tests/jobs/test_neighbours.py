@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.clips import Planes, damage, make_clip
+from tests.clips import damage, make_clip
 from tests.conftest import Result
 from tests.jobs.test_resume import QUICK, run_and_kill
+from tests.numbered import Planes
 from vidsr.frame import Frame, PixelFormat
 from vidsr.jobs import sources
 from vidsr.jobs.cluster.shipments import Shipments
@@ -93,8 +94,11 @@ def in_parts(job: Plan, upscaler: Upscaler, num: int) -> Iterator[Frame]:
         numbers = sorted({grid.of(frame) for frame in reader})
     for part in numbers:
         reader = job.open_reader(grid.begin(part) or None, reach=upscaler.reach)
-        frames = sources.closing(reader, lambda frame, part=part: grid.of(frame) == part, upscaler.reach)
-        yield from upscaler.stream(frames, job.spec.canvas)
+        yield from upscaler.stream(sources.closing(reader, _in(grid, part), upscaler.reach), job.spec.canvas)
+
+
+def _in(grid: Grid, part: int) -> Callable[[Frame], bool]:
+    return lambda frame: grid.of(frame) == part
 
 
 def shipped(job: Plan, upscaler: Upscaler, num: int) -> Iterator[Frame]:
@@ -137,11 +141,13 @@ def test_start_and_end_cut_the_same_pictures_out(tmp_path: Path, upscaler: Upsca
         assert same(shipped(job, upscaler, num), inside)
 
 
-def test_interlaced_film_in_parts_is_the_whole_film(tmp_path: Path, upscaler: Upscaler) -> None:
+@pytest.mark.parametrize("how", ["bwdif", "fields"])
+def test_interlaced_film_in_parts_is_the_whole_film(tmp_path: Path, upscaler: Upscaler, how: str) -> None:
     options = {"flags": "+ilme+ildct", "x264-params": "tff=1"}
     source = make_clip(tmp_path / "a.mkv", frames=FRAMES, draw=drifting, gop=6, options=options)
-    job = planned(source, deinterlace="bwdif")
+    job = planned(source, deinterlace=how)
     wanted = whole(job, upscaler)
+    assert len(wanted) == FRAMES * (2 if how == "fields" else 1)
     assert same(in_parts(job, upscaler, 2), wanted)
     assert same(shipped(job, upscaler, 2), wanted)
 

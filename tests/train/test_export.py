@@ -250,6 +250,16 @@ def test_purpose_is_that_of_the_recipe() -> None:
     ]
 
 
+def test_purpose_of_a_run_that_keeps_details() -> None:
+    """Its own, or those of a file: the end of an adversarial training. Another model's: named."""
+    found = [
+        purpose(Recipe.from_dict(SMALL | {"losses": {"pixel": 0.0, "kept": 1.0, "keeps": keeps}}))
+        for keeps in (str(SMALL["name"]), "from-a-gpu.safetensors", "srgan")
+    ]
+    assert found[0] == found[1] == "clean pictures, by an adversarial loss"
+    assert found[2] == "clean pictures, by what srgan draws"
+
+
 def test_export_finds_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="holds no checkpoint"):
         export.read_run(tmp_path)

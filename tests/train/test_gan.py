@@ -17,7 +17,7 @@ from train.data import Bank
 from train.fit import Trainer
 from train.gan import Adversarial
 from train.recipe import Recipe
-from train.run import Run, start
+from train.run import Clock, Run, start
 from train.sample import samples
 from train.stage import Stage
 from vidsr.errors import ModelError, UsageError
@@ -233,6 +233,22 @@ def test_the_discriminator_learns_alone_first(adversarial: Recipe, bank: Bank) -
         assert still == (run.step < 3)
     assert names[0] == names[3]
     assert [stage.weight("adversarial") for run.step in (3, 7, 11, 20)] == [0.0, 0.01, 0.02, 0.02]
+
+
+def test_a_clock_ends_what_counts_steps(adversarial: Recipe) -> None:
+    """On a slow machine a lease's seconds would be over before its discriminator had learned alone."""
+    judge = {"channels": 4, "alone": 1000}
+    stage = Adversarial(Run(changed(adversarial, discriminator=judge), CPU))
+    run = stage.run
+    run.clock = Clock(1000.0, 0.5)
+    assert (stage.alone, stage.weight("adversarial")) == (True, 0.0)
+    run.clock.began -= 200
+    assert not stage.alone
+    assert stage.weight("adversarial") == pytest.approx(LOSSES["adversarial"] / 2, rel=0.01)
+    run.clock.began -= 300
+    assert stage.weight("adversarial") == LOSSES["adversarial"]
+    run.step, run.clock = 1004, None
+    assert stage.weight("adversarial") == LOSSES["adversarial"] / 2
 
 
 def test_originals_and_outputs_are_shifted_together(adversarial: Recipe) -> None:

@@ -313,6 +313,13 @@ def test_a_damaged_parcel_is_named(tmp_path: Path) -> None:
         Parcels(tmp_path / "out", {"a": 100}).unpack(tmp_path / "work")
 
 
+@pytest.mark.parametrize("report", ["{", "[]", "{}", '{"phases": {"a": 3}}'])
+def test_a_damaged_report_is_named(tmp_path: Path, report: str) -> None:
+    (tmp_path / "lease.json").write_text(report)
+    with pytest.raises(OutputError, match=r"The report .*lease\.json is damaged; take"):
+        Parcels(tmp_path / "out", {"a": 100}).unpack(tmp_path)
+
+
 def test_a_state_unpacks_to_a_checkpoint(tmp_path: Path, recipe: Recipe) -> None:
     one = Run(recipe, torch.device("cpu"))
     saved = checkpoint.save(tmp_path / "runs" / "a" / "stable", 3, one.freeze())

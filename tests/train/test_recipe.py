@@ -56,6 +56,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         (TEXT + "[losses]\npixel = -1.0\n", UsageError, r"losses\.pixel must not be negative"),
         (TEXT + "[losses]\nperceptual = 1.0\n", UsageError, r"needs losses\.trunk"),
         (TEXT + "[losses]\npixel = 0.0\n", UsageError, "above 0"),
+        (TEXT + "[losses]\nkept = 1.0\n", UsageError, r"losses\.kept and losses\.keeps belong together"),
         (TEXT + "[losses]\nshift = 1.0\n", UsageError, 'only data = "baked" has'),
         (TEXT + "[discriminator]\nrate = 0.0\n", UsageError, r"discriminator\.rate > 0"),
     ],
@@ -101,5 +102,7 @@ def test_losses_in_words() -> None:
     text = "L1 + 0.03 L1 of the features vgg16:conv4_3+ + 0.01 adversarial + artefacts (LDL)"
     assert read_recipe("gpu/srgan-x4").losses.in_words() == text
     assert Losses(adversarial=0.02).in_words() == "L1 + 0.02 adversarial (risen over 5,000 steps)"
+    kept = Losses(pixel=0.0, flat=0.5, kept=1.0, keeps="/photos/first.safetensors")
+    assert kept.in_words() == "0.5 mean square on constants + L1 from the details that first.safetensors draws"
     lpips = Losses(perceptual=0.2, trunk="stlpips-vgg16:lpips3")
     assert lpips.in_words() == "L1 + 0.2 LPIPS of the first 3 stages of stlpips-vgg16"

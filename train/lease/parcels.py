@@ -118,7 +118,7 @@ class Parcels:
         """Take over what an earlier lease left in the folder: weights and report here, runs into `work`.
 
         Raises:
-            OutputError: a parcel is damaged, or cannot be unpacked.
+            OutputError: a parcel or its report is damaged, or cannot be unpacked.
         """
         for path in sorted(self.folder.glob("*.tar")):
             try:
@@ -127,10 +127,22 @@ class Parcels:
             except (OSError, tarfile.TarError) as error:
                 raise OutputError(f"Cannot unpack {path} ({error}); take it out, or give another --out.") from error
         for report in sorted(work.glob("lease*.json")):
-            said = json.loads(report.read_text(encoding="utf-8"))
+            said = _read_report(report)
             self.report = {**said, "phases": self.report.get("phases", {}) | said["phases"]}
         for phase, kept in self._kept.items():
             kept |= {path.name: path.read_bytes() for path in work.glob(f"{phase}.*") if path.is_file()}
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(one, dict) for one in (said, said["phases"], *said["phases"].values())):
+            raise TypeError(f"{said!r} is no report")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise OutputError(
+            f"The report {path} is damaged; take the weights-*.tar that it came with out, or give another --out."
+        ) from error
+    return dict(said)
 
 
 def _in_bins(sizes: Mapping[str, int]) -> list[list[str]]:

@@ -6,11 +6,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
+from typing import Self
 
 from vidsr.errors import UsageError
 
 PRECISIONS = ("auto", "fp16", "bf16", "fp32")
+UNITS = ("auto", "cpu", "gpu", "npu")
+"""What ``--device`` takes besides the number of a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is to compute: a kind of `UNITS`, and the number of one among its kind."""
+
+    kind: str = "auto"
+    index: int = 0
+
+    @classmethod
+    def of(cls, device: int | str) -> Self:
+        """The unit that ``--device`` means: a number is a GPU's.
+
+        Raises:
+            UsageError: there is no such thing.
+        """
+        text = str(device).strip().lower()
+        if text.isdecimal():
+            return cls("gpu", int(text))
+        if text in UNITS:
+            return cls(text)
+        raise UsageError(f"device must be {', '.join(UNITS)}, or the number of a GPU, not {device!r}")
+
+
+AUTO = Unit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +52,12 @@ class Runtime:
         home: ``module:Class``, the `base.Backend` that runs it.
         precisions: that it computes in, on some machine.
         why: where it is to be preferred.
-        gpu: whether it needs an NVIDIA GPU that torch finds.
+        torch: the kind of torch's device that it takes batches from; one that is not the CPU has to be there.
+        units: kinds of `UNITS` that it can compute on.
         package: the module that must be installed besides torch; empty: none.
         distributions: the packages that bring it, as pip knows them.
         extra: of vidsr's own package, which installs it.
+        accelerators: packages with which it drives a GPU that torch may not know: ``auto`` then tries that early.
         tried: whether ``auto`` goes on to the next where it cannot be opened.
         listed: whether people are told of it; others are for tests.
     """
@@ -36,12 +67,24 @@ class Runtime:
     home: str
     precisions: tuple[str, ...]
     why: str
-    gpu: bool = False
+    torch: str = "cpu"
+    units: tuple[str, ...] = ("cpu",)
     package: str = ""
     distributions: tuple[str, ...] = ()
     extra: str = ""
+    accelerators: tuple[str, ...] = ()
     tried: bool = False
     listed: bool = True
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it needs an NVIDIA GPU that torch finds."""
+        return self.torch == "cuda"
+
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether one of `accelerators` is installed; none is loaded."""
+        return any(_has(name) for name in self.accelerators)
 
     @property
     def is_installed(self) -> bool:
@@ -56,7 +99,8 @@ RUNTIMES = (
         home="vidsr.backends.tensorrt.backend:TensorRTBackend",
         precisions=("fp16", "fp32"),
         why="the fastest on an NVIDIA GPU, by engines that are built once",
-        gpu=True,
+        torch="cuda",
+        units=("gpu",),
         package="torch_tensorrt",
         distributions=("torch-tensorrt", "torch-tensorrt-rtx"),
         tried=True,
@@ -67,17 +111,43 @@ RUNTIMES = (
         home="vidsr.backends.torch.backend:TorchBackend",
         precisions=("fp16", "fp32"),
         why="any NVIDIA GPU, with nothing to build",
-        gpu=True,
+        torch="cuda",
+        units=("gpu",),
+    ),
+    Runtime(
+        name="mps",
+        title="torch on an Apple GPU",
+        home="vidsr.backends.torch.backend:TorchBackend",
+        precisions=("fp16", "fp32"),
+        why="the GPU of a Mac, with nothing to install",
+        torch="mps",
+        units=("gpu",),
+        tried=True,
     ),
     Runtime(
         name="openvino",
         title="OpenVINO",
         home="vidsr.backends.openvino:OpenVINOBackend",
-        precisions=("fp32", "bf16"),
-        why="the fastest on a CPU",
+        precisions=("fp32", "bf16", "fp16"),
+        why="the fastest on a CPU; Intel's GPUs, too",
+        units=("cpu", "gpu", "npu"),
         package="openvino",
         distributions=("openvino",),
         extra="cpu",
+        tried=True,
+    ),
+    Runtime(
+        name="onnxruntime",
+        title="ONNX Runtime",
+        home="vidsr.backends.onnxruntime:ONNXRuntimeBackend",
+        precisions=("fp16", "fp32"),
+        why="GPUs of every vendor, by the provider that is installed; any CPU",
+        units=("cpu", "gpu"),
+        package="onnxruntime",
+        distributions=("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-migraphx"),
+        extra="onnxruntime",
+        accelerators=("onnxruntime-directml", "onnxruntime-migraphx", "onnxruntime-ep-nv-tensorrt-rtx"),
+        tried=True,
     ),
     Runtime(
         name="cpu",
@@ -116,3 +186,10 @@ def find(name: str) -> Runtime:
 def may_use_gpu(name: str) -> bool:
     """Whether ``--backend`` of that name takes a GPU where there is one."""
     return name in ("auto", *(row.name for row in RUNTIMES if row.gpu))
+
+
+def _has(distribution: str) -> bool:
+    try:
+        return bool(metadata.version(distribution))
+    except metadata.PackageNotFoundError:
+        return False

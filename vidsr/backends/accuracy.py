@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from vidsr.backends.base import Backend
+from vidsr.errors import BackendError
 from vidsr.models.registry import Model
 from vidsr.tiling import plan
 
@@ -20,6 +22,7 @@ FRAME = Path(__file__).with_suffix(".png")  # of Sintel, (c) Blender Foundation,
 MIN_PSNR = 55.0  # dB between a result and FP32's, both clamped to [0, 1]
 MAX_P999 = 1.0  # 8-bit code values: the 99.9th percentile of the absolute differences
 BEST_PSNR = 120.0  # stands for anything closer, equality included
+PROOF = (1, 96, 128)  # (N, H, W) of the film frame that `prove` takes
 REFERENCE_PIXELS = 1 << 16  # of one tile of the FP32 network
 
 
@@ -47,6 +50,7 @@ def compare(result: Tensor, reference: Tensor) -> Accuracy:
     if result.shape != reference.shape or not bool(torch.isfinite(result).all()):
         return Accuracy(0.0, 255.0, False)
     error = (result.float().clamp(0, 1) - reference.float().clamp(0, 1)).abs().flatten() * 255
+    error = error.cpu() if error.device.type == "mps" else error  # which has no doubles
     mean = float(error.double().square().mean())
     psnr = BEST_PSNR if mean == 0 else min(BEST_PSNR, 10 * math.log10(255**2 / mean))
     p999 = float(error.topk(max(1, error.numel() // 1000)).values[-1])
@@ -59,6 +63,19 @@ def check(
     """Compare `run`, which maps batches of `dtype` on `device`, with the plain network in FP32 on a real frame."""
     batch = real_frame(shape).to(device)
     return compare(run(batch.to(dtype)), exact(model, batch))
+
+
+def prove(backend: Backend, model: Model) -> str:
+    """What is to be said of an open backend that is near enough to FP32 on a small film frame.
+
+    Raises:
+        BackendError: it is not.
+    """
+    found = check(backend, model, PROOF, backend.device, backend.dtype)
+    if not found.passed:
+        limits = f"{MIN_PSNR:g} dB and at most {MAX_P999:g} code are needed"
+        raise BackendError(f"its result is {found.psnr:g} dB and {found.p999:g} codes from FP32, and {limits}")
+    return f"{found.psnr:g} dB from FP32 on a film frame"
 
 
 def exact(model: Model, batch: Tensor) -> Tensor:

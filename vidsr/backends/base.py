@@ -12,13 +12,18 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from vidsr.backends import AUTO, Unit
 from vidsr.errors import BackendError, Cancelled
 from vidsr.models.registry import Model
 
 MEMORY = 1 << 30  # bytes that the activations of one call may take
+GPU_MEMORY = 2 << 30  # of a GPU whose memory nobody tells; a call that does not fit is halved
 CALL_MACS = 40e9  # multiply-adds of one call: about a second on two ordinary cores
 PROBE = 16  # side of the picture on which activations are counted
 MAX_ELEMENTS = 2**31 - 1  # of one tensor
+
+NOT_USABLE = (BackendError, ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
+"""What a runtime of another version, or one with parts missing, may raise."""
 
 
 class State:
@@ -50,6 +55,7 @@ class Backend(ABC):
     scale: int
     max_pixels: int | None = None  # the largest N*H*W that one call should hold
     threads: int | None = None  # those of the CPU that results depend on; None: they depend on none
+    unit: str = "CPU"  # what computes, in words
     reason: str = ""  # what runs it and why, as far as it chose that itself
 
     def __init__(self) -> None:
@@ -58,21 +64,25 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
-        """Make `model` ready; `threads` limits a CPU's (None: the runtime's choice).
+    def open(
+        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, unit: Unit = AUTO
+    ) -> Self:
+        """Make `model` ready on torch's `device`, or on the `unit` that a runtime finds by itself.
+
+        `threads` limits a CPU's (None: the runtime's choice).
 
         Raises:
             BackendError: it is not installed, or does not run so here.
         """
 
     @classmethod
-    def best_precision(cls, device: torch.device) -> tuple[str, str]:
-        """The precision that ``auto`` means on that device for a network with weights, and why.
+    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
+        """The precision that ``auto`` means there for a network with weights, and why.
 
         Raises:
             BackendError: the runtime is missing.
         """
-        del device
+        del device, unit
         return "fp32", "the one there is"
 
     @abstractmethod

@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vidsr.backends import AUTO, Unit
 from vidsr.backends.base import Backend, check_batch
 from vidsr.models.registry import Model
 
@@ -25,15 +26,17 @@ class NearestBackend(Backend):
         self.delay = delay
 
     @classmethod
-    def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
+    def open(
+        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, unit: Unit = AUTO
+    ) -> Self:
         """For the scale of `model`; nothing else of it counts, and no option."""
-        del precision, device, threads
+        del precision, device, threads, unit
         return cls(model.scale)
 
     @classmethod
-    def best_precision(cls, device: torch.device) -> tuple[str, str]:
+    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
         """FP32."""
-        del device
+        del device, unit
         return "fp32", "there is nothing to speed up"
 
     def __call__(self, batch: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: the fastest runtime there."""
+"""OpenVINO: the fastest runtime on a CPU, and on Intel's GPUs and NPUs where it finds them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from vidsr.backends.base import Backend, auto_on_cpu, check_batch, max_pixels
+from vidsr.backends import AUTO, Unit, accuracy
+from vidsr.backends.base import (
+    GPU_MEMORY,
+    NOT_USABLE,
+    Backend,
+    activation_bytes,
+    auto_on_cpu,
+    check_batch,
+    max_pixels,
+)
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
@@ -46,7 +55,9 @@ class _Compiled(Protocol):
 
 
 class _Core(Protocol):
-    def get_property(self, device: str, name: str) -> list[str]: ...
+    available_devices: list[str]
+
+    def get_property(self, device: str, name: str) -> object: ...
     def compile_model(self, graph: _Graph, device: str, options: dict[str, object]) -> _Compiled: ...
 
 
@@ -67,22 +78,25 @@ class OpenVINOBackend(Backend):
     In bf16 OpenVINO would round the input first, and near 1.0 a bf16 step is a whole 8-bit code value: all of ``fast``
     but its base is run in bf16, and the base is added in FP32.
 
+    `processor` is OpenVINO's name of a device: ``CPU``, ``GPU.0``, ``NPU``. Batches come from the host's memory.
+
     Raises:
-        BackendError: openvino is missing, or the precision is not one that this CPU computes in.
+        BackendError: openvino is missing, or the precision is not one that this device computes in.
     """
 
     name = "openvino"
     device = torch.device("cpu")
     dtype = torch.float32
 
-    def __init__(self, model: Model, *, precision: str, threads: int | None = None) -> None:
+    def __init__(self, model: Model, *, precision: str, threads: int | None = None, processor: str = "CPU") -> None:
         super().__init__()
         openvino = _import()
         self._openvino, self._core = openvino, _core()
-        if precision not in _precisions(self._core):
-            raise BackendError(f"openvino does not compute in {precision} on this CPU; use precision auto.")
-        self.precision, self.scale = precision, model.scale
-        self.max_pixels = max_pixels(model, halos=HALOS)
+        if precision not in _precisions(self._core, processor):
+            raise BackendError(f"openvino does not compute in {precision} on this {processor}; use precision auto.")
+        self.precision, self.scale, self.unit = precision, model.scale, processor
+        on_cpu = processor == "CPU"
+        self.max_pixels = max_pixels(model, halos=HALOS) if on_cpu else int(GPU_MEMORY / activation_bytes(model.module))
         self._base: Callable[[Tensor], Tensor] | None = None
         module: nn.Module = fuse(model.module)
         if precision == "bf16" and isinstance(module, Fast):
@@ -91,25 +105,49 @@ class OpenVINOBackend(Backend):
         self._graph = _convert(module)
         self._options: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,  # decoder and encoder want the same cores
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[precision],
         }
-        if threads:
+        if on_cpu:
+            self._options["ENABLE_CPU_PINNING"] = False  # decoder and encoder want the same cores
+        if threads and on_cpu:
             self._options["INFERENCE_NUM_THREADS"] = threads
         self._requests: OrderedDict[tuple[int, ...], _Request] = OrderedDict()
         self._running: tuple[_Request, Tensor, Tensor] | None = None  # with the memory that it writes, however it ended
 
     @classmethod
-    def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
-        """On the CPU, whatever `device` is."""
+    def open(
+        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, unit: Unit = AUTO
+    ) -> Self:
+        """On the first device of `unit` that agrees with FP32 on a film frame; the CPU needs no such proof."""
         del device
-        return cls(model, precision=precision, threads=threads)
+        found, refused = _processors(unit), ""
+        for processor in found:
+            able = _precisions(_core(), processor)
+            takes_over = processor == "CPU" and len(found) > 1 and precision not in able
+            try:
+                each = "fp32" if takes_over else precision
+                opened = cls(model, precision=each, threads=threads, processor=processor)
+                if processor != "CPU":
+                    proof = accuracy.prove(opened, model)
+                    opened.reason = f"on {processor}, {_title(processor)}, {proof}"
+                elif refused:
+                    opened.reason = f"on the CPU, without {refused}"
+                return opened
+            except NOT_USABLE as error:
+                if isinstance(error, Cancelled) or processor == found[-1]:
+                    raise
+                first = (str(error).splitlines() or [type(error).__name__])[0]
+                refused += f"{', ' if refused else ''}{processor} ({first.rstrip('.')})"
+        raise AssertionError("the last one opens or raises")
 
     @classmethod
-    def best_precision(cls, device: torch.device) -> tuple[str, str]:
-        """bf16 where OpenVINO computes in it on this CPU."""
+    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
+        """bf16 where OpenVINO computes in it on this CPU; FP16 on a GPU or NPU."""
         del device
-        return auto_on_cpu("bf16" in _precisions(_core()))
+        able = _precisions(_core(), first := _processors(unit)[0])
+        if first == "CPU":
+            return auto_on_cpu("bf16" in able)
+        return ("fp16", f"twice as fast on {first}") if "fp16" in able else ("fp32", f"what {first} computes in")
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32; both share their memory with the runtime."""
@@ -155,7 +193,7 @@ class OpenVINOBackend(Backend):
                 self._requests.popitem(last=False)
             graph = self._graph.clone()
             graph.reshape(list(shape))
-            self._requests[shape] = self._core.compile_model(graph, "CPU", self._options).create_infer_request()
+            self._requests[shape] = self._core.compile_model(graph, self.unit, self._options).create_infer_request()
         self._requests.move_to_end(shape)
         return self._requests[shape]
 
@@ -180,8 +218,37 @@ def _core() -> _Core:
     return core
 
 
-def _precisions(core: _Core) -> list[str]:
-    return ["fp32", *(["bf16"] if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else [])]
+def _precisions(core: _Core, processor: str) -> list[str]:
+    able = core.get_property(processor, "OPTIMIZATION_CAPABILITIES")
+    assert isinstance(able, list)
+    half = "BF16" if processor == "CPU" else "FP16"
+    full = ["fp32"] if processor == "CPU" or "FP32" in able else []
+    return [*full, *([half.lower()] if half in able else [])]
+
+
+def _processors(unit: Unit) -> list[str]:
+    """OpenVINO's devices of that kind, by its own list; ``auto``: its GPUs, and then the CPU.
+
+    Raises:
+        BackendError: there is none.
+    """
+    there = _core().available_devices
+    gpus = [name for name in there if name.partition(".")[0] == "GPU"]
+    found = {
+        "auto": [*gpus, "CPU"],
+        "cpu": ["CPU"],
+        "gpu": gpus[unit.index : unit.index + 1],
+        "npu": [name for name in there if name.partition(".")[0] == "NPU"],
+    }[unit.kind]
+    if not found:
+        which = f"{unit.kind.upper()}{f' {unit.index}' if unit.index else ''}"
+        known = ", ".join(f"{name} ({_title(name)})" for name in there)
+        raise BackendError(f"OpenVINO finds no {which} here, only {known}; use device auto.")
+    return found
+
+
+def _title(processor: str) -> str:
+    return str(_core().get_property(processor, "FULL_DEVICE_NAME")).strip()
 
 
 def _import() -> ModuleType:

@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from importlib import import_module
 
-from torch import cuda
+from torch import backends, cuda
 from torch import device as Device
 
-from vidsr.backends import LISTED, PRECISIONS, Runtime, find
-from vidsr.backends.base import Backend
+from vidsr.backends import LISTED, PRECISIONS, Runtime, Unit, find
+from vidsr.backends.base import NOT_USABLE, Backend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models.registry import Model
 
-NOT_USABLE = (BackendError, ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
-"""What a runtime of another version, or one with parts missing, may raise."""
-
 
 def open_backend(
-    name: str, model: Model, *, precision: str = "auto", threads: int | None = None, device: int = 0
+    name: str, model: Model, *, precision: str = "auto", threads: int | None = None, device: int | str = "auto"
 ) -> tuple[Backend, str]:
     """Make `model` ready to run on the backend of that name; returns it with the reason for this choice.
 
     ``auto`` takes the first of the table that is there; a backend that is named is used or refused.
-    `threads` limits the CPU backends (None: the runtime's choice), `device` is the index of the GPU.
+    `threads` limits the CPU backends (None: the runtime's choice), `device` is a `Unit`: a kind, or the number of a GPU.
 
     Raises:
-        UsageError: an unknown name or precision.
+        UsageError: an unknown name, precision or device.
         BackendError: what was named is not available here.
     """
     named = None if name == "auto" else find(name)
     if precision not in PRECISIONS:
         raise UsageError(f"Unknown precision {precision!r}; use {', '.join(PRECISIONS)}.")
+    unit = Unit.of(device)
     if named is None:
-        return _first(model, precision, threads, device)
-    return _open(named, "as asked", model, precision, threads, device)
+        return _first(model, precision, threads, unit)
+    return _open(named, "as asked", model, precision, threads, unit)
 
 
-def _first(model: Model, precision: str, threads: int | None, device: int) -> tuple[Backend, str]:
+def _first(model: Model, precision: str, threads: int | None, unit: Unit) -> tuple[Backend, str]:
     """The first runtime of the table that is there, and opens where it is one that may fail."""
     lacks: list[str] = []
     failures: list[str] = []
-    for row in LISTED:
-        if lack := _lack(row):
-            lacks.append(lack)
+    for row, where in _candidates(unit):
+        if (lack := _lack(row)) is not None:
+            lacks += [lack] if lack else []
             continue
-        place = _place(row, device)
-        why = cuda.get_device_name(place) if row.gpu else ", and ".join(dict.fromkeys(lacks))
-        why = ", without ".join((why, *failures))
         try:
-            return _open(row, why, model, precision, threads, device)
+            why = ", without ".join((_here(row, where, lacks), *failures))
+            return _open(row, why, model, precision, threads, where)
         except Cancelled:
             raise
         except NOT_USABLE as error:
@@ -56,38 +54,73 @@ def _first(model: Model, precision: str, threads: int | None, device: int) -> tu
                 raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             failures.append(f"{row.title} ({reason.rstrip('.')})")
-    raise BackendError(f"There is no runtime here: {', and '.join(dict.fromkeys(lacks))}.")
+    known = " and ".join(dict.fromkeys((*lacks, *(f"no {failure}" for failure in failures))))
+    raise BackendError(f"There is no runtime for device {unit.kind} here: {known or 'none is known'}.")
 
 
-def _lack(row: Runtime) -> str:
-    """What keeps ``auto`` from a runtime; empty where nothing does. One that is tried says itself what is missing."""
-    if row.gpu and not cuda.is_available():
-        return "no NVIDIA GPU"
-    return "" if row.tried or row.is_installed else f"{row.package} is not installed"
+def _candidates(unit: Unit) -> Iterator[tuple[Runtime, Unit]]:
+    """What ``auto`` asks in turn, and for what: GPUs that torch does not know before any CPU."""
+    rows = [row for row in LISTED if unit.kind == "auto" or unit.kind in row.units]
+    on_torch = [row for row in rows if row.torch != "cpu"]
+    yield from ((row, unit) for row in on_torch)
+    if unit.kind == "auto":
+        yield from ((row, Unit("gpu")) for row in rows if row.is_accelerated)
+    yield from ((row, unit) for row in rows if row not in on_torch)
 
 
-def _open(
-    row: Runtime, why: str, model: Model, precision: str, threads: int | None, device: int
-) -> tuple[Backend, str]:
-    place, kind = _place(row, device), _kind(row)
-    precision, why_precision = _choose_precision(kind, precision, model, place)
+def _here(row: Runtime, unit: Unit, lacks: list[str]) -> str:
+    """Why it is this runtime: the GPU that it has, or what those before it lack."""
+    if row.gpu:
+        return cuda.get_device_name(_place(row, unit))
+    if row.torch == "mps":
+        return "an Apple GPU"
+    return ", and ".join(dict.fromkeys(lacks)) or f"device {unit.kind}, as asked"
+
+
+def _lack(row: Runtime) -> str | None:
+    """What keeps ``auto`` from a runtime; None where nothing does, empty where it is not worth a word."""
+    if row.gpu:  # TensorRT says itself what is missing
+        return None if cuda.is_available() else "no NVIDIA GPU"
+    if row.torch == "mps" and not backends.mps.is_available():
+        return "no Apple GPU" if sys.platform == "darwin" else ""
+    if row.is_installed:
+        return None
+    return f"{row.package} is not installed" if row.name == "openvino" else ""
+
+
+def _open(row: Runtime, why: str, model: Model, precision: str, threads: int | None, unit: Unit) -> tuple[Backend, str]:
+    place, kind = _place(row, unit), _kind(row)
+    precision, why_precision = _choose_precision(kind, precision, model, place, unit)
     if precision not in row.precisions:
         known = " and ".join(row.precisions)
         raise BackendError(f"{row.title} computes in {known}, not in {precision}; use precision auto.")
-    backend = kind.open(model, precision=precision, device=place, threads=threads)
+    backend = kind.open(model, precision=precision, device=place, threads=threads, unit=unit)
+    if backend.precision != precision:
+        why_precision = "what opened"
     said = f"; {backend.reason}" if backend.reason else ""
-    return backend, f"{row.name}: {why}; {precision.upper()}: {why_precision}{said}"
+    return backend, f"{row.name}: {why}; {backend.precision.upper()}: {why_precision}{said}"
 
 
-def _place(row: Runtime, device: int) -> Device:
-    """Where a runtime runs."""
-    if not row.gpu:
+def _place(row: Runtime, unit: Unit) -> Device:
+    """Where a runtime runs, as far as torch knows it.
+
+    Raises:
+        BackendError: it does not run on such a unit, or there is none.
+    """
+    if unit.kind not in ("auto", *row.units):
+        kinds = " and ".join(row.units)
+        raise BackendError(f"{row.title} runs on the device {kinds}, not on {unit.kind}; use device auto.")
+    if row.torch == "cpu":
         return Device("cpu")
+    if row.torch == "mps":
+        if not backends.mps.is_available():
+            raise BackendError("This torch finds no Apple GPU; use the backend auto.")
+        return Device("mps")
     if not cuda.is_available():
         raise BackendError("This torch finds no NVIDIA GPU; use the backend auto, or install a CUDA build of torch.")
-    if not 0 <= device < cuda.device_count():
-        raise BackendError(f"There is no GPU {device}; this machine has {cuda.device_count()}, counted from 0.")
-    return Device("cuda", device)
+    if unit.index >= cuda.device_count():
+        raise BackendError(f"There is no GPU {unit.index}; this machine has {cuda.device_count()}, counted from 0.")
+    return Device("cuda", unit.index)
 
 
 def _kind(row: Runtime) -> type[Backend]:
@@ -96,9 +129,9 @@ def _kind(row: Runtime) -> type[Backend]:
     return kind
 
 
-def _choose_precision(kind: type[Backend], precision: str, model: Model, device: Device) -> tuple[str, str]:
+def _choose_precision(kind: type[Backend], precision: str, model: Model, device: Device, unit: Unit) -> tuple[str, str]:
     if precision != "auto":
         return precision, "as asked"
     if not any(True for _ in model.module.parameters()):
         return "fp32", "there is nothing to speed up"
-    return kind.best_precision(device)
+    return kind.best_precision(device, unit)

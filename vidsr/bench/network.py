@@ -114,11 +114,11 @@ def variants(lines: Sequence[BenchLine]) -> list[BenchLine]:
 
 
 def _backends_here() -> list[str]:
-    gpu = torch.cuda.is_available()
-    return [row.name for row in LISTED if row.gpu == gpu and row.is_installed]
+    there = {"cuda"} if torch.cuda.is_available() else {"cpu", "mps"} if torch.backends.mps.is_available() else {"cpu"}
+    return [row.name for row in LISTED if row.torch in there and row.is_installed]
 
 
-def open_line(line: BenchLine, model: Model, *, threads: int | None = None, device: int = 0) -> Backend:
+def open_line(line: BenchLine, model: Model, *, threads: int | None = None, device: int | str = "auto") -> Backend:
     """The backend of a line.
 
     Raises:
@@ -160,7 +160,7 @@ class Rig:
     sizes: Sequence[tuple[int, int]]
     seconds: float = 3.0
     threads: int | None = None
-    device: int = 0
+    device: int | str = "auto"
 
 
 def measure_model(

@@ -28,6 +28,8 @@ def wait_for(device: torch.device) -> None:
     """Return when `device` has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def measure(call: Callable[[], object], device: torch.device, seconds: float) -> Timing:

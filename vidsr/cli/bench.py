@@ -42,7 +42,7 @@ def bench(
     precisions: Annotated[str, typer.Option(help="Names separated by commas. Default: each backend's own.")] = "",
     codec: options.Codec = "auto",
     preset: options.Preset = None,
-    device: options.Device = 0,
+    device: options.Device = "auto",
     threads: options.Threads = None,
     seconds: Annotated[float, typer.Option(help="How long each measurement takes.")] = 3.0,
     network_only: Annotated[

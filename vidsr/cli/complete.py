@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from vidsr.backends import LISTED, PRECISIONS
+from vidsr.backends import LISTED, PRECISIONS, UNITS
 from vidsr.media.containers import CONTAINERS
 
 
@@ -33,6 +33,11 @@ def backend(incomplete: str) -> list[tuple[str, str]]:
 def precision(incomplete: str) -> list[str]:
     """What --precision takes."""
     return _begin(PRECISIONS, incomplete)
+
+
+def device(incomplete: str) -> list[str]:
+    """What --device takes, besides the number of a GPU."""
+    return _begin(UNITS, incomplete)
 
 
 def codec(incomplete: str) -> list[str]:

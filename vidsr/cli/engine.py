@@ -11,7 +11,7 @@ import typer
 
 from vidsr.cli import complete, engine_pack
 from vidsr.cli.engine_pack import Folder
-from vidsr.cli.options import Device, Json
+from vidsr.cli.options import GpuNumber, Json
 from vidsr.cli.output import print_json, print_table, table
 from vidsr.cli.sentences import printable
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
@@ -79,7 +79,7 @@ def build(
         bool | None, typer.Option("--dynamic/--no-dynamic", help="The engine for any size. Default: unless --size.")
     ] = None,
     precision: Annotated[str | None, typer.Option(help="fp16 or fp32. Default: the recipe's.")] = None,
-    device: Device = 0,
+    device: GpuNumber = 0,
     folder: Folder = None,
     force: Annotated[bool, typer.Option("--force", help="Build even what is there already.")] = False,
     json: Json = False,
@@ -115,7 +115,7 @@ def build(
 @app.command("list", epilog=LIST_EXAMPLES, short_help="List engines, and whether they fit this machine.")
 def show_list(
     check: Annotated[bool, typer.Option("--check", help="Run each on its GPU and compare it with FP32.")] = False,
-    device: Device = 0,
+    device: GpuNumber = 0,
     folder: Folder = None,
     json: Json = False,
 ) -> None:
@@ -140,7 +140,7 @@ def show_list(
 def prune(
     every: Annotated[bool, typer.Option("--all", help="Remove all engines, also those that fit.")] = False,
     other: Annotated[bool, typer.Option("--other-gpus", help="Remove engines for other GPUs, too.")] = False,
-    device: Device = 0,
+    device: GpuNumber = 0,
     folder: Folder = None,
     json: Json = False,
 ) -> None:

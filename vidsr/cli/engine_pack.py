@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vidsr.cli import complete
-from vidsr.cli.options import Device, Json
+from vidsr.cli.options import GpuNumber, Json
 from vidsr.cli.output import print_json
 from vidsr.errors import BackendError, UsageError
 
@@ -62,7 +62,7 @@ def unpack(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Weights of engines that are of no shipped model. May be repeated."),
     ] = None,
-    device: Device = 0,
+    device: GpuNumber = 0,
     folder: Folder = None,
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace engines that are there.")] = False,
     json: Json = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vidsr.backends import NAMES, PRECISIONS
+from vidsr.backends import NAMES, PRECISIONS, UNITS
 from vidsr.cli import complete
 from vidsr.media.encoders import CODECS
 
@@ -16,7 +16,10 @@ Model = Annotated[
 Scale = Annotated[float, typer.Option(help="How many times as wide and high: any number from 1 to 4.")]
 Backend = Annotated[str, typer.Option(autocompletion=complete.backend, help=f"{complete.listed(NAMES)}.")]
 Precision = Annotated[str, typer.Option(autocompletion=complete.precision, help=f"{complete.listed(PRECISIONS)}.")]
-Device = Annotated[int, typer.Option(help="Which GPU, counted from 0.")]
+Device = Annotated[
+    str, typer.Option(autocompletion=complete.device, help=f"{complete.listed(UNITS)}, or the number of a GPU, from 0.")
+]
+GpuNumber = Annotated[int, typer.Option(help="Which GPU, counted from 0.")]
 Threads = Annotated[int | None, typer.Option(help="How many the software encoder and a CPU backend use, each.")]
 Codec = Annotated[
     str,
@@ -25,7 +28,13 @@ Codec = Annotated[
 Preset = Annotated[str | None, typer.Option(help="The encoder's own speed preset.")]
 Start = Annotated[str | None, typer.Option(help="Begin at this time: 90, 1:30 or 0:01:30.5.")]
 End = Annotated[str | None, typer.Option(help="End before this time.")]
-Deinterlace = Annotated[str, typer.Option(help="auto (where the source is marked interlaced), off or bwdif.")]
+Deinterlace = Annotated[
+    str,
+    typer.Option(
+        help="Of interlaced film auto makes one picture a frame; fields two, all of its motion (50 or 60 a second); "
+        "bwdif one, marked or not; off leaves it."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")]
 Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")]

@@ -12,6 +12,8 @@ from vidsr.cli.output import counted, print_json
 from vidsr.cli.sentences import printable
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from vidsr.frame import Colour
     from vidsr.media.read.probe import MediaInfo
 
@@ -76,7 +78,7 @@ def _lines(info: MediaInfo) -> list[str]:
     if video.display_matrix:
         lines.append("display  rotated or mirrored by a display matrix, which is kept")
     if video.interlaced:
-        lines.append("scan     interlaced (--deinterlace bwdif)")
+        lines.append(_scan(video.rate))
     if video.extras:
         lines.append(f"extras   {', '.join(video.extras)}")
     for stream in info.streams:
@@ -86,6 +88,13 @@ def _lines(info: MediaInfo) -> list[str]:
         lines.append(f"chapters {info.num_chapters}")
     lines.extend(f"tag      {key}: {value}" for key, value in info.metadata.items())
     return [printable(line) for line in lines]
+
+
+def _scan(rate: Fraction | None) -> str:
+    words = "scan     interlaced: upscale makes one picture a frame"
+    if not rate:
+        return f"{words}; --deinterlace fields makes two"
+    return f"{words} ({float(rate):.4g} a second); --deinterlace fields makes {float(2 * rate):.4g}, all of its motion"
 
 
 def _range(colour: Colour) -> str:

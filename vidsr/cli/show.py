@@ -29,6 +29,7 @@ from vidsr.jobs.events import (
     Planned,
     Resumed,
     Retried,
+    Scanning,
     SegmentDone,
     Skipped,
     Started,
@@ -64,6 +65,9 @@ class Show:
     def failed(self, event: Failed) -> None:
         """A job ended without an output."""
         complain(with_source(event))
+
+    def scanning(self, event: Scanning) -> None:
+        """A large source is read before its job begins."""
 
     def planned(self, event: Planned) -> None:
         """What a job would do."""
@@ -124,6 +128,10 @@ class LogShow(Show):
         """As everywhere, without tearing a live bar."""
         self._course.ended(event.source, made=False)
         self._say(f"vidsr: {with_source(event)}")
+
+    def scanning(self, event: Scanning) -> None:
+        """A line."""
+        self._say(f"{event.source}: read once before the work, to find where recordings were joined ...")
 
     def planned(self, event: Planned) -> None:
         """The plan, its size and its time."""

@@ -57,7 +57,7 @@ def upscale(
     ] = None,
     backend: options.Backend = "auto",
     precision: options.Precision = "auto",
-    device: options.Device = 0,
+    device: options.Device = "auto",
     codec: options.Codec = "auto",
     crf: Annotated[
         int | None, typer.Option(help=f"Quality: lower is better and larger. Default: {_USUAL_CRF}.")

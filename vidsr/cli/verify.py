@@ -27,17 +27,16 @@ def verify(
     output: Annotated[Path, typer.Argument(help="What vidsr upscale made of it.")],
     start: Annotated[str | None, typer.Option(help="Where `vidsr upscale --start` began.")] = None,
     end: Annotated[str | None, typer.Option(help="Where `vidsr upscale --end` ended.")] = None,
-    deinterlace: Annotated[str, typer.Option(help="auto, off or bwdif, as it was given to upscale.")] = "auto",
+    deinterlace: Annotated[str, typer.Option(help="As it was given to upscale.")] = "auto",
     json: Json = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only what differs.")] = False,
 ) -> None:
     """Compare an output with its source: every frame, every stream, every tag. Exit code 1 if anything differs."""
     from vidsr.cli.steps import Steps
-    from vidsr.jobs.options import parse_time
+    from vidsr.jobs.options import check_deinterlace, parse_time
     from vidsr.verify import compare
 
-    if deinterlace not in ("auto", "off", "bwdif"):
-        raise UsageError(f"--deinterlace must be auto, off or bwdif, not {deinterlace!r}")
+    check_deinterlace(deinterlace)
     first, last = (parse_time(text) if text else None for text in (start, end))
     if last is not None and last <= (first or 0):
         raise UsageError(f"--end must come after the start, got {float(last):g}")

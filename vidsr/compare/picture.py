@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from vidsr.frame import Frame, Samples
-from vidsr.media.read.deinterlace import fields_of
+from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
 from vidsr.media.stills import read_image
@@ -121,4 +121,4 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
 def open_reader(info: MediaInfo, start: Fraction | None = None) -> Reader:
     """The frames of `info` from `start` on, as a job would read them; damaged places are passed over."""
-    return Reader(info, start=start, keep_going=True, deinterlace=fields_of(info.video, "auto"))
+    return Reader(info, start=start, keep_going=True, deinterlace=Deinterlacing.of(info.video, "auto"))

@@ -10,6 +10,13 @@ from vidsr.pipeline import Progress
 
 
 @dataclass(frozen=True, slots=True)
+class Scanning:
+    """All of a large source is read before its job begins, to find where its clock begins anew."""
+
+    source: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Outline:
     """What is known of a job before it begins. Sizes are (width, height) in pixels; `num_frames` is an estimate."""
 
@@ -138,5 +145,5 @@ class Failed:
     exit_code: int
 
 
-Event = Planned | Started | Resumed | Advanced | SegmentDone | Retried | PartsKept | Done | Skipped | Failed
+Event = Scanning | Planned | Started | Resumed | Advanced | SegmentDone | Retried | PartsKept | Done | Skipped | Failed
 WORDS = {kind: kind.__name__.lower() for kind in get_args(Event)} | {PartsKept: "kept"}  # one for each kind

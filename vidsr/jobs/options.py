@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Literal, Self, TypedDict
 
+from vidsr.backends import Unit
 from vidsr.errors import UsageError
 from vidsr.media.encoders import WORST_QUALITY
+from vidsr.media.scan import DEINTERLACE, Deinterlace
 
 MAX_SCALE = 4.0
 USUAL_LONG, USUAL_SHORT = 3840, 2160  # a film becomes no larger than this unless a scale or a size is named
@@ -36,7 +38,7 @@ class OptionKeywords(TypedDict, total=False):
     model: str
     backend: str
     precision: str
-    device: int
+    device: int | str
     tile: int | Literal["auto", "off"]
     codec: str
     crf: int | None
@@ -45,7 +47,7 @@ class OptionKeywords(TypedDict, total=False):
     container: str | None
     start: float | Fraction | None
     end: float | Fraction | None
-    deinterlace: Literal["auto", "off", "bwdif"]
+    deinterlace: Deinterlace
     square_pixels: bool
     keep_going: bool
     threads: int | None
@@ -69,7 +71,7 @@ class Options:
     model: str = "auto"
     backend: str = "auto"
     precision: str = "auto"
-    device: int = 0
+    device: int | str = "auto"  # a kind of `backends.UNITS`, or the number of a GPU
     tile: int | Literal["auto", "off"] = "auto"
     codec: str = "auto"
     crf: int | None = None
@@ -78,7 +80,7 @@ class Options:
     container: str | None = None
     start: Fraction | None = None
     end: Fraction | None = None
-    deinterlace: Literal["auto", "off", "bwdif"] = "auto"  # auto: where the source is marked interlaced
+    deinterlace: Deinterlace = "auto"  # auto: where the source is marked interlaced; fields: two pictures of each
     square_pixels: bool = False
     keep_going: bool = False
     threads: int | None = None
@@ -92,8 +94,7 @@ class Options:
         for name in ("start", "end", "segment_seconds", "fps"):  # 1.5, as Python's callers write it, is the same as 3/2
             if isinstance(value := getattr(self, name), int | float):
                 object.__setattr__(self, name, Fraction(value).limit_denominator(10**6))
-        if self.deinterlace not in ("auto", "off", "bwdif"):
-            raise UsageError(f"deinterlace must be auto, off or bwdif, not {self.deinterlace!r}")
+        check_deinterlace(self.deinterlace)
         if self.decoder not in ("software", "nvdec"):
             raise UsageError(f"decoder must be software or nvdec, not {self.decoder!r}")
         if self.scale is not None:
@@ -116,8 +117,7 @@ class Options:
             raise UsageError(f"steady must be from 0 to 1, not {self.steady:g}")
         if self.segment_seconds <= 0:
             raise UsageError(f"segment seconds must be positive, got {float(self.segment_seconds):g}")
-        if self.device < 0:
-            raise UsageError(f"device must not be negative, got {self.device}")
+        Unit.of(self.device)
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"threads must be at least 1, got {self.threads}")
 
@@ -138,6 +138,11 @@ class Options:
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name in WITHOUT_EFFECT}
         usual = {field.name: field.default for field in fields(self)}
         return {name: str(value) for name, value in sorted(given.items()) if value != usual[name]}
+
+    @property
+    def gpu(self) -> int:
+        """The number of the GPU that is named, or the first."""
+        return Unit.of(self.device).index
 
     @property
     def label(self) -> str:
@@ -187,6 +192,12 @@ class Options:
                 f"{float(width):g}x{float(height):g}; it must be from 1 to {MAX_SCALE:g} times"
             )
         return target
+
+
+def check_deinterlace(option: str) -> None:
+    """Raises UsageError for what is no way to deinterlace."""
+    if option not in DEINTERLACE:
+        raise UsageError(f"deinterlace must be {', '.join(DEINTERLACE[:-1])} or {DEINTERLACE[-1]}, not {option!r}")
 
 
 def _check_scale(scale: float) -> None:

@@ -74,7 +74,15 @@ def run(item: Input, batch: Batch) -> Done:
     started = _started(info, options, size, upscaler.reason, notes, batch)
     batch.on_event(started)
     scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"
-    header = y4m.Y4mHeader(*size, format, colour.siting, info.video.rate, aspect, scan, colour.full_range)
+    header = y4m.Y4mHeader(
+        *size,
+        format,
+        colour.siting,
+        sources.deinterlacing(info, options).rate(info.video),
+        aspect,
+        scan,
+        colour.full_range,
+    )
     sink = _sink(target, header, batch.overwrite)
     reused = upscaler.num_reused
     reader = sources.open_source(info, options, options.start, pipe, reach=upscaler.reach)

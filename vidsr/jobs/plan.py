@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +21,7 @@ from vidsr.media.encoders import DEFAULT_THREADS
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
 from vidsr.media.mux.streams import Dropped, KeptStream
-from vidsr.media.read import joints
+from vidsr.media.read import heads, joints
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
@@ -120,8 +120,14 @@ def network_identity(upscaler: Identified) -> dict[str, str]:
     return {"version": __version__, **{name: str(value) for name, value in upscaler.identity().items()}}
 
 
-def plan(source: Input, target: Target, options: Options, info: MediaInfo | None = None) -> Plan:
-    """Decide how `source` is upscaled.
+def plan(
+    source: Input,
+    target: Target,
+    options: Options,
+    info: MediaInfo | None = None,
+    on_scan: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Decide how `source` is upscaled. `on_scan`: see `sources.examine`, which tells its `info` unless that is given.
 
     Raises:
         MediaError: the source cannot be read.
@@ -129,7 +135,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         OutputError: the container cannot hold what was asked, or the target is the source.
     """
     pipe = sources.standard_input(options) if source.kind == "pipe" else None
-    info = info or sources.examine(source, options, pipe)
+    info = info or sources.examine(source, options, pipe, on_scan)
     if target.file is not None and options.container not in (None, container_of(target.file.suffix)):
         raise UsageError(
             f"the output {target.file} and the container {options.container} disagree; leave one of them out"
@@ -146,7 +152,7 @@ def plan(source: Input, target: Target, options: Options, info: MediaInfo | None
         out_suffix=target.file.suffix if target.file and not options.container else None,
         crf=options.crf,
         preset=options.preset,
-        gpu=options.device or None,
+        gpu=options.gpu or None,
     )
     chosen = choice.choose(info, asked)
     shift = chosen.pix_fmt.chroma_shift
@@ -239,14 +245,23 @@ def _crop_notes(video: Video) -> tuple[str, ...]:
 
 
 def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:
-    """What is said of an interlaced source."""
-    if info.video.combed and options.deinterlace == "auto":
-        return ("not marked as interlaced, but it is: made progressive by bwdif (deinterlace off leaves it)",)
-    if not info.video.interlaced:
-        return ()
-    if options.deinterlace == "off":
+    """What is said of an interlaced source, and of one that is not although fields are asked for."""
+    video, option = info.video, options.deinterlace
+    if not (video.interlaced or video.combed):
+        plain = "not interlaced, as far as can be seen: one picture is made of each, two of those that say they are"
+        return (plain,) if option == "fields" else ()
+    if option == "off":
         return ("interlaced, and upscaled as it is: deinterlace auto makes it progressive first",)
-    return ("interlaced: made progressive by bwdif, one picture for each (deinterlace off leaves it)",)
+    rate = video.rate or Fraction(25)
+    once, twice = (f"{float(rate * each):.4g} a second" for each in (1, 2))
+    what = "interlaced" if video.interlaced else "not marked as interlaced, but it is"
+    if option == "fields":
+        what = what if video.interlaced else "not marked as interlaced, but taken to be"
+        return (f"{what}: made progressive by bwdif, two pictures of each frame, {twice}, all of the motion",)
+    return (
+        f"{what}: made progressive by bwdif, one picture for each frame, {once}, which is half of the motion; "
+        f"--deinterlace fields (deinterlace='fields') makes {twice}, all of the motion, in twice the time",
+    )
 
 
 def _time_notes(info: MediaInfo, chosen: choice.OutputFormat, options: Options) -> tuple[str, ...]:
@@ -254,7 +269,8 @@ def _time_notes(info: MediaInfo, chosen: choice.OutputFormat, options: Options) 
     if not sources.is_file(info):
         return ()
     moved = origin_notes(info, chosen.container) if options.start is None and options.end is None else ()
-    return (*moved, *joints.notes(joints.joints_of(info.path, info.container, info.video.index)))
+    found = joints.joints_of(info.path, info.container, info.video.index)
+    return (*heads.left_out(info.path), *moved, *joints.notes(found))
 
 
 def rounded(side: Fraction, step: int) -> int:
@@ -271,15 +287,15 @@ def _output_colour(video: Video, format: PixelFormat) -> Colour:
 def _spec(
     info: MediaInfo, chosen: choice.OutputFormat, size: tuple[int, int], aspect: Fraction, options: Options
 ) -> VideoSpec:
-    video = info.video
+    video, how = info.video, sources.deinterlacing(info, options)
     return VideoSpec(
         encoder=chosen.encoder,
         format=chosen.pix_fmt,
         colour=_output_colour(video, chosen.pix_fmt),
         width=size[0],
         height=size[1],
-        time_base=video.time_base,
-        rate=video.rate,
+        time_base=how.time_base(video),
+        rate=how.rate(video),
         sample_aspect=aspect,
         display_matrix=video.display_matrix,
         crf=chosen.crf,

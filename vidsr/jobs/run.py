@@ -9,7 +9,7 @@ from pathlib import Path
 from vidsr.errors import DamagedError, ExistsError, MediaError, OutputError, UsageError, VidsrError
 from vidsr.jobs import image, piped
 from vidsr.jobs.batch import REPLACE, Batch
-from vidsr.jobs.events import Done, Event, Failed, Planned, Skipped, Started
+from vidsr.jobs.events import Done, Event, Failed, Planned, Scanning, Skipped, Started
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.joining import Tails, failed
 from vidsr.jobs.memory import memory_for
@@ -157,7 +157,7 @@ def prepare(item: Input, batch: Batch) -> Plan | Skipped:
     Raises:
         VidsrError: the job cannot be planned.
     """
-    job = plan(item, batch.target, batch.options)
+    job = plan(item, batch.target, batch.options, on_scan=lambda: batch.on_event(Scanning(item.path)))
     batch.claims.take(job.output, item.path)
     return _already_done(job, batch) or job
 

@@ -23,15 +23,18 @@ from vidsr.jobs.inputs import Input
 from vidsr.jobs.manifest import ONCE
 from vidsr.jobs.options import Options
 from vidsr.media import sequence, y4m
-from vidsr.media.read.deinterlace import fields_of
-from vidsr.media.read.interlace import looks_interlaced
-from vidsr.media.read.joints import joints_of
+from vidsr.media.pyav import picture_stream
+from vidsr.media.read.decoder import Decoder
+from vidsr.media.read.deinterlace import Deinterlacing
+from vidsr.media.read.interlace import judged
+from vidsr.media.read.joints import OneClock, joints_of, may_have_joints
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.reader import Reader, ReadReport
 from vidsr.neighbours import near
 
 COUNTED_BYTES = 256 * 2**20  # reading more than that would be felt
+COUNTED_PIXELS = 10**9  # and decoding more than that: 40 s of 625 lines
 MANY = 12  # pictures tell their rate
 MAX_ERRORS = 10  # damaged places of a source that are listed; the others are counted
 
@@ -65,8 +68,15 @@ def standard_input(options: Options) -> y4m.Y4MReader:
     return y4m.Y4MReader(sys.stdin.buffer, keep_going=options.keep_going, deinterlace=options.deinterlace)
 
 
-def examine(source: Input, options: Options, pipe: y4m.Y4MReader | None = None) -> MediaInfo:
+def examine(
+    source: Input,
+    options: Options,
+    pipe: y4m.Y4MReader | None = None,
+    on_scan: Callable[[], None] = lambda: None,
+) -> MediaInfo:
     """What `source` holds; of a file also whether its pictures are interlaced without saying so.
+
+    `on_scan` is called before all of a large file is read.
 
     Raises:
         MediaError: it cannot be read.
@@ -75,24 +85,31 @@ def examine(source: Input, options: Options, pipe: y4m.Y4MReader | None = None) 
         return pipe.info
     if source.kind == "sequence":
         return sequence.SequenceReader(source.path, options.fps or sequence.DEFAULT_RATE).info
-    info = _whole(counted(probe(source.path)))
-    if options.deinterlace == "auto" and not info.video.interlaced and looks_interlaced(info):
-        return replace(info, video=replace(info.video, combed=True))
-    return info
+    info = probe(source.path)
+    if info.size > COUNTED_BYTES and may_have_joints(info.path, info.container):
+        on_scan()
+    info = judged(_whole(counted(info)), options.deinterlace)
+    return _decoded_once(info) if options.deinterlace == "fields" and info.video.interlaced else info
+
+
+def deinterlacing(info: MediaInfo, options: Options) -> Deinterlacing:
+    """What becomes of the fields of `info`."""
+    return Deinterlacing.of(info.video, options.deinterlace)
 
 
 def counted(info: MediaInfo) -> MediaInfo:
     """`info` with the number of pictures that a file of moderate size really has, and their rate.
 
-    Headers lie about both: the packets are counted, which decodes nothing. What repeats or has no time is let be, and
-    interlaced film, whose packets may be fields.
+    Headers lie about both: the packets are counted, which decodes nothing. What repeats is let be, and interlaced film,
+    whose packets may be fields; where some have no time, only their number is believed.
     """
     if info.size > COUNTED_BYTES or info.container in ("gif", "apng", "image2") or info.video.interlaced:
         return info
     times: list[int | None] = []
     try:
         with open_input(info.path) as container:
-            packets = demux(container, container.streams[info.video.index])
+            clock = OneClock(joints_of(info.path, info.container, info.video.index))
+            packets = demux(container, container.streams[info.video.index], clock=clock)
             try:
                 times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
             finally:
@@ -100,9 +117,35 @@ def counted(info: MediaInfo) -> MediaInfo:
     except (MediaError, av.FFmpegError):
         return info  # for the job to report
     known = sorted(pts for pts in times if pts is not None)
+    if None in times and known:
+        return replace(info, video=replace(info.video, num_frames=len(times)))
     if not known or len(set(known)) < len(times):
         return info
     return replace(info, video=replace(info.video, num_frames=len(known), rate=_true_rate(info, known)))
+
+
+def _decoded_once(info: MediaInfo) -> MediaInfo:
+    """`info` with the number of its pictures, and of those that are interlaced, where decoding all takes seconds.
+
+    Nothing but decoding tells them: of the packets of H.264 some hold a picture, and some a field.
+    """
+    video = info.video
+    if info.size > COUNTED_BYTES or (video.num_frames or 0) * video.width * video.height > COUNTED_PIXELS:
+        return info
+    num_frames = num_flagged = 0
+    try:
+        with open_input(info.path) as container:
+            stream = picture_stream(container, video.index)
+            decoder, packets = Decoder(stream, threads=1, gpu=None), demux(container, stream)
+            try:
+                for packet in (*(packet for packet in packets if packet.size), None):
+                    for picture in decoder.decode(packet):
+                        num_frames, num_flagged = num_frames + 1, num_flagged + bool(picture.interlaced_frame)
+            finally:
+                packets.close()  # before the container: touching it afterwards would crash the process
+    except (MediaError, av.FFmpegError):
+        return info  # for the job to report
+    return replace(info, video=replace(video, num_frames=num_frames, num_flagged=num_flagged))
 
 
 def _true_rate(info: MediaInfo, times: list[int]) -> Fraction | None:
@@ -122,13 +165,13 @@ def _true_rate(info: MediaInfo, times: list[int]) -> Fraction | None:
 
 def num_frames(info: MediaInfo, options: Options) -> int | None:
     """How many pictures the part of `info` holds that is asked for, for display: exact at a constant rate."""
-    video = info.video
-    start, end = options.start or Fraction(0), options.end
-    if video.num_frames is None or (not start and end is None):
-        return video.num_frames
-    if (rate := video.rate) is None:
+    how = deinterlacing(info, options)
+    start, end, total = options.start or Fraction(0), options.end, how.num_frames(info.video)
+    if total is None or (not start and end is None):
+        return total
+    if (rate := how.rate(info.video)) is None:
         return None
-    last = video.num_frames if end is None else min(math.ceil(end * rate), video.num_frames)
+    last = total if end is None else min(math.ceil(end * rate), total)
     return max(last - math.ceil(start * rate), 0)
 
 
@@ -161,10 +204,9 @@ def open_source(
             info.path, info.video.rate or sequence.DEFAULT_RATE, keep_going=options.keep_going
         )
         return _Part(reader, start, options.end, reach)
-    wanted = fields_of(info.video, options.deinterlace)
-    gpu = options.device if options.decoder == "nvdec" else None
+    how, gpu = deinterlacing(info, options), options.gpu if options.decoder == "nvdec" else None
     return Reader(
-        info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=wanted, gpu=gpu, reach=reach
+        info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=how, gpu=gpu, reach=reach
     )
 
 

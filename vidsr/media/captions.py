@@ -32,11 +32,7 @@ def may_hold(video: Video, packet: SupportsBytes) -> bool:
 def captions_of(picture: av.VideoFrame) -> bytes:
     """The captions of a decoded picture, three bytes each; empty where it has none."""
     small = picture.reformat(_SIDE, _SIDE, "gray", interpolation=Interpolation.POINT)
-    try:
-        items = side_data_of(small)
-    except ValueError:  # of a kind that PyAV does not know, such as MV-HEVC's
-        return b""
-    return next((bytes(item) for item in items if item.type.name == "A53_CC"), b"")
+    return next((bytes(item) for item in side_data_of(small) if item.type.name == "A53_CC"), b"")
 
 
 def picture_with(captions: bytes, width: int, height: int, pix_fmt: str) -> av.VideoFrame:

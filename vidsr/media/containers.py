@@ -76,7 +76,7 @@ class Container:
     segments: bool = False  # whether parts of a job may be written in it: what is joined has the packets' exact order
 
     keeps: frozenset[str] | None = None  # codecs of other streams that are copied; None: those its muxer takes
-    refuses: frozenset[str] = frozenset()  # codecs that its muxer takes, and refuses at the first packet
+    refuses: frozenset[str] = frozenset()  # codecs that its muxer takes, and players do not find in it
     cover: Literal["copied", "attached"] | None = None  # how a still that stands for the file is kept
     text: str | None = None  # the encoder that text subtitles are converted with
     sound: tuple[str, int] = ("aac", 96_000)  # the encoder of sound that is not kept; bits a second and channel
@@ -131,6 +131,9 @@ _MP4 = Container(
     pictures=("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
     codec_tags={"hevc": "hvc1"},  # Apple's players take no other
     segments=True,
+    refuses=_words(
+        "pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be"
+    ),  # FFmpeg 5: noise
     cover="copied",
     text="mov_text",
     flags=_words("default forced dub comment hearing_impaired visual_impaired"),

@@ -9,11 +9,18 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import PacketSideData
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, Type
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
 from vidsr.frame import Samples
+
+_LATER_KINDS: dict[object, str] = {
+    28: "LCEVC",
+    29: "VIEW_ID",
+    30: "REFERENCE_DISPLAYS",
+    31: "EXIF",
+}  # AVFrameSideDataType
 
 VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 
@@ -27,12 +34,19 @@ def picture_stream(container: InputContainer, index: int) -> VideoStream:
 
 
 def side_data_of(frame: av.VideoFrame) -> Iterable[SideData]:
-    """What came with a picture. Every read leaves a reference cycle behind.
+    """What came with a picture, with names for the kinds that PyAV does not know, too.
 
-    Raises:
-        ValueError: something is of a kind that PyAV does not know, such as MV-HEVC's.
+    Every read leaves a reference cycle behind. Never of PNG: PyAV and FFmpeg both free the name of its colour profile.
     """
+    Type._missing_ = classmethod(_later_kind)  # type: ignore[method-assign, assignment]
     return cast("Iterable[SideData]", frame.side_data)
+
+
+def _later_kind(kinds: type[Type], number: object) -> Type:
+    """A kind of side data that FFmpeg has and PyAV 18's list has not, for which it gives none of a picture's."""
+    kind = object.__new__(kinds)
+    kind._name_, kind._value_ = _LATER_KINDS.get(number, f"KIND_{number}"), number
+    return kind
 
 
 def samples_of(plane: VideoPlane, dtype: np.dtype[np.uint8 | np.uint16]) -> Samples:

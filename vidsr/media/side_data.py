@@ -10,17 +10,20 @@ from collections.abc import Iterator
 
 from vidsr.media import hdr
 from vidsr.media.containers import HOLDS_ALL, KEEPS_IT, Container
-from vidsr.media.read.probe import UNREADABLE, Video
+from vidsr.media.read.probe import Video
 
 SPHERICAL, STEREO = "SPHERICAL", "STEREO3D"
 
 _NAMES = {
     SPHERICAL: "spherical mapping (360 degrees)",
     STEREO: "stereo 3D (how the two eyes' pictures stand in the frame)",
-    UNREADABLE: "side data that PyAV cannot read, such as a second view's,",
     "DISPLAYMATRIX": "rotation",
     "AFD": "active format description",
     "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
+    "VIEW_ID": "second view (MV-HEVC)",
+    "LCEVC": "enhancement layer (LCEVC)",
+    "REFERENCE_DISPLAYS": "reference displays of 3D",
+    "EXIF": "EXIF data",
     "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
     "FILM_GRAIN_PARAMS": "film grain parameters",
     "GOP_TIMECODE": "timecode inside the pictures",

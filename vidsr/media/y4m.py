@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -20,11 +20,12 @@ import numpy as np
 from vidsr.errors import DamagedError, MediaError
 from vidsr.frame import Frame, PixelFormat, Plane, Siting
 from vidsr.media.read.colour_tags import assumed_colour
-from vidsr.media.read.deinterlace import Deinterlacer
+from vidsr.media.read.deinterlace import ByPicture, Deinterlacing, Made
 from vidsr.media.read.open import MAX_PIXELS
 from vidsr.media.read.pixels import planes_of
 from vidsr.media.read.probe import MediaInfo, Stream, Video
 from vidsr.media.read.reader import ReadReport
+from vidsr.media.scan import Deinterlace
 
 CONTAINER = "pipe"
 """What `MediaInfo.container` says of a stream that has no file."""
@@ -154,7 +155,7 @@ class Y4MReader:
     """Iterates over the pictures of a y4m stream as they come; `info` is there before the first one is read.
 
     Frame k stands at k / rate seconds. A stream that breaks off ends the iteration with `DamagedError` after its last
-    whole picture, or is noted in `report` with `keep_going`. `deinterlace`: never, always, or where the header says so.
+    whole picture, or is noted in `report` with `keep_going`. `deinterlace`: ``auto`` only where the header says so.
 
     Raises:
         MediaError: not y4m, or a header that no picture can have.
@@ -166,15 +167,18 @@ class Y4MReader:
         name: str = "stdin",
         *,
         keep_going: bool = False,
-        deinterlace: Literal["auto", "off", "bwdif"] = "off",
+        deinterlace: Deinterlace = "off",
     ) -> None:
         self._stream, self._name, self._keep_going = stream, name, keep_going
         line = _line(stream)
         if not line:
             raise MediaError(f"{name} is empty: no y4m header came in.")
         self.header = Y4mHeader.parse(line, name)
-        self._deinterlace = deinterlace == "bwdif" or (deinterlace == "auto" and self.header.scan in _INTERLACED)
-        self.info = _info(self.header, name)
+        self._deinterlace = deinterlace in ("bwdif", "fields") or (
+            deinterlace == "auto" and self.header.scan in _INTERLACED
+        )
+        self.info = _info(self.header, name, combed=deinterlace == "fields" and self.header.scan == "p")
+        self._how = Deinterlacing.of(self.info.video, deinterlace)
         self.report = ReadReport()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -182,9 +186,7 @@ class Y4MReader:
         if not self._deinterlace:
             yield from self._counted(self._frames())
             return
-        header, base = self.header, self.info.video.time_base
-        bwdif = Deinterlacer(header.format.name, header.width, header.height, base, every=True)
-        yield from self._counted(self._progressive(bwdif))
+        yield from self._counted(self._progressive())
 
     def close(self) -> None:
         """Nothing: the stream is the caller's."""
@@ -220,17 +222,16 @@ class Y4MReader:
             planes.append(plane.astype(self.header.format.dtype, copy=False))
         return tuple(planes)
 
-    def _progressive(self, bwdif: Deinterlacer) -> Iterator[Frame]:
-        header, video = self.header, self.info.video
+    def _progressive(self) -> Iterator[Frame]:
+        format, video, clock = self.header.format, self.info.video, self._how.time_base(self.info.video)
+        bwdif = ByPicture(self._how, video.time_base, video.rate)
 
-        def made(pictures: Iterator[av.VideoFrame]) -> Iterator[Frame]:
-            for picture in pictures:
-                planes = planes_of(picture, header.format)
-                yield Frame(planes, header.format, video.colour, picture.pts or 0, video.time_base, 1)
+        def framed(made: Made) -> Frame:
+            return Frame(planes_of(made.picture, format), format, video.colour, made.pts, clock, made.duration)
 
         for frame in self._frames():
-            yield from made(bwdif(_picture(frame)))
-        yield from made(bwdif(None))
+            yield from map(framed, bwdif(_picture(frame)))
+        yield from map(framed, bwdif(None))
 
     def _damaged(self, what: str) -> None:
         self.report.num_errors += 1
@@ -303,7 +304,7 @@ def _picture(frame: Frame) -> av.VideoFrame:
     return picture
 
 
-def _info(header: Y4mHeader, name: str) -> MediaInfo:
+def _info(header: Y4mHeader, name: str, *, combed: bool) -> MediaInfo:
     rate = header.rate or DEFAULT_RATE
     colour = replace(assumed_colour(header.format, header.height), siting=header.siting)
     if header.full_range is not None:
@@ -325,6 +326,8 @@ def _info(header: Y4mHeader, name: str) -> MediaInfo:
         sample_aspect=header.sample_aspect,
         display_matrix=None,
         interlaced=header.scan in _INTERLACED,
+        combed=combed,
+        bottom_first=header.scan == "b",
         bits_per_second=None,
     )
     streams = (Stream(0, "video", "rawvideo", None, None, (), Fraction(0), None),)

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -19,8 +19,13 @@ from torch import Tensor
 
 from vidsr.errors import BackendError, ModelError, OutputError
 from vidsr.files import replacing
+from vidsr.models import onnx_nodes
 from vidsr.models.fused import inference_form
 from vidsr.models.registry import Model
+from vidsr.models.srgan import GeneratorConfig
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 INPUT, OUTPUT = "rgb", "upscaled"
 OPSET = 18
@@ -44,11 +49,11 @@ def export(model: Model, path: Path, *, precision: str = "fp32") -> Exported:
     header carries name, scale, weights hash, halo and multiple.
 
     Raises:
-        BackendError: onnx, onnxscript or onnxruntime are missing.
+        BackendError: onnx or onnxruntime is missing, or for other projects' networks onnxscript.
         ModelError: the network cannot be written as ONNX, or what was written computes something else.
         OutputError: `path` cannot be written.
     """
-    _require("onnx", "onnxscript", "onnxruntime")
+    _require("onnx", "onnxruntime")
     dtype = torch.float16 if precision == "fp16" else torch.float32
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,14 +74,32 @@ class _Session(Protocol):
         """All outputs."""
 
 
-def graph(model: Model, dtype: torch.dtype) -> bytes:
-    """What `export` writes, not compared with anything yet. Takes seconds, and the same ones for every size.
+def graph(model: Model, dtype: torch.dtype, *, outer: torch.dtype | None = None) -> bytes:
+    """What `export` writes, not compared with anything yet: in `dtype`, its input and output, too, unless `outer` is.
+
+    Networks of other projects are written by torch's exporter, which takes half a minute.
 
     Raises:
-        BackendError: onnx or onnxscript are missing.
+        BackendError: onnx, or for other projects' networks onnxscript, is missing.
         ModelError: the network cannot be written as ONNX.
     """
-    _require("onnx", "onnxscript")
+    _require("onnx")
+    if isinstance(model.config, GeneratorConfig):
+        names = (INPUT, OUTPUT)
+        module = inference_form(model.module, dtype)
+        proto = onnx_nodes.build(module, dtype, names=names, opset=OPSET, outer=outer or dtype)
+    else:
+        proto = _exported(model, dtype)
+    facts = {"scale": model.scale, "weights": model.weights_hash, "halo": model.halo, "multiple": model.multiple}
+    for key, value in {"name": model.name, **{k: json.dumps(v) for k, v in facts.items()}}.items():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    return bytes(proto.SerializeToString())
+
+
+def _exported(model: Model, dtype: torch.dtype) -> ModelProto:
+    """By torch's exporter."""
+    _require("onnxscript")
     sample = torch.rand(2, 3, *CHECK_SIDES[0]).to(dtype)
     sides = {0: torch.export.Dim("n", min=1), 2: torch.export.Dim("h", min=2), 3: torch.export.Dim("w", min=2)}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -96,12 +119,7 @@ def graph(model: Model, dtype: torch.dtype) -> bytes:
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         raise ModelError(f"{model.name} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
     assert program is not None
-    proto = program.model_proto
-    facts = {"scale": model.scale, "weights": model.weights_hash, "halo": model.halo, "multiple": model.multiple}
-    for key, value in {"name": model.name, **{k: json.dumps(v) for k, v in facts.items()}}.items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
-    return bytes(proto.SerializeToString())
+    return program.model_proto
 
 
 def _require(*names: str) -> None:

@@ -96,7 +96,7 @@ class Enlarger:
         smaller, tile = self._calls(num, height, width)
         if smaller * tile < failed:
             self._note(f"calls of at most {smaller} x {tile} pixels from here on")
-        elif self.backend.device.type != "cpu":
+        elif self.backend.unit != "CPU":
             self._replace("cpu", "the CPU goes on in FP32")
             self._limit = None
         else:
@@ -119,8 +119,8 @@ class Enlarger:
         self.backend.notes.clear()
 
     def _note(self, what: str) -> None:
-        device = self.backend.device
-        self.notes.append(f"out of memory on {self.backend.name} ({device}): {what}, beginning with the same picture")
+        place = self.backend.device if self.backend.device.type != "cpu" else self.backend.unit
+        self.notes.append(f"out of memory on {self.backend.name} ({place}): {what}, beginning with the same picture")
 
     def _replace(self, name: str, what: str, *, given: bool = False) -> None:
         if given:
@@ -128,7 +128,8 @@ class Enlarger:
         else:
             self._note(what)
         old = self.backend
-        self.backend, _ = open_backend(name, self.model, precision="fp32", device=old.device.index or 0)
+        place = "auto" if old.device.index is None or name == "cpu" else old.device.index
+        self.backend, _ = open_backend(name, self.model, precision="fp32", device=place)
         old.close()
         if self._cancelled.is_set():
             self.backend.cancel()

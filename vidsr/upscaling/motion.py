@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Whole = NDArray[np.intp]
+Code = TypeVar("Code", np.float32, np.uint8, np.uint16)
 
 BLOCK = 8  # pixels
 SEARCH = 4  # quarter-size pixels that the coarsest search goes each way
@@ -101,14 +103,15 @@ def box(values: Floats) -> Floats:
     return found
 
 
-def gather(padded: NDArray[np.generic], edge: int, shift: Whole, block: tuple[int, int]) -> NDArray[np.generic]:
+def gather(padded: NDArray[Code], edge: int, shift: Whole, block: tuple[int, int]) -> NDArray[Code]:
     """(rows, columns, *block): the blocks of a picture with `edge` pixels around it, each moved by its shift."""
     rows, columns = shift.shape[:2]
     down = np.arange(rows)[:, None] * block[0] + shift[..., 0] + edge
     right = np.arange(columns)[None] * block[1] + shift[..., 1] + edge
     down = np.clip(down, 0, padded.shape[0] - block[0])
     right = np.clip(right, 0, padded.shape[1] - block[1])
-    return sliding_window_view(padded, block)[down, right]
+    found: NDArray[Code] = sliding_window_view(padded, block)[down, right]
+    return found
 
 
 def _blocks(picture: Floats, block: int) -> Floats:
@@ -143,21 +146,22 @@ def _fractions(picture: Floats, other: Floats, whole: Whole, shape: tuple[int, i
     blocks = gather(np.pad(other, EDGE, mode="edge"), EDGE, whole, (BLOCK, BLOCK))
     moved = blocks.swapaxes(1, 2).reshape(height, width)
     change, down, right = moved - picture, _slope((picture + moved) / 2, 0), _slope((picture + moved) / 2, 1)
-    trust = 1 / (1 + (_sums(np.abs(change), BLOCK) / (BAD * BLOCK * BLOCK)) ** 2)
+    trust: Floats = 1 / (1 + (_sums(np.abs(change), BLOCK) / np.float32(BAD * BLOCK * BLOCK)) ** 2)
+    places = whole.astype(np.float32)
     yy, xx, xy = (_sums(a * b, BLOCK) * trust for a, b in ((down, down), (right, right), (down, right)))
     ty, tx = (_sums(a * change, BLOCK) * trust for a in (down, right))
-    by, bx = yy * whole[..., 0] + xy * whole[..., 1] - ty, xy * whole[..., 0] + xx * whole[..., 1] - tx
+    by, bx = yy * places[..., 0] + xy * places[..., 1] - ty, xy * places[..., 0] + xx * places[..., 1] - tx
     slope = (yy + xx) / (trust * BLOCK * BLOCK)
-    own = _solved(whole, yy, xx, xy, by, bx)
-    step = _solved(whole, *(box(one.astype(np.float32)) for one in (yy, xx, xy, by, bx)))  # with the blocks around
+    own = _solved(places, yy, xx, xy, by, bx)
+    step = _solved(places, *(box(one) for one in (yy, xx, xy, by, bx)))  # with the blocks around
     left, left_own = (change + down * _wide(one, 0) + right * _wide(one, 1) for one in (step, own))
     alone = _sums(np.abs(left_own), BLOCK) < ALONE * _sums(np.abs(left), BLOCK)  # it moves otherwise than those
     step = np.where(alone[..., None], own, step)
     residual = np.where(np.repeat(np.repeat(alone, BLOCK, 0), BLOCK, 1), left_own, left)
-    return Field(whole + step, residual[: shape[0], : shape[1]], slope)
+    return Field(places + step, residual[: shape[0], : shape[1]], slope)
 
 
-def _solved(whole: Whole, yy: Floats, xx: Floats, xy: Floats, by: Floats, bx: Floats) -> Floats:
+def _solved(whole: Floats, yy: Floats, xx: Floats, xy: Floats, by: Floats, bx: Floats) -> Floats:
     """How far from the whole pixels least squares put each block, up to one."""
     least = np.float32(SLOPE * BLOCK * BLOCK)
     yy, xx, by, bx = yy + least, xx + least, by + least * whole[..., 0], bx + least * whole[..., 1]

@@ -71,7 +71,7 @@ class Staging:
     def upload(self, planes: Sequence[Plane]) -> tuple[Tensor, ...]:
         """Planes of the host, (H, W) each, as codes on the device, uint8 or int16, ready for the current stream."""
         if self._up is None:
-            return tuple(as_tensor(plane) for plane in planes)
+            return tuple(as_tensor(plane).to(self.device) for plane in planes)
         current = torch.cuda.current_stream(self.device)
         with _on(self._up):
             codes = tuple(_pin(plane).to(self.device, non_blocking=True) for plane in planes)

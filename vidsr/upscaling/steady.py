@@ -59,14 +59,15 @@ class Steadier:
         own, bits = large.planes[place], large.format.bits
         wide = np.int16 if bits <= 8 else np.int32
         limit, codes = LIMIT << (bits - 8), own.astype(wide)
-        total = np.full(own.shape, 128, wide)
+        total = np.full_like(codes, 128)
         for plane, (field, weights) in others:
             change = _moved(plane, field, weights.shape).astype(wide)
-            change -= codes
+            np.subtract(change, codes, out=change)
             np.clip(change, -limit, limit, out=change)
-            change *= _enlarged(weights, own.shape).astype(wide)
-            total += change
-        return (codes + (total >> 8)).astype(own.dtype)
+            np.multiply(change, _enlarged(weights, own.shape).astype(wide), out=change)
+            np.add(total, change, out=total)
+        blended: Plane = np.add(codes, total >> 8).astype(own.dtype)
+        return blended
 
 
 def _of_one_drawing(small: Frame, others: list[Made]) -> list[Made]:
@@ -90,7 +91,7 @@ def _enlarged(weights: Floats, shape: tuple[int, ...]) -> Floats:
     return found
 
 
-def _moved(plane: Plane, field: Field, small: tuple[int, int]) -> NDArray[np.uint8 | np.uint16]:
+def _moved(plane: Plane, field: Field, small: tuple[int, ...]) -> Plane:
     """What stands at each pixel's place in the other picture, block by block and by whole pixels of the large one."""
     ratio = np.array(plane.shape) / np.array(small)
     block = (max(round(BLOCK * ratio[0]), 1), max(round(BLOCK * ratio[1]), 1))
@@ -100,9 +101,9 @@ def _moved(plane: Plane, field: Field, small: tuple[int, int]) -> NDArray[np.uin
     shift = np.rint(field.shift[down[:, None], right[None]] * ratio.astype(np.float32)).astype(np.intp)
     edge = (int(np.abs(shift).max()) + max(block)) if shift.size else 0
     padded = np.pad(plane, edge, mode="edge")
-    blocks = gather(padded, edge, shift, block)
+    blocks = gather(padded, edge, shift, block)  # type: ignore[type-var]  # of one of the two types
     whole = blocks.swapaxes(1, 2).reshape(rows * block[0], columns * block[1])
-    found: NDArray[np.uint8 | np.uint16] = whole[: plane.shape[0], : plane.shape[1]]
+    found: Plane = whole[: plane.shape[0], : plane.shape[1]]
     return found
 
 

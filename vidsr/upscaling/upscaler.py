@@ -53,7 +53,7 @@ class UpscalerKeywords(TypedDict, total=False):
     backend: str | Backend
     precision: str
     tile: int | Literal["auto", "off"]
-    device: int
+    device: int | str
     threads: int | None
     reuse: bool
     steady: float
@@ -69,7 +69,7 @@ class Upscaler:
         backend: a name for `open_backend`, or a backend that is open already, which `close` then closes.
         precision: ``auto``, ``fp16``, ``bf16`` or ``fp32``.
         tile: ``auto`` (as the backend's memory allows), ``off``, or a side: tiles of about that many pixels squared.
-        device: index of the GPU.
+        device: a kind of `backends.UNITS`, or the number of a GPU.
         threads: of a CPU backend; None leaves it to the runtime.
         reuse: whether a frame that repeats the one before it takes over its result.
         steady: from 0 to 1, how far each large frame of a stream is blended with its neighbours; 0 leaves it alone.
@@ -94,7 +94,7 @@ class Upscaler:
         self.model = registry.load(name, registry.native_scale(name, scale))
         tile = _check_tile(tile, self.model)
         if isinstance(backend, str):
-            precision, device = keywords.get("precision", "auto"), keywords.get("device", 0)
+            precision, device = keywords.get("precision", "auto"), keywords.get("device", "auto")
             opened, why_backend = open_backend(backend, self.model, precision=precision, threads=threads, device=device)
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
@@ -102,8 +102,10 @@ class Upscaler:
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
         if opened.threads is not None and any(True for _ in self.model.module.parameters()):
             self._opened["network threads"] = opened.threads
+        if opened.unit != "CPU" and opened.device.type == "cpu":
+            self._opened["unit"] = opened.unit
         self._depth = _depth(opened.device)
-        self.on_gpu = opened.device.type != "cpu"  # as opened; out of memory it may go on elsewhere
+        self.on_gpu = opened.unit != "CPU"  # as opened; out of memory it may go on elsewhere
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = keywords.get("reuse", True)
@@ -321,8 +323,8 @@ class Upscaler:
 
 
 def _depth(device: torch.device) -> int:
-    """How many batches are on their way at a time, by the memory that is free; none on the CPU."""
-    if device.type == "cpu":
+    """How many batches are on their way at a time, by the memory that is free; none where nothing overlaps."""
+    if device.type != "cuda":
         return 0
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes next
     return GPU_DEPTH if torch.cuda.mem_get_info(device)[0] + kept >= GPU_ROOM else 1

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
 from pathlib import Path
-from typing import Literal
 
 from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
 from vidsr.media.mux.origin import late_start
-from vidsr.media.read.deinterlace import Fields, fields_of
-from vidsr.media.read.interlace import looks_interlaced
+from vidsr.media.read.deinterlace import Deinterlacing
+from vidsr.media.read.heads import left_out
+from vidsr.media.read.interlace import judged
 from vidsr.media.read.joints import joints_of
 from vidsr.media.read.probe import MediaInfo, probe
+from vidsr.media.scan import Deinterlace
 from vidsr.media.stills import is_image
 from vidsr.verify.inventory import NO_TIME, Inventory, Pairing, pair, take_inventory
 from vidsr.verify.packets import Mapping, check_packets, check_presence, rounding
@@ -37,7 +38,7 @@ def compare(
     *,
     start: Fraction | None = None,
     end: Fraction | None = None,
-    deinterlace: Literal["auto", "off", "bwdif"] = "auto",
+    deinterlace: Deinterlace = "auto",
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> VerifyReport:
     """Compare an output of `vidsr upscale` with its source; the options are those that it was made with.
@@ -54,7 +55,7 @@ def compare(
             raise UsageError(f"{path} is an image; vidsr verify compares videos, and vidsr compare shows images")
     if source.exists() and output.exists() and source.samefile(output):
         raise UsageError(f"{source} and {output} are the same file; name a source and its output")
-    info = probe(source)
+    info = judged(probe(source), deinterlace)
     on_step("reading the packets", 0.0)
     joints = joints_of(source, info.container, info.video.index)
     before, after = take_inventory(source, joints), take_inventory(output)
@@ -66,22 +67,23 @@ def compare(
         return VerifyReport(source, output, tuple(checks))
     made = probe(output, pairing.picture.index)
     part = start is not None or end is not None
-    base = made.video.time_base
+    base, how = made.video.time_base, Deinterlacing.of(info.video, deinterlace)
+    clock = how.time_base(info.video)
     seen = look(
         info,
         made,
         shift=None if part else _shift(info, after, pairing),
-        tolerance=rounding(info.video.time_base, base),
+        tolerance=rounding(clock, base),
         start=start,
         end=end,
-        deinterlace=_fields(info, deinterlace),
+        deinterlace=how,
         on_step=on_step,
     )
     window = (
         (seen.begin or Fraction(0), seen.end if end is not None and seen.end is not None else inf) if part else None
     )
     mapping = Mapping(seen.shift, window, (info.video.start_pts or 0) * info.video.time_base)
-    return VerifyReport(source, output, tuple(_checks(_Both(info, made, pairing, before, after), seen, mapping)))
+    return VerifyReport(source, output, tuple(_checks(_Both(info, made, pairing, before, after, clock), seen, mapping)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +95,17 @@ class _Both:
     pairing: Pairing
     before: Inventory
     after: Inventory
+    clock: Fraction  # of the source's pictures, as they are compared
 
 
 def _checks(both: _Both, seen: Pictures, mapping: Mapping) -> Iterator[Finding]:
     """All rows, in the order of the table."""
     info, made, pairing, before, after = both.info, both.made, both.pairing, both.before, both.after
     picture = before.tracks[info.video.index]
+    yield from (Finding("recordings", "several", "the first", "dropped", note) for note in left_out(info.path))
     yield from _check_pictures(seen, made)
     yield from _check_captions(seen, made)
-    yield from _check_length(info, made, seen, pairing, after)
+    yield from _check_length(both.clock, made, seen, pairing, after)
     yield from check_looks(info, made, after.container)
     yield from check_presence(pairing, mapping, after.container)
     damaged = bool(seen.damage) or before.error is not None
@@ -159,7 +163,7 @@ def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
 
 
 def _check_length(
-    info: MediaInfo, made: MediaInfo, seen: Pictures, pairing: Pairing, after: Inventory
+    clock: Fraction, made: MediaInfo, seen: Pictures, pairing: Pairing, after: Inventory
 ) -> Iterator[Finding]:
     """When the last picture ends, where the container says it; of a damaged source nobody knows."""
     track, row = pairing.picture, CONTAINERS[after.container]
@@ -172,16 +176,10 @@ def _check_length(
         begin = Fraction(0) if row.ebml else track.first or Fraction(0)
         found.append(begin + made.video.duration)
     end = min(found, key=lambda end: abs(end - want))
-    tolerance = rounding(info.video.time_base, track.time_base)
+    tolerance = rounding(clock, track.time_base)
     tolerance *= 2 if row.ebml else 1  # which rounds the last picture's begin and its length
     detail = f"it ends {ms(abs(end - want))} {'late' if end > want else 'early'}"
     yield same("picture end", seconds(want), seconds(end), abs(end - want) <= tolerance, detail)
-
-
-def _fields(info: MediaInfo, option: Literal["auto", "off", "bwdif"]) -> Fields:
-    """As a job decides it: `auto` takes the source's word, and looks at the pictures where it says nothing."""
-    combed = option == "auto" and not info.video.interlaced and looks_interlaced(info)
-    return fields_of(replace(info.video, combed=combed), option)
 
 
 def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from vidsr.errors import DamagedError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
-from vidsr.media.read.deinterlace import Fields
+from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.joints import joints_of, notes
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
@@ -65,7 +65,7 @@ def look(
     tolerance: Fraction,
     start: Fraction | None = None,
     end: Fraction | None = None,
-    deinterlace: Fields = "none",
+    deinterlace: Deinterlacing = Deinterlacing(),  # noqa: B008  (frozen)
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> Pictures:
     """Decode both files and compare picture by picture.

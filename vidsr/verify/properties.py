@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from vidsr.frame import Colour, Matrix, output_colour
 from vidsr.media import side_data
-from vidsr.media.containers import CONTAINERS
+from vidsr.media.containers import CONTAINERS, Container, segment_container
 from vidsr.media.encoders import ENCODERS, WITHOUT_HDR10
 from vidsr.media.hdr import DYNAMIC, Mastering, light_level
 from vidsr.media.mux.streams import no_place
@@ -39,7 +39,7 @@ def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterato
 def _check_side_data(old: Video, new: Video, container: str) -> Iterator[Finding]:
     """Where `side_data` says that it is kept, it must be the same; else it is named."""
     row = CONTAINERS[container]
-    reasons = dict(side_data.lost_kinds(old, new.codec, row, row))
+    reasons = dict(side_data.lost_kinds(old, new.codec, row, _parts_of(new)))
     pairs = {side_data.SPHERICAL: (old.spherical, new.spherical), side_data.STEREO: (old.stereo, new.stereo)}
     for name in old.extras:
         if name in pairs and None not in pairs[name]:
@@ -49,6 +49,12 @@ def _check_side_data(old: Video, new: Video, container: str) -> Iterator[Finding
             yield Finding(side_data.word(name), "there", "none", "dropped", reasons[name])
         elif name in pairs and None in pairs[name]:
             yield same(side_data.word(name), "there", "none", False, "it is missing")
+
+
+def _parts_of(new: Video) -> Container:
+    """The container of the parts that an output with these pictures is joined of."""
+    keeping = [name for row in CONTAINERS.values() for name in row.alpha if ENCODERS[name].codec == new.codec]
+    return CONTAINERS[segment_container(new.codec, "".join(keeping[:1]), alpha=new.format.alpha)]
 
 
 def _with_alpha() -> str:

@@ -63,14 +63,13 @@ def _compare(source: MediaInfo, output: MediaInfo, own: Frame, made: Frame) -> N
 def _frame_at(source: MediaInfo, at: Fraction, grain: Fraction, frames: FramesFrom, deadline: float) -> Frame | None:
     """The source's picture of that time; None where the source gives none in time."""
     video = source.video
-    grain = max(grain, video.time_base) / 2
-    begin = at - (video.start_pts or 0) * video.time_base - grain
+    begin = at - (video.start_pts or 0) * video.time_base - max(grain, video.time_base) / 2
     try:
         with frames(begin if begin > 0 else None) as reader:
             for frame in reader:
-                apart = frame.pts * frame.time_base - at
-                if apart >= -grain or time.monotonic() > deadline:
-                    return frame if abs(apart) <= grain else None
+                apart, near = frame.pts * frame.time_base - at, max(grain, frame.time_base) / 2
+                if apart >= -near or time.monotonic() > deadline:
+                    return frame if abs(apart) <= near else None
     except DamagedError:
         pass  # said before
     return None

@@ -70,6 +70,7 @@ def _ruler(old: ListedTrack, runs: Sequence[range], new: ListedTrack) -> _Ruler 
     """Pictures are shown run after run, in each by time; None where the output has another number of them."""
     shown = [n for run in runs for n in sorted((n for n in run if old.own[n] != NO_TIME), key=old.own.__getitem__)]
     found = sorted(new.times)
+    found = found[::2] if len(found) == 2 * len(shown) else found  # two of each: a picture and its second field
     if len(shown) != len(found):
         return None
     moved = {n: pts * new.time_base - old.own[n] * old.time_base for n, pts in zip(shown, found, strict=True)}

@@ -100,6 +100,22 @@ def test_holes_are_filled_but_not_up_to_a_damaged_time() -> None:
     assert [int(out.to_ndarray()[0, 0]) for out in made] == [1, 2, 0, 3, 4, 5]
 
 
+@pytest.mark.parametrize("format", ["s16", "s16p", "fltp", "u8"])
+def test_what_was_heard_already_is_cut_away(format: str) -> None:
+    layout, steady, made = av.AudioLayout("stereo"), Steady(), []
+    for begin in (0, 600, 1600, 1590):  # of 1000 samples each
+        ramp = np.arange(begin, begin + 1000) % 100
+        planar = av.AudioFormat(format).is_planar
+        samples = np.stack([ramp, ramp]) if planar else np.repeat(ramp, 2)[None]
+        dtype = {"s16": np.int16, "u8": np.uint8, "fltp": np.float32}[format if format != "s16p" else "s16"]
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, dtype), format=format, layout="stereo")
+        frame.sample_rate, frame.time_base, frame.pts = 1000, Fraction(1, 1000), begin
+        made += list(steady(frame, layout))
+    assert [(out.pts, out.samples) for out in made] == [(0, 1000), (1000, 600), (1600, 1000)]
+    heard = np.concatenate([out.to_ndarray()[0, :: 1 if out.format.is_planar else 2] for out in made])
+    assert (heard == np.arange(2600) % 100).all()
+
+
 def test_an_empty_packet_ends_no_sound(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mkv", Picture(frames=24), audio=[Audio("ac3")])
     with av.open(str(clip)) as source, av.open(str(tmp_path / "a.webm"), "w") as out:

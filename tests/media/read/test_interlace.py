@@ -14,7 +14,7 @@ from vidsr.jobs.inputs import Input, target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import plan
 from vidsr.jobs.sources import open_source
-from vidsr.media.read.interlace import looks_interlaced
+from vidsr.media.read.interlace import look_for_fields
 from vidsr.media.read.probe import probe
 
 RNG = np.random.default_rng(7)
@@ -71,15 +71,24 @@ def still(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
 
 @pytest.mark.parametrize("codec", ["ffv1", "libx264"])
 @pytest.mark.parametrize(
-    ("draw", "expected"),
-    [(fields, True), (bottom_first, True), (progressive, False), (telecined, False), (zoom, False), (still, False)],
+    ("draw", "combed", "plain"),
+    [
+        (fields, True, False),
+        (bottom_first, True, False),
+        (progressive, False, True),
+        (telecined, False, False),
+        (zoom, False, True),
+        (still, False, False),
+    ],
 )
-def test_fields_are_found_and_nothing_else(tmp_path: Path, draw: object, expected: bool, codec: str) -> None:
+def test_fields_are_found_and_nothing_else(tmp_path: Path, draw: object, combed: bool, plain: bool, codec: str) -> None:
     size = {"width": 160, "height": 120}
     clip = make_clip(tmp_path / "a.mkv", Picture(frames=30, codec=codec, draw=draw, **size))  # type: ignore[arg-type]
     info = probe(clip)
     assert not info.video.interlaced
-    assert looks_interlaced(info) is expected
+    looks = look_for_fields(info)
+    assert (looks.combed, looks.plain) == (combed, plain)
+    assert (looks.bottom_first > looks.top_first) == (draw is bottom_first)
 
 
 @pytest.mark.parametrize("deep", ["yuv420p10le", "gray"])
@@ -94,7 +103,7 @@ def test_other_depths_and_grey(tmp_path: Path, deep: str) -> None:
     clip = make_clip(
         tmp_path / "a.mkv", Picture(frames=30, codec="ffv1", pix_fmt=deep, width=160, height=120, draw=draw)
     )
-    assert looks_interlaced(probe(clip))
+    assert look_for_fields(probe(clip)).combed
 
 
 @pytest.mark.parametrize(("option", "smooth"), [("auto", True), ("off", False), ("bwdif", True)])

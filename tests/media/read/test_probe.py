@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 from av.stream import Disposition
+from PIL import Image, ImageCms
 
 from tests.clips import Audio, Picture, Subtitles, add_cover, cut_off, jpeg, make_clip, mux_cover, numbered_frame
 from vidsr.errors import MediaError
@@ -263,6 +264,31 @@ def test_odd_bytes_in_metadata_are_no_error(tmp_path: Path) -> None:
     data = make_clip(tmp_path / "a.mkv", frames=2, metadata={"title": "Caf_ in winter"}).read_bytes()
     (tmp_path / "b.mkv").write_bytes(data.replace(b"Caf_", b"Caf\xe9"))
     assert probe(tmp_path / "b.mkv").metadata["title"].endswith(" in winter")
+
+
+def test_a_profile_inside_a_png_is_named_without_being_read(tmp_path: Path) -> None:
+    """Reading it would crash the process."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pictures = [Image.new("RGB", (48, 32), (40 * k, 0, 0)) for k in range(3)]
+    options: Any = {"save_all": True, "append_images": pictures[1:], "format": "PNG"}
+    pictures[0].save(tmp_path / "a.apng", icc_profile=profile, **options)
+    pictures[0].save(tmp_path / "b.apng", **options)
+    assert probe(tmp_path / "a.apng").video.extras == ("ICC_PROFILE",)
+    assert probe(tmp_path / "b.apng").video.extras == ()
+
+
+def test_side_data_that_pyav_does_not_know_hides_no_other(tmp_path: Path) -> None:
+    words = Image.Exif()
+    words[0x010E] = "a description"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.new("RGB", (48, 32)).save(tmp_path / "a.jpg", icc_profile=profile, exif=words)
+    with av.open(str(tmp_path / "a.avi"), "w") as out:
+        stream = out.add_mux_stream("mjpeg", rate=25, width=48, height=32)
+        packet = av.Packet((tmp_path / "a.jpg").read_bytes())
+        packet.pts = packet.dts = 0
+        packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 25), stream, True
+        out.mux(packet)
+    assert {"ICC_PROFILE", "EXIF"} <= set(probe(tmp_path / "a.avi").video.extras)
 
 
 def test_probe_does_not_load_torch(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gc
 import random
 import threading
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 from tests.clips import Picture, make_clip, read_number
 from vidsr.errors import MediaError, UsageError
 from vidsr.frame import Frame, PixelFormat
+from vidsr.media.read.deinterlace import Deinterlacing
+from vidsr.media.read.feed import Feed
 from vidsr.media.read.probe import probe
 from vidsr.media.read.reader import Reader
 from vidsr.media.read.timeline import Timeline
@@ -182,12 +185,20 @@ def test_times_that_run_backwards_are_moved_on(tmp_path: Path) -> None:
 
 def test_timeline_rules() -> None:
     line = Timeline(Fraction(1, 1000), Fraction(25), 0)
-    assert [line.place(p) for p in (0, 40, 40, 80, None, 160)] == [0, 40, 41, 80, 120, 160]
+    assert [line.place(p) for p in (0, 40, 40, 80, None, 160, 200, 240)] == [0, 40, 41, 80, 120, 160, 200, 240]
     assert not line.notes
-    assert [line.place(p) for p in (10, 50)] == [200, 240]
+    assert [line.place(p) for p in (10, 50)] == [280, 320]
     assert len(line.notes) == 1
     without = Timeline(Fraction(1, 90000), Fraction(30000, 1001), None)
     assert [without.place(None) for _ in range(5)] == [0, 3003, 6006, 9009, 12012]
+
+
+def test_among_pictures_without_times_a_time_has_to_agree_with_another() -> None:
+    line = Timeline(Fraction(1, 1000), Fraction(25), 0)
+    assert [line.place(p) for p in (0, None, None, 160, 160, None, 240)] == [0, 40, 80, 120, 160, 200, 240]
+    assert [line.place(p) for p in (None, 800, None, 880, None)] == [280, 320, 360, 880, 920], "pictures are missing"
+    assert [line.place(p) for p in (880, 880, 880)] == [960, 961, 962], "too many for their times"
+    assert not line.notes
 
 
 def test_a_change_of_size_is_resized_and_said(tmp_path: Path) -> None:
@@ -210,7 +221,7 @@ def test_deinterlacing_keeps_number_and_times(tmp_path: Path, flags: str) -> Non
     assert info.video.interlaced == (flags != "0")
     with Reader(info) as reader:
         plain = list(reader)
-    with Reader(info, deinterlace="all") as reader:
+    with Reader(info, deinterlace=Deinterlacing("all")) as reader:
         smooth = list(reader)
     assert [f.pts for f in smooth] == [f.pts for f in plain]
     assert {f.time_base for f in smooth} == {info.video.time_base}
@@ -256,6 +267,32 @@ def test_closing_from_another_thread_after_iteration_stopped(tmp_path: Path) -> 
     worker.join()
     reader.close()
     assert read_number(seen[0].planes[0]) == 0
+
+
+def test_closing_while_another_thread_waits_for_a_packet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, go, closed = threading.Event(), threading.Event(), threading.Event()
+    packets, close = Feed.__iter__, Feed.close
+
+    def slowly(feed: Feed) -> Iterator[Any]:
+        for number, packet in enumerate(packets(feed)):
+            if number == 3:
+                waiting.set()
+                assert go.wait(60)
+            yield packet
+
+    monkeypatch.setattr(Feed, "__iter__", slowly)
+    monkeypatch.setattr(Feed, "close", lambda feed: (close(feed), closed.set()))
+    reader = Reader(make_clip(tmp_path / "a.mp4", frames=30))
+    seen: list[Frame] = []
+    worker = threading.Thread(target=lambda: seen.extend(reader))
+    worker.start()
+    assert waiting.wait(60)
+    reader.close()
+    assert not closed.is_set(), "the file is closed under the thread that reads it"
+    go.set()
+    worker.join(60)
+    assert closed.is_set()
+    assert len(seen) <= 4, "it reads on"
 
 
 def test_impossible_arguments(tmp_path: Path) -> None:

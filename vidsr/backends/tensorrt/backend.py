@@ -10,6 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from vidsr.backends import AUTO, Unit
 from vidsr.backends.base import Backend, State, activation_bytes, check_batch
 from vidsr.backends.tensorrt import recipes
 from vidsr.backends.tensorrt.build import DTYPES, Progress, max_area
@@ -38,6 +39,7 @@ class TensorRTBackend(Backend):
     """
 
     name = "tensorrt"
+    unit = "NVIDIA GPU"
 
     def __init__(self, model: Model, maker: Maker, dynamic: Profile) -> None:
         super().__init__()
@@ -53,18 +55,25 @@ class TensorRTBackend(Backend):
 
     @classmethod
     def open(
-        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, folder: Path | None = None
+        cls,
+        model: Model,
+        *,
+        precision: str,
+        device: torch.device,
+        threads: int | None,
+        unit: Unit = AUTO,
+        folder: Path | None = None,
     ) -> Self:
         """With engines in `folder` (see `engine_folder`) by the recipe of that GPU."""
-        del threads
+        del threads, unit
         flavour, target = require(), of_device(device.index)
         maker = Maker(model, precision, target, flavour, EngineCache(engine_folder(folder)), device)
         return cls(model, maker, recipes.for_target(target).dynamic)
 
     @classmethod
-    def best_precision(cls, device: torch.device) -> tuple[str, str]:
+    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
         """FP16."""
-        del device
+        del device, unit
         return "fp16", "twice as fast on a GPU"
 
     def _begin(self) -> str:

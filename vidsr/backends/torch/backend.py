@@ -1,4 +1,4 @@
-"""torch itself, on the CPU (the reference in FP32) or on an NVIDIA GPU."""
+"""torch itself, on the CPU (the reference in FP32), on an NVIDIA GPU or on an Apple one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from vidsr.backends import AUTO, Unit, accuracy
 from vidsr.backends.base import (
     Backend,
     activation_bytes,
@@ -29,7 +30,12 @@ from vidsr.models.registry import Model
 
 HALOS = 6  # width of the smallest tile in halos: a layer of such a tile lasts well under a second on two cores
 GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copies and other programs need the rest
-NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")  # torch, driver, libraries
+NO_MEMORY = (
+    "MPS backend out of memory",
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "STATUS_ALLOC_FAILED",
+)  # torch, driver, libraries
 COMPILE_SECONDS, COMPILE_GAIN = 40.0, 0.2  # what compiling for one shape takes, and its share of a call saved: assumed
 AUTOTUNE = "max-autotune-no-cudagraphs"  # a mode of torch.compile
 MAX_COMPILED = 6  # shapes; torch stops after some more, in silence
@@ -54,9 +60,9 @@ PLAIN = Speedups(fused=False, compiled=False, captured=False)
 
 
 class TorchBackend(Backend):
-    """Runs the module channels last. Name ``cpu`` or ``cuda``.
+    """Runs the module channels last. Name ``cpu``, ``cuda`` or ``mps``.
 
-    On the CPU it goes layer by layer. `speedups` says what is done to be faster; where torch cannot compile or capture
+    On the CPU and on Apple's GPUs it goes layer by layer. `speedups` says what is done to be faster; where torch cannot compile or capture
     after all, it goes on without, and `notes` says why. It compiles only for shapes that `prepare` was told of.
 
     bf16 keeps the input, the last convolution and the sum that makes the output in FP32: near 1.0 a bf16 step is a
@@ -74,6 +80,7 @@ class TorchBackend(Backend):
     ) -> None:
         super().__init__()
         self.name, self.precision, self.device, self.scale = device.type, precision, device, model.scale
+        self.unit = {"cpu": "CPU", "mps": "Apple GPU"}.get(device.type, "NVIDIA GPU")
         self.dtype = torch.float16 if precision == "fp16" else torch.float32
         self.threads = (threads or torch.get_num_threads()) if device.type == "cpu" else None  # results depend on it
         self._graphs: Graphs | None = None
@@ -85,7 +92,9 @@ class TorchBackend(Backend):
             self.speedups = speedups or _best(model, device)
             self._run = self._assemble()
         else:
-            self.max_pixels = max_pixels(model, halos=HALOS)
+            self.max_pixels = (
+                _shared_pixels(model, self.dtype) if device.type == "mps" else max_pixels(model, halos=HALOS)
+            )
             self.speedups = speedups or Speedups(compiled=False, captured=False)
             self._module = self._built()
             if precision == "bf16":
@@ -94,14 +103,21 @@ class TorchBackend(Backend):
                 leaf.register_forward_pre_hook(lambda *_: self._state.check())
 
     @classmethod
-    def open(cls, model: Model, *, precision: str, device: torch.device, threads: int | None) -> Self:
-        """By the fastest way that is at hand."""
-        return cls(model, precision=precision, device=device, threads=threads)
+    def open(
+        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, unit: Unit = AUTO
+    ) -> Self:
+        """By the fastest way that is at hand; on an Apple GPU once it has agreed with FP32 on a film frame."""
+        del unit  # it is `device`
+        opened = cls(model, precision=precision, device=device, threads=threads)
+        if device.type == "mps":
+            opened.reason = accuracy.prove(opened, model)
+        return opened
 
     @classmethod
-    def best_precision(cls, device: torch.device) -> tuple[str, str]:
+    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
         """FP16 on a GPU, bf16 on a CPU that has units for it."""
-        if device.type == "cuda":
+        del unit
+        if device.type != "cpu":
             return "fp16", "twice as fast on a GPU"
         units = torch.cpu.get_capabilities()
         return auto_on_cpu(bool(units.get("avx512_bf16") or units.get("amx_bf16")))
@@ -237,6 +253,12 @@ def _gpu_pixels(model: Model, device: torch.device, dtype: torch.dtype) -> int:
     per_pixel = activation_bytes(model.module) * dtype.itemsize / torch.float32.itemsize
     by_memory = GPU_SHARE * torch.cuda.mem_get_info(device)[0] / per_pixel
     return max(1, min(int(by_memory), countable_pixels(model.module)))
+
+
+def _shared_pixels(model: Model, dtype: torch.dtype) -> int:
+    """The largest N*H*W of one call on an Apple GPU, by the memory that it may take of the machine's."""
+    memory = GPU_SHARE * torch.mps.recommended_max_memory()
+    return max(1, int(memory / (activation_bytes(model.module) * dtype.itemsize / torch.float32.itemsize)))
 
 
 def _lower(module: nn.Module) -> None:

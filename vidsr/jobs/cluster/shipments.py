@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator
 
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.segments import Grid
-from vidsr.jobs.sources import source_notes
-from vidsr.media.read.deinterlace import fields_of
+from vidsr.jobs.sources import deinterlacing, source_notes
 from vidsr.media.read.packets import BEFORE, BEHIND, Irregular, Shipment, can_cut, cut, pack_pictures
 
 
@@ -56,8 +55,8 @@ class Shipments:
 
     def _packets_are_enough(self) -> bool:
         plan, video = self._plan, self._plan.source.video
-        fields = fields_of(video, plan.options.deinterlace)
-        deinterlaced = fields == "all" or (fields == "flagged" and video.interlaced)
+        which = deinterlacing(plan.source, plan.options).which
+        deinterlaced = which == "all" or (which == "flagged" and video.interlaced)
         return plan.pipe is None and can_cut(plan.source) and not deinterlaced and not plan.options.keep_going
 
     def _interval(self, pts: int) -> int:

@@ -83,7 +83,7 @@ class Cluster:
     """
 
     def __init__(self, address: str, options: Options) -> None:
-        if options.device:
+        if options.gpu:
             raise UsageError("device chooses one GPU, but ray uses all of them; leave one of them out")
         if options.decoder == "nvdec":
             raise UsageError("the decoder nvdec is not for ray, whose workers decode in software; leave it out")

@@ -71,7 +71,7 @@ def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, lis
     for stream in source.streams:
         if stream.index not in found:
             stream.discard = Discard.all
-    missing = set(found)
+    missing, read = set(found), 0
     packets = demux(source, *(source.streams[index] for index in found))
     with closing(packets), suppress(av.FFmpegError):  # damage: what came before it is enough
         for packet in packets if found else ():
@@ -80,7 +80,8 @@ def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, lis
                 held.append(packet)
             if len(held) == _TRIED:
                 missing.discard(packet.stream_index)
-            if not missing or (packet.pos or 0) > _MOST_READ:
+            read = max(read + packet.size, packet.pos or 0)  # not every demuxer tells the place
+            if not missing or read > _MOST_READ:
                 break
     return found
 
@@ -120,7 +121,7 @@ def _decide(
             return rebuilt
     if kind == "cover" and container.cover == "attached":
         return KeptStream(index, kind, codec, "attached")
-    why = refusal(stream, container)
+    why = refusal(stream, container) or (_unsaid(stream) if packets else None)
     if why is None:
         copied = KeptStream(index, kind, codec)
         if not packets or _goes(stream, copied, container, packets):
@@ -132,6 +133,13 @@ def _decide(
         why += ", nor can it be encoded for it here"
     hint = f"; {KEEPS_IT}" if container != HOLDS_ALL and _kept_there(stream, kind, codec) else ""
     return Dropped(index, kind, codec, why + hint)
+
+
+def _unsaid(stream: Stream) -> str | None:
+    """Why a header cannot be written of a sound that a demuxer knows too little of."""
+    context = stream.codec_context
+    known = not isinstance(context, AudioCodecContext) or context.channels
+    return None if known else "nothing says how many channels it has"
 
 
 def _made_anew(stream: Stream, container: Container) -> Iterator[KeptStream]:
@@ -159,7 +167,8 @@ def _goes(stream: Stream, plan: KeptStream, container: Container, packets: Seque
             for made in chain(*(track.take(packet) for packet in packets), track.flush()):
                 with suppress(av.InvalidDataError):
                     out.mux(made)
-        return plan.how != "copied" or not container.ebml or _is_found(memory, codec_name(stream), container)
+        told = container.ebml or container.boxes  # a transport stream of three packets may be taken for anything
+        return plan.how != "copied" or not told or _is_found(memory, codec_name(stream), container)
     except (av.InvalidDataError, OverflowError):
         return True
     except (av.FFmpegError, ValueError):
@@ -174,7 +183,8 @@ def _is_found(memory: io.BytesIO, codec: str, container: Container) -> bool:
     """Whether what was written is read as the same codec."""
     memory.seek(0)
     with av.open(memory, format=container.demuxer) as written:
-        return any(codec_name(stream) == codec for stream in written.streams)
+        names = {codec_name(stream) for stream in written.streams}
+    return codec in names or (codec == "mp2" and "mp3" in names)  # for which mp4 has one mark
 
 
 def _rebuilt(source: InputContainer, stream: Stream, container: Container) -> KeptStream | Dropped | None:

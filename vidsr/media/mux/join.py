@@ -113,7 +113,7 @@ class _Join:
         self._notes: list[str] = []
         self._begin = int(times.pts.min()) * spec.time_base
         self._clock = fitting_clock(times, spec.time_base) if self._container.boxes else spec.time_base
-        self._rate = constant_rate(times, spec.time_base, spec.rate)
+        self._rate = constant_rate(times, spec.time_base, spec.rate, source.video.time_base)
         self._shift = self._find_shift()
         self._others = Others(source, self._window, keep_going)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from fractions import Fraction
 
@@ -56,7 +56,7 @@ class Others:
                         break
                     continue
                 index = packet.stream_index  # a copied packet is one of the output's from here on
-                for made in self._taken(tracks[index], packet):
+                for made in self._sound(tracks[index].take, packet):
                     self.filled.add(index)
                     if made.dts is not None and made.time_base:
                         now = max(now, float(made.dts * made.time_base))
@@ -66,15 +66,15 @@ class Others:
                         self.filled.add(number)
                         yield now, made
         for index, track in tracks.items():
-            for made in track.flush():
+            for made in self._sound(track.flush):
                 self.filled.add(index)
                 yield math.inf, made
         self._notes += [note for track in tracks.values() if isinstance(track, SoundTrack) for note in track.notes]
 
-    def _taken(self, track: Track, packet: AnyPacket) -> Iterator[AnyPacket]:
-        """What `track` makes of `packet`, which may have to be decoded."""
+    def _sound(self, make: Callable[..., Iterable[AnyPacket]], *packet: AnyPacket) -> Iterator[AnyPacket]:
+        """What a track makes of `packet`, or of what it still holds, which may have to be decoded; up to damage."""
         try:
-            yield from track.take(packet)
+            yield from make(*packet)
         except (av.FFmpegError, OverflowError):  # the latter of times that no clock of sound reaches
             self.num_left_out += 1
 

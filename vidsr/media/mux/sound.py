@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from functools import cache
 from typing import TypeAlias, cast
@@ -127,8 +128,9 @@ class SoundTrack:
 
     def flush(self) -> Iterator[AnyPacket]:
         """The rest of decoder, resampler and encoder."""
-        for frame in self._source.decode(None):
-            yield from self._convert(frame)
+        with suppress(av.InvalidDataError):  # of a damaged end
+            for frame in self._source.decode(None):
+                yield from self._convert(frame)
         yield from self._resampled(None)
         yield from cast(list[AnyPacket], self.target.encode(None))
 

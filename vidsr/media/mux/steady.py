@@ -31,8 +31,10 @@ class Steady:
         if frame.pts is not None and frame.time_base:
             begin = round(frame.pts * frame.time_base * rate)
             late = begin - self._due if self._due is not None else 0
-            if late <= -frame.samples and late <= -rate * _UNHEARD:
-                return
+            if late <= -rate * _UNHEARD:
+                if late <= -frame.samples:
+                    return
+                frame = _rest(frame, layout, -late)
             if rate * _UNHEARD < late <= rate * _NO_HOLE and self._due is not None:
                 yield from _silence(frame, layout, self._due, late)
                 self._due = begin
@@ -41,6 +43,17 @@ class Steady:
             frame.time_base, frame.pts = Fraction(1, rate), self._due
             self._due += frame.samples
         yield frame
+
+
+def _rest(frame: av.AudioFrame, layout: av.AudioLayout, heard: int) -> av.AudioFrame:
+    """`frame`, whose channels are `layout`, without its first `heard` samples."""
+    made = av.AudioFrame(frame.format.name, layout, frame.samples - heard)
+    size = frame.format.bytes * (1 if frame.format.is_planar else layout.nb_channels)
+    for old, new in zip(frame.planes, made.planes, strict=True):
+        data = bytes(old)[heard * size : frame.samples * size]
+        new.update(data + bytes(new.buffer_size - len(data)))
+    made.sample_rate = frame.sample_rate
+    return made
 
 
 def _silence(like: av.AudioFrame, layout: av.AudioLayout, begin: int, length: int) -> Iterator[av.AudioFrame]:

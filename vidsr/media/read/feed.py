@@ -48,6 +48,11 @@ class Feed:
         yield from pending
         yield from (packet for packet in self._demux if packet.size)
 
+    @property
+    def num_joints(self) -> int:
+        """Those before the last packet."""
+        return self._clock.num_behind.get(self.stream.index, 0)
+
     def again(self) -> None:
         """Go on where the demuxer has failed."""
         self._demux = self._packets()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 
 from vidsr.errors import MediaError
 from vidsr.frame import Frame
+from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
+from vidsr.media.scan import Deinterlace
 
 MAX_LINES = 1088  # there is no interlaced video with more
 SAMPLE_FRAMES = 24  # at the start and, of what is longer than `LONG_SECONDS`, in the middle
@@ -28,6 +31,7 @@ LONG_SECONDS = 20
 MAX_COLUMNS = 512  # of the middle are enough
 MIN_FRAMES = 8  # combed pictures, so that one odd cut decides nothing
 MIN_SHARE = 0.6  # of the pictures in which something moves
+PLAIN_SHARE = 0.1  # of them at most, in a film that is plainly progressive
 
 _ASYMMETRY = 1.3  # idet's `intl_thres`: how much better one field order fits than the other (1.04 by default)
 _COMBING = 0.8  # misfit of a picture's own fields over that of fields of different pictures: 1 if interlaced
@@ -37,46 +41,84 @@ _MIN_MOVING = 0.002  # share of such samples in a picture that can be judged
 _Luma: TypeAlias = NDArray[np.int16]
 
 
-def looks_interlaced(info: MediaInfo) -> bool:
-    """Decode a sample of `info`'s pictures and judge them. A file that fails there is for the job to report."""
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Of a sample of pictures: how many are combed in either order of fields, and in how many something moves."""
+
+    top_first: int = 0
+    bottom_first: int = 0
+    moving: int = 0
+
+    @property
+    def combed(self) -> bool:
+        """Interlaced, surely."""
+        found = max(self.top_first, self.bottom_first)
+        return found >= MIN_FRAMES and found >= MIN_SHARE * self.moving
+
+    @property
+    def plain(self) -> bool:
+        """Progressive, surely."""
+        return self.moving >= MIN_FRAMES and self.top_first + self.bottom_first <= PLAIN_SHARE * self.moving
+
+    def __add__(self, other: Looks) -> Looks:
+        return Looks(
+            self.top_first + other.top_first, self.bottom_first + other.bottom_first, self.moving + other.moving
+        )
+
+
+def judged(info: MediaInfo, option: Deinterlace) -> MediaInfo:
+    """`info` with what its pictures show of their fields, where they do not say it and `option` depends on it.
+
+    ``fields`` is believed of film that says nothing, unless it is plainly progressive.
+    """
     video = info.video
+    if option == "off" or video.fields_flagged or (video.interlaced and option != "fields"):
+        return info
+    looks = look_for_fields(info)
+    combed = not video.interlaced and (looks.combed or (option == "fields" and not looks.plain))
+    shown = looks.top_first + looks.bottom_first >= MIN_FRAMES
+    bottom_first = looks.bottom_first > looks.top_first if shown else video.bottom_first
+    return replace(info, video=replace(video, combed=combed and option != "bwdif", bottom_first=bottom_first))
+
+
+def look_for_fields(info: MediaInfo) -> Looks:
+    """Decode a sample of `info`'s pictures and judge them. A file that fails there is for the job to report."""
+    video, looks = info.video, Looks()
     if video.height > MAX_LINES or min(video.height, video.width) < 8 or video.codec in ("gif", "apng", "png"):
-        return False
+        return Looks(moving=MIN_FRAMES)  # there is no such video
     starts: list[Fraction | None] = [None]
     if video.duration is not None and video.duration > LONG_SECONDS:
         starts.append(video.duration / 2)
-    combed = moving = 0
     for start in starts:
         try:
-            found = _judge(info, start)
+            looks += _judge(info, start)
         except (MediaError, av.FFmpegError):
             continue
-        combed, moving = combed + found[0], moving + found[1]
-        if moving >= 2 * MIN_FRAMES:
+        if looks.moving >= 2 * MIN_FRAMES:
             break
-    return combed >= MIN_FRAMES and combed >= MIN_SHARE * moving
+    return looks
 
 
-def _judge(info: MediaInfo, start: Fraction | None) -> tuple[int, int]:
-    """(combed pictures, pictures in which something moves) of a sample from `start` seconds on."""
+def _judge(info: MediaInfo, start: Fraction | None) -> Looks:
+    """A sample from `start` seconds on."""
     orders: list[str] = []
     misfits: list[float | None] = []
     lumas: deque[_Luma] = deque(maxlen=3)
     idet: _Idet | None = None
-    with Reader(info, start=start, keep_going=True, deinterlace="flagged") as reader:
+    with Reader(info, start=start, keep_going=True, deinterlace=Deinterlacing("flagged")) as reader:
         for frame, _ in zip(reader, range(SAMPLE_FRAMES), strict=False):
             lumas.append(_luma(frame))
             idet = idet or _Idet(lumas[0].shape)
             orders += idet(lumas[-1])
             if len(lumas) == 3:
                 misfits.append(_misfit(*lumas))
-            judged = [misfit for misfit in misfits if misfit is not None]
-            if len(judged) > MIN_FRAMES and max(judged) < _COMBING:
+            known = [misfit for misfit in misfits if misfit is not None]
+            if len(known) > MIN_FRAMES and max(known) < _COMBING:
                 break  # plainly progressive
     orders = orders[1 : len(misfits) + 1]  # idet, too, says something of a picture once it has seen the next
     decided = [(order, misfit) for order, misfit in zip(orders, misfits, strict=False) if misfit is not None]
-    combed = [order for order, misfit in decided if order in ("tff", "bff") and misfit >= _COMBING]
-    return max(combed.count("tff"), combed.count("bff")), len(decided)
+    combed = [order for order, misfit in decided if misfit >= _COMBING]
+    return Looks(combed.count("tff"), combed.count("bff"), len(decided))
 
 
 class _Idet:

@@ -20,12 +20,14 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
+from vidsr.media.read.heads import has_joint
 from vidsr.media.read.open import demux, open_input
 
 RESTARTING = ("mpegts", "mpeg", "flv", "live_flv", "ogg", "nut")  # demuxers that read on where another file begins
 FALL = Fraction(1, 4)  # seconds: so far decode times fall back only where a clock begins anew
 LEAP = Fraction(60)  # seconds: by more, in all streams at once, a clock was set anew, and nothing was lost
 MAX_NOTES = 20
+MAX_CUTS = 10_000  # of a file that has more the clock is in disorder, and nothing was joined
 
 _LEAPING = ("mpegts", "mpeg")  # whose pictures never stand for so long
 _ROUND = Fraction(2**33, 90_000)  # seconds in which their clock goes round
@@ -66,10 +68,15 @@ def joints_of(path: Path, container: str, picture: int) -> Joints:
     Raises:
         MediaError: it cannot be opened.
     """
-    if not any(name in RESTARTING for name in container.split(",")):
+    if not may_have_joints(path, container):
         return ()
     state = path.stat()
     return _joints(path, container, picture, state.st_size, state.st_mtime_ns)
+
+
+def may_have_joints(path: Path, container: str) -> bool:
+    """Whether all of the file `path`, which FFmpeg calls a `container`, has to be read to know."""
+    return any(name in RESTARTING for name in container.split(",")) or has_joint(path)
 
 
 def notes(joints: Joints) -> list[str]:
@@ -98,6 +105,7 @@ class OneClock:
         self._joints = joints
         self._place = _Places()
         self._known: dict[int, tuple[list[Place], list[int]]] = {}  # by stream: joints, ticks before and behind each
+        self.num_behind: dict[int, int] = {}  # by stream: joints before its last packet
 
     def __call__(self, packet: Packet[Stream]) -> None:
         """Move `packet`, in place."""
@@ -108,7 +116,8 @@ class OneClock:
             ticks = [round(joint.shift / packet.time_base) for joint in self._joints]
             self._known[index] = [joint.of(index) for joint in self._joints], [0, *ticks]
         places, shifts = self._known[index]
-        shift = shifts[bisect_right(places, self._place(packet))]
+        self.num_behind[index] = bisect_right(places, self._place(packet))
+        shift = shifts[self.num_behind[index]]
         if packet.pts is not None:
             packet.pts += shift
         if packet.dts is not None:
@@ -148,6 +157,8 @@ def _joints(path: Path, container: str, picture: int, _size: int, _mtime: int) -
         for packet, place in _dense(opened):
             seen.add(packet.stream_index)
             watch(packet, place)
+            if len(cuts) > MAX_CUTS:
+                return ()
     groups = _together(cuts)
     groups = [group for group in groups if _falls(group) or {cut.stream for cut in group} == seen]
     if not groups:

@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
+from vidsr.media.read.heads import first_recording
 
 StreamT = TypeVar("StreamT", bound=Stream)
 
@@ -33,15 +34,17 @@ _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"s
 def open_input(path: Path, **options: str) -> InputContainer:
     """Open the media file `path` for reading; `options` go to the demuxer and override the safe defaults.
 
-    Odd bytes in metadata are replaced, never an error.
+    A second recording that FFmpeg does not read on into is not there (`vidsr.media.read.heads`). Odd bytes in metadata
+    are replaced, never an error.
 
     Raises:
         MediaError: the file is missing, a folder, empty, cut off, or not a video; one sentence says which.
     """
     _check_file(path)
-    safe = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, "max_pixels": str(MAX_PIXELS)}
+    name, protocols = first_recording(path, local_name(path))
+    safe = {"protocol_whitelist": protocols, "format_whitelist": _FORMATS, "max_pixels": str(MAX_PIXELS)}
     try:
-        return av.open(local_name(path), "r", options=safe | options, metadata_errors="replace")
+        return av.open(name, "r", options=safe | options, metadata_errors="replace")
     except av.PermissionError as error:
         raise MediaError(f"{path} cannot be read: permission denied; check the rights of the file.") from error
     except (av.FFmpegError, ValueError) as error:

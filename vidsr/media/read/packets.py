@@ -89,6 +89,7 @@ class Shipment:
     packets: tuple[Packed, ...]
     expected: tuple[int, ...]
     colours: tuple[Colour, ...] | None = None
+    time_base: Fraction | None = None  # of pictures that were made progressive, where it is not the stream's
     num_before: int = 0
     num_behind: int = 0
 
@@ -201,8 +202,15 @@ class _Cutter:
             if preroll > MAX_PREROLL or len(set(expected)) < len(expected) or times[first : last + 1] != own:
                 raise Irregular(self.current, "too few keyframes, or a time comes twice")
             packets = tuple(packed for _, _, packed in self._held)
-            around = {"num_before": first - begin, "num_behind": len(expected) - (last + 1 - begin)}
-            yield Shipment(self.current, self._decoder, packets, tuple(expected), **around)
+            num_before, num_behind = first - begin, len(expected) - (last + 1 - begin)
+            yield Shipment(
+                self.current,
+                self._decoder,
+                packets,
+                tuple(expected),
+                num_before=num_before,
+                num_behind=num_behind,
+            )
         later = [number for number, _, _ in self._held if number > self.current]
         self.current = min(later, default=BEHIND)
         self._behind = sum(number > self.current for number in later)  # at most: a few packets more are shipped
@@ -232,7 +240,7 @@ def pack_pictures(
     *,
     reach: int = 0,
 ) -> Iterator[Shipment]:
-    """`frames`, whose layout and clock are those of `video`, as segments; those that are `done` are left out.
+    """`frames`, whose layout is that of `video`, as segments; those that are `done` are left out.
 
     Each has up to `reach` neighbours on either side, frames that are aside among them.
     """
@@ -272,6 +280,7 @@ class _Packer:
         self._packets: list[Packed] = []
         self._colours: list[Colour] = []
         self._num_before = self._num_own = self.num_behind = 0
+        self._time_base: Fraction | None = None
 
     def add(self, frame: Frame, *, aside: bool = False) -> None:
         self._num_own += not aside
@@ -281,6 +290,7 @@ class _Packer:
         picture.pts, picture.time_base = len(self._frames), self._context.time_base
         self._frames.append((frame.pts, frame.duration, frame.captions))
         self._colours.append(frame.colour)
+        self._time_base = frame.time_base
         self._keep(self._context.encode(picture))
 
     def close(self) -> Shipment:
@@ -288,16 +298,9 @@ class _Packer:
         extradata = bytes(self._context.extradata or b"")
         name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
         decoder = PackedDecoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
-        expected = tuple(pts for pts, _, _ in self._frames)
-        return Shipment(
-            self.interval,
-            decoder,
-            tuple(self._packets),
-            expected,
-            tuple(self._colours),
-            self._num_before,
-            self.num_behind,
-        )
+        expected, colours = tuple(pts for pts, _, _ in self._frames), tuple(self._colours)
+        around = self._num_before, self.num_behind
+        return Shipment(self.interval, decoder, tuple(self._packets), expected, colours, self._time_base, *around)
 
     def _keep(self, packets: Sequence[VideoPacket]) -> None:
         for packet in packets:
@@ -321,8 +324,8 @@ def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[F
     wanted = iter(shipment.expected)
     captioned = any(packed.side or captions.may_hold(video, packed.data) for packed in shipment.packets)
     context = _open(shipment.decoder)
-    number = 0
-    for picture in _decoded(context, shipment.packets, video.time_base, look.aspects):
+    number, clock = 0, shipment.time_base or video.time_base
+    for picture in _decoded(context, shipment.packets, clock, look.aspects):
         if picture.pts is None or picture.pts < shipment.expected[0]:
             continue
         if picture.pts > shipment.expected[-1]:
@@ -333,7 +336,7 @@ def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[F
         planes, colour = look(picture, picture.pts, number - 1)
         words = captions.captions_of(picture) if captioned else b""
         aside = not shipment.num_before < number <= len(shipment.expected) - shipment.num_behind
-        yield Frame(planes, video.format, colour, picture.pts, video.time_base, picture.duration, words, aside)
+        yield Frame(planes, video.format, colour, picture.pts, clock, picture.duration, words, aside)
     if number != len(shipment.expected):
         raise Unsound(f"{number} of {len(shipment.expected)} pictures decoded")
 

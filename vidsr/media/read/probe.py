@@ -20,6 +20,7 @@ from vidsr.media.read.colour_tags import chroma_siting, resolve
 from vidsr.media.read.crop import crop_of
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
+from vidsr.media.read.png import kinds_in_png
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,12 @@ class Video:
     light_level: bytes | None = None  # raw AVContentLightMetadata
     spherical: bytes | None = None  # raw AVSphericalMapping
     stereo: bytes | None = None  # raw AVStereo3D
-    fields_flagged: bool = False  # the first picture itself says that it is interlaced, not only its container
+    fields_flagged: bool = False  # pictures say themselves that they are interlaced, not only their container
     crop: Edges = (0, 0, 0, 0)  # what the container cuts away from the decoded pictures
     coded_aspect: Fraction | None = None  # of the first picture, where not the container but the codec decides on it
     combed: bool = False  # interlaced without saying so: see `vidsr.media.read.interlace`, which alone finds out
+    bottom_first: bool = False  # the order of fields, where the container says it or the pictures show it
+    num_flagged: int | None = None  # pictures that say that they are interlaced, where they were counted
 
     @property
     def stored(self) -> tuple[int, int]:
@@ -90,13 +93,12 @@ class MediaInfo:
 
 
 MAX_PACKETS_WITHOUT_PICTURE = 600  # from a keyframe on: then nothing will come any more
-_CODEC_HAS_ASPECT = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu")  # demuxers that know of none
-_NO_SIDE_DATA = ("png", "apng", "webp", "tiff")  # reading theirs raises, or crashes the process when freed
+_KNOW_PACKETS_ONLY = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu")
+"""Demuxers: what they say of pictures is the codec's word."""
 _UNNAMED = ("DISPLAYMATRIX", "SEI_UNREGISTERED")  # carried over, or an encoder's signature
 _OF_DECODERS = ("MOTION_VECTORS", "VIDEO_ENC_PARAMS", "REGIONS_OF_INTEREST", "VIDEO_HINT")
-UNREADABLE = "UNREADABLE"
-"""In `Video.extras`: side data of a kind that PyAV does not know, for which it gives none of it."""
 _INTERLACED_ORDERS = (2, 3, 4, 5)  # AVFieldOrder: tt, bb, tb, bt
+_BOTTOM_FIRST = (3, 4)  # as they are shown
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
@@ -195,13 +197,17 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
     frame = _first_frame(container, stream, packets, path)
     if frame is None:
         return None
-    side_data = {} if codec in _NO_SIDE_DATA else _side_data(frame)
+    if codec in ("png", "apng"):
+        side_data = dict.fromkeys(kinds_in_png(packets, stream.codec_context.extradata or b""), b"")
+    else:
+        side_data = _side_data(frame)
     meant = {name: raw for name, raw in side_data.items() if not _is_idle(name, raw, frame.width, frame.height)}
     fmt = _yielded_format(frame, codec)
     colour, tagged = resolve(frame, stream, chroma_siting(stream, packets, codec, fmt), str(path))
     duration = _duration(stream) or _seconds(container.duration, Fraction(1, av.time_base))
     rate = _rate(stream)
     crop = on_grid(_crop(container, stream, frame, path), fmt)
+    fields = stream.codec_context.field_order in _INTERLACED_ORDERS
     alpha_beside = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
     return Video(
         index=index,
@@ -221,10 +227,11 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         display_matrix=_display_matrix(side_data),
         crop=crop,
         coded_aspect=(stream.sample_aspect_ratio or Fraction(1))
-        if container.format.name in _CODEC_HAS_ASPECT
+        if container.format.name in _KNOW_PACKETS_ONLY
         else None,
-        fields_flagged=bool(frame.interlaced_frame),
-        interlaced=frame.interlaced_frame or stream.codec_context.field_order in _INTERLACED_ORDERS,
+        fields_flagged=bool(frame.interlaced_frame) or (fields and container.format.name in _KNOW_PACKETS_ONLY),
+        interlaced=bool(frame.interlaced_frame) or fields,
+        bottom_first=stream.codec_context.field_order in _BOTTOM_FIRST,
         bits_per_second=stream.codec_context.bit_rate or None,
         extras=tuple(meant) + (("ALPHA",) if alpha_beside and not fmt.alpha else ()),
         mastering_display=side_data.get("MASTERING_DISPLAY_METADATA"),
@@ -282,11 +289,7 @@ def _first_frame(
 
 def _side_data(frame: av.VideoFrame) -> dict[str, bytes]:
     """Side data by FFmpeg's name. For a first frame only: every read leaves a reference cycle behind."""
-    try:
-        items = side_data_of(frame)
-        return {item.type.name: bytes(item) for item in items}
-    except ValueError:  # of a kind that PyAV does not know, such as MV-HEVC's
-        return {UNREADABLE: b""}
+    return {item.type.name: bytes(item) for item in side_data_of(frame)}
 
 
 def _is_idle(name: str, raw: bytes, width: int, height: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ from vidsr.media.captions import captions_of, may_hold
 from vidsr.media.pyav import VideoPacket
 from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.decoder import Decoder
-from vidsr.media.read.deinterlace import ByPicture, Fields
+from vidsr.media.read.deinterlace import ByPicture, Deinterlacing, Made
 from vidsr.media.read.feed import Feed
 from vidsr.media.read.joints import joints_of, notes
 from vidsr.media.read.pixels import Unpacker, framed, planes_of
@@ -51,7 +52,7 @@ class Reader:
     `start` and `end` are seconds from the stream's first picture: those with ``start <= t < end`` are yielded,
     with unchanged pts (in the stream's time base). Pictures without pts are `rate` apart; where times repeat or run
     backwards, see `vidsr.media.read.timeline`. Planes are views of the decoder's buffers: nothing is copied.
-    `deinterlace` yields one progressive picture for each interlaced one: see `vidsr.media.read.deinterlace.fields_of`.
+    `deinterlace` yields a progressive picture for each interlaced one, or two on a clock that is twice as fine.
     A frame's colour is by its own tags; pictures of another size or pixel aspect are fitted into that of the first one,
     and what the container crops is gone (`vidsr.media.read.changes`).
 
@@ -77,7 +78,7 @@ class Reader:
         start: Fraction | None = None,
         end: Fraction | None = None,
         keep_going: bool = False,
-        deinterlace: Fields = "none",
+        deinterlace: Deinterlacing = Deinterlacing(),  # noqa: B008  (frozen)
         threads: int = 1,
         gpu: int | None = None,
         reach: int = 0,
@@ -89,7 +90,7 @@ class Reader:
         self._keep_going = keep_going
         video = self.info.video
         base, origin = video.time_base, video.start_pts or 0
-        self._start, self._reach, self._deinterlace = start, reach, deinterlace
+        self._start, self._reach = start, reach
         self._first = origin + start / base if start else None
         self._stop = origin + end / base if end is not None else None
         self._joints = joints_of(self.info.path, self.info.container, video.index)
@@ -97,7 +98,8 @@ class Reader:
         self._unpack = Unpacker(video.format)
         self._changes, self._aspects = Changes(video, self._at), Aspects(video)
         self._fits: dict[int, tuple[int, int]] = {}  # by the pts of pictures on their way
-        self._fields = ByPicture(deinterlace, base) if deinterlace != "none" else None
+        self._how = deinterlace
+        self._fields = ByPicture(deinterlace, base, video.rate)
         self._damage: str | None = None  # what ended the reading
         self._captions_from: str | None = None  # where the first ones are
         self._threads = threads
@@ -107,8 +109,10 @@ class Reader:
         self._started = False  # a keyframe has been seen
         self._captioned = False  # pictures may have captions inside
         self._gaps: list[str] = []  # where
+        self._num_joints = 0  # so far
         self._num_early = 0  # packets before it that cannot be decoded
         self._last_dts: int | None = None
+        self._num_untimed, self._sparse = 0, False  # packets without one, since then; whether there were any
         self._joined = False  # packets' times ran backwards, or are not all there
         self._end_pts: int | None = None  # of the packets so far
         self._at_end = False  # the whole file was read
@@ -140,28 +144,33 @@ class Reader:
 
     def _iterate(self) -> Generator[Frame, None, None]:
         try:
-            yield from self._shown()
+            with closing(self._shown()) as shown:
+                for frame in shown:
+                    if self._closed:
+                        return  # while it was being decoded
+                    yield frame
         finally:
             if self._closed:
                 self._feed.close()
 
-    def _shown(self) -> Iterator[Frame]:
+    def _shown(self) -> Generator[Frame, None, None]:
         if self._first is not None and self._first > (self.info.video.start_pts or 0):
             self._feed.seek(self._first)
         self._decoder = Decoder(self._feed.stream, threads=self._threads, gpu=self._gpu)
         yield from self._before()
         behind = 0
-        for pts, picture in self._timed():
-            if self._first is not None and pts < self._first:
-                self._fits.pop(pts, None)
+        for made in self._timed():
+            for passed in [pts for pts in self._fits if pts < made.origin]:
+                del self._fits[passed]
+            if self._first is not None and made.pts < self._first * self._how.ticks:
                 continue
-            if self._stop is not None and pts >= self._stop:
+            if self._stop is not None and made.pts >= self._stop * self._how.ticks:
                 behind += 1
                 if behind > self._reach:
                     break
-                yield replace(self._frame(pts, picture), aside=True)
+                yield replace(self._frame(made), aside=True)
                 continue
-            yield self._frame(pts, picture)
+            yield self._frame(made)
             self.report.num_frames += 1
         self.report.notes += self._notes()
         if self._damage and not self._keep_going:
@@ -179,7 +188,7 @@ class Reader:
                 start=begin or None,
                 end=self._start,
                 keep_going=True,  # damage there is not ours to report
-                deinterlace=self._deinterlace,
+                deinterlace=self._how,
                 threads=self._threads,
                 gpu=self._gpu,
             ) as reader:
@@ -192,9 +201,10 @@ class Reader:
     def _notes(self) -> Iterator[str]:
         yield from (*self._decoder.notes, *notes(self._joints), *self._timeline.notes, *self._changes.notes)
         video = self.info.video
-        if self._fields is not None and self._fields.first is not None and not video.fields_flagged:
+        if self._how.which != "none" and self._fields.first is not None and not video.fields_flagged:
             where = f"{self._fields.num_flagged} interlaced pictures, the first {self._at(self._fields.first)}"
-            yield f"{where}: made progressive by bwdif (--deinterlace off leaves them)"
+            other = "two of each" if self._how.twice else "--deinterlace fields makes two of each"
+            yield f"{where}: made progressive by bwdif, {other} (--deinterlace off leaves them)"
         if self._gaps:
             yield f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing"
         if self._captions_from and "A53_CC" not in video.extras:
@@ -203,35 +213,27 @@ class Reader:
         if self._num_early:
             yield f"{self._num_early} packets before the first keyframe cannot be decoded"
 
-    def _frame(self, pts: int, picture: av.VideoFrame) -> Frame:
-        video = self.info.video
-        colour = self._changes.colour(picture, pts)
-        fitted = self._unpack(picture, self._fits.pop(pts, video.stored))
+    def _frame(self, made: Made) -> Frame:
+        video, picture = self.info.video, self._unpack(made.picture)
+        colour = self._changes.colour(picture, made.origin)
+        fitted = self._unpack(picture, self._fits.get(made.origin, video.stored))
         planes = framed(planes_of(fitted, video.format), video.format, video.stored, video.crop, colour)
-        captions = captions_of(picture) if self._captioned else b""
+        captions = captions_of(picture) if self._captioned and not made.second else b""
         if captions and self._captions_from is None:
-            self._captions_from = self._at(pts)
-        return Frame(planes, video.format, colour, pts, video.time_base, picture.duration, captions)
+            self._captions_from = self._at(made.origin)
+        clock = self._how.time_base(video)
+        return Frame(planes, video.format, colour, made.pts, clock, made.duration, captions)
 
-    def _timed(self) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _timed(self) -> Iterator[Made]:
         """Pictures of the one layout with their final pts, deinterlaced where asked."""
         for picture in self._decoded():
             aspect = self._aspects.of(picture.pts)
             pts = self._timeline.place(picture.pts, joined=self._joined)
             self._fits[pts] = self._changes.fit(picture, aspect, pts)
             converted = self._unpack(picture)
-            if self._fields is None:
-                yield pts, converted
-            else:
-                converted.pts = pts
-                yield from self._deinterlaced(converted)
-        yield from self._deinterlaced(None)
-
-    def _deinterlaced(self, picture: av.VideoFrame | None) -> Iterator[tuple[int, av.VideoFrame]]:
-        if self._fields is not None:
-            for out in self._fields(picture):
-                assert out.pts is not None
-                yield out.pts, self._unpack(out)
+            converted.pts = pts
+            yield from self._fields(converted)
+        yield from self._fields(None)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Pictures as the decoder gives them, until the end or, without `keep_going`, the first damage."""
@@ -302,16 +304,22 @@ class Reader:
         self._note_gap(packet)
         fell = self._last_dts is not None and packet.dts is not None and packet.dts < self._last_dts
         self._joined = self._joined or fell or packet.dts is None
+        self._num_untimed = self._num_untimed + 1 if packet.dts is None else 0
+        self._sparse = self._sparse or packet.dts is None
         self._last_dts = packet.dts if packet.dts is not None else self._last_dts
         if packet.pts is not None:
             self._end_pts = max(self._end_pts or packet.pts, packet.pts + (packet.duration or 0))
 
     def _note_gap(self, packet: VideoPacket) -> None:
         """In transport and program streams, which lose packets without a trace, a gap in time is worth saying."""
-        video = self.info.video
+        video, before = self.info.video, self._num_joints
+        self._num_joints = self._feed.num_joints
         if self.info.container not in ("mpegts", "mpeg") or packet.dts is None or self._last_dts is None:
             return
-        if video.rate and (packet.dts - self._last_dts) * video.time_base * video.rate > GAP:
+        if self._num_joints != before:
+            return  # there the last picture may wait
+        between = self._num_untimed + self._sparse  # then neighbours may have each other's times
+        if video.rate and (packet.dts - self._last_dts) * video.time_base * video.rate > GAP + between:
             self._gaps.append(self._at(packet.dts))
 
     def _sound(self, pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 MAX_NOTES = 20
+FALL = Fraction(1, 4)  # seconds: what falls back by more has another clock
+SPARSE = 100  # pictures: so long after one without a time others are counted
 
 
 class Timeline:
@@ -13,6 +15,9 @@ class Timeline:
     Pictures without pts (raw streams, some AVI) follow each other at `rate`. Times that run backwards by more
     than a picture, as where two transport streams were joined, move all following pictures (`notes` says so);
     smaller steps back and repeated times move one picture, by one tick.
+
+    Where only some pictures have a pts, as H.264 in program streams, it may be that of a neighbour: there pictures are
+    counted on at `rate`, and a pts that is not as counted is taken only if the next one agrees.
     """
 
     def __init__(self, time_base: Fraction, rate: Fraction | None, start_pts: int | None) -> None:
@@ -23,6 +28,8 @@ class Timeline:
         self._without = 0  # pictures without pts since the last one that had it
         self._anchor = Fraction(self._origin)
         self._shift = 0
+        self._counting = 0  # pictures for which times are sparse
+        self._off = Fraction(0)  # by how much the last pts was not as counted
         self.notes: list[str] = []
 
     def place(self, pts: int | None, *, joined: bool = True) -> int:
@@ -31,8 +38,10 @@ class Timeline:
         Without `joined`, packets never ran backwards: then pictures that do come out of order after a loss, and move
         no others.
         """
-        placed = self._predicted() if pts is None else self._checked(pts, joined)
-        if pts is not None:
+        self._counting = SPARSE if pts is None else max(self._counting - 1, 0)
+        believed = None if pts is None else self._believed(pts, joined)
+        placed = self._predicted() if believed is None else believed
+        if believed is not None:
             self._anchor, self._without = Fraction(placed), 0
         if self._last is not None and placed <= self._last:
             placed = self._last + 1
@@ -42,6 +51,16 @@ class Timeline:
 
     def _predicted(self) -> int:
         return round(self._anchor + self._without * self._step)
+
+    def _believed(self, pts: int, joined: bool) -> int | None:
+        """Where `pts` is; None where pictures have to be counted."""
+        before, self._off = self._off, pts + self._shift - (self._anchor + self._without * self._step)
+        if not self._counting or self._off * self._time_base < -FALL:
+            return self._checked(pts, joined)
+        if abs(self._off) > self._step / 2 and before * self._off <= 0:
+            return None
+        self._off = Fraction(0)
+        return pts + self._shift
 
     def _checked(self, pts: int, joined: bool) -> int:
         placed = pts + self._shift

@@ -72,6 +72,8 @@ def _first_hole(file: BinaryIO, end: int) -> int | None:
         size, unknown = _number(file)
         allowed = _IN_CLUSTER if here < inside else _TOP
         open_end = here < inside and inside == end  # a cluster of unknown size ends where the next one begins
+        if identifier == _EBML:
+            return None  # another recording, behind one of unknown size
         if size is None or (identifier not in allowed and not (open_end and identifier in _TOP)):
             return here
         if identifier == _CLUSTER:

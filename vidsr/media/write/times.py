@@ -84,10 +84,13 @@ def decode_times(pts: Ticks) -> Ticks:
     return np.concatenate([before, shown[: len(pts) - delay]]).astype(np.int64)
 
 
-def constant_rate(times: Times, time_base: Fraction, told: Fraction | None) -> Fraction | None:
+def constant_rate(
+    times: Times, time_base: Fraction, told: Fraction | None, grain: Fraction = Fraction(0)
+) -> Fraction | None:
     """The pictures a second of frames that come at one rate, as exact as their rounded times tell; None: it varies.
 
-    A few may be missing. `told` is what the source says. Rates of film and television are preferred to others.
+    A few may be missing. `told` is what the source says. Rates of film and television are preferred to others. Times
+    are rounded to `grain` seconds where that is more than a tick.
     """
     shown = np.sort(times.pts)
     if len(shown) < 2:
@@ -98,17 +101,17 @@ def constant_rate(times: Times, time_base: Fraction, told: Fraction | None) -> F
     near = sorted({rate for rate in usual if abs(rate / mean - 1) < 0.05}, key=lambda rate: abs(rate / mean - 1))
     exact = [1 / (round(step) * time_base)] if step >= 1 else []
     for rate in (*([told] if told else []), *near, *exact):
-        if _comes_at(shown, 1 / (rate * time_base)):
+        if _comes_at(shown, 1 / (rate * time_base), max(float(grain / time_base), 1.0)):
             return rate
     return None
 
 
-def _comes_at(shown: Ticks, step: Fraction) -> bool:
-    """Whether frames stand on a grid of `step` ticks, to a tick, nearly all on neighbouring lines of it."""
+def _comes_at(shown: Ticks, step: Fraction, grain: float) -> bool:
+    """Whether frames stand on a grid of `step` ticks, to `grain` of them, nearly all on neighbouring lines of it."""
     number = np.rint((shown - shown[0]) / float(step))
     away = np.abs((shown - shown[0]) - number * float(step)).max()
     lines = np.diff(number)
-    return bool(away <= 1 and lines.min() >= 1 and (lines == 1).mean() >= _REGULAR)
+    return bool(away <= grain and lines.min() >= 1 and (lines == 1).mean() >= _REGULAR)
 
 
 def fitting_clock(times: Times, time_base: Fraction, finest: Fraction = FINEST_CLOCK) -> Fraction:
