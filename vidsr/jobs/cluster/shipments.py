@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.segments import Grid
 from vidsr.jobs.sources import deinterlacing, source_notes
-from vidsr.media.read.packets import BEFORE, BEHIND, Irregular, Shipment, can_cut, cut, pack_pictures
+from vidsr.media.read.packets import BEFORE, BEHIND, Irregular, Shipment, can_cut, cut
+from vidsr.media.read.pictures import pack_pictures
 
 
 class Shipments:

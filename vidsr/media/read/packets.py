@@ -8,8 +8,7 @@ in a lossless codec.
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import get_args
@@ -19,7 +18,7 @@ from av.packet import PktSideDataT
 from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
 
-from vidsr.frame import Colour, Frame, PixelFormat, Plane
+from vidsr.frame import Colour, Frame, Plane
 from vidsr.media import captions
 from vidsr.media.pyav import VideoPacket, picture_stream
 from vidsr.media.read.changes import Aspects, Changes
@@ -29,7 +28,6 @@ from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.pixels import Unpacker, framed, planes_of
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.read.truncation import missing_end
-from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
 
 BEFORE, BEHIND = -1, sys.maxsize  # intervals of what is not wanted
 SHIPPED = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg2video")  # codecs that need nothing but packets and extradata
@@ -230,88 +228,6 @@ def _pack(packet: VideoPacket) -> Packed:
     assert packet.pts is not None
     side = tuple((_SIDE_DATA.index(item.data_type), bytes(item)) for item in packet.iter_sidedata())
     return Packed(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, side)
-
-
-def pack_pictures(
-    frames: Iterable[Frame],
-    video: Video,
-    interval_of: Callable[[Frame], int],
-    done: Container[int],
-    *,
-    reach: int = 0,
-) -> Iterator[Shipment]:
-    """`frames`, whose layout is that of `video`, as segments; those that are `done` are left out.
-
-    Each has up to `reach` neighbours on either side, frames that are aside among them.
-    """
-    packers: deque[_Packer] = deque()
-    before: deque[Frame] = deque(maxlen=reach)
-    for frame in frames:
-        interval = (BEHIND if packers else BEFORE) if frame.aside else interval_of(frame)
-        for packer in packers:
-            if packer.interval != interval and packer.num_behind < reach:
-                packer.add(frame, aside=True)
-        while packers and packers[0].interval < interval and packers[0].num_behind == reach:
-            yield packers.popleft().close()
-        if not frame.aside and interval not in done:
-            if not packers or packers[-1].interval != interval:
-                packers.append(_Packer(interval, video))
-                for earlier in before:
-                    packers[-1].add(earlier, aside=True)
-            packers[-1].add(frame)
-        before.append(frame)
-    for packer in packers:
-        yield packer.close()
-
-
-class _Packer:
-    """Encodes pictures without loss, each on its own, as packets of their own times."""
-
-    def __init__(self, interval: int, video: Video) -> None:
-        self.interval = interval
-        name = "ffv1" if _is_ffv1(video.format) else "rawvideo"
-        self._spec = VideoSpec(name, video.format, video.colour, video.width, video.height, Fraction(1, 1000))
-        context = av.CodecContext.create(name, "w")
-        assert isinstance(context, VideoCodecContext)
-        configure(context, self._spec)
-        context.thread_count = 1
-        self._context = context
-        self._frames: list[tuple[int, int, bytes]] = []  # pts, duration and captions of each picture
-        self._packets: list[Packed] = []
-        self._colours: list[Colour] = []
-        self._num_before = self._num_own = self.num_behind = 0
-        self._time_base: Fraction | None = None
-
-    def add(self, frame: Frame, *, aside: bool = False) -> None:
-        self._num_own += not aside
-        self._num_before += aside and not self._num_own
-        self.num_behind += aside and self._num_own > 0
-        picture = to_video_frame(frame, self._spec)
-        picture.pts, picture.time_base = len(self._frames), self._context.time_base
-        self._frames.append((frame.pts, frame.duration, frame.captions))
-        self._colours.append(frame.colour)
-        self._time_base = frame.time_base
-        self._keep(self._context.encode(picture))
-
-    def close(self) -> Shipment:
-        self._keep(self._context.encode(None))
-        extradata = bytes(self._context.extradata or b"")
-        name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
-        decoder = PackedDecoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
-        expected, colours = tuple(pts for pts, _, _ in self._frames), tuple(self._colours)
-        around = self._num_before, self.num_behind
-        return Shipment(self.interval, decoder, tuple(self._packets), expected, colours, self._time_base, *around)
-
-    def _keep(self, packets: Sequence[VideoPacket]) -> None:
-        for packet in packets:
-            assert packet.pts is not None
-            pts, duration, words = self._frames[packet.pts]
-            side = ((captions.PACKET_SIDE_DATA, words),) if words else ()
-            self._packets.append(Packed(bytes(packet), pts, pts, duration, True, side))
-
-
-def _is_ffv1(fmt: PixelFormat) -> bool:
-    return fmt.name in {known.name for known in av.Codec("ffv1", "w").video_formats or ()}
 
 
 def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[Frame]:
