@@ -13,10 +13,10 @@ demo: .venv/.runtime  ## upscale the bundled clip by 4, compare it with bicubic,
 	$(BIN)/vidsr compare samples/sintel.mp4 --html -o demo/compare
 
 test: .venv/.dev  ## the whole test suite, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
 
 soak: .venv/.dev  ## the long tests
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak --durations 10
 
 check: lint types docs  ## format, lint, types, and documents that build
 
@@ -44,15 +44,18 @@ clean:  ## remove the environment and everything that was built
 
 .venv/.pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vidsr needs Python 3.11 or later: make PYTHON=python3.12 ...")'
+	@echo 'Making .venv, once.'
 	$(PYTHON) -m venv .venv
 	$(PIP) install -q --upgrade 'pip>=25.1'
 	touch $@
 
 .venv/.runtime: .venv/.pip pyproject.toml
-	$(PIP) install -q -e '.[cpu]'
+	@echo 'Installing vidsr with PyTorch and OpenVINO into .venv, once: minutes, by the network.'
+	$(PIP) install -e '.[cpu]'
 	touch $@
 
 .venv/.dev: .venv/.runtime
-	$(PIP) install -q --group dev --group train --group gpu
+	@echo 'Installing what checks and tests need into .venv, once: minutes, by the network.'
+	$(PIP) install --group dev --group train --group gpu
 	$(PIP) install -q --no-deps 'spandrel>=0.4' 'einops>=0.8'  # it names torchvision, for networks that the tests do not use
 	touch $@

@@ -47,6 +47,9 @@ QUALITY = (
     *("hatch_slopes", "hatch_dark", "drift_mean", "drift_worst"),
 )
 VIDEO = ("psnr_y", "stlpips-alex", "squeezenet", "flicker", "warp_error", "tlp-stlpips-alex")
+SHARING = ("sound", "PCM", "second pictures", "subtitles")  # kinds of streams that have several codecs or layouts
+NAMES = {"mp3lame": "mp3", "dca": "dts", "x264": "h264", "x265": "hevc", "vpx": "vp8", "vpx-vp9": "vp9"}
+NAMES |= {"aom-av1": "av1", "msmpeg4": "msmpeg4v3", "xvid": "mpeg4 (xvid)", "pgs": "PGS", "subrip": "srt"}
 CRF, FRAMES = 28, 4  # of the video benchmark: its middle quality, and so many frames of each clip
 
 
@@ -167,7 +170,40 @@ def bench() -> list[str]:
     return lines
 
 
-TABLES: dict[str, Callable[[], list[str]]] = {"models": models, "quality": quality, "video": video, "bench": bench}
+def matrix() -> list[str]:
+    """What becomes of each kind of stream in each container, as `python -m tests.field.matrix` found it.
+
+    Streams of a kind that fare alike share a row; what most sources have comes first, then those that differ.
+    """
+    alike: dict[tuple[str, ...], list[str]] = {}
+    outputs: list[str] = []
+    for name, found in json.loads((FIGURES / "matrix.json").read_text()).items():
+        if found:
+            outputs = list(found)
+            kind, _, codec = name.replace(", ", " ").rpartition(" ")
+            fares = kind or codec, *(_fares(cells) for cells in found.values())
+            alike.setdefault(fares, []).append(NAMES.get(codec, codec) if kind in SHARING else "")
+    rows = [[f"{fares[0]}: {', '.join(codecs)}".removesuffix(": "), *fares[1:]] for fares, codecs in alike.items()]
+    return table(["stream", *outputs], rows)
+
+
+def _fares(cells: Mapping[str, Sequence[str]]) -> str:
+    """What becomes of a stream in one container, by verdict the containers that it comes from."""
+    most, *others = sorted(cells, key=lambda verdict: -len(cells[verdict]))
+    return "; ".join([_short(most), *(f"from {', '.join(cells[verdict])} {_short(verdict)}" for verdict in others)])
+
+
+def _short(verdict: str) -> str:
+    return verdict.replace("left out, said", "left out")
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "models": models,
+    "quality": quality,
+    "video": video,
+    "bench": bench,
+    "matrix": matrix,
+}
 
 
 def rendered(text: str) -> str:

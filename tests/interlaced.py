@@ -135,7 +135,9 @@ def _pictures(film: Film, base: Fraction) -> Iterator[av.VideoFrame]:
             marking = graphs[said].add("setfield", f"mode={said}")
             graphs[said].link_nodes(source, marking, graphs[said].add("buffersink")).configure()
         graphs[said].push(picture)
-        yield graphs[said].pull()
+        made = graphs[said].pull()
+        assert isinstance(made, av.VideoFrame)
+        yield made
 
 
 def mpeg2_says(

@@ -13,7 +13,7 @@ COARSE = 16  # HR pixels: differences wider than this are a colour's, not a deta
 
 
 def constants_loss(generator: nn.Module, colours: Tensor) -> Tensor:
-    """Mean square of what wide constant places become less the constants, in codes / 255: as L1 for one that is a code off.
+    """Mean square of how far wide constant places come out off, in codes / 255: what L1 is for one that is a code off.
 
     Squared, so that the worst colour counts; taken pixel by pixel, so that a grid on flat places counts, too.
 
@@ -24,7 +24,8 @@ def constants_loss(generator: nn.Module, colours: Tensor) -> Tensor:
     flat = (colours / 255)[:, :, None, None]
     with endless(generator):
         off = generator(flat) - flat
-    return (255 * off.float()).square().mean() / 255
+    loss: Tensor = (255 * off.float()).square().mean() / 255
+    return loss
 
 
 @contextmanager

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from train import metrics
 from train.data import read_image
+from train.constants import endless
 from train.inference import run, upscale
 from train.metrics import colour_drift, crop_border, psnr, rgb_to_y, shift_flicker, ssim
-from train.probes import EDGE, SIDE, drift, hatch, repeating
+from train.probes import SIDE, drift, hatch
 from train.resample import downscale
 from vidsr.errors import BackendError, MediaError, UsageError
 from vidsr.models import registry
@@ -140,13 +141,13 @@ def flicker(module: nn.Module, hr: Tensor, scale: int) -> float:
 
 
 def checkerboard(module: nn.Module, scale: int) -> float:
-    """Mean strength of the pattern that a model leaves on flat greys, their borders repeated (`train.probes`).
+    """Mean strength of the pattern that a model leaves on flat greys without an end (`train.constants`).
 
     It is taken before rounding: below half a code value it still shows in 10 bit, and over soft gradients.
     """
-    repeated = repeating(module)
     flats = (torch.full((3, SIDE, SIDE), float(grey)) for grey in GREYS)
-    values = [metrics.checkerboard(crop_border(run(repeated, flat), EDGE * scale), scale) for flat in flats]
+    with endless(module):
+        values = [metrics.checkerboard(run(module, flat), scale) for flat in flats]
     return sum(values) / len(values)
 
 
@@ -212,7 +213,7 @@ def measure(model: registry.Model, pairs: Sequence[Pair], perceptual: Sequence[P
     total = mean(list(pictures.values()))
     total["checkerboard"] = checkerboard(model.module, model.scale)
     total |= hatch(model.module, model.scale, model.halo)
-    drifted = drift(model.module, model.scale)
+    drifted = drift(model.module)
     total |= {"drift_mean": drifted.mean, "drift_worst": drifted.worst}
     return pictures | {"mean": total}
 

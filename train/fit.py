@@ -160,7 +160,7 @@ class Trainer:
         text += f"  {1 / seconds_per_step:.2f} steps/s  left {_clock(left)}"
         if self._measures():
             scores = self._measure(watch)
-            row |= scores | {"constants": drift(run.ema, recipe.generator.scale).worst}
+            row |= scores | {"constants": drift(run.ema).worst}
             text += "".join(f"  {name} {value:.2f} dB" for name, value in scores.items())
         log.info(text)
         watch.report(row, falling=not run.anneal and not recipe.losses.adversarial)

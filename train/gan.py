@@ -11,7 +11,6 @@ from train.run import Run, round_moments
 from train.stage import Stage, Terms, quicken
 from vidsr.errors import UsageError
 
-
 ALONE, RISEN = 0.1, 0.3  # shares of a clock's seconds by which those steps are over at the latest, however slow
 
 

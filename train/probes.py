@@ -1,16 +1,16 @@
 """What a network does where there is nothing to draw: its drift on constants, its hatching on slopes and dark noise."""
 
-import copy
 from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor, nn
 
+from train.constants import endless
 from train.metrics import crop_border
 
 LEVELS = (16, 72, 128, 184, 240)  # of each channel of a constant: 125 colours
-SIDE, EDGE = 10, 4  # LR pixels of a constant, and what is cut off: a border repeated is still a constant
+SIDE = 4  # LR pixels of a constant, which repeat without an end
 INNER = 24  # LR pixels of the other probes that count, beyond the reach of the border
 SLOPES = ((64, 0.0, 1.0), (128, 1.5, 0.0), (128, 0.4, 0.7), (176, -0.9, 0.9))  # middle, codes per LR pixel down, right
 DARK, NOISE = 20, 2.0  # codes: mean and deviation of the noise of a dark place
@@ -25,28 +25,18 @@ class Drift:
 
 
 @torch.inference_mode()
-def drift(module: nn.Module, scale: int) -> Drift:
+def drift(module: nn.Module) -> Drift:
     """Of 125 constant colours, each channel by itself, the mean over its pixels.
 
-    Borders are repeated instead of zero, so that a few pixels show what a wide flat place does.
+    A few pixels that repeat beyond every border show what a wide flat place does.
     """
     device = _device(module)
     colours = torch.tensor(list(product(LEVELS, repeat=3)), dtype=torch.float32, device=device)
     flat = (colours / 255)[:, :, None, None].expand(-1, -1, SIDE, SIDE)
-    repeated = repeating(module)
-    sr = torch.cat([repeated(part) for part in torch.split(flat, 25)])
-    shown = crop_border(sr.float().clamp(0, 1) * 255, EDGE * scale).mean((2, 3))
-    off = (shown - colours).abs()
+    with endless(module):
+        sr = torch.cat([module(part) for part in torch.split(flat, 25)])
+    off = ((sr.float().clamp(0, 1) * 255).mean((2, 3)) - colours).abs()
     return Drift(float(off.mean()), float(off.max()))
-
-
-def repeating(module: nn.Module) -> nn.Module:
-    """A copy whose convolutions repeat the border instead of zeros: a small constant stands for a wide one."""
-    repeated = copy.deepcopy(module)
-    for inner in repeated.modules():
-        if isinstance(inner, nn.Conv2d) and inner.padding_mode == "zeros":
-            inner.padding_mode = "replicate"
-    return repeated
 
 
 @torch.inference_mode()

@@ -33,7 +33,7 @@ def failure(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
 
     class Here(NearestBackend):
         @classmethod
-        def open(cls, model: Model, *, precision: str, **_: object) -> Self:  # type: ignore[override]
+        def open(cls, model: Model, *, precision: str, **_: object) -> Self:
             opened = cls(model.scale)
             opened.precision = precision
             return opened
@@ -139,7 +139,7 @@ def test_a_device_that_does_not_exist_is_one_sentence() -> None:
 
 def test_a_named_device_leaves_out_what_does_not_run_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "cuda", Claimed)
-    monkeypatch.setattr(selection.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert [row.name for row, _ in selection._candidates(Unit("cpu"))] == ["openvino", "onnxruntime", "cpu"]
     assert [row.name for row, _ in selection._candidates(Unit("npu"))] == ["openvino"]
     backend, reason = open_backend("auto", make_model("fast", 2), device="cpu", precision="fp32")
@@ -162,8 +162,8 @@ def test_an_apple_gpu_is_taken_only_once_it_agrees(monkeypatch: pytest.MonkeyPat
     from vidsr.backends import accuracy
     from vidsr.backends.torch import backend as torch_backend
 
-    monkeypatch.setattr(selection.backends.mps, "is_available", lambda: True)
-    monkeypatch.setattr(selection.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch_backend, "_shared_pixels", lambda *_: 1 << 16)
 
     class Mac:

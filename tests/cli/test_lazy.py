@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,26 +18,39 @@ from tests.conftest import ROOT
 
 NETWORKS = {"torch", "openvino", "onnxruntime", "tensorrt", "torch_tensorrt", "ray"}
 SCRIPT = """
-import atexit, json, os, sys
-atexit.register(lambda: print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr))
-sys.argv = ["vidsr", *sys.argv[1:]]
+import contextlib, io, json, sys
 from vidsr.cli import main
-main()
+for line in json.loads(sys.argv[1]):
+    sys.argv = ["vidsr", *line]
+    said, code = io.StringIO(), 0
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code or 0
+    modules = sorted({name.partition(".")[0] for name in sys.modules})
+    print(json.dumps([code, said.getvalue().strip(), modules]))
 """
 
 
-def loaded(*arguments: object, folder: Path) -> tuple[int, str, set[str]]:
-    """(exit code, stderr, the modules that were loaded) of `vidsr` in a process of its own."""
+def all_loaded(lines: Sequence[Sequence[str]], folder: Path) -> list[tuple[int, str, set[str]]]:
+    """(exit code, stderr, the modules loaded until then) of `vidsr`, one line after the other in a process."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
+        [sys.executable, "-c", SCRIPT, json.dumps([list(map(str, line)) for line in lines])],
         capture_output=True,
         text=True,
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=False,
     )
-    said, _, modules = done.stderr.strip().rpartition("\n")
-    return done.returncode, said, set(json.loads(modules))
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return [(code, said, set(modules)) for code, said, modules in found]
+
+
+def loaded(*arguments: str, folder: Path) -> tuple[int, str, set[str]]:
+    (found,) = all_loaded([arguments], folder)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -49,63 +63,62 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_loads_nothing_that_is_heavy(folder: Path) -> None:
-    for command in ([], ["upscale"], ["bench"], ["compare"], ["models"]):
-        code, _, modules = loaded(*command, "--help", folder=folder)
+    commands = ([], ["upscale"], ["bench"], ["compare"], ["models"])
+    found = all_loaded([[*command, "--help"] for command in commands], folder)
+    for command, (code, _, modules) in zip(commands, found, strict=True):
         assert code == 0
         assert not modules & (NETWORKS | {"av", "numpy", "PIL", "rich"}), command
 
 
-@pytest.mark.parametrize(
-    ("arguments", "exit_code", "says"),
-    [
-        (("clip.mp4", "--scale", "9"), 2, "scale must be from 1 to 4"),
-        (("clip.mp4", "--tile", "tiny"), 2, "--tile must be"),
-        (("clip.mp4", "--size", "big"), 2, "size must look like"),
-        (("clip.mp4", "--start", "5:00"), 2, "lies behind the end"),
-        (("clip.mp4", "-o", "-", "--start", "5:00"), 2, "lies behind the end"),
-        (("photo.png", "-o", "out.mp4"), 2, "an image cannot be written under this name; use .png"),
-        (("missing.mp4",), 1, "does not exist"),
-        (("clip.mp4", "--model", "nonesuch"), 2, "Unknown model 'nonesuch'"),
-        (("clip.mp4", "--backend", "nonesuch"), 2, "Unknown backend 'nonesuch'"),
-        (("clip.mp4", "--model", "srgan@2"), 2, "a number from 0 to 1"),
-        (("clip.mp4", "-o", "out.avi"), 2, "cannot keep the times of all frames: name the output .mp4"),
-        (("clip.mp4", "--container", "webm", "--codec", "h264"), 2, "webm cannot hold h264: choose another codec"),
-        (("clip.mp4", "--scale", "8"), 2, "in two steps: scale 4, and then what that made with scale 2"),
-        (("clip.mp4", "x4"), 2, "to make a video x4, say --scale 4"),
-        (("https://example.org/clip.mp4",), 2, "vidsr reads files, not addresses; download it first"),
-        (("clip.mp4", "-o", "clip.mp4"), 1, "would replace its own source"),
-        (("clip.mp4", "-o", "taken.mp4"), 1, "--overwrite"),
-        (("clip.mp4", "-o", "-", "--json"), 2, "leave one out"),
-        (("clip.mp4", "-o", "-", "--ray", "local"), 2, "is a stream"),
-        (("clip.mp4", "--dry-run", "--ray", "local"), 2, "dry run"),
-    ],
-)
-def test_a_mistake_is_found_without_a_network(
-    folder: Path, arguments: tuple[str, ...], exit_code: int, says: str
-) -> None:
-    code, said, modules = loaded("upscale", *arguments, folder=folder)
-    assert code == exit_code, said
-    assert says in said
-    assert len(said.splitlines()) == 1, said
-    assert not modules & NETWORKS
+MISTAKES: list[tuple[tuple[str, ...], int, str]] = [
+    (("clip.mp4", "--scale", "9"), 2, "scale must be from 1 to 4"),
+    (("clip.mp4", "--tile", "tiny"), 2, "--tile must be"),
+    (("clip.mp4", "--size", "big"), 2, "size must look like"),
+    (("clip.mp4", "--start", "5:00"), 2, "lies behind the end"),
+    (("clip.mp4", "-o", "-", "--start", "5:00"), 2, "lies behind the end"),
+    (("photo.png", "-o", "out.mp4"), 2, "an image cannot be written under this name; use .png"),
+    (("missing.mp4",), 1, "does not exist"),
+    (("clip.mp4", "--model", "nonesuch"), 2, "Unknown model 'nonesuch'"),
+    (("clip.mp4", "--backend", "nonesuch"), 2, "Unknown backend 'nonesuch'"),
+    (("clip.mp4", "--model", "srgan@2"), 2, "a number from 0 to 1"),
+    (("clip.mp4", "-o", "out.avi"), 2, "cannot keep the times of all frames: name the output .mp4"),
+    (("clip.mp4", "--container", "webm", "--codec", "h264"), 2, "webm cannot hold h264: choose another codec"),
+    (("clip.mp4", "--scale", "8"), 2, "in two steps: scale 4, and then what that made with scale 2"),
+    (("clip.mp4", "x4"), 2, "to make a video x4, say --scale 4"),
+    (("https://example.org/clip.mp4",), 2, "vidsr reads files, not addresses; download it first"),
+    (("clip.mp4", "-o", "clip.mp4"), 1, "would replace its own source"),
+    (("clip.mp4", "-o", "taken.mp4"), 1, "--overwrite"),
+    (("clip.mp4", "-o", "-", "--json"), 2, "leave one out"),
+    (("clip.mp4", "-o", "-", "--ray", "local"), 2, "is a stream"),
+    (("clip.mp4", "--dry-run", "--ray", "local"), 2, "dry run"),
+]
+
+
+def test_a_mistake_is_found_without_a_network(folder: Path) -> None:
+    found = all_loaded([("upscale", *arguments) for arguments, _, _ in MISTAKES], folder)
+    for (arguments, exit_code, says), (code, said, modules) in zip(MISTAKES, found, strict=True):
+        assert code == exit_code, (arguments, said)
+        assert says in said, arguments
+        assert len(said.splitlines()) == 1, said
+        assert not modules & NETWORKS, arguments
     assert (folder / "taken.mp4").read_bytes() == b"of somebody else"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "hint"),
-    [
-        (("clip.mp4", "--scale", "2"), "try: vidsr upscale clip.mp4 --scale 2"),
-        (("gone.mkv",), "try: vidsr upscale gone.mkv"),
-        (("upscale", "clip.mp4", "--scale", "x4"), "try: --scale 4"),
-        (("upscale", "-dash.mp4"), "a file whose name begins with a dash is written ./-dash.mp4"),
-        (("upscale", "clip.mp4", "--nonesuch"), ""),
-    ],
-)
-def test_a_wrong_line_names_the_right_one(folder: Path, arguments: tuple[str, ...], hint: str) -> None:
-    code, said, modules = loaded(*arguments, folder=folder)
-    assert code == 2
-    assert (said.splitlines()[-1] == f"vidsr: {hint}") if hint else ("vidsr: " not in said)
-    assert not modules & NETWORKS
+WRONG: list[tuple[tuple[str, ...], str]] = [
+    (("clip.mp4", "--scale", "2"), "try: vidsr upscale clip.mp4 --scale 2"),
+    (("gone.mkv",), "try: vidsr upscale gone.mkv"),
+    (("upscale", "clip.mp4", "--scale", "x4"), "try: --scale 4"),
+    (("upscale", "-dash.mp4"), "a file whose name begins with a dash is written ./-dash.mp4"),
+    (("upscale", "clip.mp4", "--nonesuch"), ""),
+]
+
+
+def test_a_wrong_line_names_the_right_one(folder: Path) -> None:
+    found = all_loaded([arguments for arguments, _ in WRONG], folder)
+    for (arguments, hint), (code, said, modules) in zip(WRONG, found, strict=True):
+        assert code == 2, arguments
+        assert (said.splitlines()[-1] == f"vidsr: {hint}") if hint else ("vidsr: " not in said), arguments
+        assert not modules & NETWORKS, arguments
 
 
 @pytest.mark.parametrize("backend", ["cpu", "auto"])

@@ -120,14 +120,15 @@ def colours(path: Path) -> list[tuple[int, ...]]:
 
 def _pixels(path: Path, graph: str, number: int | None) -> bytes:
     most = () if number is None else ("-frames:v", str(number))
-    words = ("-v", "error", "-i", str(path), "-map", "0:v:0", "-vf", graph, *most, "-f", "rawvideo", "-")
-    return subprocess.run(["ffmpeg", *words], capture_output=True, timeout=TIMEOUT).stdout
+    words = ("-v", "error", "-i", str(path), "-map", "0:v:0", "-fps_mode", "passthrough", "-vf", graph, *most)
+    return subprocess.run(["ffmpeg", *words, "-f", "rawvideo", "-"], capture_output=True, timeout=TIMEOUT).stdout
 
 
 def combed(path: Path, width: int, height: int) -> list[bool]:
     """Of every picture, scaled back to the source's size, whether FFmpeg's idet takes it for two fields."""
     graph = f"scale={width}:{height}:flags=area,idet=intl_thres=1.3,metadata=print:key=lavfi.idet.single.current_frame"
-    said = run("ffmpeg", "-hide_banner", "-i", path, "-map", "0:v:0", "-vf", graph, "-f", "null", "-").stderr
+    words = ("-map", "0:v:0", "-fps_mode", "passthrough", "-vf", graph, "-f", "null", "-")
+    said = run("ffmpeg", "-hide_banner", "-i", path, *words).stderr
     return [word in ("tff", "bff") for word in re.findall(r"single\.current_frame=(\w+)", said)]
 
 

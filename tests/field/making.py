@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import av
+from PIL import Image, ImageCms
 
 Recipe: TypeAlias = Callable[[Path], object]
 TIMEOUT = 60  # seconds
@@ -115,6 +116,15 @@ def recordings(path: Path, *lengths: tuple[float, float]) -> None:
     joined(path, [partial(synchronous, video=v, sound=a) for v, a in lengths])
 
 
+def plainly_joined(path: Path, *lengths: tuple[float, float]) -> None:
+    """The same, each with the header of its file."""
+    with TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{number}{path.suffix}" for number, _ in enumerate(lengths)]
+        for file, (video, sound) in zip(files, lengths, strict=True):
+            synchronous(file, video=video, sound=sound)
+        path.write_bytes(b"".join(file.read_bytes() for file in files))
+
+
 def with_marks(path: Path, *lengths: tuple[float, float]) -> None:
     """The same with a track of Blu-ray subtitles whose packets stand at the full seconds."""
 
@@ -153,6 +163,23 @@ def _composition(number: int, objects: int) -> bytes:
     return struct.pack(">HHBHBBBB", 96, 64, 0x10, number, 0x80, 0, 0, objects)
 
 
+def sparse(path: Path) -> None:
+    """H.264 in a program stream: only the first picture of a packet has a time."""
+    graphs = (flashes(4), beeps(4, 4))
+    film(path, "-c:a", "mp2", graphs=graphs, codec=("-c:v", "libx264", "-preset", "fast", "-g", "50", "-threads", "1"))
+
+
+def with_profile(path: Path) -> None:
+    """Pictures in PNG or JPEG that say which screen they are for."""
+    suffix = "png" if path.suffix == ".mkv" else "jpg"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    with TemporaryDirectory() as folder:
+        for number in range(5):
+            picture = Image.new("RGB", (96, 64), (40 * number, 80, 0))
+            picture.save(Path(folder) / f"{number}.{suffix}", icc_profile=profile)
+        ffmpeg("-framerate", 25, "-i", f"{folder}/%d.{suffix}", "-c", "copy", path)
+
+
 def moving(rate: int, seconds: float) -> str:
     """Waves that run to the right by 150 pixels a second."""
     step = 150 / rate
@@ -163,6 +190,14 @@ def combed(path: Path, *more: object, seconds: float = 1, codec: Sequence[str] =
     """Two fields of different times in each picture, top first; what is said of them is up to `more`."""
     graph = f"{moving(50, seconds)},tinterlace=interleave_top,format=yuv420p"
     film(path, *more, graphs=(graph,), codec=codec)
+
+
+def flashing_fields(path: Path, seconds: float = 3) -> None:
+    """A flash and a beep at each full second, by pictures of two fields."""
+    pictures = f"{flashes(seconds).replace('r=25', 'r=50')},tinterlace=interleave_top,format=yuv420p"
+    flags = INTERLACED if path.suffix == ".ts" else ("-flags", "+ilme+ildct", "-x264-params", "tff=1")
+    codec = (*MPEG2, "-c:a", "mp2") if path.suffix == ".ts" else (*H264, "-c:a", "aac")
+    film(path, *flags, graphs=(pictures, beeps(seconds, seconds)), codec=codec)
 
 
 def plain_scan(path: Path, *more: object, seconds: float = 1, codec: Sequence[str] = MPEG2) -> None:

@@ -44,13 +44,13 @@ SOUNDS = (
 )
 PICTURES = (
     "libx264 libx265 libvpx libvpx-vp9 libaom-av1 mpeg1video mpeg2video mpeg4 mjpeg png ffv1 prores dnxhd huffyuv"
-    " ffvhuff utvideo dvvideo wmv1 wmv2 h263 flv msmpeg4v2 msmpeg4 libtheora rawvideo qtrle svq1 cinepak jpeg2000 v210 cfhd magicyuv flashsv zmbv msvideo1 h261 gif snow tiff rpza"
-    " libwebp libxvid speedhq"
+    " ffvhuff utvideo dvvideo wmv1 wmv2 h263 flv msmpeg4v2 msmpeg4 libtheora rawvideo qtrle svq1 cinepak jpeg2000 v210 magicyuv gif"
 )
 TEXTS = ("subrip", "ass", "webvtt", "mov_text", "ttml", "dvdsub", "dvbsub", "pgs")
 _RATES = {"g726": 8000, "nellymoser": 8000, "adpcm_swf": 44100, "libspeex": 16000, "adpcm_ima_qt": 44100}
 _RATES |= {"adpcm_ima_amv": 22050, "g722": 16000, "g723_1": 8000, "libgsm": 8000, "libgsm_ms": 8000, "real_144": 8000}
-_MISREAD = (("eac3", "nut"),)  # sounds that FFmpeg writes under another name
+_MISREAD = (("eac3", "nut"), ("dnxhd", "avi"))  # what FFmpeg writes under another name
+_SIZES = {"dvvideo": "720x576", "h263": "176x144", "h261": "176x144", "cfhd": "256x128", "dnxhd": "1280x720"}
 _SHORT = 0.2  # seconds
 _WORDS = "1\n00:00:00,000 --> 00:00:00,150\nA line.\n"
 
@@ -63,17 +63,18 @@ class Thing:
     kind: str  # audio, video, subtitle, data, attachment, cover, chapters
     add: Callable[[Path], tuple[list[str], list[str]]]  # from a folder for what it needs
     only: tuple[str, ...] = tuple(CONTAINERS)  # source containers
+    size: str = "96x64"  # of the pictures that are upscaled: the largest stream is
 
 
 def things() -> Iterator[Thing]:
     """All rows."""
     for codec in SOUNDS.split():
-        only = tuple(c for c in CONTAINERS if (codec, c) not in _MISREAD)
-        yield Thing(f"sound {codec.removeprefix('lib')}", "audio", partial(_sound, codec, "mono"), only)
+        yield Thing(f"sound {codec.removeprefix('lib')}", "audio", partial(_sound, codec, "mono"), _told(codec))
     for layout in LAYOUTS:
         yield Thing(f"PCM, {layout}", "audio", partial(_sound, "pcm_s16le", layout), ("mkv", "mov"))
     for codec in PICTURES.split():
-        yield Thing(f"second pictures, {codec.removeprefix('lib')}", "video", partial(_second, codec))
+        name, size = f"second pictures, {codec.removeprefix('lib')}", _SIZES.get(codec, "96x64")
+        yield Thing(name, "video", partial(_second, codec, size), _told(codec), size)
     for codec in TEXTS:
         yield Thing(f"subtitles {codec}", "subtitle", partial(_text, codec))
     yield Thing("timecode track", "data", lambda _: ([], ["-timecode", "01:00:00:00"]), ("mov", "mp4"))
@@ -81,6 +82,10 @@ def things() -> Iterator[Thing]:
     yield Thing("attached font", "attachment", _font, ("mkv",))
     yield Thing("cover", "cover", _cover, ("mp4", "mov", "mkv"))
     yield Thing("chapters", "chapters", _chapters, ("mp4", "mov", "mkv", "webm", "nut"))
+
+
+def _told(codec: str) -> tuple[str, ...]:
+    return tuple(c for c in CONTAINERS if (codec, c) not in _MISREAD)
 
 
 def _sound(codec: str, layout: str, _: Path) -> tuple[list[str], list[str]]:
@@ -91,9 +96,7 @@ def _sound(codec: str, layout: str, _: Path) -> tuple[list[str], list[str]]:
     return source(tone(seconds, layout, rate)), ["-c:a", codec, "-strict", "-2", *channels, *bits]
 
 
-def _second(codec: str, _: Path) -> tuple[list[str], list[str]]:
-    sizes = {"dvvideo": "720x576", "h263": "176x144", "h261": "176x144", "dnxhd": "1280x720", "cfhd": "256x128"}
-    size = sizes.get(codec, "96x64")
+def _second(codec: str, size: str, _: Path) -> tuple[list[str], list[str]]:
     named = {"png": "rgb24", "qtrle": "rgb24", "cinepak": "rgb24", "huffyuv": "yuv422p", "prores": "yuv422p10le"}
     named |= {"mjpeg": "yuvj420p", "dnxhd": "yuv422p", "svq1": "yuv410p"}
     fast = {"libx264": ["-preset:v:1", "ultrafast"], "libx265": ["-x265-params", "log-level=none"]}
@@ -139,7 +142,7 @@ def make(thing: Thing, container: str, folder: Path) -> Path | None:
     inputs, options = thing.add(folder)
     maps = ["-map", "0"] + (["-map", "1"] if inputs and thing.kind != "chapters" else [])
     try:
-        ffmpeg(*source(pictures(_SHORT)), *inputs, *maps, *CONTAINERS[container], *options, path)
+        ffmpeg(*source(pictures(_SHORT, size=thing.size)), *inputs, *maps, *CONTAINERS[container], *options, path)
     except RuntimeError:
         return None
     return path if _found(thing, path) else None
@@ -151,7 +154,7 @@ def _found(thing: Thing, path: Path) -> list[str]:
     if thing.kind == "chapters":
         return ["chapters"] * asking.num_chapters(path)
     if thing.name == "timecode track":
-        return [t for s in found if (t := s.get("tags", {}).get("timecode"))][:1]
+        return [text for s in found for key, text in s.get("tags", {}).items() if key.lower() == "timecode"][:1]
     covers = [s for s in found if s["disposition"]["attached_pic"]]
     if thing.kind == "cover":
         return [_codec(s) for s in covers]

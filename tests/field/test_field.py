@@ -12,7 +12,7 @@ from tests.field import asking
 from tests.field.recipes import RECIPES, make
 from tests.field.running import Case, cases, wrongs
 
-KINDS = range(1, 15)
+KINDS = range(1, 16)
 without = pytest.mark.skipif(bool(asking.missing()), reason=f"needs {', '.join(asking.missing())}")
 
 

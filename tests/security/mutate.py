@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 SECONDS = 60  # for one file; they take a fraction of a second
@@ -84,6 +85,8 @@ _KINDS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 def work(folder: Path, first: int, last: int) -> None:
     """Mutate and upscale the files of `folder` with the seeds `first` to `last`, and say how each ended."""
+    import_module("vidsr.api")  # before the clock runs: a busy machine may take longer for torch than for a file
+    import_module("torch")
     from vidsr.errors import VidsrError
 
     faulthandler.enable()

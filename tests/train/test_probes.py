@@ -25,11 +25,11 @@ class Drawn(nn.Module):
 
 
 def test_drift_on_constants() -> None:
-    assert drift(Drawn(), SCALE).worst < 0.01
-    tinted = drift(Drawn(tint=3.0), SCALE)
+    assert drift(Drawn()).worst < 0.01
+    tinted = drift(Drawn(tint=3.0))
     assert tinted.worst == pytest.approx(3, abs=0.01)
     assert tinted.mean == pytest.approx(3 / 15, abs=0.01)  # one of three channels, where one of five greens is bright
-    assert drift(Drawn(strength=2.0), SCALE).worst < 0.01  # a pattern is no drift
+    assert drift(Drawn(strength=2.0)).worst < 0.01  # a pattern is no drift
 
 
 def test_a_constant_is_one_up_to_the_border() -> None:
@@ -38,7 +38,7 @@ def test_a_constant_is_one_up_to_the_border() -> None:
     network = build(GeneratorConfig("srgan", 2, channels=4, blocks=1)).eval()
     with torch.no_grad():
         wide = network(torch.full((1, 3, 40, 40), 128 / 255))[0, :, 36:44, 36:44].clamp(0, 1).mean((1, 2)) * 255
-    one = drift(network, 2)
+    one = drift(network)
     assert 0 < float((wide - 128).abs().max()) <= one.worst
     assert all(layer.padding_mode == "zeros" for layer in network.modules() if isinstance(layer, nn.Conv2d))
 

@@ -131,7 +131,7 @@ class ONNXRuntimeBackend(Backend):
                 return opened
             except Cancelled:
                 raise
-            except (*NOT_USABLE, *_errors()) as error:
+            except (*NOT_USABLE, *_errors()) as error:  # type: ignore[misc]  # what it raises is known once it is loaded
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 refused.append(f"{provider.title} in {each} ({first.rstrip('.')})")
         raise BackendError(f"ONNX Runtime does not run here: {'; '.join(refused)}.")
@@ -262,7 +262,7 @@ def _providers(unit: Unit) -> list[Provider]:
 
 def _devices(provider: Provider) -> list[Any]:
     """The GPUs that a provider from a package of its own drives."""
-    found = getattr(_import(), "get_ep_devices", list)()  # ONNX Runtime before 1.23 has no such packages
+    found: list[Any] = getattr(_import(), "get_ep_devices", list)()  # ONNX Runtime before 1.23 has no such packages
     return [device for device in found if device.ep_name == provider.full_name and provider is not CPU]
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from vidsr.jobs.run import BatchReport
 
 SLOW_SECONDS = 600.0  # a job that takes longer than this is told what is faster
-MOST_FAILURES = 15  # that the end of a batch repeats, so that it fits a screen
+LAST_LINES = 4  # of a screen that the end of a batch needs besides the failures: what is left, counts, totals, a prompt
 NO_SIZES: Mapping[Path, int] = MappingProxyType({})
 
 
@@ -226,10 +226,14 @@ class LogShow(Show):
         """Of a batch: how many ended how, and which failed."""
         if self.num_inputs < 2 and not report.num_own:
             return
-        for event in report.failed[:MOST_FAILURES]:
-            self._say(f"failed: {with_source(event)}")
-        if (more := len(report.failed) - MOST_FAILURES) > 0:
-            self._say(f"... and {more} more failed; --json lists all")
+        room = self.console.height - LAST_LINES
+        for number, event in enumerate(report.failed):
+            line = f"failed: {with_source(event)}"
+            room -= -(-len(printable(line)) // self.console.width)
+            if room < 0 and number:
+                self._say(f"... and {len(report.failed) - number} more failed; --json lists all")
+                break
+            self._say(line)
         counts = {word: count for word, count in report.counts.items() if count}
         self._say(", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing to do")
         if report.planned:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import av
 import numpy as np
@@ -44,9 +44,9 @@ def side_data_of(frame: av.VideoFrame) -> Iterable[SideData]:
 
 def _later_kind(kinds: type[Type], number: object) -> Type:
     """A kind of side data that FFmpeg has and PyAV 18's list has not, for which it gives none of a picture's."""
-    kind = object.__new__(kinds)
+    kind: Any = object.__new__(kinds)
     kind._name_, kind._value_ = _LATER_KINDS.get(number, f"KIND_{number}"), number
-    return kind
+    return cast(Type, kind)
 
 
 def samples_of(plane: VideoPlane, dtype: np.dtype[np.uint8 | np.uint16]) -> Samples:

@@ -59,7 +59,7 @@ class _Nodes:
         self.made: list[Any] = []
         self.constants: list[Any] = []
 
-    def add(self, kind: str, inputs: list[str], name: str = "", **attributes: object) -> str:
+    def add(self, kind: str, inputs: list[str], name: str = "", **attributes: Any) -> str:
         from onnx import helper
 
         name = name or f"{kind.lower()}{len(self.made)}"

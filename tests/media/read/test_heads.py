@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,7 @@ def numbers(path: Path) -> list[tuple[int, Fraction]]:
         ("a.nut", {}),
     ],
 )
-def test_a_second_recording_that_is_not_read_is_named(tmp_path: Path, name: str, more: dict[str, object]) -> None:
+def test_a_second_recording_that_is_not_read_is_named(tmp_path: Path, name: str, more: dict[str, Any]) -> None:
     path, place = pair(tmp_path, name, **more)
     assert second_head(path) == place
     assert f"begins at byte {place} of {path.stat().st_size}, which is left out" in left_out(path)[0]

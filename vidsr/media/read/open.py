@@ -128,7 +128,7 @@ def _why_refused(path: Path, error: Exception) -> str:
         return f"{path} is cut off: its index (the moov box) is missing, so nothing can be read; copy it again."
     if _is_text(head):
         return f"{path} is a text file, not a video; check the name."
-    detail = "" if isinstance(error, av.InvalidDataError) else f" ({error})"
+    detail = "" if isinstance(error, av.InvalidDataError) else f" ({getattr(error, 'strerror', None) or error})"
     return f"{path} is not a video that vidsr can read{detail}; if it should be one, it is damaged."
 
 
