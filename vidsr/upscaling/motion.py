@@ -145,13 +145,14 @@ def _fractions(picture: Floats, other: Floats, whole: Whole, shape: tuple[int, i
     height, width = picture.shape
     blocks = gather(np.pad(other, EDGE, mode="edge"), EDGE, whole, (BLOCK, BLOCK))
     moved = blocks.swapaxes(1, 2).reshape(height, width)
-    change, down, right = moved - picture, _slope((picture + moved) / 2, 0), _slope((picture + moved) / 2, 1)
-    trust: Floats = 1 / (1 + (_sums(np.abs(change), BLOCK) / np.float32(BAD * BLOCK * BLOCK)) ** 2)
+    change, middle = moved - picture, (picture + moved) * np.float32(0.5)
+    down, right = _slope(middle, 0), _slope(middle, 1)
+    trust: Floats = np.float32(1) / (1 + (_sums(np.abs(change), BLOCK) / np.float32(BAD * BLOCK * BLOCK)) ** 2)
     places = whole.astype(np.float32)
     yy, xx, xy = (_sums(a * b, BLOCK) * trust for a, b in ((down, down), (right, right), (down, right)))
     ty, tx = (_sums(a * change, BLOCK) * trust for a in (down, right))
     by, bx = yy * places[..., 0] + xy * places[..., 1] - ty, xy * places[..., 0] + xx * places[..., 1] - tx
-    slope = (yy + xx) / (trust * BLOCK * BLOCK)
+    slope = (yy + xx) / (trust * np.float32(BLOCK * BLOCK))
     own = _solved(places, yy, xx, xy, by, bx)
     step = _solved(places, *(box(one) for one in (yy, xx, xy, by, bx)))  # with the blocks around
     left, left_own = (change + down * _wide(one, 0) + right * _wide(one, 1) for one in (step, own))
