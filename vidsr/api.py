@@ -12,9 +12,10 @@ from vidsr.jobs.batch import Batch, unheard
 from vidsr.jobs.events import Done, Event, Skipped
 from vidsr.jobs.inputs import Input, target
 from vidsr.jobs.options import OptionKeywords, Options
+from vidsr.jobs.preview import Preview
 from vidsr.jobs.run import run_one
 
-KEYWORDS = ("overwrite", "resume", "on_event", *OptionKeywords.__annotations__)
+KEYWORDS = ("overwrite", "resume", "on_event", "preview", *OptionKeywords.__annotations__)
 
 
 def upscale_video(
@@ -24,12 +25,14 @@ def upscale_video(
     overwrite: bool = False,
     resume: bool = True,
     on_event: Callable[[Event], None] = unheard,
+    preview: str | PathLike[str] | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Done | Skipped:
     """Upscale one video or image file; `options` are the fields of `vidsr.jobs.options.Options`.
 
     Without `output` the result is written beside the source, as ``clip_x4.mp4``. `on_event` is called with each event
-    of `vidsr.jobs.events`, in the calling thread. Returns `Skipped` where that very output exists already.
+    of `vidsr.jobs.events`, in the calling thread; `preview` names a PNG that shows the newest picture meanwhile.
+    Returns `Skipped` where that very output exists already.
 
     Raises:
         UsageError: an impossible value, or a keyword that does not exist; the nearest one is named.
@@ -41,7 +44,8 @@ def upscale_video(
     wanted = Options.of(options)
     item = Input(Path(source), Path(source).parent, named=True)
     place = target(None if output is None else fspath(output), (), [item])
-    with Batch([item], place, wanted, overwrite=overwrite, resume=resume, on_event=on_event) as batch:
+    shown = None if preview is None else Preview(Path(preview), overwrite=overwrite)
+    with Batch([item], place, wanted, overwrite=overwrite, resume=resume, on_event=on_event, preview=shown) as batch:
         event = run_one(item, batch)
     assert event is not None  # only folders hide outputs
     return event

@@ -28,12 +28,12 @@ def test_a_preview_shows_each_model_beside_bicubic(vidsr: Cli, clip: Path, tmp_p
     assert result.code == 0
     made = json.loads(result.out)
     assert made["moments"] == [
-        {"title": "0:00:00.2 (as asked)", "seconds": 0.25, "pictures": ["bicubic x2", "fast x2"]}
+        {"title": "0:00:00.2 (as asked)", "seconds": 0.25, "pictures": ["bicubic x2", "fast x2", "source"]}
     ]
     sheet, page = map(Path, made["files"])
     assert Image.open(sheet).width > 440
     html = page.read_text()
-    assert html.count("data:image/webp;base64,") == 2
+    assert html.count("data:image/webp;base64,") == 3, "both, and the source"
     assert "fast x2" in html
 
 

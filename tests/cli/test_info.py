@@ -13,6 +13,7 @@ from tests.backends.tensorrt.making import FULL, RTX
 from tests.clips import Audio, make_clip
 from tests.conftest import Result
 from vidsr.backends.tensorrt.flavour import Flavour
+from vidsr.bench import speeds
 from vidsr.cli import doctor
 
 Cli = Callable[..., Result]
@@ -26,6 +27,26 @@ def test_models(vidsr: Cli) -> None:
     rows = json.loads(vidsr("models", "--json").out)
     fast = next(row for row in rows if (row["name"], row["scale"]) == ("fast", 4))
     assert f"{fast['metadata']['metrics']['Set14']['psnr_y']:.2f} dB" in table.out
+
+
+def test_speeds_are_measured_once_and_remembered(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the smallest pictures; another processor remembers nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(speeds, "speeds_file", lambda: tmp_path / "vidsr" / "speeds.json")
+    monkeypatch.setattr(speeds, "CPU_SHAPE", (16, 16))
+    before = json.loads(vidsr("models", "--json").out)
+    assert all(row["fps"] is None for row in before)
+    assert all(row["use"] for row in before)
+    assert [row["name"] for row in before if row["default"]] == ["fast-video", "fast-video"]
+    assert vidsr("models", "--measure").code == 0
+    rows = {(row["name"], row["scale"]): row["fps"] for row in json.loads(vidsr("models", "--json").out)}
+    assert all(fps > 0 for fps in rows.values())
+    assert rows["fast-video", 4] > rows["srgan-video", 4], "seven times the work"
+    table = vidsr("models")
+    assert "the default: films" in " ".join(table.out.split())
+    assert "as measured on this machine" in table.err
+    monkeypatch.setattr(speeds, "cpu_name", lambda: "another")
+    assert "--measure" in vidsr("models").err
 
 
 def test_probe(vidsr: Cli, tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ OTHER: dict[str, Any] = {  # for each option that a plan decides by, another val
     "end": Fraction(2, 25),
     "deinterlace": "off",
     "steady": 0.5,
+    "crop": "32x24+8+8",
+    "target_size": 10**6,
 }
 
 

@@ -32,6 +32,7 @@ from vidsr.jobs.plan import plan
         {"crf": 99},
         {"device": -1},
         {"threads": 0},
+        {"crop": "big"},
     ],
 )
 def test_impossible_values_are_bad_usage(values: dict[str, object]) -> None:

@@ -158,3 +158,5 @@ def _show(result: Comparison | None, files: list[Path]) -> None:
         typer.echo(printable(f"note: {note}"), err=True)
     for path in files:
         typer.echo(printable(str(path)))
+    for page in (path for path in files if path.suffix == ".html"):
+        typer.echo(f"open {page.absolute().as_uri()}", err=True)  # which terminals make a link of

@@ -28,6 +28,10 @@ Codec = Annotated[
 Preset = Annotated[str | None, typer.Option(help="The encoder's own speed preset.")]
 Start = Annotated[str | None, typer.Option(help="Begin at this time: 90, 1:30 or 0:01:30.5.")]
 End = Annotated[str | None, typer.Option(help="End before this time.")]
+Crop = Annotated[
+    str | None,
+    typer.Option(metavar="auto|WxH+X+Y", help="Cut off black bars (auto), or all but this part, as it is shown."),
+]
 Deinterlace = Annotated[
     str,
     typer.Option(

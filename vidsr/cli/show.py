@@ -25,6 +25,7 @@ from vidsr.jobs.events import (
     Done,
     Event,
     Failed,
+    Fitting,
     PartsKept,
     Planned,
     Resumed,
@@ -83,6 +84,9 @@ class Show:
 
     def segmentdone(self, event: SegmentDone) -> None:
         """A part of a job is safe."""
+
+    def fitting(self, event: Fitting) -> None:
+        """All pictures are made, and become as large as asked."""
 
     def retried(self, event: Retried) -> None:
         """A worker of a cluster was lost."""
@@ -179,6 +183,11 @@ class LogShow(Show):
         """Where the job goes on."""
         parts = counted(event.num_segments, "finished part")
         self._say(f"  goes on after {parts} ({counted(event.num_frames, 'frame')})")
+
+    def fitting(self, event: Fitting) -> None:
+        """Which attempt to meet a size begins."""
+        parts = "all parts" if event.num_parts == event.all_parts else f"{event.num_parts} of {event.all_parts} parts"
+        self._say(f"  to the size asked for, attempt {event.attempt}: {parts} encoded again at crf {event.quality:g}")
 
     def retried(self, event: Retried) -> None:
         """Which part runs again."""

@@ -62,6 +62,10 @@ def upscale(
     crf: Annotated[
         int | None, typer.Option(help=f"Quality: lower is better and larger. Default: {_USUAL_CRF}.")
     ] = None,
+    target_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="How large the file becomes: 4GB, 700MB. Encodes twice or more; no --crf."),
+    ] = None,
     preset: options.Preset = None,
     pix_fmt: Annotated[str | None, typer.Option(help="Pixel format of the output. Default: the source's.")] = None,
     container: Annotated[
@@ -87,6 +91,7 @@ def upscale(
     square_pixels: Annotated[
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
     ] = False,
+    crop: options.Crop = None,
     no_reuse: Annotated[
         bool, typer.Option("--no-reuse", help="Compute frames that repeat the one before them, too.")
     ] = False,
@@ -97,6 +102,9 @@ def upscale(
     ray: Annotated[
         str | None,
         typer.Option(metavar="local|ADDRESS", help="Use all GPUs (or cores) of this machine, or of a Ray cluster."),
+    ] = None,
+    preview: Annotated[
+        str | None, typer.Option(metavar="FILE.png", help="Show the newest picture beside the source's in this file.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try a few frames; say what it would be, and how long.")
@@ -114,7 +122,8 @@ def upscale(
     from vidsr.jobs import inputs as files
     from vidsr.jobs.batch import Batch
     from vidsr.jobs.log import Logs
-    from vidsr.jobs.options import Options, parse_time
+    from vidsr.jobs.options import Options, parse_bytes, parse_time
+    from vidsr.jobs.preview import Preview
 
     wanted = Options(
         scale=scale, size=size, model=_model(model, detail), backend=backend, precision=precision, device=device,
@@ -123,19 +132,26 @@ def upscale(
         end=parse_time(end) if end else None, tile=_side(tile), threads=threads,
         segment_seconds=_seconds(segment_seconds), keep_going=keep_going,
         deinterlace=deinterlace, decoder=decoder,  # type: ignore[arg-type]  # Options checks them
-        steady=steady, square_pixels=square_pixels, reuse=not no_reuse, fps=_rate(fps) if fps else None,
+        steady=steady, square_pixels=square_pixels, crop=crop,
+        target_size=parse_bytes(target_size) if target_size is not None else None,
+        reuse=not no_reuse, fps=_rate(fps) if fps else None,
     )  # fmt: skip
     sources, missing = files.expand(inputs, recursive=recursive)
     target = files.target(output, inputs, sources)
     sources = files.settle(sources, target)
     if target.pipe and json:
         raise UsageError("-o - writes the video to standard output, where --json would write, too; leave one out")
+    shown = Preview(Path(preview), overwrite=overwrite) if preview is not None else None
+    if shown is not None and target.file is not None and files.is_same(target.file, Path(str(preview))):
+        raise UsageError(f"--preview and -o both name {preview}; choose another name for one of them")
     # Ray prints what happens to its nodes; of raw video on stdout it knows nothing
     aside = redirect_stdout(sys.stderr) if json or ray else nullcontext()
     count, sizes = len(sources) + len(missing), files.sizes(sources)
     with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=count, sizes=sizes) as show, aside:
         told = Logs(Path(log_dir), show) if log_dir else show
-        batch = Batch(sources, target, wanted, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told)
+        batch = Batch(
+            sources, target, wanted, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told, preview=shown
+        )
         try:
             report = _runner(dry_run)(batch, missing)
         except (KeyboardInterrupt, SystemExit):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidsr.cli import output as out
-from vidsr.cli.options import Json
+from vidsr.cli.options import Crop, Json
 from vidsr.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,20 +28,22 @@ def verify(
     start: Annotated[str | None, typer.Option(help="Where `vidsr upscale --start` began.")] = None,
     end: Annotated[str | None, typer.Option(help="Where `vidsr upscale --end` ended.")] = None,
     deinterlace: Annotated[str, typer.Option(help="As it was given to upscale.")] = "auto",
+    crop: Crop = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Only what differs.")] = False,
 ) -> None:
     """Compare an output with its source: every frame, every stream, every tag. Exit code 1 if anything differs."""
     from vidsr.cli.steps import Steps
-    from vidsr.jobs.options import check_deinterlace, parse_time
+    from vidsr.jobs.options import check_deinterlace, parse_crop, parse_time
     from vidsr.verify import compare
 
     check_deinterlace(deinterlace)
     first, last = (parse_time(text) if text else None for text in (start, end))
     if last is not None and last <= (first or 0):
         raise UsageError(f"--end must come after the start, got {float(last):g}")
+    part = parse_crop(crop) if crop is not None else None
     with Steps(quiet=quiet) as tell:
-        report = compare(source, output, start=first, end=last, deinterlace=deinterlace, on_step=tell)  # type: ignore[arg-type]
+        report = compare(source, output, start=first, end=last, deinterlace=deinterlace, crop=part, on_step=tell)  # type: ignore[arg-type]
     if json:
         out.print_json({"ok": report.ok, **out.plain_fields(report)})
     else:

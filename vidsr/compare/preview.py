@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
 from vidsr.compare.moments import Moment, at, pick
 from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, frame_rgb8, upright
@@ -45,12 +46,13 @@ def preview(
         if times:
             raise UsageError(f"{source} is an image, which has no moments; leave --at (times) out.")
         samples, _ = read_image(source)
+        own = [as_rgb8(samples)]
 
         def still(upscaler: Upscaler) -> list[_Timed]:
             on_step(f"{source.name} by {upscaler.model.name}", 0.0)
             return [_timed(lambda: as_rgb8(upscaler(samples)))]
 
-        return _views([(source.stem, None)], names, scale, open_upscaler, still)
+        return _views([(source.stem, None)], names, scale, open_upscaler, still, own)
     info = probe(source)
     on_step(f"{source.name}: choosing moments" if not times else f"{source.name}: reading", 0.0)
     moments = at(info, times) if times else pick(info)
@@ -59,7 +61,15 @@ def preview(
         return [_picture(upscaler, moment, info, on_step) for moment in moments]
 
     titles = [(f"{clock(float(moment.seconds))} ({moment.why})", float(moment.seconds)) for moment in moments]
-    return _views(titles, names, scale, open_upscaler, film)
+    own = [upright(frame_rgb8(moment.frame), info.video.display_matrix) for moment in moments]
+    return _views(titles, names, scale, open_upscaler, film, own)
+
+
+def _untouched(own: Pixels, made: Pixels) -> Picture:
+    """The source's pixels as they are, each as large as several."""
+    height, width = made.shape[:2]
+    large = Image.fromarray(own).resize((width, height), Image.Resampling.NEAREST)
+    return Picture("source", np.asarray(large), "its own pixels")
 
 
 def _picture(upscaler: Upscaler, moment: Moment, info: MediaInfo, on_step: Callable[[str, float], None]) -> _Timed:
@@ -79,6 +89,7 @@ def _views(
     scale: float,
     open_upscaler: Callable[..., Upscaler],
     make: Callable[[Upscaler], list[_Timed]],
+    sources: Sequence[Pixels],
 ) -> list[View]:
     columns: list[list[Picture]] = []
     for name in names:
@@ -88,5 +99,6 @@ def _views(
             seconds = min(seconds for _, seconds in pictures)  # compiling for a size is part of a first call, too
             label = f"{upscaler.model.name} x{scale:g}"
             columns.append([Picture(label, pixels, f"{seconds:.2g} s a picture") for pixels, _ in pictures])
+    columns.append([_untouched(own, made.pixels) for own, made in zip(sources, columns[0], strict=True)])
     rows = zip(*columns, strict=True)
     return [View(title, seconds, tuple(row)) for (title, seconds), row in zip(titles, rows, strict=True)]

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from vidsr.errors import UsageError
 from vidsr.jobs.claims import Claims
 from vidsr.jobs.events import Event
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.networks import Networks
 from vidsr.jobs.options import Options
+from vidsr.jobs.preview import Preview
 
 REPLACE = "--overwrite (overwrite=True) replaces it"  # an output that is in the way
 
@@ -24,7 +26,11 @@ class Batch:
     """Sources, and all that their jobs share. Use as a context manager: leaving closes the networks.
 
     `overwrite` replaces outputs that exist, `resume` goes on after the finished segments of an earlier run, `ray` is
-    the address of a cluster, and `on_event` is called with each event, in the calling thread alone.
+    the address of a cluster, `preview` shows the newest picture while a film is made, and `on_event` is called with
+    each event, in the calling thread alone.
+
+    Raises:
+        UsageError: a preview of what a cluster makes.
     """
 
     inputs: Sequence[Input]
@@ -34,10 +40,13 @@ class Batch:
     resume: bool = True
     ray: str | None = None
     on_event: Callable[[Event], None] = unheard
+    preview: Preview | None = None
     networks: Networks = field(init=False)
     claims: Claims = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.preview is not None and self.ray is not None:
+            raise UsageError("--preview (preview) shows what is made in this process: leave it or --ray (ray) out")
         object.__setattr__(self, "networks", Networks(self.options, self.ray))
         object.__setattr__(self, "claims", Claims(self.inputs))
 
@@ -46,4 +55,6 @@ class Batch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.preview is not None:
+            self.preview.close()
         self.networks.__exit__()

@@ -129,7 +129,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         container=job.choice.container,
         seconds=num_frames / fps,
         fps=fps,
-        bytes=num_bytes,
+        bytes=num_bytes if job.options.target_size is None else min(num_bytes, job.options.target_size),
         num_tried=last.num_frames,
         warnings=warnings(job, num_frames / fps, num_bytes),
     )

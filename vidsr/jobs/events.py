@@ -84,6 +84,17 @@ class SegmentDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Fitting:
+    """All pictures are made; `num_parts` of `all_parts` are encoded again at `quality`, to meet the size asked for."""
+
+    source: Path
+    attempt: int  # counts from 1
+    quality: float
+    num_parts: int
+    all_parts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Retried:
     """A worker of a cluster was lost while it made the segment `number`, which runs again on another one."""
 
@@ -145,5 +156,18 @@ class Failed:
     exit_code: int
 
 
-Event = Scanning | Planned | Started | Resumed | Advanced | SegmentDone | Retried | PartsKept | Done | Skipped | Failed
+Event = (
+    Scanning
+    | Planned
+    | Started
+    | Resumed
+    | Advanced
+    | SegmentDone
+    | Fitting
+    | Retried
+    | PartsKept
+    | Done
+    | Skipped
+    | Failed
+)
 WORDS = {kind: kind.__name__.lower() for kind in get_args(Event)} | {PartsKept: "kept"}  # one for each kind

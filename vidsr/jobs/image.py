@@ -9,16 +9,20 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from vidsr.errors import ExistsError, OutputError, UnfitError
+from vidsr.errors import ExistsError, OutputError, UnfitError, UsageError
+from vidsr.frame import Frame, Samples
 from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.claims import SOFTWARE, image_mark
 from vidsr.jobs.events import Done, Skipped, Started
 from vidsr.jobs.inputs import Input, is_same
-from vidsr.jobs.options import Options
+from vidsr.jobs.options import Options, parse_crop
 from vidsr.jobs.plan import Identified, network_identity
 from vidsr.jobs.sources import source_identity
+from vidsr.media import sequence
+from vidsr.media.read.bars import black_bars
 from vidsr.media.stills import IMAGE_SUFFIXES, WITHOUT_METADATA, ImageMeta, read_image, write_image
 
 
@@ -38,6 +42,7 @@ def run(
     """
     started, options = time.perf_counter(), batch.options
     pixels, meta = read_image(item.path)
+    pixels, said = _cropped(pixels, options)
     height, width = pixels.shape[:2]
     wide, high = options.target(Fraction(width), Fraction(height))
     size = (max(round(wide), 1), max(round(high), 1))
@@ -49,13 +54,16 @@ def run(
     batch.claims.take(output, item.path)
     maker = batch.networks.get(max(size[0] / width, size[1] / height))
     stamp = f"vidsr {_fingerprint(item.path, size, options, maker)}"
-    notes: tuple[str, ...] = ()
+    notes = said
     if output.exists() and not batch.overwrite:
         if image_mark(output) == stamp:
             return Skipped(item.path, output, "done already, with the same options")
         if on_start is None:
             raise ExistsError(f"{output}: exists, and is not what these options make; {REPLACE}")
-        notes = (f"{output}: exists, and is not what these options make; {REPLACE}",)
+        notes = (
+            *said,
+            f"{output}: exists, and is not what these options make; {REPLACE}",
+        )
     kind = output.suffix.lstrip(".")
     begun = Started(item.path, output, (width, height), size, 1, kind, maker.reason, notes, (), image=True)
     (on_start or batch.on_event)(begun)
@@ -88,6 +96,25 @@ def run(
         dropped=tuple(f"{what}: {output.suffix} cannot hold it" for what in lost),
         notes=tuple(maker.notes[told:]),
     )
+
+
+def _cropped(pixels: Samples, options: Options) -> tuple[Samples, tuple[str, ...]]:
+    """The part that is asked for, and what is said of it."""
+    if options.crop is None:
+        return pixels, ()
+    height, width = pixels.shape[:2]
+    crop = parse_crop(options.crop)
+    if crop == "auto":
+        frame = Frame(sequence.planes_of(pixels), sequence.layout(pixels), sequence.SRGB, 0, Fraction(1))
+        left, top, right, bottom = black_bars([frame])
+        crop = left, top, width - right, height - bottom
+    left, top, right, bottom = crop
+    if right > width or bottom > height:
+        raise UsageError(f"crop {options.crop} does not lie within the picture, which is {width}x{height}")
+    part = np.ascontiguousarray(pixels[top:bottom, left:right])
+    if part.shape == pixels.shape:
+        return pixels, ("no black bars are found: nothing is cropped",) if options.crop == "auto" else ()
+    return part, (f"cropped from {width}x{height} to {right - left}x{bottom - top} (crop {options.crop})",)
 
 
 def _fingerprint(path: Path, size: tuple[int, int], options: Options, network: Identified) -> str:

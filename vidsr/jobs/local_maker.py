@@ -11,6 +11,7 @@ from vidsr.jobs import sources
 from vidsr.jobs.events import Advanced, Event
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan
+from vidsr.jobs.preview import Preview
 from vidsr.jobs.segment_maker import SegmentsMade
 from vidsr.jobs.segments import Segments
 from vidsr.upscaling.upscaler import Upscaler
@@ -74,14 +75,19 @@ class LocalMaker:
         """Upscale an image."""
         return self.upscaler(image, size=size)
 
-    def make_missing(self, plan: Plan, segments: Segments, on_event: Callable[[Event], None]) -> SegmentsMade:
+    def make_missing(
+        self, plan: Plan, segments: Segments, on_event: Callable[[Event], None], preview: Preview | None = None
+    ) -> SegmentsMade:
         """Decode, upscale and encode in one go from the first missing segment on; see `SegmentMaker`."""
         upscaler, manifest = self.upscaler, segments.manifest
         done, before, told = manifest.intervals, manifest.num_frames, len(upscaler.notes)
         begin = segments.grid.begin(manifest.first_missing)
 
         def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-            return upscaler.stream(frames, plan.spec.canvas)
+            if preview is None:
+                return upscaler.stream(frames, plan.spec.canvas)
+            made = upscaler.stream(preview.sources(frames), plan.spec.canvas)
+            return preview.made(made, plan.source.video.display_matrix)
 
         def advance(progress: pipeline.Progress) -> None:
             total = replace(progress, num_frames=progress.num_frames + before)

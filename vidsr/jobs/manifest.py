@@ -19,7 +19,7 @@ NAME = "manifest.json"
 ONCE = "pipe "  # begins the "source" of a job that nothing can go on with
 LOCK = "lock"
 FORMAT = 2
-_OURS = re.compile(r"manifest\.json(\.part)?|joined\.\w+|\d{6,}\.\w+(\.part)?")
+_OURS = re.compile(r"manifest\.json(\.part)?|joined\.\w+|(\d{6,})(\.q\d+)?\.\w+(\.part)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,10 @@ class Manifest:
         manifest = cls(folder, facts, part_seconds, segments)
         if segments:
             manifest._write(segments)
-        clear(folder, keep={entry.name for entry in segments} | ({NAME} if segments else set()))
+        sized = {path.name for path in folder.glob("*.q*") if path.suffix != ".part"}
+        keep = {entry.name for entry in segments}
+        keep |= {name for name in sized if f"{name.split('.')[0]}.{name.split('.')[-1]}" in keep}
+        clear(folder, keep=keep | ({NAME} if segments else set()))
         return manifest
 
     @property

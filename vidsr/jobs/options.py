@@ -27,7 +27,7 @@ SEEN_ELSEWHERE = {  # in the size, the encoder's specification, the source or th
     *("model", "backend", "precision", "device", "tile"),
 }
 WITHOUT_EFFECT = {"keep_going", "decoder", "reuse", "segment_seconds"}  # on the pictures of a source that is whole
-OF_FILM = {"start", "end", "deinterlace", "steady"}  # and not of an image
+OF_FILM = {"start", "end", "deinterlace", "steady", "target_size"}  # and not of an image
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -49,6 +49,8 @@ class OptionKeywords(TypedDict, total=False):
     end: float | Fraction | None
     deinterlace: Deinterlace
     square_pixels: bool
+    crop: str | None
+    target_size: int | str | None
     keep_going: bool
     threads: int | None
     decoder: Literal["software", "nvdec"]
@@ -82,7 +84,9 @@ class Options:
     end: Fraction | None = None
     deinterlace: Deinterlace = "auto"  # auto: where the source is marked interlaced; fields: two pictures of each
     square_pixels: bool = False
+    crop: str | None = None  # "auto": less black bars; "1920x800+0+140": that part, as it is shown
     keep_going: bool = False
+    target_size: int | None = None  # bytes of the output, or "4GB"
     threads: int | None = None
     decoder: Literal["software", "nvdec"] = "software"  # nvdec: on the GPU, where it can
     reuse: bool = True  # a frame that repeats the one before it is not computed again
@@ -103,6 +107,8 @@ class Options:
             name = self.size.strip().lower()
             object.__setattr__(self, "size", _SIZE_NAMES.get(name, name))
             _check_size(self.size)
+        if self.crop is not None:
+            parse_crop(self.crop)
         if self.fps is not None and not Fraction(1, 100) <= self.fps <= 1000:
             raise UsageError(f"fps must be from 0.01 to 1000, got {float(self.fps):g}")
         if self.start is not None and self.start < 0:
@@ -115,6 +121,12 @@ class Options:
             raise UsageError(f"crf must be from 0 to {WORST_QUALITY}, not {self.crf}")
         if not 0 <= self.steady <= 1:
             raise UsageError(f"steady must be from 0 to 1, not {self.steady:g}")
+        if isinstance(self.target_size, str):
+            object.__setattr__(self, "target_size", parse_bytes(self.target_size))
+        if self.target_size is not None and self.target_size < 1000:
+            raise UsageError(f"target size must be at least 1000 bytes, not {self.target_size}")
+        if self.target_size is not None and self.crf is not None:
+            raise UsageError("target size finds the quality that crf would set; leave one of them out")
         if self.segment_seconds <= 0:
             raise UsageError(f"segment seconds must be positive, got {float(self.segment_seconds):g}")
         Unit.of(self.device)
@@ -128,9 +140,16 @@ class Options:
         return cls(**values)
 
     def deciding(self, *, film: bool = True) -> dict[str, str]:
-        """The options that decide an output, of a film or of an image, and are seen nowhere else; in words."""
+        """The options that decide an output, of a film or of an image, and are seen nowhere else; in words.
+
+        Of an image those that are not the defaults: its fingerprint is that of before there was such an option.
+        """
         left_out = SEEN_ELSEWHERE | WITHOUT_EFFECT | (set() if film else OF_FILM)
-        names = [field.name for field in fields(self) if field.name not in left_out]
+        names = [
+            field.name
+            for field in fields(self)
+            if field.name not in left_out and (film or getattr(self, field.name) != field.default)
+        ]
         return {name.replace("_", " "): str(getattr(self, name)) for name in names}
 
     def beside(self) -> dict[str, str]:
@@ -215,6 +234,40 @@ def _check_size(size: str) -> None:
         raise UsageError(f"size must look like 1080p, 4k or 1920x800, not {size!r}")
     if exact and min(int(exact[1]), int(exact[2])) < 2:
         raise UsageError(f"size must be at least 2x2, not {size}")
+
+
+_CROP = re.compile(r"(\d{1,5})x(\d{1,5})\+(\d{1,5})\+(\d{1,5})")
+
+
+def parse_crop(text: str) -> Literal["auto"] | tuple[int, int, int, int]:
+    """``auto``, or (left, top, right, bottom) of ``WxH+X+Y``: the corners of what is kept.
+
+    Raises:
+        UsageError: neither.
+    """
+    if text == "auto":
+        return "auto"
+    match = _CROP.fullmatch(text)
+    wide, high, left, top = map(int, match.groups()) if match else (0, 0, 0, 0)
+    if not wide or not high:
+        raise UsageError(f"crop must be auto, or look like 1920x800+0+140 (width, height, left, top), not {text!r}")
+    return left, top, left + wide, top + high
+
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of ``4GB`` (4 000 000 000), ``700 MiB`` or ``1500k``.
+
+    Raises:
+        UsageError: not a size.
+    """
+    match = _BYTES.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"target size must look like 4GB, 700MB or 650MiB, not {text!r}")
+    number, unit, binary = match.groups()
+    return int(Fraction(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
 
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?)")

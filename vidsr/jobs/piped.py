@@ -21,7 +21,7 @@ from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Advanced, Done, PartsKept, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
-from vidsr.jobs.plan import geometry, rounded, scan_notes, settled
+from vidsr.jobs.plan import crop_notes, geometry, rounded, scan_notes, settled
 from vidsr.media import sequence, y4m
 from vidsr.media.read.probe import MediaInfo
 
@@ -62,6 +62,8 @@ def run(item: Input, batch: Batch) -> Done:
         raise UsageError(
             f"--ray (ray) makes files, and the output {_output(target)} is a stream; leave one of them out"
         )
+    if options.target_size is not None:
+        raise UsageError(f"a target size is for a file, and the output {_output(target)} is a stream; leave it out")
     pipe = sources.standard_input(options) if item.kind == "pipe" else None
     info = sources.examine(item, options, pipe)
     options, said = settled(info, options)
@@ -70,7 +72,8 @@ def run(item: Input, batch: Batch) -> Done:
     shift = format.chroma_shift
     size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
-    notes = (*said, *notes, *scan_notes(info, options), *_lost(info, format, aspect, target))
+    cropped, scanned = crop_notes(info.video, options), scan_notes(info, options)
+    notes = (*said, *notes, *cropped, *scanned, *_lost(info, format, aspect, target))
     started = _started(info, options, size, upscaler.reason, notes, batch)
     batch.on_event(started)
     scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"
@@ -119,7 +122,9 @@ def _make(
     num_frames = 0
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
-        return upscaler.stream(frames, canvas)
+        if batch.preview is None:
+            return upscaler.stream(frames, canvas)
+        return batch.preview.made(upscaler.stream(batch.preview.sources(frames), canvas))
 
     def advance(progress: pipeline.Progress) -> None:
         nonlocal num_frames

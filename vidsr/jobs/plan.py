@@ -14,6 +14,7 @@ from vidsr import __version__
 from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
+from vidsr.jobs.budget import check_target, finer, size_notes
 from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media.containers import container_of
@@ -51,6 +52,7 @@ class Plan:
     kept: tuple[KeptStream, ...]
     dropped: tuple[Dropped, ...]
     notes: tuple[str, ...]
+    copied_bytes: int = 0  # of other streams; counted where a size is to be met
     pipe: Y4MReader | None = None  # standard input, of which nothing can be read twice
 
     @property
@@ -155,6 +157,8 @@ def plan(
         gpu=options.gpu or None,
     )
     chosen = choice.choose(info, asked)
+    if options.target_size is not None:
+        chosen = finer(chosen)
     shift = chosen.pix_fmt.chroma_shift
     width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     shrunk = _even(info, (wide, high), (width, height), chosen.pix_fmt)
@@ -162,6 +166,7 @@ def plan(
     if is_same(output, info.path):
         raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
     kept, dropped = plan_streams(info, chosen.container) if sources.is_file(info) else ([], [])
+    copied = check_target(info, kept, options) if sources.is_file(info) else 0
     return Plan(
         source=info,
         output=output,
@@ -172,14 +177,16 @@ def plan(
         dropped=tuple(dropped),
         notes=(
             *notes,
-            *_crop_notes(info.video),
+            *crop_notes(info.video, options),
             *chosen.notes,
             *changed,
             *shrunk,
             *scan_notes(info, options),
+            *size_notes(options),
             *_time_notes(info, chosen, options),
             *_made_anew(kept),
         ),
+        copied_bytes=copied,
         pipe=pipe,
     )
 
@@ -237,11 +244,14 @@ def _made_anew(kept: Sequence[KeptStream]) -> tuple[str, ...]:
     return tuple(str(item) for item in kept if item.how in ("converted", "encoded"))
 
 
-def _crop_notes(video: Video) -> tuple[str, ...]:
+def crop_notes(video: Video, options: Options) -> tuple[str, ...]:
+    """What is said of what is cut away, by the container or as asked."""
     if not any(video.crop):
-        return ()
-    stored = "{}x{}".format(*video.stored)
-    return (f"cropped from {stored} to {video.width}x{video.height} before it is upscaled, as the container says",)
+        return ("no black bars are found: nothing is cropped",) if options.crop == "auto" else ()
+    stored, sides = "{}x{}".format(*video.stored), zip(video.crop, ("left", "top", "right", "bottom"), strict=True)
+    where = ", ".join(f"{pixels} {side}" for pixels, side in sides if pixels)
+    why = "as the container says" if options.crop is None else f"crop {options.crop}"
+    return (f"cropped from {stored} to {video.width}x{video.height} before it is upscaled: {where} ({why})",)
 
 
 def scan_notes(info: MediaInfo, options: Options) -> tuple[str, ...]:

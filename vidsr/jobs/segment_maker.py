@@ -9,6 +9,7 @@ from typing import Protocol
 from vidsr.frame import Samples
 from vidsr.jobs.events import Event
 from vidsr.jobs.plan import Plan
+from vidsr.jobs.preview import Preview
 from vidsr.jobs.segments import Segments
 from vidsr.pipeline import Progress
 
@@ -50,7 +51,9 @@ class SegmentMaker(Protocol):
     def __call__(self, image: Samples, *, size: tuple[int, int] | None = None) -> Samples:
         """Upscale an image."""
 
-    def make_missing(self, plan: Plan, segments: Segments, on_event: Callable[[Event], None]) -> SegmentsMade:
+    def make_missing(
+        self, plan: Plan, segments: Segments, on_event: Callable[[Event], None], preview: Preview | None = None
+    ) -> SegmentsMade:
         """Make the segments of `plan` that are not there, and put them into `segments`.
 
         Raises:

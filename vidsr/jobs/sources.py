@@ -17,13 +17,14 @@ from typing import Protocol
 
 import av
 
-from vidsr.errors import MediaError
+from vidsr.errors import MediaError, UsageError
 from vidsr.frame import Frame
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.manifest import ONCE
-from vidsr.jobs.options import Options
+from vidsr.jobs.options import Options, parse_crop
 from vidsr.media import sequence, y4m
 from vidsr.media.pyav import picture_stream
+from vidsr.media.read import bars
 from vidsr.media.read.decoder import Decoder
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.interlace import judged
@@ -74,13 +75,31 @@ def examine(
     pipe: y4m.Y4MReader | None = None,
     on_scan: Callable[[], None] = lambda: None,
 ) -> MediaInfo:
-    """What `source` holds; of a file also whether its pictures are interlaced without saying so.
+    """What `source` holds, cropped as asked; of a file also whether its pictures are interlaced without saying so.
 
     `on_scan` is called before all of a large file is read.
 
     Raises:
         MediaError: it cannot be read.
+        UsageError: it cannot be cropped so.
     """
+    info = _examined(source, options, pipe, on_scan)
+    if options.crop is None:
+        return info
+    crop = parse_crop(options.crop)
+    if crop == "auto" and pipe is not None:
+        raise UsageError(
+            "crop auto looks over the whole film, and a pipe comes once; say which part, as in 720x400+0+40"
+        )
+    frames = (
+        sequence.SequenceReader(source.path, keep_going=True).sample(bars.NUM_PICTURES)
+        if source.kind == "sequence"
+        else None
+    )
+    return bars.cropped(info, crop, frames)
+
+
+def _examined(source: Input, options: Options, pipe: y4m.Y4MReader | None, on_scan: Callable[[], None]) -> MediaInfo:
     if pipe is not None:
         return pipe.info
     if source.kind == "sequence":
@@ -198,12 +217,12 @@ def open_source(
     Up to `reach` more on either side come as ones that are aside.
     """
     if pipe is not None:
-        return _Part(pipe, start, options.end, reach)
+        return _Part(pipe, start, options.end, info.video.crop, reach)
     if info.container == sequence.CONTAINER:
         reader = sequence.SequenceReader(
             info.path, info.video.rate or sequence.DEFAULT_RATE, keep_going=options.keep_going
         )
-        return _Part(reader, start, options.end, reach)
+        return _Part(reader, start, options.end, info.video.crop, reach)
     how, gpu = deinterlacing(info, options), options.gpu if options.decoder == "nvdec" else None
     return Reader(
         info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=how, gpu=gpu, reach=reach
@@ -221,19 +240,27 @@ def source_notes(report: ReadReport) -> tuple[str, ...]:
 
 
 class _Part:
-    """The frames of a reader that cannot seek, from `start` seconds on up to `end`, and `reach` more on either side."""
+    """The frames of a reader that can neither seek nor crop, from `start` seconds on up to `end`.
+
+    And up to `reach` more on either side, aside.
+    """
 
     def __init__(
-        self, reader: y4m.Y4MReader | sequence.SequenceReader, start: Fraction | None, end: Fraction | None, reach: int
+        self,
+        reader: y4m.Y4MReader | sequence.SequenceReader,
+        start: Fraction | None,
+        end: Fraction | None,
+        crop: tuple[int, int, int, int],
+        reach: int,
     ) -> None:
-        self.report = reader.report
-        self._reader, self._start, self._end, self._reach = reader, start or Fraction(0), end, reach
+        self.report, self._crop, self._reach = reader.report, crop, reach
+        self._reader, self._start, self._end = reader, start or Fraction(0), end
 
     def __iter__(self) -> Iterator[Frame]:
         before: deque[Frame] = deque(maxlen=self._reach)
         behind = 0
-        for frame in self._reader:
-            time = frame.pts * frame.time_base
+        for whole in self._reader:
+            frame, time = bars.cut_frame(whole, self._crop), whole.pts * whole.time_base
             if self._end is not None and time >= self._end:
                 if behind == self._reach:
                     return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts
 from vidsr.jobs.plan import Plan, fingerprint
 from vidsr.jobs.segment_maker import SegmentMaker, SegmentsMade
 from vidsr.jobs.segments import Segments
+from vidsr.jobs.sizing import fitted
 from vidsr.media.mux import join
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.write.times import read_times
@@ -70,7 +71,13 @@ def make(plan: Plan, maker: SegmentMaker, batch: Batch) -> Unjoined:
                 batch.on_event(_kept(plan, work, manifest, error, segments.seconds_unsafe))
             raise
         num_reused, mark = maker.num_reused - reused, plan.mark(maker)
-        return Unjoined(plan, manifest, work, mark, made, before, num_reused, started, batch.overwrite, held.pop_all())
+        paths: Sequence[Path] = manifest.paths
+        if plan.options.target_size is not None:
+            paths, said = _to_size(plan, manifest, work, mark, batch)
+            made = replace(made, notes=(*made.notes, *said))
+        return Unjoined(
+            plan, manifest, paths, work, mark, made, before, num_reused, started, batch.overwrite, held.pop_all()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,7 @@ class Unjoined:
 
     plan: Plan
     manifest: Manifest
+    paths: Sequence[Path]  # of what is joined
     work: Path
     mark: str
     made: SegmentsMade
@@ -92,7 +100,7 @@ class Unjoined:
         """Join, check and name the output. To be called once, in whatever thread; it raises what the function does."""
         plan = self.plan
         with self.held:
-            joined = _join(plan, self.manifest, self.work, self.mark)
+            joined = _join(plan, self.paths, self.work, self.mark)
             self._check(joined)
             _put(self.work / f"joined{plan.output.suffix}", plan.output, self.overwrite)
             clear(self.work)
@@ -158,18 +166,36 @@ def _put(finished: Path, output: Path, overwrite: bool) -> None:
 
 
 def _make_missing(plan: Plan, maker: SegmentMaker, segments: Segments, batch: Batch) -> SegmentsMade:
-    made = maker.make_missing(plan, segments, batch.on_event)
+    made = maker.make_missing(plan, segments, batch.on_event, batch.preview)
     if not segments.manifest.segments:
         raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
+    if batch.preview is not None:
+        batch.preview.close()
+        made = replace(made, notes=(*made.notes, *batch.preview.notes))
     return made
 
 
-def _join(plan: Plan, manifest: Manifest, work: Path, mark: str) -> join.JoinReport:
-    """Join all segments."""
+def _to_size(
+    plan: Plan, manifest: Manifest, work: Path, mark: str, batch: Batch
+) -> tuple[Sequence[Path], tuple[str, ...]]:
+    """The segments at the quality that gives the size asked for; those that are finer stay if that ends early."""
+
+    def weigh(paths: Sequence[Path]) -> int:
+        return _join(plan, paths, work, mark).num_bytes
+
+    try:
+        return fitted(plan, manifest, work, weigh, batch.on_event)
+    except BaseException as error:
+        batch.on_event(_kept(plan, work, manifest, error, 0.0))
+        raise
+
+
+def _join(plan: Plan, paths: Sequence[Path], work: Path, mark: str) -> join.JoinReport:
+    """Join the segments `paths`."""
     finished = work / f"joined{plan.output.suffix}"
     return join.join(
-        manifest.paths,
-        plan.source if sources.is_file(plan.source) else replace(plan.source, path=manifest.paths[0]),
+        paths,
+        plan.source if sources.is_file(plan.source) else replace(plan.source, path=paths[0]),
         finished,
         container=plan.choice.container,
         spec=plan.spec,

@@ -19,6 +19,7 @@ class Quality:
     default: int
     worst: int
     option: str = "crf"
+    step: float = 1  # between two that differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ _ROWS = (
         codec="h264",
         spoken=("h264", "avc"),
         title="H.264",
-        quality=Quality(17, 51),
+        quality=Quality(17, 51, step=0.05),
         presets=Presets("medium", _X26X),
         params="x264-params",
         hdr=HdrKeys("mastering-display", "cll"),
@@ -96,7 +97,7 @@ _ROWS = (
         codec="hevc",
         spoken=("hevc", "h265"),
         title="HEVC",
-        quality=Quality(18, 51),
+        quality=Quality(18, 51, step=0.05),
         presets=Presets("medium", _X26X),
         options={"a53cc": "1"},
         params="x265-params",
@@ -152,7 +153,7 @@ _ROWS = (
         codec="h264",
         spoken=("h264_nvenc",),
         title="H.264",
-        quality=Quality(19, 51, option="cq"),
+        quality=Quality(19, 51, option="cq", step=0.1),
         presets=_NVENC,
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv444p"),
@@ -168,7 +169,7 @@ _ROWS = (
         codec="hevc",
         spoken=("hevc_nvenc",),
         title="HEVC",
-        quality=Quality(20, 51, option="cq"),
+        quality=Quality(20, 51, option="cq", step=0.1),
         presets=_NVENC,
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv420p10le", "yuv444p"),
@@ -183,7 +184,7 @@ _ROWS = (
         codec="av1",
         spoken=("av1_nvenc",),
         title="AV1",
-        quality=Quality(26, 63, option="cq"),
+        quality=Quality(26, 63, option="cq", step=0.1),
         presets=_NVENC,
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv420p10le"),

@@ -33,6 +33,15 @@ ORIGINS = "origins"  # folder in WEIGHTS of such as are no model any more: an ol
 BICUBIC = "bicubic"
 BICUBIC_SCALES = (2, 4)
 # What an srgan invents flickers: it is for those who ask for it. fast-video is nearer and steadier than srresnet, too.
+USES = {
+    "fast-video": "films, phones, old recordings: steady and quick",
+    "srgan-video": "real video that should look sharper; it invents texture, and is slow",
+    "srresnet": "clean pictures, as near to the truth as can be; slow",
+    "srgan": "clean pictures that should look sharp; it invents, --detail says how much",
+    "fast": "clean pictures without traces of compression, quick",
+    BICUBIC: "comparisons, and trying everything else: no network",
+}
+"""What to take a shipped model for; of others their header says what they were trained for."""
 PREFERRED_GPU = ("fast-video", "srgan-video", "srresnet", "srgan", "fast")
 PREFERRED_CPU = ("fast-video", "fast", "srgan-video", "srresnet", "srgan")
 
@@ -69,6 +78,11 @@ class Model:
     weights_hash: str
     metadata: Mapping[str, object]
     path: Path | None
+
+
+def use_of(info: ModelInfo) -> str:
+    """What to take a model for, in a sentence."""
+    return USES.get(info.name) or str(info.metadata.get("purpose", ""))
 
 
 def available_models() -> list[ModelInfo]:

@@ -12,6 +12,7 @@ from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
 from vidsr.media.mux.origin import late_start
+from vidsr.media.read.bars import Crop, cropped
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.heads import left_out
 from vidsr.media.read.interlace import judged
@@ -39,6 +40,7 @@ def compare(
     start: Fraction | None = None,
     end: Fraction | None = None,
     deinterlace: Deinterlace = "auto",
+    crop: Crop | None = None,
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> VerifyReport:
     """Compare an output of `vidsr upscale` with its source; the options are those that it was made with.
@@ -56,6 +58,7 @@ def compare(
     if source.exists() and output.exists() and source.samefile(output):
         raise UsageError(f"{source} and {output} are the same file; name a source and its output")
     info = judged(probe(source), deinterlace)
+    info = info if crop is None else cropped(info, crop)
     on_step("reading the packets", 0.0)
     joints = joints_of(source, info.container, info.video.index)
     before, after = take_inventory(source, joints), take_inventory(output)

@@ -20,6 +20,7 @@ from vidsr.jobs.cluster.worker import Refused, Result, Task
 from vidsr.jobs.cluster.workers import Cluster, Slot, Work
 from vidsr.jobs.events import Advanced, Event, Retried
 from vidsr.jobs.plan import Plan
+from vidsr.jobs.preview import Preview
 from vidsr.jobs.segment_maker import SegmentsMade
 from vidsr.jobs.segments import Segments
 from vidsr.media.read.packets import Shipment, Unsound
@@ -60,8 +61,11 @@ class ClusterMaker:
             return answer
         raise BackendError(f"An image was lost with its worker {MAX_ATTEMPTS} times; it may need too much memory.")
 
-    def make_missing(self, plan: Plan, segments: Segments, on_event: Callable[[Event], None]) -> SegmentsMade:
+    def make_missing(
+        self, plan: Plan, segments: Segments, on_event: Callable[[Event], None], preview: Preview | None = None
+    ) -> SegmentsMade:
         """See `SegmentMaker`."""
+        assert preview is None, "`Batch` refuses it"
         left = plan.num_frames and max(plan.num_frames - segments.manifest.num_frames, 0)
         task = Task(
             scale=self._scale,

@@ -37,7 +37,7 @@ class VideoSpec:
     rate: Fraction | None = None  # frames per second, for rate control and keyframes only
     sample_aspect: Fraction = Fraction(1)
     display_matrix: tuple[int, ...] | None = None  # as the source's; `join` scales its translation
-    crf: int | None = None
+    crf: float | None = None
     preset: str | None = None
     threads: int = DEFAULT_THREADS
     keyframe_seconds: float = 5.0

@@ -1,0 +1,80 @@
+"""Whether a size that is asked for can be met, before anything is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+import av
+
+from vidsr.errors import UsageError
+from vidsr.jobs.options import Options
+from vidsr.media.encoders import encoder
+from vidsr.media.mux.streams import KeptStream
+from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.probe import MediaInfo
+from vidsr.media.write import choice
+
+FINER = 3  # steps of quality: how much finer than usual parts are that will be encoded again
+
+
+def finer(chosen: choice.OutputFormat) -> choice.OutputFormat:
+    """For parts that are encoded again: finer than usual.
+
+    Raises:
+        UsageError: there is no quality to find.
+    """
+    row = encoder(chosen.encoder)
+    if row.quality is None or chosen.crf is None:
+        raise UsageError(
+            f"target size needs a codec with a scale of quality, and {chosen.codec} has none; h264 has one"
+        )
+    if chosen.pix_fmt.alpha and row.alpha_beside:
+        raise UsageError(f"target size does not go with the transparency of {chosen.codec}; use --crf (crf)")
+    return replace(chosen, crf=max(chosen.crf - FINER, 0))
+
+
+def size_notes(options: Options) -> tuple[str, ...]:
+    """What is said of a size that is to be met."""
+    if options.target_size is None:
+        return ()
+    size = f"{options.target_size / 1e6:.4g} MB"
+    return (f"{size}: parts are made finer than that, then encoded again at the quality that gives this size",)
+
+
+def check_target(info: MediaInfo, kept: Sequence[KeptStream], options: Options) -> int:
+    """Bytes of the streams that are copied beside the pictures, where a size is to be met; else 0.
+
+    Raises:
+        UsageError: they alone are larger.
+    """
+    if options.target_size is None:
+        return 0
+    copied = _copied_bytes(info, kept, options)
+    if copied >= options.target_size:
+        raise UsageError(
+            f"target size: {options.target_size / 1e6:.4g} MB leave nothing for pictures: the other streams of "
+            f"{info.path} take {copied / 1e6:.4g} MB"
+        )
+    return copied
+
+
+def _copied_bytes(info: MediaInfo, kept: Sequence[KeptStream], options: Options) -> int:
+    """What the streams take that are copied, of the interval that is asked for."""
+    wanted = {item.index for item in kept if item.how == "copied"}
+    start, end = options.start or Fraction(0), options.end
+    total = 0
+    with open_input(info.path) as container:
+        streams = [container.streams[index] for index in sorted(wanted)]
+        packets = demux(container, *streams)
+        try:
+            for packet in packets if streams else ():
+                time = None if packet.pts is None else packet.pts * packet.time_base - (info.start or 0)
+                if time is None or (time >= start and (end is None or time < end)):
+                    total += packet.size
+        except av.FFmpegError:
+            pass  # for the job to report
+        finally:
+            packets.close()
+    return total
