@@ -1,6 +1,7 @@
 # Every target sets up what it needs in .venv; a second run reinstalls nothing.
 PYTHON ?= python3
 BIN := .venv/bin
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help demo test soak check lint types docs release format clean
@@ -49,8 +50,12 @@ clean:  ## remove the environment and everything that was built
 	$(PIP) install -q --upgrade 'pip>=25.1'
 	touch $@
 
+# Where no NVIDIA GPU is, torch's build for the CPU: for Linux the package index has the one with gigabytes of CUDA only.
 .venv/.runtime: .venv/.pip pyproject.toml
 	@echo 'Installing vidsr with PyTorch and OpenVINO into .venv, once: minutes, by the network.'
+	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+	  $(PIP) install -q --retries 1 --timeout 15 --index-url $(TORCH_CPU) 'torch>=2.11,<2.15' || \
+	  echo "$(TORCH_CPU) is not reached: torch comes from the package index, with CUDA"; fi
 	$(PIP) install -e '.[cpu]'
 	touch $@
 

@@ -3,6 +3,7 @@
 #
 #   scripts/on_gpu.sh                 on a machine with an NVIDIA GPU and a CUDA build of torch
 #   scripts/on_gpu.sh network fp32    only the steps whose names begin so: where the time is limited
+#   scripts/on_gpu.sh doctor correctness timeline network-srgan layers-srgan   what a first call of two minutes is for
 #   scripts/on_gpu.sh --rehearse      the same on the CPU with tiny sizes: shows that the script works, nothing else
 #
 # Results go to $OUT, or ./gpu-results: JSON, charts, and a log of each step. A step that fails or takes too long does
@@ -43,9 +44,9 @@ has() { "$python" -c "import $1" 2>/dev/null; }
 bench() { "$python" -m vidsr bench "$@" --json; }
 
 if [ "$rehearse" ]; then
-    backends=cpu precisions=fp32 sizes=32x24,48x32 whole=48x32 seconds=0.05 models="bicubic fast" paths=fused require=0
+    backend=cpu backends=cpu precisions=fp32 sizes=32x24,48x32 whole=48x32 seconds=0.05 models="bicubic fast" paths=fused require=0
 else
-    backends=cuda precisions=fp16 sizes=480x270,960x540 whole=960x540 seconds=3 models="srgan fast" paths="fused kernels+graph" require=1
+    backend=cuda backends=cuda precisions=fp16 sizes=480x270,960x540 whole=960x540 seconds=3 models="srgan fast" paths="fused kernels+graph" require=1
 fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 VIDSR_REQUIRE_GPU=$require
 
@@ -87,6 +88,11 @@ if has av; then
     step nvdec-nvenc 200 "$python" -m vidsr upscale samples/sintel.mp4 -o "$out/nvdec-nvenc.mkv" --overwrite \
         --model "${models##* }" --decoder nvdec --codec hevc_nvenc --json
     rm -f "$out/nvdec-nvenc.mkv"
+    for start in first second; do  # the second finds what the first has tried and tuned
+        step "timeline-$start" 120 "$python" -m vidsr upscale samples/sintel.mp4 -o "$out/timeline.mp4" --overwrite \
+            --model "${models%% *}" --backend $backend --preset ultrafast -vv
+    done
+    rm -f "$out/timeline.mp4"
 else
     echo "== without av: no whole jobs"
 fi

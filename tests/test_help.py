@@ -27,13 +27,19 @@ def test_help_is_readable_at_80_columns(vidsr: Cli, monkeypatch: pytest.MonkeyPa
         assert "..." not in text.split("Commands:")[-1] if "Commands:" in text else "Examples:" in text, name
 
 
+MAKERS = ("nvenc", "qsv", "amf", "videotoolbox")
+
+
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
         ("vidsr up", {"upscale"}),
         ("vidsr upscale --model ", {"auto", "bicubic", "fast"}),
-        ("vidsr upscale clip.mp4 --backend o", {"openvino"}),
-        ("vidsr upscale --codec h", {"h264", "hevc", "h264_nvenc", "hevc_nvenc"}),
+        ("vidsr upscale clip.mp4 --backend o", {"openvino", "onnxruntime"}),
+        (
+            "vidsr upscale --codec h",
+            {"h264", "hevc"} | {f"{codec}_{maker}" for codec in ("h264", "hevc") for maker in MAKERS},
+        ),
         ("vidsr upscale --container m", {"mp4", "m4v", "mov", "mkv"}),
         ("vidsr compare a.mp4 --model fast,bi", {"fast,bicubic"}),
         ("vidsr engine build rtx", {"rtx3060", "rtx4090", "rtx5090"}),

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -42,7 +43,8 @@ class Ahead(Iterator[T], Generic[T]):
         self._finished = False
         self._closed = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=f"vidsr-{name}", daemon=True)
+        run = copy_context().run  # who hears of stages hears of the source's, too
+        self._thread = threading.Thread(target=run, args=(self._run,), name=f"vidsr-{name}", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""ONNX Runtime's providers: their order, their proof, and what is said where one does not run. GPUs are played by the CPU."""
+"""ONNX Runtime's providers: their order, their proof, and what is said of one that fails. The CPU plays the GPUs."""
 
 from __future__ import annotations
 
@@ -130,9 +130,9 @@ def test_a_plugin_is_found_by_its_devices(played: Played) -> None:
 
 def test_without_a_gpu_a_gpu_is_refused_and_so_are_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "_import", lambda: Played(["CPUExecutionProvider"]))
-    assert onnxruntime._providers(AUTO) == [onnxruntime.CPU]
+    assert onnxruntime.providers(AUTO) == [onnxruntime.CPU]
     with pytest.raises(BackendError, match=r"no provider for a GPU here; it knows TensorRT-RTX, CUDA"):
-        onnxruntime._providers(Unit("gpu"))
+        onnxruntime.providers(Unit("gpu"))
     with pytest.raises(BackendError, match="computes in fp32 on the CPU, not in fp16"):
         open_backend("onnxruntime", make_model("fast", 2), precision="fp16")
 

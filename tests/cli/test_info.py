@@ -111,3 +111,23 @@ def test_the_doctor_knows_which_tensorrt_fits_a_gpu(
     monkeypatch.setattr("vidsr.backends.tensorrt.flavour.installed", lambda: flavour)
     monkeypatch.setattr(doctor, "gpus", lambda: [{"name": name, "compute_capability": capability}])
     assert words in doctor._advice()
+
+
+def test_the_doctor_says_where_cuda_came_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(doctor, "_driver", lambda: "no NVIDIA driver")
+    monkeypatch.setattr(doctor, "_cuda_bytes", lambda: 2_900_000_000)
+    said = doctor._advice()
+    assert said.startswith("this torch is built for CUDA, of which 2.9 GB are for nothing here: pip install")
+    assert said.endswith("--index-url https://download.pytorch.org/whl/cpu")
+
+
+def test_the_doctor_tries_everything_that_is_here(vidsr: Cli) -> None:
+    facts = json.loads(vidsr("doctor", "--check", "--json").out)
+    assert facts["try cpu on cpu"].startswith("works: CPU in ")
+    assert facts["try mps on gpu"].startswith(("works", "no: "))
+    assert facts["try a film"].endswith("and nothing was lost")
+    assert not [value for value in facts.values() if value.startswith(("fails", "wrong"))]
+    assert "try" not in " ".join(json.loads(vidsr("doctor", "--json").out))

@@ -121,6 +121,24 @@ def test_a_wrong_line_names_the_right_one(folder: Path) -> None:
         assert not modules & NETWORKS, arguments
 
 
+JOB = {
+    *("PIL", "absl", "av", "filelock", "numpy", "openvino", "platformdirs", "safetensors", "torch", "torchgen"),
+    *("annotated_doc", "annotated_types", "openvino_telemetry", "packaging", "pydantic", "pydantic_core", "rich"),
+    *("click", "pygments", "shellingham", "typer", "typing_extensions", "typing_inspection"),
+}
+"""All that a job on a CPU may load from outside: a new name here is more to install, and slower to start."""
+
+
+def test_a_job_on_a_cpu_loads_what_is_listed(folder: Path) -> None:
+    pytest.importorskip("openvino")
+    line = ("upscale", "clip.mp4", "-o", "job.mp4", "--scale", "2", "--model", "fast", "--backend", "openvino", "-q")
+    code, said, modules = loaded(*line, folder=folder)
+    (folder / "job.mp4").unlink()
+    assert code == 0, said
+    outside = {name for name in modules - set(sys.stdlib_module_names) if not name.startswith("_")}
+    assert outside - {"vidsr", "cython_runtime"} <= JOB
+
+
 @pytest.mark.parametrize("backend", ["cpu", "auto"])
 def test_a_dry_run_loads_torch_and_the_library_of_the_backend_that_runs(folder: Path, backend: str) -> None:
     """torch moves colours, tiles and sizes for every backend; a runtime that does not run is not loaded."""

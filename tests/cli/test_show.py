@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from vidsr.cli import phrases, show
+from vidsr.cli import live, phrases, show
 from vidsr.cli.shower import shower
 from vidsr.jobs.events import Advanced, Done, Failed, PartsKept, Resumed, Retried, Scanning, Skipped, Started
 from vidsr.jobs.run import BatchReport
@@ -113,15 +113,61 @@ def test_a_slow_job_is_told_what_is_faster_once() -> None:
 
 
 def test_a_live_bar_comes_and_goes() -> None:
-    text = shown(show.LiveShow, STARTED, advanced(48), DONE, terminal=True)
+    text = shown(live.LiveShow, STARTED, advanced(48), DONE, terminal=True)
     assert text.endswith("left out: subtitle 2: dropped\n")
     assert "\x1b[?25l" in text  # the cursor is hidden,
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # and comes back
 
 
+def test_a_bar_shows_what_is_done_while_no_frame_comes() -> None:
+    text = io.StringIO()
+    screen = live.LiveShow(1, Console(file=text, force_terminal=True, width=300, highlight=False), verbose=2)
+
+    def words() -> list[str]:
+        return [task.fields["state"] for task in screen._bar.tasks]
+
+    with screen:
+        screen.stage("network", None)
+        screen.stage("kernels", None)
+        assert words() == ["starting: kernels"]
+        assert screen._bar.live.is_started
+        screen.stage("kernels", 12.0)
+        screen.stage("network", 0.25)
+        screen(STARTED)
+        screen.stage("first frame", None)
+        screen.stage("tuning", None)
+        assert words() == ["starting: tuning"]
+        screen.stage("tuning", 0.5)
+        assert words() == ["starting: first frame"]
+        screen.stage("first frame", 1.0)
+        screen(advanced(96))
+        screen.stage("frames", None)
+        assert words()[0].startswith("96/96 frames")
+        screen.stage("frames", 3.0)
+        screen.stage("join", None)
+        assert words() == ["join"]
+        screen.stage("join", 0.125)
+        screen(DONE)
+        assert words() == []
+        assert not screen._bar.live.is_started
+        screen.summary(BatchReport(done=[DONE]))
+    line = "timeline: network 0.25 s, kernels 12.00 s, first frame 1.00 s, tuning 0.50 s, frames 3.00 s, join 0.12 s"
+    assert line in text.getvalue()
+
+
+def test_a_bar_of_a_job_that_never_began_goes() -> None:
+    screen = live.LiveShow(1, Console(file=io.StringIO(), force_terminal=True, width=100), verbose=0)
+    with screen:
+        screen.stage("weights", None)
+        screen.stage("weights", 0.1)
+        screen(Failed(CLIP, "no such model", 1))
+    assert screen._bar.tasks == []
+    assert not screen._bar.live.is_started
+
+
 def test_the_end_of_one_job_does_not_disturb_the_next_one() -> None:
     other = replace(STARTED, source=Path("next.mp4"), notes=("its own note",))
-    screen = show.LiveShow(2, Console(file=io.StringIO(), force_terminal=True, width=100), verbose=False)
+    screen = live.LiveShow(2, Console(file=io.StringIO(), force_terminal=True, width=100), verbose=False)
     with screen:
         for event in (STARTED, other):
             screen(event)

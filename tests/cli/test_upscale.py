@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -61,6 +62,14 @@ def test_a_real_clip_keeps_every_frame_every_time_and_its_sound(vidsr: Cli, tmp_
         video = container.streams.video[0]
         assert (video.width, video.height, video.codec_context.name) == (192, 128, "h264")
         assert [stream.metadata.get("language") for stream in container.streams.audio] == ["deu", "eng"]
+
+
+def test_where_the_time_went(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mp4", pts=VFR, time_base=Fraction(1, 24), width=96, height=64)
+    result = vidsr("upscale", source, *QUICK, "-vv")
+    (line,) = [line for line in result.err.splitlines() if line.startswith("timeline: ")]
+    names = ["imports", "device", "weights", "network", "preparing", "first frame", "frames", "join", "check"]
+    assert re.findall(r"([a-z ]+?) \d+\.\d\d s[,;]", line)[: len(names)] == [f" {name}" for name in names]
 
 
 def test_an_untagged_source_of_480_lines_comes_out_tagged(vidsr: Cli, tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_openvino_stops_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif("onnxruntime" not in available(), reason="onnxruntime is not installed")
 @pytest.mark.parametrize("interrupt", [False, True])
 def test_onnxruntime_stops_in_the_middle(monkeypatch: pytest.MonkeyPatch, interrupt: bool) -> None:
-    """A call of a hundred GFLOP that is left does not reach its end, and nothing that it writes is freed before that."""
+    """A call of a hundred GFLOP that is left does not reach its end, and what it writes is not freed before."""
     from vidsr.backends import onnxruntime
 
     opened, _ = open_backend("onnxruntime", make_model("srgan", 4, blocks=16), device="cpu")

@@ -14,9 +14,10 @@ from tests.conformance.test_backends import frames, make_model, psnr
 from tests.upscaling.test_upscaler import make_frame
 from vidsr.backends.accuracy import real_frame
 from vidsr.backends.selection import open_backend
-from vidsr.backends.torch.backend import Speedups, TorchBackend
+from vidsr.backends.torch.backend import TorchBackend
 from vidsr.backends.torch.graphs import MAX_GRAPHS
 from vidsr.backends.torch.kernels import why_none
+from vidsr.backends.torch.speedups import Speedups
 from vidsr.bench.network import GPU_PATHS
 from vidsr.errors import OutOfMemoryError
 from vidsr.frame import PixelFormat

@@ -17,6 +17,7 @@ import torch
 from tests.backends.torch.kernels.compiling import compiled
 from vidsr.backends.tensorrt.recipes import recipes
 from vidsr.backends.torch import kernels
+from vidsr.backends.torch.kernels import findings
 from vidsr.frame import Colour, PixelFormat
 from vidsr.upscaling import colour as colours
 
@@ -63,11 +64,12 @@ def test_it_compiles_for_every_gpu(
 
 
 @pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[types.ModuleType]:
     """The kernel's module as it would be where Triton works, to be filled; nothing is remembered of other tests."""
     module = types.ModuleType("vidsr.upscaling.colour_kernel")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(kernels, "why_none", lambda _: None)
+    monkeypatch.setattr(findings, "folder", lambda: tmp_path)
     colours.why_not_fused.cache_clear()
     yield module
     colours.why_not_fused.cache_clear()
@@ -83,6 +85,9 @@ def test_a_kernel_that_agrees_is_used(as_on_a_gpu: Any) -> None:
     as_on_a_gpu.plane = plane
     assert colours.why_not_fused(CPU) is None
     num_checks = len(calls)
+    colours.why_not_fused.cache_clear()  # as another process begins
+    assert colours.why_not_fused(CPU) is None
+    assert len(calls) == num_checks
     rgb = torch.rand(1, 3, 6, 8)
     format, colour = PixelFormat.parse("yuv420p"), Colour()
     made = colours.encode(rgb, format, colour)
@@ -102,4 +107,4 @@ def test_a_failing_kernel_is_not(as_on_a_gpu: Any) -> None:
         raise RuntimeError("ptxas fatal\nmore")
 
     as_on_a_gpu.plane = plane
-    assert colours.why_not_fused(CPU) == "its kernel fails here: ptxas fatal"
+    assert colours.why_not_fused(CPU) == "it fails here: ptxas fatal"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import operator
 import threading
 from abc import ABC, abstractmethod
@@ -151,17 +150,19 @@ def countable_pixels(module: nn.Module) -> int:
 
 def _largest(module: nn.Module, size: Callable[[int, int], int]) -> float:
     """The largest `size` that a layer has of its elements of input and output, per pixel of the network's input."""
-    module = copy.deepcopy(module)
     largest = 0
 
     def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal largest
         largest = max(largest, size(inputs[0].numel(), output.numel()))
 
-    for leaf in leaves(module):
-        leaf.register_forward_hook(count)
-    with torch.no_grad():
-        module(torch.zeros(1, 3, PROBE, PROBE))
+    hooks = [leaf.register_forward_hook(count) for leaf in leaves(module)]
+    try:
+        with torch.no_grad():
+            module(torch.zeros(1, 3, PROBE, PROBE))
+    finally:
+        for hook in hooks:
+            hook.remove()
     return largest / PROBE**2
 
 

@@ -54,7 +54,7 @@ PROVIDERS = (
     Provider("Dml", "DirectML", "every vendor's GPU on Windows, and none's own", numbered=True),
     CPU,
 )
-"""The first that is installed, opens and agrees with FP32 runs the network: a vendor's own before what is everybody's."""
+"""The first that is installed, opens and agrees with FP32 runs the network: a vendor's own before everybody's."""
 
 
 class _Call(threading.Thread):
@@ -120,10 +120,11 @@ class ONNXRuntimeBackend(Backend):
     ) -> Self:
         """By the first provider of `unit` that agrees with FP32 on a film frame; the CPU's needs no such proof."""
         del device
-        found = _providers(unit)
+        found = providers(unit)
         if found == [CPU] and precision != "fp32":
             raise BackendError(f"ONNX Runtime computes in fp32 on the CPU, not in {precision}; use precision auto.")
         refused: list[str] = []
+        failures = (*NOT_USABLE, *_errors())
         for provider, each in _tries(found, precision):
             try:
                 opened = cls(model, provider, precision=each, threads=threads, gpu=unit.index)
@@ -131,7 +132,7 @@ class ONNXRuntimeBackend(Backend):
                 return opened
             except Cancelled:
                 raise
-            except (*NOT_USABLE, *_errors()) as error:  # type: ignore[misc]  # what it raises is known once it is loaded
+            except failures as error:
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 refused.append(f"{provider.title} in {each} ({first.rstrip('.')})")
         raise BackendError(f"ONNX Runtime does not run here: {'; '.join(refused)}.")
@@ -140,7 +141,7 @@ class ONNXRuntimeBackend(Backend):
     def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
         """FP16 on a GPU."""
         del device
-        first = _providers(unit)[0]
+        first = providers(unit)[0]
         return ("fp32", "what it computes in on a CPU") if first is CPU else ("fp16", f"faster by {first.title}")
 
     def _proof(self, model: Model) -> str:
@@ -244,7 +245,7 @@ def _errors() -> tuple[type[Exception], ...]:
     return (*own, RuntimeError, ValueError, TypeError)
 
 
-def _providers(unit: Unit) -> list[Provider]:
+def providers(unit: Unit) -> list[Provider]:
     """Those that are installed and drive such a unit, in their order.
 
     Raises:

@@ -28,6 +28,7 @@ from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
 from vidsr.models.srgan import Fast
+from vidsr.stages import stage
 
 HALOS = 8  # width of the smallest tile in halos
 MAX_COMPILED = 2  # shapes kept compiled; each holds its activations
@@ -102,7 +103,8 @@ class OpenVINOBackend(Backend):
         if precision == "bf16" and isinstance(module, Fast):
             self._base = module.base
             module = _Residual(module)
-        self._graph = _convert(module)
+        with stage("compiling"):
+            self._graph = _convert(module)
         self._options: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[precision],
@@ -191,9 +193,10 @@ class OpenVINOBackend(Backend):
         if shape not in self._requests:
             while len(self._requests) >= MAX_COMPILED:
                 self._requests.popitem(last=False)
-            graph = self._graph.clone()
-            graph.reshape(list(shape))
-            self._requests[shape] = self._core.compile_model(graph, self.unit, self._options).create_infer_request()
+            with stage("compiling"):
+                graph = self._graph.clone()
+                graph.reshape(list(shape))
+                self._requests[shape] = self._core.compile_model(graph, self.unit, self._options).create_infer_request()
         self._requests.move_to_end(shape)
         return self._requests[shape]
 
@@ -242,9 +245,18 @@ def _processors(unit: Unit) -> list[str]:
     }[unit.kind]
     if not found:
         which = f"{unit.kind.upper()}{f' {unit.index}' if unit.index else ''}"
-        known = ", ".join(f"{name} ({_title(name)})" for name in there)
+        known = ", ".join(devices())
         raise BackendError(f"OpenVINO finds no {which} here, only {known}; use device auto.")
     return found
+
+
+def devices() -> list[str]:
+    """OpenVINO's devices by its own names, with their titles.
+
+    Raises:
+        BackendError: openvino is missing.
+    """
+    return [f"{name} ({_title(name)})" for name in _core().available_devices]
 
 
 def _title(processor: str) -> str:

@@ -13,6 +13,7 @@ from vidsr.backends import LISTED, PRECISIONS, Runtime, Unit, find
 from vidsr.backends.base import NOT_USABLE, Backend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models.registry import Model
+from vidsr.stages import stage
 
 
 def open_backend(
@@ -21,7 +22,7 @@ def open_backend(
     """Make `model` ready to run on the backend of that name; returns it with the reason for this choice.
 
     ``auto`` takes the first of the table that is there; a backend that is named is used or refused.
-    `threads` limits the CPU backends (None: the runtime's choice), `device` is a `Unit`: a kind, or the number of a GPU.
+    `threads` limits the CPU backends (None: the runtime's choice), `device` is what `Unit.of` takes.
 
     Raises:
         UsageError: an unknown name, precision or device.
@@ -89,12 +90,14 @@ def _lack(row: Runtime) -> str | None:
 
 
 def _open(row: Runtime, why: str, model: Model, precision: str, threads: int | None, unit: Unit) -> tuple[Backend, str]:
-    place, kind = _place(row, unit), _kind(row)
-    precision, why_precision = _choose_precision(kind, precision, model, place, unit)
+    with stage("device"):
+        place, kind = _place(row, unit), _kind(row)
+        precision, why_precision = _choose_precision(kind, precision, model, place, unit)
     if precision not in row.precisions:
         known = " and ".join(row.precisions)
         raise BackendError(f"{row.title} computes in {known}, not in {precision}; use precision auto.")
-    backend = kind.open(model, precision=precision, device=place, threads=threads, unit=unit)
+    with stage("network"):
+        backend = kind.open(model, precision=precision, device=place, threads=threads, unit=unit)
     if backend.precision != precision:
         why_precision = "what opened"
     said = f"; {backend.reason}" if backend.reason else ""

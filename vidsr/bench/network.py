@@ -13,7 +13,8 @@ import torch
 from vidsr.backends import LISTED, accuracy
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
-from vidsr.backends.torch.backend import PLAIN, Speedups, TorchBackend
+from vidsr.backends.torch.backend import TorchBackend
+from vidsr.backends.torch.speedups import PLAIN, Speedups
 from vidsr.bench.timing import Timing, matrix_peak, measure
 from vidsr.errors import BackendError, OutOfMemoryError, VidsrError
 from vidsr.frame import Colour, Frame, PixelFormat
@@ -29,6 +30,7 @@ GPU_PATHS = {
     "plain+graph": Speedups(False, False, True),
     "fused+graph": Speedups(True, False, True),
     "kernels+graph": Speedups(True, False, True, kernels=True),
+    "kernels-but-ends+graph": Speedups(True, False, True, kernels=True, ends=False),
     "plain+compiled+graph": Speedups(False, True, True),
     "fused+compiled+graph": Speedups(True, True, True),
     "fused+autotuned+graph": Speedups(True, True, True, autotuned=True),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from vidsr import __version__
+from vidsr.build import build, weights
 from vidsr.cli import bench, compare, doctor, engine, export, models, probe, upscale, verify
 
 app = typer.Typer(
@@ -22,7 +23,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"vidsr {__version__}")
+        typer.echo(f"vidsr {__version__} ({build()}, {weights()})")
         raise typer.Exit
 
 

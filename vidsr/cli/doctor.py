@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from vidsr.cli.options import Json
 from vidsr.cli.output import print_json
 from vidsr.errors import MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, num_cores, version
-from vidsr.media.encoders import OFFERED
+from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ PACKAGES = (
     "torch",
     "triton",
     "av",
-    *(name for row in CPU_RUNTIMES for name in row.distributions),
+    *(name for row in CPU_RUNTIMES for name in row.distributions[:1]),
     "numpy",
     "pillow",
     "typer",
@@ -31,16 +31,25 @@ PACKAGES = (
 )
 DECODERS = ("h264", "hevc", "libdav1d", "vp9", "mpeg2video", "prores")
 CUDA_TORCH = "pip install --force-reinstall 'torch>=2.11,<2.14'"
+CPU_TORCH = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cpu"
 EXAMPLES = """\b
 Examples:
-  vidsr doctor         ready to paste into a bug report
+  vidsr doctor           ready to paste into a bug report
+  vidsr doctor --check   tries all that a machine has: what to send of it
   vidsr doctor --json
 """  # \b: lines as they are
 
 
-def doctor(json: Json = False) -> None:
+def doctor(
+    check: Annotated[
+        bool, typer.Option("--check", help="Run every backend on every device, and a whole job; takes a minute.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Check the runtimes, encoders and models that vidsr can use here, and say what would make it faster."""
     facts = dict(_facts())
+    if check:
+        facts |= dict(_trials())
     if json:
         print_json(facts)
         return
@@ -49,13 +58,24 @@ def doctor(json: Json = False) -> None:
         typer.echo(f"{name:<{width}}  {value}")
 
 
+def _trials() -> Iterator[tuple[str, str]]:
+    """Each trial beside its answer; one that ends in a bug is an answer, too."""
+    from vidsr.cli import trials
+
+    for name, trial in trials.trials():
+        yield name, _tried(trial)
+
+
 def _facts() -> Iterator[tuple[str, str]]:
     from vidsr import __version__
+    from vidsr.build import build, weights
 
-    yield "vidsr", __version__
+    yield "vidsr", f"{__version__}, {build()}, {weights()}"
     yield "python", f"{platform.python_version()} on {platform.platform()}"
     yield "cpu", f"{cpu_name()}, {num_cores()} cores"
     yield "cpu units", _tried(_cpu_units)
+    yield "openvino devices", _tried(_openvino_devices)
+    yield "onnxruntime providers", _tried(_onnxruntime_providers)
     yield "driver", _tried(_driver)
     yield "gpu", _tried(_gpu)
     yield "cuda", _tried(_cuda)
@@ -64,12 +84,14 @@ def _facts() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         yield package, version(package) or "not installed"
     yield "compiler", _tried(_compiler)
+    yield "kernels", _tried(_kernels)
     yield "colour", _tried(_colour)
     for row in OFFERED:
         yield row.name, _tried(lambda name=row.name: _encoder(name))  # type: ignore[misc]
     for decoder in DECODERS:
         yield f"{decoder} decoder", _tried(lambda name=decoder: _decoder(name))  # type: ignore[misc]
-    yield "nvdec", _tried(_nvdec)
+    for name in HARDWARE_DECODERS:
+        yield name, _tried(lambda name=name: _hardware_decoder(name))  # type: ignore[misc]
     yield "models", _tried(_models)
     yield "advice", _tried(_advice)
 
@@ -109,6 +131,19 @@ def _cuda() -> str:
     return f"{built} in torch, cuDNN {cudnn}"
 
 
+def _openvino_devices() -> str:
+    from vidsr.backends.openvino import devices
+
+    return ", ".join(devices())
+
+
+def _onnxruntime_providers() -> str:
+    from vidsr.backends import AUTO
+    from vidsr.backends.onnxruntime import providers
+
+    return ", ".join(each.title for each in providers(AUTO))
+
+
 def _tensorrt() -> str:
     from vidsr.backends.tensorrt.flavour import installed
 
@@ -135,7 +170,17 @@ def _compiler() -> str:
     from vidsr.backends.torch import kernels
 
     why = kernels.why_none(_place())
-    return f"torch.compile is not used: {why}" if why else "torch.compile is used where TensorRT is not"
+    return f"neither kernels nor torch.compile: {why}" if why else "makes kernels"
+
+
+def _kernels() -> str:
+    """Whether the network that a job would take on a GPU runs by them."""
+    from vidsr.backends.torch.speedups import trusted
+    from vidsr.models import registry
+
+    name, _ = registry.default_model(4, gpu=True)
+    strips, why = trusted(registry.load(name, 4), "fp16", _place())
+    return f"{name} runs by them where TensorRT is not" if strips else f"{name} runs without them: {why}"
 
 
 def _colour() -> str:
@@ -172,25 +217,34 @@ def _decoder(name: str) -> str:
     return "works"
 
 
-def _nvdec() -> str:
+def _hardware_decoder(name: str) -> str:
     from vidsr.media.read.nvdec import NVDEC_CODECS, check_nvdec
 
     taken, refused = [], []
     for codec in NVDEC_CODECS:
         try:
-            check_nvdec(codec)
+            check_nvdec(codec, 0 if name == "nvdec" else name)
             taken.append(codec)
         except MediaError as error:
             refused.append(str(error))
     if not taken:
         return f"no: {refused[0]}"
-    return "; ".join((f"decodes {', '.join(taken)} (--decoder nvdec)", *refused))
+    return "; ".join((f"decodes {', '.join(taken)} (--decoder {name})", *refused))
 
 
 def _models() -> str:
     from vidsr.models.registry import available_models
 
     return ", ".join(f"{model.name} x{model.scale}" for model in available_models())
+
+
+def _cuda_bytes() -> int:
+    """What packages of CUDA take on the disk, by their own records."""
+    from importlib import metadata
+
+    names = {found.metadata["Name"] or "" for found in metadata.distributions()}
+    found = [name for name in names if name.startswith(("nvidia-", "cuda-")) or name == "triton"]
+    return sum(file.size or 0 for name in found for file in metadata.files(name) or ())
 
 
 def _advice() -> str:
@@ -222,6 +276,9 @@ def _advice() -> str:
         return (
             f"torch is built for CUDA {torch.version.cuda} and finds no GPU: update its driver (CUDA_VISIBLE_DEVICES?)"
         )
-    if missing := next((row for row in CPU_RUNTIMES if not row.is_installed), None):
+    if torch.version.cuda is not None and (size := _cuda_bytes()):
+        return f"this torch is built for CUDA, of which {size / 1e9:.1f} GB are for nothing here: {CPU_TORCH}"
+    missing = next((row for row in CPU_RUNTIMES if not row.is_installed and row.name == "openvino"), None)
+    if missing is not None:
         return f"install {missing.title} for a faster CPU path: pip install 'vidsr-upscaler[{missing.extra}]'"
     return "nothing for the CPU; an NVIDIA GPU with a CUDA build of torch is many times faster"

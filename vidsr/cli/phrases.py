@@ -50,6 +50,17 @@ def state(event: Advanced, *, others: str = "", width: int = 1000) -> str:
     return text
 
 
+def starting(stage: str) -> str:
+    """What stands beside the bar of a job that has made no frame."""
+    return f"starting: {stage}" if stage else "starting"
+
+
+def timeline(seconds: Mapping[str, float]) -> str:
+    """Of all stages, in the order in which they began."""
+    parts = ", ".join(f"{name} {each:.2f} s" for name, each in seconds.items())
+    return f"timeline: {parts}; {sum(seconds.values()):.2f} s in all"
+
+
 def shares(busy: Mapping[str, float]) -> str:
     """Of all stages."""
     return "busy: " + ", ".join(f"{stage} {share:.0%}" for stage, share in busy.items())

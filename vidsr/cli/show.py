@@ -1,4 +1,4 @@
-"""Shows what jobs report: a live bar on a terminal, sparse lines elsewhere, NDJSON on request.
+"""Shows what jobs report in sparse lines; `vidsr.cli.live` has a bar on a terminal, `vidsr.cli.json_show` NDJSON.
 
 stdout is for data alone (`--json`); everything meant for people goes to stderr.
 """
@@ -12,13 +12,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from vidsr.cli.course import Course
 from vidsr.cli.output import counted, num_bytes, size, span
-from vidsr.cli.phrases import kept, seconds_left, shares, state, with_source
+from vidsr.cli.phrases import kept, seconds_left, shares, state, timeline, with_source
 from vidsr.cli.sentences import complain, printable
-from vidsr.cli.steps import LOG_SECONDS, suspendable
+from vidsr.cli.steps import LOG_SECONDS
 from vidsr.jobs.events import (
     WORDS,
     Advanced,
@@ -35,6 +34,7 @@ from vidsr.jobs.events import (
     Skipped,
     Started,
 )
+from vidsr.stages import StageTimes
 
 if TYPE_CHECKING:
     from vidsr.jobs.run import BatchReport
@@ -76,6 +76,9 @@ class Show:
     def started(self, event: Started) -> None:
         """A job begins."""
 
+    def stage(self, name: str, seconds: float | None) -> None:
+        """A stage of the work begins, or is over after that long; from any thread."""
+
     def advanced(self, event: Advanced) -> None:
         """A frame is written."""
 
@@ -112,7 +115,13 @@ class LogShow(Show):
     """Lines for people: one for a job's start, its end, and every fifteen seconds between."""
 
     def __init__(
-        self, num_inputs: int, console: Console, *, verbose: int, sizes: Mapping[Path, int] = NO_SIZES
+        self,
+        num_inputs: int,
+        console: Console,
+        *,
+        verbose: int,
+        sizes: Mapping[Path, int] = NO_SIZES,
+        times: StageTimes | None = None,
     ) -> None:
         super().__init__(num_inputs)
         self.console = console
@@ -123,6 +132,7 @@ class LogShow(Show):
         self._shown = time.monotonic()
         self._warned = False
         self._told: dict[Path, set[str]] = {}  # notes of each job that runs
+        self.times = times or StageTimes()
 
     def _say(self, text: str) -> None:
         """One line; control characters of a hostile name do not reach the terminal."""
@@ -169,6 +179,10 @@ class LogShow(Show):
         """The network's sentence, unless it was the last one's, too."""
         before, self._network = self._network, event.network
         return "" if event.network == before else event.network
+
+    def stage(self, name: str, seconds: float | None) -> None:
+        """Counted, for the end."""
+        self.times(name, seconds)
 
     def advanced(self, event: Advanced) -> None:
         """At most one line in fifteen seconds."""
@@ -232,7 +246,9 @@ class LogShow(Show):
         self._say(f"{self._course.number(event.source)}{event.output}: {event.reason}")
 
     def summary(self, report: BatchReport) -> None:
-        """Of a batch: how many ended how, and which failed."""
+        """Of a batch: how many ended how, and which failed; with -vv the time of each stage."""
+        if self._verbose > 1:
+            self._say(timeline(self.times.seconds))
         if self.num_inputs < 2 and not report.num_own:
             return
         room = self.console.height - LAST_LINES
@@ -274,70 +290,3 @@ class LogShow(Show):
             f"  this takes about {span(left)} more at {event.progress.fps:.2f} fps; faster: an NVIDIA GPU, "
             "a smaller model (vidsr models), a smaller --scale or --size; --start and --end try a part"
         )
-
-
-class LiveShow(LogShow):
-    """A live bar on a terminal, and lines above it."""
-
-    def __init__(
-        self, num_inputs: int, console: Console, *, verbose: int, sizes: Mapping[Path, int] = NO_SIZES
-    ) -> None:
-        super().__init__(num_inputs, console, verbose=verbose, sizes=sizes)
-        self._width = min(20, console.width // 8)  # of the bar: its words come first
-        self._bar = Progress(
-            BarColumn(bar_width=self._width),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=console,
-            transient=True,
-            refresh_per_second=4,
-        )
-        self._tasks: dict[Path, TaskID] = {}  # one job is joined while the next one begins
-        self._suspendable = suspendable(self._bar)
-
-    def __enter__(self) -> Show:
-        self._suspendable.__enter__()
-        return super().__enter__()
-
-    def __exit__(self, *details: object) -> None:
-        super().__exit__(*details)
-        self._suspendable.__exit__(None, None, None)
-
-    def started(self, event: Started) -> None:
-        """A fresh bar."""
-        super().started(event)
-        self._bar.start()
-        self._tasks[event.source] = self._bar.add_task("", total=event.num_frames, state="starting")
-
-    def advanced(self, event: Advanced) -> None:
-        """The bar moves."""
-        self._warn_if_slow(event)
-        if (task := self._tasks.get(event.source)) is not None:
-            total = max(event.num_frames, event.progress.num_frames) if event.num_frames else None
-            self._bar.update(task, completed=event.progress.num_frames, total=total, state=self._words(event))
-
-    def _words(self, event: Advanced) -> str:
-        """What fits beside the bar."""
-        number = self._course.number(event.source)
-        room = self.console.width - self._width - 2 - len(number)
-        return number + state(event, others=self._course.time_left(event), width=room)
-
-    def done(self, event: Done) -> None:
-        """The bar goes, the line stays."""
-        self._remove(event.source)
-        super().done(event)
-
-    def failed(self, event: Failed) -> None:
-        """The bar goes, the line stays."""
-        self._remove(event.source)
-        super().failed(event)
-
-    def close(self) -> None:
-        """Take all bars away."""
-        for source in list(self._tasks):
-            self._remove(source)
-
-    def _remove(self, source: Path) -> None:
-        if (task := self._tasks.pop(source, None)) is not None:
-            self._bar.remove_task(task)
-        if not self._tasks:
-            self._bar.stop()

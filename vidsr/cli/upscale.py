@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext, redirect_stdout
 from fractions import Fraction
@@ -15,7 +16,8 @@ import typer
 from vidsr.cli import complete, options
 from vidsr.errors import UsageError, VidsrError
 from vidsr.media.containers import offered
-from vidsr.media.encoders import OFFERED
+from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
+from vidsr.stages import StageTimes, heard, stage
 
 if TYPE_CHECKING:
     from vidsr.jobs.batch import Batch
@@ -82,7 +84,7 @@ def upscale(
     ] = False,
     tile: Annotated[str, typer.Option(help="auto, off, or the side of a tile in source pixels.")] = "auto",
     threads: options.Threads = None,
-    decoder: Annotated[str, typer.Option(help="software, or nvdec: on an NVIDIA GPU.")] = "software",
+    decoder: Annotated[str, typer.Option(help=f"software, or on a GPU: {', '.join(HARDWARE_DECODERS)}.")] = "software",
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Upscale what decodes of a damaged file.")] = False,
     deinterlace: options.Deinterlace = "auto",
     steady: Annotated[
@@ -113,17 +115,19 @@ def upscale(
     json: Annotated[bool, typer.Option("--json", help="Events as JSON, one a line, on stdout.")] = False,
     quiet: options.Quiet = False,
     verbose: Annotated[
-        int, typer.Option("-v", "--verbose", count=True, help="Streams that are copied, too; -vv: all stages' shares.")
+        int, typer.Option("-v", "--verbose", count=True, help="Streams that are copied, too; -vv: where the time goes.")
     ] = 0,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Upscale videos and images; sound, subtitles and everything else is copied."""
-    from vidsr.cli.shower import shower
-    from vidsr.jobs import inputs as files
-    from vidsr.jobs.batch import Batch
-    from vidsr.jobs.log import Logs
-    from vidsr.jobs.options import Options, parse_bytes, parse_time
-    from vidsr.jobs.preview import Preview
+    times = StageTimes({"imports": time.process_time()})  # so far this process has done nothing else
+    with heard(times), stage("imports"):
+        from vidsr.cli.shower import shower
+        from vidsr.jobs import inputs as files
+        from vidsr.jobs.batch import Batch
+        from vidsr.jobs.log import Logs
+        from vidsr.jobs.options import Options, parse_bytes, parse_time
+        from vidsr.jobs.preview import Preview
 
     wanted = Options(
         scale=scale, size=size, model=_model(model, detail), backend=backend, precision=precision, device=device,
@@ -141,16 +145,17 @@ def upscale(
     sources = files.settle(sources, target)
     if target.pipe and json:
         raise UsageError("-o - writes the video to standard output, where --json would write, too; leave one out")
-    shown = Preview(Path(preview), overwrite=overwrite) if preview is not None else None
-    if shown is not None and target.file is not None and files.is_same(target.file, Path(str(preview))):
+    seen = Preview(Path(preview), overwrite=overwrite) if preview is not None else None
+    if seen is not None and target.file is not None and files.is_same(target.file, Path(str(preview))):
         raise UsageError(f"--preview and -o both name {preview}; choose another name for one of them")
     # Ray prints what happens to its nodes; of raw video on stdout it knows nothing
     aside = redirect_stdout(sys.stderr) if json or ray else nullcontext()
     count, sizes = len(sources) + len(missing), files.sizes(sources)
-    with shower(json=json, quiet=quiet, verbose=verbose, num_inputs=count, sizes=sizes) as show, aside:
+    shown = shower(json=json, quiet=quiet, verbose=verbose, num_inputs=count, sizes=sizes, times=times)
+    with shown as show, heard(show.stage), aside:
         told = Logs(Path(log_dir), show) if log_dir else show
         batch = Batch(
-            sources, target, wanted, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told, preview=shown
+            sources, target, wanted, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told, preview=seen
         )
         try:
             report = _runner(dry_run)(batch, missing)
@@ -162,8 +167,9 @@ def upscale(
 
 
 def _runner(dry_run: bool) -> Callable[[Batch, list[tuple[Path, VidsrError]]], BatchReport]:
-    from vidsr.jobs import dry_run as dry
-    from vidsr.jobs import run
+    with stage("imports"):
+        from vidsr.jobs import dry_run as dry
+        from vidsr.jobs import run
 
     return dry.run_batch if dry_run else run.run_batch
 

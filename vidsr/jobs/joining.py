@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 
 from vidsr.errors import VidsrError
@@ -40,7 +41,7 @@ class Tails:
         """Begin to join `job`, once the one before it is done."""
         self._made = job
         self.collect()
-        self._pending, self._made = (job, self._executor.submit(_finish, job)), None
+        self._pending, self._made = (job, self._executor.submit(copy_context().run, _finish, job)), None
 
     def poll(self) -> None:
         """Report the job that was joined, if it is."""

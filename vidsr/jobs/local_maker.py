@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from vidsr import pipeline
@@ -14,6 +15,7 @@ from vidsr.jobs.plan import Plan
 from vidsr.jobs.preview import Preview
 from vidsr.jobs.segment_maker import SegmentsMade
 from vidsr.jobs.segments import Segments
+from vidsr.stages import stage
 from vidsr.upscaling.upscaler import Upscaler
 
 
@@ -90,12 +92,18 @@ class LocalMaker:
             return preview.made(made, plan.source.video.display_matrix)
 
         def advance(progress: pipeline.Progress) -> None:
+            if progress.num_frames == 1:
+                stages.close()
+                stages.enter_context(stage("frames"))
             total = replace(progress, num_frames=progress.num_frames + before)
             on_event(Advanced(plan.source.path, total, plan.num_frames))
 
         left = None if plan.num_frames is None else max(plan.num_frames - before, 0)
-        upscaler.prepare(plan.source.video.width, plan.source.video.height, left)
+        with stage("preparing"):
+            upscaler.prepare(plan.source.video.width, plan.source.video.height, left)
+        stages = ExitStack()
         try:
+            stages.enter_context(stage("first frame"))
             reader = plan.open_reader(begin or None, reach=upscaler.reach)
             missing = sources.closing(reader, lambda frame: segments.grid.of(frame) not in done, upscaler.reach)
             last = pipeline.run(missing, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
@@ -103,6 +111,8 @@ class LocalMaker:
         except BaseException:
             segments.abort()
             raise
+        finally:
+            stages.close()
         return SegmentsMade(last, (*sources.source_notes(reader.report), *upscaler.notes[told:]))
 
     def close(self) -> None:

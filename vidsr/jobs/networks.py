@@ -8,6 +8,7 @@ from vidsr.backends import find
 from vidsr.jobs.options import Options
 from vidsr.jobs.segment_maker import SegmentMaker
 from vidsr.models import registry
+from vidsr.stages import stage
 
 if TYPE_CHECKING:
     from vidsr.jobs.cluster.workers import Cluster
@@ -59,7 +60,8 @@ class Networks:
 
     def _local(self, native: int) -> LocalMaker:
         check_network(self._options, native)
-        from vidsr.jobs.local_maker import LocalMaker, open_upscaler
+        with stage("imports"):
+            from vidsr.jobs.local_maker import LocalMaker, open_upscaler
 
         self._here[native] = LocalMaker(open_upscaler(self._options, native))
         return self._here[native]

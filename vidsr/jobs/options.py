@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, TypedDict
 
 from vidsr.backends import Unit
 from vidsr.errors import UsageError
-from vidsr.media.encoders import WORST_QUALITY
+from vidsr.media.encoders import HARDWARE_DECODERS, WORST_QUALITY
 from vidsr.media.scan import DEINTERLACE, Deinterlace
 
 MAX_SCALE = 4.0
@@ -53,7 +53,7 @@ class OptionKeywords(TypedDict, total=False):
     target_size: int | str | None
     keep_going: bool
     threads: int | None
-    decoder: Literal["software", "nvdec"]
+    decoder: str
     reuse: bool
     steady: float
     fps: float | Fraction | None
@@ -88,7 +88,7 @@ class Options:
     keep_going: bool = False
     target_size: int | None = None  # bytes of the output, or "4GB"
     threads: int | None = None
-    decoder: Literal["software", "nvdec"] = "software"  # nvdec: on the GPU, where it can
+    decoder: str = "software"  # or one of `HARDWARE_DECODERS`: on the GPU, where it can
     reuse: bool = True  # a frame that repeats the one before it is not computed again
     steady: float = 0.0  # from 0 to 1: how far each large frame is blended with its neighbours
     fps: Fraction | None = None  # of numbered images
@@ -99,8 +99,8 @@ class Options:
             if isinstance(value := getattr(self, name), int | float):
                 object.__setattr__(self, name, Fraction(value).limit_denominator(10**6))
         check_deinterlace(self.deinterlace)
-        if self.decoder not in ("software", "nvdec"):
-            raise UsageError(f"decoder must be software or nvdec, not {self.decoder!r}")
+        if self.decoder not in ("software", *HARDWARE_DECODERS):
+            raise UsageError(f"decoder must be software, {', '.join(HARDWARE_DECODERS)}, not {self.decoder!r}")
         if self.scale is not None:
             _check_scale(self.scale)
         if self.size is not None:

@@ -223,7 +223,8 @@ def open_source(
             info.path, info.video.rate or sequence.DEFAULT_RATE, keep_going=options.keep_going
         )
         return _Part(reader, start, options.end, info.video.crop, reach)
-    how, gpu = deinterlacing(info, options), options.gpu if options.decoder == "nvdec" else None
+    how = deinterlacing(info, options)
+    gpu = {"software": None, "nvdec": options.gpu}.get(options.decoder, options.decoder)
     return Reader(
         info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=how, gpu=gpu, reach=reach
     )

@@ -30,6 +30,7 @@ from vidsr.jobs.sizing import fitted
 from vidsr.media.mux import join
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.write.times import read_times
+from vidsr.stages import stage
 
 SAMPLE_SHARE = 0.01  # of a job's time, for looking at pictures of the finished file
 
@@ -100,8 +101,10 @@ class Unjoined:
         """Join, check and name the output. To be called once, in whatever thread; it raises what the function does."""
         plan = self.plan
         with self.held:
-            joined = _join(plan, self.paths, self.work, self.mark)
-            self._check(joined)
+            with stage("join"):
+                joined = _join(plan, self.paths, self.work, self.mark)
+            with stage("check"):
+                self._check(joined)
             _put(self.work / f"joined{plan.output.suffix}", plan.output, self.overwrite)
             clear(self.work)
             size = plan.output.stat().st_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from vidsr.errors import UsageError
@@ -14,12 +14,23 @@ DEFAULT_THREADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A scale from 0 to `worst` on which lower is better and larger, and the encoder's option that takes it."""
+    """A scale from 0 to `worst` on which lower is better and larger, and the encoder's option that takes it.
+
+    `own`: the ends of the encoder's own scale, best and worst, where it is another one; ours is stretched to it.
+    """
 
     default: int
     worst: int
     option: str = "crf"
     step: float = 1  # between two that differ
+    own: tuple[int, int] | None = None  # the encoder's best and worst, where it counts otherwise
+
+    def value(self, crf: float) -> float:
+        """What the encoder's option is given."""
+        if self.own is None:
+            return crf
+        best, worst = self.own
+        return round(best + (worst - best) * crf / self.worst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class Encoder:
     opens_small: bool = False  # it takes seconds and gigabytes to open at 4K
     hardware: bool = False
     gpu_option: str | None = None  # that takes the number of a GPU
+    needs: str = ""  # of a machine, in words, where it is hardware
     software: str | None = None  # takes over where this one does not start
 
 
@@ -77,6 +89,59 @@ _NVENC = Presets("p5", tuple(f"p{k}" for k in range(1, 8)))
 _NVENC_OPTIONS = {"rc": "vbr", "b": "0"}
 _P010 = {"yuv420p10le": "p010le"}
 _FINE = {"flags": "+qscale", "global_quality": str(2 * 118)}  # quantiser 2; the default of these is 200 kbit/s
+
+_QSV = Encoder(
+    name="qsv",
+    codec="",
+    quality=Quality(19, 51, option="global_quality"),  # with no other option: constant quality, as it sees fit
+    presets=Presets("medium", _X26X[2:-1]),
+    needs="an Intel GPU and its driver",
+)
+_AMF = Encoder(
+    name="amf",
+    codec="",
+    quality=Quality(19, 51, option="qvbr_quality_level"),
+    presets=Presets("quality", ("speed", "balanced", "quality"), option="quality"),
+    options={"rc": "qvbr"},
+    needs="an AMD GPU and its driver with AMF",
+)
+_VIDEOTOOLBOX = Encoder(
+    name="videotoolbox",
+    codec="",
+    quality=Quality(17, 51, option="global_quality", own=(100 * 118, 0)),  # 100 is its best, of FFmpeg's 118 a step
+    options={"flags": "+qscale"},
+    needs="a Mac with Apple's own processor",
+)
+_TITLES = {"h264": ("H.264", "libx264"), "hevc": ("HEVC", "libx265"), "av1": ("AV1", "libsvtav1")}
+
+
+def _vendor(maker: str, codecs: tuple[str, ...], row: Encoder) -> list[Encoder]:
+    """The rows of a maker's hardware: fed with 8-bit 4:2:0, and with 10 bits where the codec usually has them."""
+    made = []
+    for codec in codecs:
+        name, (title, software) = f"{codec}_{maker}", _TITLES[codec]
+        deep = codec != "h264"
+        quality = row.quality
+        if quality and codec == "av1":
+            quality = replace(quality, default=26, worst=63, own=(1, 51))  # AV1's usual scale
+        made.append(
+            replace(
+                row,
+                name=name,
+                codec=codec,
+                spoken=(name,),
+                title=title,
+                quality=quality,
+                layouts=("yuv420p", "yuv420p10le") if deep else ("yuv420p",),
+                packed={"yuv420p": "nv12", **(_P010 if deep else {})},
+                widest=None if deep else 4096,
+                wider=None if deep else f"hevc_{maker}",
+                hardware=True,
+                software=software,
+            )
+        )
+    return made
+
 
 _ROWS = (
     Encoder(
@@ -193,12 +258,23 @@ _ROWS = (
         gpu_option="gpu",
         software="libsvtav1",
     ),
+    *_vendor("qsv", ("h264", "hevc", "av1"), _QSV),
+    *_vendor("amf", ("h264", "hevc", "av1"), _AMF),
+    *_vendor("videotoolbox", ("h264", "hevc"), _VIDEOTOOLBOX),
     Encoder("libvpx", "vp8"),
     Encoder("mpeg2video", "mpeg2video", options=_FINE, captions=True),
     Encoder("mpeg4", "mpeg4", options=_FINE),
     Encoder("mjpeg", "mjpeg", options=_FINE),
 )
 _HARDWARE = ("_nvenc", "_qsv", "_vaapi", "_amf", "_videotoolbox", "_mf", "_v4l2m2m")  # how FFmpeg's names of such end
+
+HARDWARE_DECODERS = {
+    "nvdec": ("cuda", "an NVIDIA GPU and its driver"),
+    "vaapi": ("vaapi", "Linux, a GPU with VAAPI, and a build of FFmpeg that has it"),
+    "d3d11va": ("d3d11va", "Windows"),
+    "videotoolbox": ("videotoolbox", "a Mac"),
+}
+"""What ``--decoder`` calls hardware, with FFmpeg's name of it and what it needs."""
 
 ENCODERS = {row.name: row for row in _ROWS}
 OFFERED = tuple(row for row in _ROWS if row.spoken)

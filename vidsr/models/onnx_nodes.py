@@ -1,4 +1,4 @@
-"""Our own graphs as ONNX, node by node: the same file as torch's exporter writes, in milliseconds and without onnxscript.
+"""Our own graphs as ONNX, node by node: what torch's exporter writes in half a minute, without onnxscript.
 
 The generator's own `forward` is traced, so that what it computes still stands in one place.
 """

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vidsr.backends.torch import kernels
+from vidsr.backends.torch.kernels import findings
 from vidsr.frame import Colour, Matrix, PixelFormat, Plane, Siting
+from vidsr.stages import stage
 from vidsr.upscaling.staging import as_plane, as_tensor
 
 # (K_R, K_B) of H.273, table 4.
@@ -97,25 +99,28 @@ def encode(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ..
 def why_not_fused(device: torch.device) -> str | None:
     """Why torch makes the planes on `device` step by step, in a few words; None where one kernel makes each of them.
 
-    The kernel is trusted once it has agreed with torch there, to one code, on noise in a few layouts.
+    The kernel is trusted once it has agreed with torch there, to one code, on noise in a few layouts; that is
+    remembered on this machine.
 
     Raises:
         torch.OutOfMemoryError: there is no room to try it.
     """
     if (why := kernels.why_none(device)) is not None:
         return why
-    try:
-        from vidsr.upscaling.colour_kernel import plane
+    facts = findings.machine(device)
+    return findings.why_not_trusted("colour", facts, lambda: _why_wrong(device))
 
+
+def _why_wrong(device: torch.device) -> str | None:
+    """Where the kernel's planes are not torch's."""
+    from vidsr.upscaling.colour_kernel import plane
+
+    with stage("kernels"):
         for name, size in product(CHECKED, CHECKED_SIZES):
             format, rgb = PixelFormat.parse(name), torch.rand((3, *size), device=device).half()
             made, expected = _planes(plane, rgb, format, Colour()), _planes(_plane, rgb.float(), format, Colour())
             if any(int((a.int() - b.int()).abs().max()) > 1 for a, b in zip(made, expected, strict=True)):
                 return f"its kernel is wrong here in {name}"
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # of Triton, its compilers or the driver, and they have exceptions of all kinds
-        return f"its kernel fails here: {next(iter(str(error).splitlines()), type(error).__name__)}"
     return None
 
 

@@ -22,6 +22,7 @@ from vidsr.errors import UsageError
 from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, Samples, output_colour
 from vidsr.models import registry
 from vidsr.neighbours import same_shot, windows
+from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.renderer import Renderer
 from vidsr.upscaling.staging import Download, as_plane
@@ -90,8 +91,10 @@ class Upscaler:
         if threads is not None and threads < 1:
             raise UsageError(f"The number of threads must be at least 1, not {threads}.")
         self.scale = scale
-        name, why_model = _choose_model(model, scale, backend)
-        self.model = registry.load(name, registry.native_scale(name, scale))
+        with stage("device"):
+            name, why_model = _choose_model(model, scale, backend)
+        with stage("weights"):
+            self.model = registry.load(name, registry.native_scale(name, scale))
         tile = _check_tile(tile, self.model)
         if isinstance(backend, str):
             precision, device = keywords.get("precision", "auto"), keywords.get("device", "auto")

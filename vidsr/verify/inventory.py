@@ -188,7 +188,7 @@ def _track(stream: Stream) -> ListedTrack:
 
 
 def _add(track: ListedTrack, packet: Packet[Stream], own: int | None) -> None:
-    if not packet.size and packet.pts is None:
+    if not packet.size and (packet.pts is None or track.kind != "subtitle"):
         return
     data = bytes(packet)
     if track.unfinished:  # Matroska has in one packet what others have in several

@@ -8,11 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.codec.hwaccel import hwdevices_available
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from tests.clips import make_clip
 from vidsr.errors import MediaError
+from vidsr.media.encoders import HARDWARE_DECODERS
 from vidsr.media.read import decoder, nvdec
 from vidsr.media.read.decoder import NOT_TAKEN
 from vidsr.media.read.open import decoder_of
@@ -60,6 +62,20 @@ def test_software_decodes_all_that_the_gpu_does_not_take(
     assert len(found) == 8
     for (_, a), (_, b) in zip(found, expected, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("name", list(HARDWARE_DECODERS)[1:])
+def test_what_a_system_lacks_is_decoded_by_software(tmp_path: Path, name: str) -> None:
+    if name in hwdevices_available():
+        pytest.skip(f"this build of FFmpeg has {name}")
+    clip = make_clip(tmp_path / "a.mp4", frames=8)
+    with Reader(clip) as plain, Reader(clip, gpu=name) as hardware:
+        pairs = list(zip(plain, hardware, strict=True))
+    assert len(pairs) == 8
+    assert all(np.array_equal(x, y) for a, b in pairs for x, y in zip(a.planes, b.planes, strict=True))
+    assert hardware.report.notes == [f"decoded in software: this build of FFmpeg has no {name} for h264"]
+    with pytest.raises(MediaError, match=f"this build of FFmpeg has no {name}"):
+        nvdec.check_nvdec("h264", name)
 
 
 def test_a_gpu_that_takes_the_stream_is_left_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

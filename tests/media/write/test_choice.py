@@ -176,6 +176,44 @@ def test_missing_nvenc_is_one_sentence() -> None:
         encoder.check_encoder("h264_nvenc")
 
 
+@pytest.mark.parametrize(
+    ("asked", "instead", "needs"),
+    [
+        ("h264_qsv", "libx264", "an Intel GPU"),
+        ("hevc_amf", "libx265", "an AMD GPU"),
+        ("av1_qsv", "libsvtav1", "an Intel GPU"),
+        ("hevc_videotoolbox", "libx265", "a Mac"),
+    ],
+)
+def test_software_takes_over_from_every_vendor(
+    monkeypatch: pytest.MonkeyPatch, asked: str, instead: str, needs: str
+) -> None:
+    """A build of FFmpeg without the encoder, and a machine without the hardware, are the same to a user."""
+    opens = encoder.open_alone
+
+    def refuse(spec: VideoSpec) -> None:
+        if spec.encoder == asked:
+            raise av.error.ExternalError(1, "no device")
+        opens(spec)
+
+    monkeypatch.setattr(encoder, "open_alone", refuse)
+    choice = chosen(source(), codec=asked, crf=23)
+    assert (choice.encoder, choice.crf) == (instead, 23)
+    assert choice.notes[0].startswith(f"{instead} encodes, since {asked} does not start here: it needs {needs}")
+
+
+def test_a_scale_that_goes_up_is_turned_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder, "open_alone", lambda _: None)
+    spec = replace(spec_of_videotoolbox(), crf=51)
+    assert encoder._options(spec)["global_quality"] == "0"
+    assert encoder._options(replace(spec, crf=0)) == {"flags": "+qscale", "global_quality": "11800"}
+    assert encoder._options(replace(spec, encoder="hevc_qsv", crf=20))["global_quality"] == "20"
+
+
+def spec_of_videotoolbox() -> VideoSpec:
+    return VideoSpec("hevc_videotoolbox", PixelFormat.parse("yuv420p"), Colour(), 64, 64, Fraction(1, 25))
+
+
 @pytest.mark.usefixtures("no_nvenc")
 @pytest.mark.parametrize(
     ("asked", "instead", "preset"),

@@ -159,15 +159,20 @@ def test_lossless_encoder_gives_the_very_samples(tmp_path: Path) -> None:
             assert (rows == samples).all()
 
 
-def test_ten_bits_for_nvenc_are_packed_as_swscale_reads_them() -> None:
-    spec = spec_of("hevc_nvenc", "yuv420p10le")
+@pytest.mark.parametrize(
+    ("encoder", "layout", "packed"),
+    [("hevc_nvenc", "yuv420p10le", "p010le"), ("hevc_qsv", "yuv420p10le", "p010le"), ("h264_qsv", "yuv420p", "nv12")],
+)
+def test_what_hardware_is_fed_is_packed_as_swscale_reads_it(encoder: str, layout: str, packed: str) -> None:
+    spec = spec_of(encoder, layout)
     rng = np.random.default_rng(6)
-    planes = tuple(rng.integers(0, 1024, shape, np.uint16) for shape in spec.format.plane_shapes(WIDTH, HEIGHT))
+    most, dtype = 1 << spec.format.bits, spec.format.dtype
+    planes = tuple(rng.integers(0, most, shape, dtype) for shape in spec.format.plane_shapes(WIDTH, HEIGHT))
     picture = to_video_frame(Frame(planes, spec.format, spec.colour, 0, spec.time_base), spec)
-    assert picture.format.name == "p010le"
-    back = picture.reformat(format="yuv420p10le")
+    assert picture.format.name == packed
+    back = picture.reformat(format=layout)
     for plane, samples in zip(back.planes, planes, strict=True):
-        rows = np.frombuffer(memoryview(plane), np.uint16).reshape(samples.shape[0], -1)
+        rows = np.frombuffer(memoryview(plane), dtype).reshape(samples.shape[0], -1)
         assert (rows[:, : samples.shape[1]] == samples).all()
 
 

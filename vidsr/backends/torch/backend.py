@@ -6,7 +6,7 @@ import copy
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Self
 
 import torch
@@ -24,9 +24,11 @@ from vidsr.backends.base import (
 )
 from vidsr.backends.torch.graphs import Graphs
 from vidsr.backends.torch.kernels import why_none
+from vidsr.backends.torch.speedups import Choice, Speedups, best
 from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
+from vidsr.stages import stage
 
 HALOS = 6  # width of the smallest tile in halos: a layer of such a tile lasts well under a second on two cores
 GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copies and other programs need the rest
@@ -36,34 +38,17 @@ NO_MEMORY = (
     "CUDA error: out of memory",
     "STATUS_ALLOC_FAILED",
 )  # torch, driver, libraries
-COMPILE_SECONDS, COMPILE_GAIN = 40.0, 0.2  # what compiling for one shape takes, and its share of a call saved: assumed
+COMPILE_SECONDS, COMPILE_GAIN = 13.0, 0.5  # what compiling for one shape takes, and its share of a call saved: an H200
 AUTOTUNE = "max-autotune-no-cudagraphs"  # a mode of torch.compile
 MAX_COMPILED = 6  # shapes; torch stops after some more, in silence
-
-
-@dataclass(frozen=True, slots=True)
-class Speedups:
-    """What makes torch faster on a GPU: the fused graph, `torch.compile`, one CUDA graph for each shape.
-
-    `autotuned` lets `torch.compile` try Triton's convolutions beside cuDNN's; those take the activations and sums in.
-    `kernels` stands for our own (`kernels.conv`), which do so, too: of 64 channels, in half precision.
-    """
-
-    fused: bool = True
-    compiled: bool = True
-    captured: bool = True
-    autotuned: bool = False
-    kernels: bool = False
-
-
-PLAIN = Speedups(fused=False, compiled=False, captured=False)
 
 
 class TorchBackend(Backend):
     """Runs the module channels last. Name ``cpu``, ``cuda`` or ``mps``.
 
-    On the CPU and on Apple's GPUs it goes layer by layer. `speedups` says what is done to be faster; where torch cannot compile or capture
-    after all, it goes on without, and `notes` says why. It compiles only for shapes that `prepare` was told of.
+    On the CPU and on Apple's GPUs it goes layer by layer. `speedups` says what is done to be faster; where torch cannot
+    compile or capture after all, it goes on without, and `notes` says why. It compiles only for shapes that `prepare`
+    was told of.
 
     bf16 keeps the input, the last convolution and the sum that makes the output in FP32: near 1.0 a bf16 step is a
     whole 8-bit code value.
@@ -85,17 +70,19 @@ class TorchBackend(Backend):
         self.threads = (threads or torch.get_num_threads()) if device.type == "cpu" else None  # results depend on it
         self._graphs: Graphs | None = None
         self._compiled: set[tuple[int, ...]] = set()  # shapes that are worth it
+        self._ran: set[tuple[int, ...]] = set()  # those of them that came
         self._network = model.module
         self._run: Callable[[Tensor], Tensor] | None = None
         if device.type == "cuda":
             self.max_pixels = _gpu_pixels(model, device, self.dtype)
-            self.speedups = speedups or _best(model, device)
+            choice = Choice(speedups) if speedups else _tried(model, precision, device)
+            self.speedups, self._strips, self.reason = choice.speedups, choice.strips, choice.why
             self._run = self._assemble()
         else:
             self.max_pixels = (
                 _shared_pixels(model, self.dtype) if device.type == "mps" else max_pixels(model, halos=HALOS)
             )
-            self.speedups = speedups or Speedups(compiled=False, captured=False)
+            self.speedups, self._strips = speedups or Speedups(compiled=False, captured=False), ()
             self._module = self._built()
             if precision == "bf16":
                 _lower(self._module)
@@ -205,9 +192,11 @@ class TorchBackend(Backend):
         if self.speedups.kernels:
             if why := why_none(self.device) or ("" if self.precision == "fp16" else "they are for half precision"):
                 raise BackendError(f"The kernels do not run on {self.device}: {why}.")
+            from vidsr.backends.torch.kernels.conv import strips_for
             from vidsr.backends.torch.kernels.network import with_kernels
 
-            module = with_kernels(module, self.device)
+            strips = self._strips or (() if self.speedups.ends else strips_for(self.device))
+            module = with_kernels(module, self.device, strips)
         built = copy.deepcopy(module).to(self.device, self.dtype)
         return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
@@ -224,10 +213,14 @@ class TorchBackend(Backend):
         return self._graphs or self._forward
 
     def _forward(self, batch: Tensor) -> Tensor:
-        module = self._quick if tuple(batch.shape) in self._compiled else self._module
+        if compiled := tuple(batch.shape) in self._compiled:
+            first = tuple(batch.shape) not in self._ran
+            self._ran.add(tuple(batch.shape))
+        module = self._quick if compiled else self._module
         # benchmark: cuDNN tries its algorithms once for each shape. TF32 has 10 bits, which is no FP32
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-            result: Tensor = module(batch)
+            with stage("compiling") if compiled and first else nullcontext():
+                result: Tensor = module(batch)
             return result
 
     def close(self) -> None:
@@ -242,10 +235,13 @@ class TorchBackend(Backend):
         self._network = self._module = self._quick = nn.Identity()
 
 
-def _best(model: Model, device: torch.device) -> Speedups:
-    """All that is at hand; a model without weights is done before anything could be compiled."""
-    trained = any(True for _ in model.module.parameters())
-    return Speedups(fused=trained, compiled=trained and why_none(device) is None, captured=True)
+def _tried(model: Model, precision: str, device: torch.device) -> Choice:
+    """What is best there; without room to try the kernels, what torch has."""
+    try:
+        with torch.cuda.device(device):
+            return best(model, precision, device)
+    except torch.OutOfMemoryError:
+        return Choice(Speedups(compiled=False), why="without our kernels: there is no room to try them")
 
 
 def _gpu_pixels(model: Model, device: torch.device, dtype: torch.dtype) -> int:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vidsr.stages import stage
+
 MAX_GRAPHS = 3  # shapes kept; frames of one film need one, its tiles or last batch another
 MAX_SEEN = 32  # shapes remembered that came once
 WARM_UPS = 3  # runs before the capture: they choose algorithms and compile, which a capture must not
@@ -49,7 +51,8 @@ class Graphs:
                     self._seen.append(shape)
                     return self._function(batch).contiguous()
                 self._make_room()
-                self._captured[shape] = self._capture(batch)
+                with stage("graph"):
+                    self._captured[shape] = self._capture(batch)
             self._captured.move_to_end(shape)
             captured = self._captured[shape]
             captured.batch.copy_(batch)

@@ -85,8 +85,10 @@ class Cluster:
     def __init__(self, address: str, options: Options) -> None:
         if options.gpu:
             raise UsageError("device chooses one GPU, but ray uses all of them; leave one of them out")
-        if options.decoder == "nvdec":
-            raise UsageError("the decoder nvdec is not for ray, whose workers decode in software; leave it out")
+        if options.decoder != "software":
+            raise UsageError(
+                f"the decoder {options.decoder} is not for ray, whose workers decode in software; leave it out"
+            )
         self.ray = _load_ray()
         self._options, self._weights = options, _weights(options.model)  # may fail; then Ray need not be left
         self._owned = not self.ray.is_initialized()

@@ -22,6 +22,11 @@ _LATE = 10  # seconds between packets of one time in a file
 Timed = tuple[float, AnyPacket]  # seconds, packet
 
 
+def _is_empty(packet: AnyPacket) -> bool:
+    """Whether there is nothing to write; a subtitle may show nothing."""
+    return packet.size == 0 and (packet.pts is None or packet.stream.type != "subtitle")
+
+
 class Others:
     """Reads the packets of `source` that lie in `window` (seconds; None: all).
 
@@ -51,7 +56,7 @@ class Others:
         packets = demux(opened, *streams, clock=OneClock(self._joints))
         with closing(packets):  # before its container is: touching it later would crash the process
             for packet in self._readable(packets):
-                if (packet.size == 0 and packet.pts is None) or not self._inside(packet):
+                if _is_empty(packet) or not self._inside(packet):
                     if self._behind(packet):
                         break
                     continue

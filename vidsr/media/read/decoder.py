@@ -17,13 +17,13 @@ NOT_TAKEN = "the GPU does not take this stream"
 
 
 class Decoder:
-    """Packets of `stream` to pictures. `gpu` is the index of an NVIDIA GPU that decodes (NVDEC), or None.
+    """Packets of `stream` to pictures. `gpu`: an NVIDIA GPU's index, one of `encoders.HARDWARE_DECODERS`, or None.
 
     Whether a GPU takes a stream shows at its first pictures: until then packets are kept, and software decodes them
     again where it does not. `notes` says so.
     """
 
-    def __init__(self, stream: VideoStream, *, threads: int, gpu: int | None) -> None:
+    def __init__(self, stream: VideoStream, *, threads: int, gpu: int | str | None) -> None:
         self.notes: list[str] = []
         self._stream, self._threads = stream, threads
         self._untried: list[VideoPacket] | None = None  # what the GPU got before its first picture; None: it is settled

@@ -1,4 +1,4 @@
-"""Decoders that really open here, NVIDIA's (NVDEC) among them."""
+"""Decoders that really open here: software, NVIDIA's (NVDEC), and those that a system has for every vendor's GPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
-from vidsr.media.encoders import software_encoder
+from vidsr.media.encoders import HARDWARE_DECODERS, software_encoder
 from vidsr.media.read.open import MAX_PIXELS
 
 NVDEC_CODECS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mjpeg")
@@ -21,8 +21,10 @@ FROM_GPU = ("nv12", "p010le", "p016le", "yuv444p", "yuv444p16le")
 """Layouts of pictures that come down from a GPU; of these a software decoder gives yuv444p alone."""
 
 
-def nvdec(stream: VideoStream, gpu: int) -> VideoCodecContext:
-    """A decoder for `stream` on that GPU; its pictures come down to the host as NV12 or P010.
+def nvdec(stream: VideoStream, gpu: int | str) -> VideoCodecContext:
+    """A decoder for `stream` on that GPU of NVIDIA, or by another of `HARDWARE_DECODERS`.
+
+    Its pictures come down to the host as NV12 or P010.
 
     A profile that the GPU does not take is decoded by software in the same context (see `is_from_gpu`), or, in AV1,
     which FFmpeg's own decoder leaves to hardware, not at all.
@@ -38,8 +40,8 @@ def nvdec(stream: VideoStream, gpu: int) -> VideoCodecContext:
     return context
 
 
-def check_nvdec(codec: str, gpu: int = 0) -> None:
-    """Decode a picture of `codec` on that GPU.
+def check_nvdec(codec: str, gpu: int | str = 0) -> None:
+    """Decode a picture of `codec` on that GPU, or by another of `HARDWARE_DECODERS`.
 
     Raises:
         MediaError: the decoder does not open, or the GPU does not know the codec.
@@ -49,9 +51,9 @@ def check_nvdec(codec: str, gpu: int = 0) -> None:
         pictures = [picture for packet in _grey_picture(codec) for picture in context.decode(packet)]
         pictures += context.decode(None)
     except av.FFmpegError as error:
-        raise MediaError(f"GPU {gpu} does not decode {codec}") from error
+        raise MediaError(f"{_title(gpu)} does not decode {codec}") from error
     if not pictures or not is_from_gpu(pictures[0]):
-        raise MediaError(f"GPU {gpu} does not decode {codec}")
+        raise MediaError(f"{_title(gpu)} does not decode {codec}")
 
 
 def is_from_gpu(picture: av.VideoFrame) -> bool:
@@ -72,16 +74,24 @@ def _grey_picture(codec: str) -> list[av.Packet[VideoStream]]:
     return [*encoder.encode(picture), *encoder.encode(None)]
 
 
-def _open_nvdec(codec: str, gpu: int) -> VideoCodecContext:
+def _title(gpu: int | str) -> str:
+    return f"GPU {gpu}" if isinstance(gpu, int) else gpu
+
+
+def _open_nvdec(codec: str, gpu: int | str) -> VideoCodecContext:
+    name = "nvdec" if isinstance(gpu, int) else gpu
+    (kind, needs), title = HARDWARE_DECODERS[name], "NVDEC" if name == "nvdec" else name
     if codec not in NVDEC_CODECS:
-        raise MediaError(f"NVDEC does not decode {codec}")
+        raise MediaError(f"{title} does not decode {codec}")
     try:
-        acceleration = HWAccel("cuda", str(gpu), allow_software_fallback=True)
+        place = str(gpu) if isinstance(gpu, int) else None  # None: the first
+        acceleration = HWAccel(kind, place, allow_software_fallback=True)
         context = av.CodecContext.create(codec, "r", hwaccel=acceleration)
     except (av.FFmpegError, RuntimeError, ValueError, NotImplementedError) as error:
-        raise MediaError(f"NVDEC does not open on GPU {gpu}: it needs an NVIDIA GPU and its driver") from error
+        where = f" on GPU {gpu}" if isinstance(gpu, int) else " here"
+        raise MediaError(f"{title} does not open{where}: it needs {needs}") from error
     if not isinstance(context, VideoCodecContext) or not context.is_hwaccel:
-        raise MediaError(f"this build of FFmpeg has no NVDEC for {codec}")
+        raise MediaError(f"this build of FFmpeg has no {title} for {codec}")
     context.options = {"max_pixels": str(MAX_PIXELS)}
     return context
 

@@ -61,8 +61,9 @@ class Reader:
 
     `reach` more pictures before `start` and behind `end` are yielded, if the film has them, as ones that are aside.
 
-    `gpu` is the index of an NVIDIA GPU that decodes (NVDEC), or None. Where it cannot, software does, which the report
-    says. A GPU conceals damage without a word, and its pictures are checked for nothing but their number.
+    `gpu`: the index of an NVIDIA GPU, or one of `encoders.HARDWARE_DECODERS`, or None. Where it cannot, software does,
+    which the report says. A GPU conceals damage without a word, and its pictures are checked for nothing but their
+    number.
 
     One iteration per reader. `close` may be called at any time, but not while another thread is iterating.
 
@@ -80,7 +81,7 @@ class Reader:
         keep_going: bool = False,
         deinterlace: Deinterlacing = Deinterlacing(),  # noqa: B008  (frozen)
         threads: int = 1,
-        gpu: int | None = None,
+        gpu: int | str | None = None,
         reach: int = 0,
     ) -> None:
         if threads < 1:

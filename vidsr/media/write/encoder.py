@@ -22,6 +22,7 @@ from vidsr.media.hdr import bitstream_params
 from vidsr.media.write.layouts import encoder_layouts
 
 _SMALL = 256  # pixels of a picture for which an encoder is tried
+_INTERLEAVED = {"nv12": 0, "p010le": 6}  # layout -> bits that its samples are shifted up by
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def why_not(row: Encoder, width: int, height: int) -> str:
     if row.hardware and row.widest and max(width, height) > row.widest:
         return f"its {row.title} ends at {row.widest} pixels; {row.wider} takes more"
     if row.hardware:
-        return "it needs a GPU with a video encoder (an H100 has none) and its driver"
+        return f"it needs {row.needs or 'a GPU with a video encoder (an H100 has none) and its driver'}"
     return "choose another codec, pixel format or size"
 
 
@@ -174,8 +175,8 @@ def to_video_frame(frame: Frame, spec: VideoSpec) -> av.VideoFrame:
     else:
         picture = av.VideoFrame(*layout)
     _tag(picture, spec.colour)
-    if picture.format.name == "p010le":
-        _fill_p010(picture, frame)
+    if picture.format.name in _INTERLEAVED:
+        _fill_interleaved(picture, frame)
         return picture
     for plane, samples in zip(picture.planes, frame.planes, strict=True):
         height, width = samples.shape
@@ -189,15 +190,16 @@ def _tag(picture: av.VideoFrame, colour: Colour) -> None:
     picture.color_primaries, picture.color_trc = colour.primaries, colour.transfer
 
 
-def _fill_p010(picture: av.VideoFrame, frame: Frame) -> None:
-    """10-bit 4:2:0 as NVENC takes it: samples in the upper bits, both chroma planes interleaved."""
+def _fill_interleaved(picture: av.VideoFrame, frame: Frame) -> None:
+    """4:2:0 as hardware takes it: both chroma planes interleaved, ten bits as the upper ones of sixteen."""
     luma, *chroma = frame.planes
     height, width = luma.shape
-    _rows(picture.planes[0], frame.format.dtype, height)[:, :width] = luma << 6
+    shift = _INTERLEAVED[picture.format.name]
+    _rows(picture.planes[0], frame.format.dtype, height)[:, :width] = luma << shift
     height, width = chroma[0].shape
     rows = _rows(picture.planes[1], frame.format.dtype, height)
     for offset, samples in enumerate(chroma):
-        rows[:, offset : 2 * width : 2] = samples << 6
+        rows[:, offset : 2 * width : 2] = samples << shift
 
 
 def _rows(plane: av.video.plane.VideoPlane, dtype: np.dtype[np.generic], height: int) -> NDArray[np.generic]:
@@ -220,7 +222,7 @@ def _options(spec: VideoSpec) -> dict[str, str]:
     row = encoders.encoder(spec.encoder)
     options = dict(row.options)
     if row.quality and spec.crf is not None:
-        options[row.quality.option] = str(spec.crf)
+        options[row.quality.option] = str(row.quality.value(spec.crf))
     if row.presets:
         options[row.presets.option] = spec.preset or row.presets.default
     if spec.format.alpha:

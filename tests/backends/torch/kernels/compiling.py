@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 def compiled(
@@ -20,3 +25,19 @@ def compiled(
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
     major, minor = capability
     return triton.compile(source, target=GPUTarget("cuda", 10 * major + minor, 32), options=options)
+
+
+def assembled(ptx: str, folder: Path) -> str:
+    """What the first of Triton's assemblers that takes `ptx` says of it."""
+    import triton
+
+    target = re.search(r"\.target (sm_\w+)", ptx)
+    assert target is not None
+    (folder / "kernel.ptx").write_text(ptx)
+    for assembler in sorted(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas*")):
+        command = [str(assembler), "-v", f"-arch={target[1]}", "kernel.ptx", "-o", "kernel.cubin"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            assert "0 bytes spill stores" in done.stderr
+            return done.stderr
+    pytest.fail("none of Triton's assemblers takes its code")

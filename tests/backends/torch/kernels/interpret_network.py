@@ -1,18 +1,26 @@
 """Run by `test_conv.py` in a process of its own: generators by Triton's interpreter, on the CPU.
 
-Prints one JSON line for each: how far kernels and torch's half precision are from FP32.
+Prints one JSON line for each: how far kernels and torch's half precision are from FP32. The last line is of how they
+come to be trusted.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
 
 import torch
 
 from tests.backends.torch.kernels.making import error, untrained
+from tests.conformance.test_backends import make_model
+from vidsr.backends.torch import trust
+from vidsr.backends.torch.kernels import findings
+from vidsr.backends.torch.kernels.conv import Conv3x3
 from vidsr.backends.torch.kernels.network import with_kernels
 from vidsr.models.fused import fuse
 from vidsr.models.srgan import GeneratorConfig
@@ -45,6 +53,24 @@ def main() -> None:
                     }
                 )
             )
+    print(json.dumps(trusted(Path(sys.argv[1]))))
+
+
+def trusted(folder: Path) -> dict[str, object]:
+    """What is said of kernels that are right, of the same in a next process, and of wrong ones after an update."""
+    config, cpu = GeneratorConfig("fast", 2, blocks=1), torch.device("cpu")
+    model = replace(make_model("fast", 2, channels=64), config=config, module=untrained(config))
+    findings.folder = lambda: folder
+    trust.SHAPE = (1, 5, 20)
+    tried, real, why_not = [], Conv3x3.forward, trust.Trial.why_not
+    trust.Trial.why_not = lambda self, strips: tried.append(strips) or why_not(self, strips)  # type: ignore[method-assign]
+    right = trust.trusted_strips(model, cpu)
+    again = trust.trusted_strips(model, cpu)
+    Conv3x3.forward = lambda *inputs: real(*inputs).roll(1, -1)  # type: ignore[method-assign]
+    findings._code = lambda: "of the next release"  # type: ignore[assignment]
+    wrong = trust.trusted_strips(model, cpu)
+    said = [[list(map(str, strips)), why] for strips, why in (right, again, wrong)]
+    return {"said": said, "tried": len(tried)}
 
 
 if __name__ == "__main__":

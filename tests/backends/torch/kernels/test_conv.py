@@ -13,10 +13,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.backends.torch.kernels.compiling import compiled
+from tests.backends.torch.kernels.compiling import assembled, compiled
 from tests.conformance.test_backends import make_model
 from vidsr.backends.tensorrt.recipes import recipes
-from vidsr.backends.torch.backend import Speedups, TorchBackend
+from vidsr.backends.torch.backend import TorchBackend
+from vidsr.backends.torch.speedups import Speedups
 from vidsr.errors import BackendError
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed (pip install --group gpu)")
@@ -26,15 +27,20 @@ SHARED = {(8, 0): 166912, (8, 6): 101376, (8, 9): 101376, (9, 0): 232448, (12, 0
 """Bytes that one program may have, by compute capability (CUDA programming guide, technical specifications)."""
 
 
-def test_kernels_make_the_network() -> None:
-    command = [sys.executable, "-m", "tests.backends.torch.kernels.interpret_network"]
+def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.backends.torch.kernels.interpret_network", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    *rows, trusted = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 9
     for row in rows:
         assert row["shape"] == row["expected_shape"], row
         assert row["kernels"] < max(2 * row["torch"], 1e-3), row
+    right, again, wrong = trusted["said"]
+    assert right == again == [["16x1x4", "head16x1x4"], ""]
+    assert wrong[0] == []
+    assert re.fullmatch(r"they are \d+ dB from FP32 here, torch is \d+", wrong[1])
+    assert trusted["tried"] == 3  # what is remembered is not tried again, what has changed is
 
 
 @pytest.mark.parametrize(
@@ -44,10 +50,10 @@ def test_kernels_make_the_network() -> None:
 def test_a_strip_compiles_and_fits(
     capability: tuple[int, int], parts: int, add: bool, shuffle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidsr.backends.torch.kernels.conv import CHANNELS, STRIPS, conv3x3
+    from vidsr.backends.torch.kernels.conv import CHANNELS, SPILLING, STRIPS, conv3x3
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    widest = 32 if capability == (8, 0) else 128  # what more fits there is spilled, and left by the tuner
+    widest = SPILLING.get(capability, 128)
     fitting = [strip for strip in STRIPS if strip.block <= widest and strip.shared <= SHARED[capability]]
     strip = next(strip for strip in fitting if strip.stages > 1)
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
@@ -62,22 +68,6 @@ def test_a_strip_compiles_and_fits(
     assert "serialized" not in assembled(made.asm["ptx"], tmp_path)  # ptxas waits for each product by itself then
 
 
-def assembled(ptx: str, folder: Path) -> str:
-    """What the first of Triton's assemblers that takes `ptx` says of it."""
-    import triton
-
-    target = re.search(r"\.target (sm_\w+)", ptx)
-    assert target is not None
-    (folder / "kernel.ptx").write_text(ptx)
-    for assembler in sorted(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas*")):
-        command = [str(assembler), "-v", f"-arch={target[1]}", "kernel.ptx", "-o", "kernel.cubin"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            assert "0 bytes spill stores" in done.stderr
-            return done.stderr
-    pytest.fail("none of Triton's assemblers takes its code")
-
-
 def test_strips_are_as_high_as_fills_the_gpu() -> None:
     from vidsr.backends.torch.kernels.conv import Strip, num_rows
 
@@ -88,17 +78,24 @@ def test_strips_are_as_high_as_fills_the_gpu() -> None:
     assert num_rows(strip, 132, (1, 2, 2)) == 1
 
 
-def test_the_fastest_strip_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vidsr.backends.torch.kernels import conv
+def test_the_fastest_strip_is_found_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from vidsr.backends.torch.kernels import conv, findings
 
     properties = SimpleNamespace(name="GPU", multi_processor_count=132, shared_memory_per_multiprocessor=233472)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+    monkeypatch.setattr(findings, "machine", lambda _: {"gpu": "GPU"})
+    monkeypatch.setattr(findings, "folder", lambda: tmp_path)
+    monkeypatch.setattr(conv, "strips_for", lambda *_: conv.STRIPS)
     times: list[float | None] = [3.0, None, 1.0, 2.0, 4.0, 5.0]
     timed = iter(times)
     monkeypatch.setattr(conv, "_milliseconds", lambda *_: next(timed))
     tuner = conv.Tuner(CUDA)
     assert tuner.best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[2]
     assert tuner.best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[2]  # without another look
+    found = tuner.best((1, 540, 960), lambda *_: None)
+    assert conv.Tuner(CUDA).best((1, 540, 960), lambda *_: None) == found  # nor in another process
+    timed = iter([2.0, 1.0])
+    assert conv.Tuner(CUDA, conv.STRIPS[:2]).best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[1]  # of others
     timed = iter([None] * len(conv.STRIPS))
     with pytest.raises(RuntimeError, match="GPU does not run the kernel"):
         tuner.best((1, 270, 480), lambda *_: None)
