@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +16,14 @@ from train.inference import upscale
 from train.metrics import crop_border, psnr, rgb_to_y
 from train.scenes import MIXED, Layer, Scene
 from train.steadybench import SCENES, SteadyBench, make, open_bench
-from train.videobench import CRFS, BenchPlan
+from train.videobench import CRFS, RATE, RGB, BenchPlan
 from train.videoscore import EVERY, ORIGINAL, Distance, Part, VideoScore, table
 from vidsr.errors import UsageError
+from vidsr.frame import Frame, Matrix, PixelFormat
 from vidsr.models import registry
+from vidsr.neighbours import same_shot, windows
+from vidsr.upscaling.colour import ycc_matrix
+from vidsr.upscaling.steady import REACH, Steadier
 
 Process = Callable[[list[Tensor]], list[Tensor]]  # a whole clip: (3, h, w) code values -> (3, H, W), rounded
 ALL = Part()
@@ -175,8 +180,12 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: _average([row[name] for row in rows if name in row]) for name in names}
 
 
-def measure_model(model: str, folder: Path, part: Part = ALL, *, distances: Sequence[str] = ()) -> VideoScore:
+def measure_model(
+    model: str, folder: Path, part: Part = ALL, *, distances: Sequence[str] = (), steady: float = 0
+) -> VideoScore:
     """`measure` a model by its name or file; `distances` by their names in `vidsr.perceptual`.
+
+    `steady`, from 0 to 1, blends each large picture with its neighbours as ``vidsr upscale --steady`` does.
 
     Raises:
         ModelError: no such model for the benchmark's scale.
@@ -187,10 +196,29 @@ def measure_model(model: str, folder: Path, part: Part = ALL, *, distances: Sequ
     loaded = registry.load(model, open_bench(folder).plan.scale)
 
     def process(frames: list[Tensor]) -> list[Tensor]:
-        return [upscale(loaded.module, frame) for frame in frames]
+        large = [upscale(loaded.module, frame) for frame in frames]
+        return steadied(frames, large, steady) if steady else large
 
     found = {one: Perceptual(one) for one in distances}
     return measure(process, folder, part, name=loaded.name, distances=found)
+
+
+def steadied(small: list[Tensor], large: list[Tensor], steady: float) -> list[Tensor]:
+    """Large pictures, whole code values, blended with their neighbours by motion between the small ones."""
+    steadier = Steadier(steady)
+    made = ((_frame(_grey(one)), _frame(other)) for one, other in zip(small, large, strict=True))
+    shots = windows(made, REACH, lambda before, after: same_shot(before[0], after[0]))
+    return [torch.stack([torch.from_numpy(plane).float() for plane in steadier(shot).planes]) for shot in shots]
+
+
+def _grey(rgb: Tensor) -> Tensor:
+    return torch.einsum("chw,c->hw", rgb, torch.from_numpy(ycc_matrix(Matrix.BT709)[0]).float())[None]
+
+
+def _frame(picture: Tensor) -> Frame:
+    planes = tuple(picture.round().clamp(0, 255).byte().numpy())
+    model: Literal["grey", "rgb"] = "grey" if len(planes) == 1 else "rgb"
+    return Frame(planes, PixelFormat(model), RGB, 0, 1 / RATE)
 
 
 def by_kind(report: VideoScore, bench: SteadyBench) -> VideoScore:
@@ -213,6 +241,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--frames", type=int, help="of each scene only the first N (default: 12, or all)")
     parser.add_argument("--crf", type=int, action="append", help="quality; may be repeated (default: 23, 28, 33)")
     parser.add_argument("--measure", metavar="MODEL", help="a shipped model's name, or a .safetensors file")
+    parser.add_argument("--steady", type=float, default=0, help="as of vidsr upscale: 0 (default) to 1")
     parser.add_argument("--distance", action="append", default=[], help="perceptual distance to measure; repeatable")
     parser.add_argument("--json", action="store_true", help="the figures as one JSON object on stdout")
     parser.set_defaults(run=_run)
@@ -227,7 +256,9 @@ def _run(args: argparse.Namespace) -> int:
         if args.measure is None:
             print(f"{args.out}: {len(made.scenes)} scenes of {made.plan.frames} frames, digest {made.digest}")
             return 0
+    if not 0 <= args.steady <= 1:
+        raise UsageError(f"--steady must be from 0 to 1, not {args.steady:g}.")
     part = Part(args.scenes, args.frames, args.crf and tuple(args.crf))
-    report = measure_model(args.measure, args.out, part, distances=args.distance)
+    report = measure_model(args.measure, args.out, part, distances=args.distance, steady=args.steady)
     print(json.dumps(report.to_dict()) if args.json else table(by_kind(report, open_bench(args.out))))
     return 0

@@ -117,6 +117,7 @@ class Frame:
     time_base: Fraction
     duration: int = 0
     captions: bytes = b""  # inside the picture (CEA-608/708): as `vidsr.media.captions` reads and writes them
+    aside: bool = False  # read for its neighbours' sake: nothing is made of it
 
     @property
     def width(self) -> int:

@@ -28,6 +28,7 @@ OTHER: dict[str, Any] = {  # for each option that a plan decides by, another val
     "start": Fraction(1, 25),
     "end": Fraction(2, 25),
     "deinterlace": "off",
+    "steady": 0.5,
     "crop": "32x24+8+8",
     "target_size": 10**6,
 }

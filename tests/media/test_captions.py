@@ -19,7 +19,8 @@ from vidsr.frame import Frame
 from vidsr.jobs.events import Advanced
 from vidsr.media import captions
 from vidsr.media.pyav import side_data_of
-from vidsr.media.read.packets import can_cut, cut, pack_pictures, unpack
+from vidsr.media.read.packets import can_cut, cut, unpack
+from vidsr.media.read.pictures import pack_pictures
 from vidsr.media.read.probe import probe
 from vidsr.media.read.reader import Reader
 from vidsr.media.write import choice

@@ -159,6 +159,11 @@ def test_the_command_makes_and_measures(photos: Path, tmp_path: Path, capsys: py
     shown = capsys.readouterr().out
     assert f"{report['rows']['crf28']['along']:.4f}" in shown
     assert "tripod crf28" in shown
+    assert main([*command, "--measure", "bicubic", "--steady", "1", "--json"]) == 0
+    steady = json.loads(capsys.readouterr().out)["rows"]["crf28"]
+    assert 0 < steady["along"] < report["rows"]["crf28"]["along"]
+    assert main([*command, "--measure", "bicubic", "--steady", "2"]) == 2
+    assert "--steady must be from 0 to 1" in capsys.readouterr().err
     assert main(command) == 2
     assert "Give --data PHOTOS" in capsys.readouterr().err
     assert main([*command, "--measure", "bicubic", "--crf", "23"]) == 2

@@ -87,6 +87,9 @@ def upscale(
     decoder: Annotated[str, typer.Option(help=f"software, or on a GPU: {', '.join(HARDWARE_DECODERS)}.")] = "software",
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Upscale what decodes of a damaged file.")] = False,
     deinterlace: options.Deinterlace = "auto",
+    steady: Annotated[
+        float, typer.Option(help="Blend each large picture with its neighbours: 0 (not) to 1 (crawls least).")
+    ] = 0.0,
     square_pixels: Annotated[
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
     ] = False,
@@ -133,7 +136,7 @@ def upscale(
         end=parse_time(end) if end else None, tile=_side(tile), threads=threads,
         segment_seconds=_seconds(segment_seconds), keep_going=keep_going,
         deinterlace=deinterlace, decoder=decoder,  # type: ignore[arg-type]  # Options checks them
-        square_pixels=square_pixels, crop=crop,
+        steady=steady, square_pixels=square_pixels, crop=crop,
         target_size=parse_bytes(target_size) if target_size is not None else None,
         reuse=not no_reuse, fps=_rate(fps) if fps else None,
     )  # fmt: skip

@@ -34,6 +34,7 @@ def open_upscaler(options: Options, scale: int, *, model: str | None = None, thr
         device=options.device,
         threads=threads or options.threads,
         reuse=options.reuse,
+        steady=options.steady,
     )
 
 
@@ -103,8 +104,8 @@ class LocalMaker:
         stages = ExitStack()
         try:
             stages.enter_context(stage("first frame"))
-            reader = plan.open_reader(begin or None)
-            missing = sources.closing(reader, lambda frame: segments.grid.of(frame) not in done)
+            reader = plan.open_reader(begin or None, reach=upscaler.reach)
+            missing = sources.closing(reader, lambda frame: segments.grid.of(frame) not in done, upscaler.reach)
             last = pipeline.run(missing, stream, segments.write, cancel=upscaler.cancel, on_progress=advance)
             segments.close()
         except BaseException:

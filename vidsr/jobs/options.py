@@ -27,7 +27,7 @@ SEEN_ELSEWHERE = {  # in the size, the encoder's specification, the source or th
     *("model", "backend", "precision", "device", "tile"),
 }
 WITHOUT_EFFECT = {"keep_going", "decoder", "reuse", "segment_seconds"}  # on the pictures of a source that is whole
-OF_FILM = {"start", "end", "deinterlace", "target_size"}  # and not of an image
+OF_FILM = {"start", "end", "deinterlace", "steady", "target_size"}  # and not of an image
 
 
 class OptionKeywords(TypedDict, total=False):
@@ -55,6 +55,7 @@ class OptionKeywords(TypedDict, total=False):
     threads: int | None
     decoder: str
     reuse: bool
+    steady: float
     fps: float | Fraction | None
     segment_seconds: float | Fraction
 
@@ -89,6 +90,7 @@ class Options:
     threads: int | None = None
     decoder: str = "software"  # or one of `HARDWARE_DECODERS`: on the GPU, where it can
     reuse: bool = True  # a frame that repeats the one before it is not computed again
+    steady: float = 0.0  # from 0 to 1: how far each large frame is blended with its neighbours
     fps: Fraction | None = None  # of numbered images
     segment_seconds: Fraction = Fraction(10)  # at most: a part also ends after a counted amount of work
 
@@ -117,6 +119,8 @@ class Options:
             raise UsageError(f"tile must be auto, off, or at least 32 pixels, not {self.tile}")
         if self.crf is not None and not 0 <= self.crf <= WORST_QUALITY:
             raise UsageError(f"crf must be from 0 to {WORST_QUALITY}, not {self.crf}")
+        if not 0 <= self.steady <= 1:
+            raise UsageError(f"steady must be from 0 to 1, not {self.steady:g}")
         if isinstance(self.target_size, str):
             object.__setattr__(self, "target_size", parse_bytes(self.target_size))
         if self.target_size is not None and self.target_size < 1000:

@@ -88,7 +88,7 @@ def run(item: Input, batch: Batch) -> Done:
     )
     sink = _sink(target, header, batch.overwrite)
     reused = upscaler.num_reused
-    reader = sources.open_source(info, options, options.start, pipe)
+    reader = sources.open_source(info, options, options.start, pipe, reach=upscaler.reach)
     last = _make(reader, upscaler, Canvas(size, format, colour), sink, started, batch)
     if not last.num_frames:
         raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
@@ -132,7 +132,7 @@ def _make(
         batch.on_event(Advanced(job.source, progress, job.num_frames))
 
     try:
-        frames = sources.closing(reader)
+        frames = sources.closing(reader, reach=upscaler.reach)
         last = pipeline.run(frames, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
         sink.close()
     except BrokenPipeError:

@@ -71,9 +71,9 @@ class Plan:
         """An estimate for display: of the interval that is asked for."""
         return sources.num_frames(self.source, self.options)
 
-    def open_reader(self, start: Fraction | None) -> sources.FrameSource:
-        """The source's frames from `start` seconds on, to the end that the options set."""
-        return sources.open_source(self.source, self.options, start, self.pipe)
+    def open_reader(self, start: Fraction | None, *, reach: int = 0) -> sources.FrameSource:
+        """The source's frames from `start` seconds on, to the end that the options set, and `reach` neighbours."""
+        return sources.open_source(self.source, self.options, start, self.pipe, reach=reach)
 
     def part_seconds(self, macs_per_pixel: int, *, on_gpu: bool = False) -> Fraction:
         """How long a part is: as the options say, or the pictures of a minute's work (or one), if that is less.

@@ -6,6 +6,7 @@ import hashlib
 import math
 import secrets
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -31,6 +32,7 @@ from vidsr.media.read.joints import OneClock, joints_of, may_have_joints
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.reader import Reader, ReadReport
+from vidsr.neighbours import near
 
 COUNTED_BYTES = 256 * 2**20  # reading more than that would be felt
 COUNTED_PIXELS = 10**9  # and decoding more than that: 40 s of 625 lines
@@ -207,18 +209,25 @@ def is_file(info: MediaInfo) -> bool:
     return info.container not in (y4m.CONTAINER, sequence.CONTAINER)
 
 
-def open_source(info: MediaInfo, options: Options, start: Fraction | None, pipe: y4m.Y4MReader | None) -> FrameSource:
-    """The frames from `start` seconds on, to the end that the options set, deinterlaced as they say."""
+def open_source(
+    info: MediaInfo, options: Options, start: Fraction | None, pipe: y4m.Y4MReader | None, *, reach: int = 0
+) -> FrameSource:
+    """The frames from `start` seconds on, to the end that the options set, deinterlaced as they say.
+
+    Up to `reach` more on either side come as ones that are aside.
+    """
     if pipe is not None:
-        return _Part(pipe, start, options.end, info.video.crop)
+        return _Part(pipe, start, options.end, info.video.crop, reach)
     if info.container == sequence.CONTAINER:
         reader = sequence.SequenceReader(
             info.path, info.video.rate or sequence.DEFAULT_RATE, keep_going=options.keep_going
         )
-        return _Part(reader, start, options.end, info.video.crop)
+        return _Part(reader, start, options.end, info.video.crop, reach)
     how = deinterlacing(info, options)
     gpu = {"software": None, "nvdec": options.gpu}.get(options.decoder, options.decoder)
-    return Reader(info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=how, gpu=gpu)
+    return Reader(
+        info, start=start, end=options.end, keep_going=options.keep_going, deinterlace=how, gpu=gpu, reach=reach
+    )
 
 
 def source_notes(report: ReadReport) -> tuple[str, ...]:
@@ -232,7 +241,10 @@ def source_notes(report: ReadReport) -> tuple[str, ...]:
 
 
 class _Part:
-    """The frames of a reader that can neither seek nor crop, from `start` seconds on up to `end`."""
+    """The frames of a reader that can neither seek nor crop, from `start` seconds on up to `end`.
+
+    And up to `reach` more on either side, aside.
+    """
 
     def __init__(
         self,
@@ -240,17 +252,27 @@ class _Part:
         start: Fraction | None,
         end: Fraction | None,
         crop: tuple[int, int, int, int],
+        reach: int,
     ) -> None:
-        self.report, self._crop = reader.report, crop
+        self.report, self._crop, self._reach = reader.report, crop, reach
         self._reader, self._start, self._end = reader, start or Fraction(0), end
 
     def __iter__(self) -> Iterator[Frame]:
-        for frame in self._reader:
-            time = frame.pts * frame.time_base
+        before: deque[Frame] = deque(maxlen=self._reach)
+        behind = 0
+        for whole in self._reader:
+            frame, time = bars.cut_frame(whole, self._crop), whole.pts * whole.time_base
             if self._end is not None and time >= self._end:
-                return
-            if time >= self._start:
-                yield bars.cut_frame(frame, self._crop)
+                if behind == self._reach:
+                    return
+                behind += 1
+                yield replace(frame, aside=True)
+            elif time >= self._start:
+                yield from before
+                before.clear()
+                yield frame
+            else:
+                before.append(replace(frame, aside=True))
 
     def close(self) -> None:
         """The reader's own."""
@@ -265,12 +287,10 @@ class _Part:
         self.close()
 
 
-def closing(reader: FrameSource, wanted: Callable[[Frame], bool] = lambda _: True) -> Iterator[Frame]:
-    """The frames of `reader` that are wanted; closes it in the end, in the thread that reads."""
+def closing(reader: FrameSource, wanted: Callable[[Frame], bool] = lambda _: True, reach: int = 0) -> Iterator[Frame]:
+    """The frames of `reader` that are wanted, and their neighbours; closes it in the end, in the thread that reads."""
     with reader:
-        for frame in reader:
-            if wanted(frame):
-                yield frame
+        yield from near(reader, wanted, reach)
 
 
 def identity(info: MediaInfo) -> str:

@@ -21,10 +21,12 @@ from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
 from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, Samples, output_colour
 from vidsr.models import registry
+from vidsr.neighbours import same_shot, windows
 from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.renderer import Renderer
 from vidsr.upscaling.staging import Download, as_plane
+from vidsr.upscaling.steady import REACH, Made, Steadier
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
@@ -55,6 +57,7 @@ class UpscalerKeywords(TypedDict, total=False):
     device: int | str
     threads: int | None
     reuse: bool
+    steady: float
 
 
 class Upscaler:
@@ -70,6 +73,7 @@ class Upscaler:
         device: a kind of `backends.UNITS`, or the number of a GPU.
         threads: of a CPU backend; None leaves it to the runtime.
         reuse: whether a frame that repeats the one before it takes over its result.
+        steady: from 0 to 1, how far each large frame of a stream is blended with its neighbours; 0 leaves it alone.
 
     Raises:
         UsageError: an impossible value.
@@ -108,6 +112,15 @@ class Upscaler:
         self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = keywords.get("reuse", True)
+        steady = keywords.get("steady", 0.0)
+        if not 0 <= steady <= 1:
+            raise UsageError(f"steady must be from 0 to 1, not {steady:g}.")
+        self._steadier = Steadier(steady) if steady else None
+
+    @property
+    def reach(self) -> int:
+        """How many frames on either side the result of one depends on."""
+        return REACH if self._steadier else 0
 
     @property
     def enlarger(self) -> Enlarger:
@@ -188,6 +201,9 @@ class Upscaler:
         converted. A frame whose samples equal those of the one
         before it is not computed again (and counted in `num_reused`): the result is the same to the bit.
 
+        Frames that are aside are only neighbours: none comes out for them. Where a result depends on `reach` frames
+        on either side, it comes as many later, and the ends of the stream and of each shot stand in for themselves.
+
         On a GPU results come up to `GPU_DEPTH` batches late, so that copies and computation overlap.
 
         Raises:
@@ -195,6 +211,16 @@ class Upscaler:
             Cancelled: `cancel` was called.
             BackendError: the runtime failed, or the network's output is not finite even in FP32.
         """
+        made = self._made(frames, canvas)
+        if self._steadier is None:
+            yield from (large for source, large in made if not source.aside)
+            return
+        for window in windows(made, REACH, lambda before, one: same_shot(before[0], one[0])):
+            if not window[REACH][0].aside:
+                yield self._steadier(window)
+
+    def _made(self, frames: Iterable[Frame], canvas: Canvas | None) -> Iterator[Made]:
+        """Every frame, and what the network makes of it."""
         last: Frame | None = None
         made: Frame | None = None
         started: deque[_Batch] = deque()
@@ -239,14 +265,14 @@ class Upscaler:
         work = self.renderer.start(fresh, canvas) if fresh else None
         return _Batch(frames, repeats, fresh, canvas, self.backend, work)
 
-    def _finished(self, batch: _Batch, made: Frame | None) -> Generator[Frame, None, Frame | None]:
-        """Every frame of `batch`; `made` is the result of the frame before it. Returns the last result."""
+    def _finished(self, batch: _Batch, made: Frame | None) -> Generator[Made, None, Frame | None]:
+        """Every frame of `batch` and its result; `made` is that of the frame before it. Returns the last result."""
         results = iter(self._results(batch))
         for source, same in zip(batch.frames, batch.repeats, strict=True):
             made = made if same and made else next(results)
-            self.num_reused += same
+            self.num_reused += same and not source.aside
             pts, base, duration = source.pts, source.time_base, source.duration
-            yield replace(made, pts=pts, time_base=base, duration=duration, captions=source.captions)
+            yield source, replace(made, pts=pts, time_base=base, duration=duration, captions=source.captions)
         return made
 
     def _results(self, batch: _Batch) -> list[Frame]:
@@ -267,6 +293,7 @@ class Upscaler:
                 planes=tuple(as_plane(plane) for plane in islice(planes, num)),
                 format=canvas.format,
                 colour=canvas.colour,
+                aside=False,
             )
             for frame in batch.fresh
         ]

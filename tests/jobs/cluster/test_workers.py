@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.clips import Audio, damage, make_clip
+from tests.jobs.test_neighbours import drifting
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.cluster import dispatch
 from vidsr.jobs.cluster import workers as clusters
@@ -43,9 +44,22 @@ def add(nodes: Any, count: int = 1) -> list[Any]:
 
 
 def upscale(
-    source: Path, output: Path, *, ray: str | None = None, on_event: Callable[[Event], None] | None = None
+    source: Path,
+    output: Path,
+    *,
+    ray: str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    steady: float = 0,
 ) -> BatchReport:
-    options = Options(model="bicubic", backend="cpu", scale=2, segment_seconds=Fraction(1), preset="ultrafast", crf=30)
+    options = Options(
+        model="bicubic",
+        backend="cpu",
+        scale=2,
+        segment_seconds=Fraction(1),
+        preset="ultrafast",
+        crf=30,
+        steady=steady,
+    )
     inputs, _ = expand([str(source)])
     place = target(str(output), [str(source)], inputs)
     return run_batch(Batch(inputs, place, options, ray=ray, on_event=on_event or (lambda _: None)))
@@ -108,6 +122,17 @@ class Deadly(Worker):
         if shipment.interval == 4:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().make(task, shipment)
+
+
+def test_pictures_that_depend_on_their_neighbours_are_the_same_bytes(nodes: Any, tmp_path: Path) -> None:
+    add(nodes)
+    source = make_clip(tmp_path / "a.mp4", frames=60, bframes=2, gop=12, draw=drifting)
+    outputs = [tmp_path / "here.mp4", tmp_path / "there.mp4", tmp_path / "unsteady.mp4"]
+    for output, ray, steady in zip(outputs, (None, nodes.address, None), (1, 1, 0), strict=True):
+        assert upscale(source, output, ray=ray, steady=steady).exit_code == 0
+    here, there, unsteady = (output.read_bytes() for output in outputs)
+    assert here == there
+    assert here != unsteady
 
 
 def test_a_segment_that_kills_its_workers_ends_the_job_and_the_rest_is_kept(

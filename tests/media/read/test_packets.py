@@ -14,7 +14,8 @@ import pytest
 from tests.clips import damage, make_clip
 from vidsr.frame import Frame
 from vidsr.media.read import packets
-from vidsr.media.read.packets import BEFORE, BEHIND, Irregular, Shipment, Unsound, can_cut, cut, pack_pictures, unpack
+from vidsr.media.read.packets import BEFORE, BEHIND, Irregular, Shipment, Unsound, can_cut, cut, unpack
+from vidsr.media.read.pictures import pack_pictures
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.read.reader import Reader
 

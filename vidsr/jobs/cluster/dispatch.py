@@ -112,7 +112,8 @@ class _Job:
         self._cluster, self._task, self._plan = cluster, task, plan
         self._segments, self._on_event = segments, on_event
         manifest = segments.manifest
-        self._shipments = Shipments(plan, segments.grid, manifest.intervals, manifest.first_missing)
+        done, first = manifest.intervals, manifest.first_missing
+        self._shipments = Shipments(plan, segments.grid, done, first, cluster.hello(task.scale).reach)
         self._again: deque[Work] = deque()
         self._more = True  # the source may have further segments
         self._error: VidsrError | None = None

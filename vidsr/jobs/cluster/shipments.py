@@ -8,21 +8,23 @@ from collections.abc import Collection, Iterator
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.segments import Grid
 from vidsr.jobs.sources import deinterlacing, source_notes
-from vidsr.media.read.packets import BEFORE, BEHIND, Irregular, Shipment, can_cut, cut, pack_pictures
+from vidsr.media.read.packets import BEFORE, BEHIND, Irregular, Shipment, can_cut, cut
+from vidsr.media.read.pictures import pack_pictures
 
 
 class Shipments:
     """Iterates over the segments of `plan` that are not `done`, in order: as packets where that is sure to be right.
 
-    Sources that have to be deinterlaced, or that may be damaged, are decoded here and travel as pictures; so does all
-    that comes after a place where packets alone are not enough. `notes` are complete once all is read.
+    Each comes with `reach` neighbours on either side. Sources that have to be deinterlaced, or that may be damaged, are
+    decoded here and travel as pictures; so does all that comes after a place where packets alone are not enough.
+    `notes` are complete once all is read.
 
     Raises:
         MediaError: the source cannot be read, or is damaged; from the iteration.
     """
 
-    def __init__(self, plan: Plan, grid: Grid, done: Collection[int], first: int) -> None:
-        self._plan, self._done, self._first = plan, frozenset(done), first
+    def __init__(self, plan: Plan, grid: Grid, done: Collection[int], first: int, reach: int) -> None:
+        self._plan, self._done, self._first, self._reach = plan, frozenset(done), first, reach
         self._grid = grid
         self._mistrusted = threading.Event()
         self.notes: tuple[str, ...] = ()
@@ -31,7 +33,7 @@ class Shipments:
         first = self._first
         if self._packets_are_enough():
             try:
-                for shipment in cut(self._plan.source, self._interval, self._done):
+                for shipment in cut(self._plan.source, self._interval, self._done, reach=self._reach):
                     if self._mistrusted.is_set():
                         first = shipment.interval
                         break
@@ -66,6 +68,6 @@ class Shipments:
         return self._grid.of_pts(pts)
 
     def _pictures(self, first: int, done: Collection[int]) -> Iterator[Shipment]:
-        with self._plan.open_reader(self._grid.begin(first) or None) as reader:
-            yield from pack_pictures(reader, self._plan.source.video, self._grid.of, done)
+        with self._plan.open_reader(self._grid.begin(first) or None, reach=self._reach) as reader:
+            yield from pack_pictures(reader, self._plan.source.video, self._grid.of, done, reach=self._reach)
         self.notes = source_notes(reader.report)

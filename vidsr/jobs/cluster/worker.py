@@ -39,6 +39,7 @@ class Hello:
     reason: str
     macs_per_pixel: int
     on_gpu: bool
+    reach: int  # frames on either side that a result depends on
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Worker:
         except VidsrError as error:
             return error
         node, macs = f"{platform.node()} ({os.getpid()})", upscaler.model.macs_per_pixel
-        return Hello(node, __version__, upscaler.identity(), upscaler.reason, macs, upscaler.on_gpu)
+        return Hello(node, __version__, upscaler.identity(), upscaler.reason, macs, upscaler.on_gpu, upscaler.reach)
 
     def make(self, task: Task, shipment: Shipment) -> Result | Refused | Unsound | VidsrError:
         """Decode, upscale and encode a segment."""

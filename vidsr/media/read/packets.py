@@ -8,7 +8,7 @@ in a lossless codec.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import get_args
@@ -18,7 +18,7 @@ from av.packet import PktSideDataT
 from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
 
-from vidsr.frame import Colour, Frame, PixelFormat, Plane
+from vidsr.frame import Colour, Frame, Plane
 from vidsr.media import captions
 from vidsr.media.pyav import VideoPacket, picture_stream
 from vidsr.media.read.changes import Aspects, Changes
@@ -28,7 +28,6 @@ from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.pixels import Unpacker, framed, planes_of
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.read.truncation import missing_end
-from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
 
 BEFORE, BEHIND = -1, sys.maxsize  # intervals of what is not wanted
 SHIPPED = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg2video")  # codecs that need nothing but packets and extradata
@@ -78,8 +77,9 @@ class Packed:
 class Shipment:
     """A segment's packets in decoding order, with what must be decoded before them.
 
-    `expected` are the pts of the segment's pictures, rising, in the stream's time base. `colours` are those of pictures
-    that were decoded and cropped before they were packed; None: packets are as the file has them.
+    `expected` are the pts of the segment's pictures, rising, in the stream's time base, with those of their neighbours:
+    the first `num_before` and the last `num_behind` are aside. `colours` are those of pictures that were decoded and
+    cropped before they were packed; None: packets are as the file has them.
     """
 
     interval: int
@@ -88,6 +88,8 @@ class Shipment:
     expected: tuple[int, ...]
     colours: tuple[Colour, ...] | None = None
     time_base: Fraction | None = None  # of pictures that were made progressive, where it is not the stream's
+    num_before: int = 0
+    num_behind: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -101,8 +103,12 @@ def can_cut(info: MediaInfo) -> bool:
     return video.codec in SHIPPED and "ALPHA" not in video.extras and info.container not in ("avi", "image2")
 
 
-def cut(info: MediaInfo, interval_of: Callable[[int], int], done: Container[int]) -> Iterator[Shipment]:
+def cut(
+    info: MediaInfo, interval_of: Callable[[int], int], done: Container[int], *, reach: int = 0
+) -> Iterator[Shipment]:
     """The segments of `info` but for those that are `done`, in order. Reads the file once, and decodes nothing.
+
+    Each has up to `reach` neighbours on either side.
 
     `interval_of` tells a pts' segment, or `BEFORE` or `BEHIND` the part that is wanted; it never falls.
 
@@ -115,7 +121,7 @@ def cut(info: MediaInfo, interval_of: Callable[[int], int], done: Container[int]
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
-        cutter = _Cutter(stream.codec_context, interval_of, done)
+        cutter = _Cutter(stream.codec_context, interval_of, done, reach)
         joints = joints_of(info.path, info.container, info.video.index)
         packets = demux(container, stream, clock=OneClock(joints))
         try:
@@ -141,9 +147,11 @@ def _decoder(context: VideoCodecContext) -> PackedDecoder:
 class _Cutter:
     """Holds the packets from which the `current` segment and those after it are decoded."""
 
-    def __init__(self, context: VideoCodecContext, interval_of: Callable[[int], int], done: Container[int]) -> None:
+    def __init__(
+        self, context: VideoCodecContext, interval_of: Callable[[int], int], done: Container[int], reach: int
+    ) -> None:
         self._context, self._decoder = context, _decoder(context)
-        self._interval_of, self._done = interval_of, done
+        self._interval_of, self._done, self._reach = interval_of, done, reach
         self._held: list[tuple[int, bool, Packed]] = []  # interval, whether it is shown, packet
         self._behind = 0  # packets in a row that belong to later segments
         self.current = 0
@@ -160,7 +168,7 @@ class _Cutter:
         self._behind = self._behind + 1 if interval > self.current else 0
         if packed.keyframe and interval == BEFORE:
             self._forget(packed.pts)
-        if self._behind >= REORDER:
+        if self._behind >= REORDER + self._reach:
             yield from self._finish()
 
     def rest(self) -> Iterator[Shipment]:
@@ -182,20 +190,35 @@ class _Cutter:
 
     def _finish(self) -> Iterator[Shipment]:
         """Yield the current segment, if there is anything of it, and go on to the next."""
-        expected = sorted(packed.pts for number, shown, packed in self._held if shown and number == self.current)
-        if expected and self.current not in self._done:
+        own = sorted(packed.pts for number, shown, packed in self._held if shown and number == self.current)
+        if own and self.current not in self._done:
             preroll = next(k for k, (number, _, _) in enumerate(self._held) if number == self.current)
-            if preroll > MAX_PREROLL or len(set(expected)) < len(expected):
+            times = sorted(packed.pts for _, shown, packed in self._held if shown)
+            first, last = times.index(own[0]), times.index(own[-1])
+            begin, end = max(first - self._reach, 0), last + 1 + self._reach
+            expected = times[begin:end]
+            if preroll > MAX_PREROLL or len(set(expected)) < len(expected) or times[first : last + 1] != own:
                 raise Irregular(self.current, "too few keyframes, or a time comes twice")
             packets = tuple(packed for _, _, packed in self._held)
-            yield Shipment(self.current, self._decoder, packets, tuple(expected))
+            num_before, num_behind = first - begin, len(expected) - (last + 1 - begin)
+            yield Shipment(
+                self.current,
+                self._decoder,
+                packets,
+                tuple(expected),
+                num_before=num_before,
+                num_behind=num_behind,
+            )
         later = [number for number, _, _ in self._held if number > self.current]
         self.current = min(later, default=BEHIND)
         self._behind = sum(number > self.current for number in later)  # at most: a few packets more are shipped
         self._forget(min((p.pts for number, _, p in self._held if number == self.current), default=None))
 
     def _forget(self, first: int | None) -> None:
-        """Drop what comes before the last keyframe but one that is not later than `first`."""
+        """Drop what comes before the last keyframe but one that is not later than `first`, or than its neighbours."""
+        if self._reach and first is not None:
+            earlier = sorted(p.pts for _, shown, p in self._held if shown and p.pts < first)[-self._reach :]
+            first = earlier[0] if len(earlier) == self._reach else None
         keys = [k for k, (_, _, p) in enumerate(self._held) if p.keyframe and first is not None and p.pts <= first]
         if len(keys) > 1:
             del self._held[: keys[-2]]
@@ -205,68 +228,6 @@ def _pack(packet: VideoPacket) -> Packed:
     assert packet.pts is not None
     side = tuple((_SIDE_DATA.index(item.data_type), bytes(item)) for item in packet.iter_sidedata())
     return Packed(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, side)
-
-
-def pack_pictures(
-    frames: Iterable[Frame], video: Video, interval_of: Callable[[Frame], int], done: Container[int]
-) -> Iterator[Shipment]:
-    """`frames`, whose layout is that of `video`, as segments; those that are `done` are left out."""
-    packer: _Packer | None = None
-    for frame in frames:
-        interval = interval_of(frame)
-        if packer is not None and interval > packer.interval:
-            yield packer.close()
-            packer = None
-        if interval not in done:
-            packer = packer or _Packer(interval, video)
-            packer.add(frame)
-    if packer is not None:
-        yield packer.close()
-
-
-class _Packer:
-    """Encodes pictures without loss, each on its own, as packets of their own times."""
-
-    def __init__(self, interval: int, video: Video) -> None:
-        self.interval = interval
-        name = "ffv1" if _is_ffv1(video.format) else "rawvideo"
-        self._spec = VideoSpec(name, video.format, video.colour, video.width, video.height, Fraction(1, 1000))
-        context = av.CodecContext.create(name, "w")
-        assert isinstance(context, VideoCodecContext)
-        configure(context, self._spec)
-        context.thread_count = 1
-        self._context = context
-        self._frames: list[tuple[int, int, bytes]] = []  # pts, duration and captions of each picture
-        self._packets: list[Packed] = []
-        self._colours: list[Colour] = []
-        self._time_base: Fraction | None = None
-
-    def add(self, frame: Frame) -> None:
-        picture = to_video_frame(frame, self._spec)
-        picture.pts, picture.time_base = len(self._frames), self._context.time_base
-        self._frames.append((frame.pts, frame.duration, frame.captions))
-        self._colours.append(frame.colour)
-        self._time_base = frame.time_base
-        self._keep(self._context.encode(picture))
-
-    def close(self) -> Shipment:
-        self._keep(self._context.encode(None))
-        extradata = bytes(self._context.extradata or b"")
-        name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
-        decoder = PackedDecoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
-        expected, colours = tuple(pts for pts, _, _ in self._frames), tuple(self._colours)
-        return Shipment(self.interval, decoder, tuple(self._packets), expected, colours, self._time_base)
-
-    def _keep(self, packets: Sequence[VideoPacket]) -> None:
-        for packet in packets:
-            assert packet.pts is not None
-            pts, duration, words = self._frames[packet.pts]
-            side = ((captions.PACKET_SIDE_DATA, words),) if words else ()
-            self._packets.append(Packed(bytes(packet), pts, pts, duration, True, side))
-
-
-def _is_ffv1(fmt: PixelFormat) -> bool:
-    return fmt.name in {known.name for known in av.Codec("ffv1", "w").video_formats or ()}
 
 
 def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[Frame]:
@@ -290,7 +251,8 @@ def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[F
         number += 1
         planes, colour = look(picture, picture.pts, number - 1)
         words = captions.captions_of(picture) if captioned else b""
-        yield Frame(planes, video.format, colour, picture.pts, clock, picture.duration, words)
+        aside = not shipment.num_before < number <= len(shipment.expected) - shipment.num_behind
+        yield Frame(planes, video.format, colour, picture.pts, clock, picture.duration, words, aside)
     if number != len(shipment.expected):
         raise Unsound(f"{number} of {len(shipment.expected)} pictures decoded")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from vidsr.media.read.truncation import missing_end
 
 MAX_LISTED_ERRORS = 100
 GAP = Fraction(19, 10)  # pictures' lengths between two of them: at least one is missing
+FARTHER = 4  # times as far back, where too few pictures come before a start
 MAX_DEMUX_ERRORS = 20  # in a row, without a packet between them: then the rest cannot be read
 
 
@@ -58,6 +59,8 @@ class Reader:
     A damaged place ends the iteration with `DamagedError`, after everything before it was yielded. With
     `keep_going` reading goes on at the next packet and `report` lists what was wrong.
 
+    `reach` more pictures before `start` and behind `end` are yielded, if the film has them, as ones that are aside.
+
     `gpu`: the index of an NVIDIA GPU, or one of `encoders.HARDWARE_DECODERS`, or None. Where it cannot, software does,
     which the report says. A GPU conceals damage without a word, and its pictures are checked for nothing but their
     number.
@@ -79,6 +82,7 @@ class Reader:
         deinterlace: Deinterlacing = Deinterlacing(),  # noqa: B008  (frozen)
         threads: int = 1,
         gpu: int | str | None = None,
+        reach: int = 0,
     ) -> None:
         if threads < 1:
             raise UsageError(f"expected at least one decoder thread, got {threads}")
@@ -87,6 +91,7 @@ class Reader:
         self._keep_going = keep_going
         video = self.info.video
         base, origin = video.time_base, video.start_pts or 0
+        self._start, self._reach = start, reach
         self._first = origin + start / base if start else None
         self._stop = origin + end / base if end is not None else None
         self._joints = joints_of(self.info.path, self.info.container, video.index)
@@ -153,18 +158,46 @@ class Reader:
         if self._first is not None and self._first > (self.info.video.start_pts or 0):
             self._feed.seek(self._first)
         self._decoder = Decoder(self._feed.stream, threads=self._threads, gpu=self._gpu)
+        yield from self._before()
+        behind = 0
         for made in self._timed():
             for passed in [pts for pts in self._fits if pts < made.origin]:
                 del self._fits[passed]
             if self._first is not None and made.pts < self._first * self._how.ticks:
                 continue
             if self._stop is not None and made.pts >= self._stop * self._how.ticks:
-                break
+                behind += 1
+                if behind > self._reach:
+                    break
+                yield replace(self._frame(made), aside=True)
+                continue
             yield self._frame(made)
             self.report.num_frames += 1
         self.report.notes += self._notes()
         if self._damage and not self._keep_going:
             raise DamagedError(self._damage)
+
+    def _before(self) -> Iterator[Frame]:
+        """The last `reach` pictures before the start, of a reader of their own that begins far enough before it."""
+        if not self._reach or not self._start or self._first is None:
+            return
+        length = Fraction(3, 2) * (self._reach + 1) / (self.info.video.rate or 25)
+        while True:
+            begin = max(self._start - length, Fraction(0))
+            with Reader(
+                self.info,
+                start=begin or None,
+                end=self._start,
+                keep_going=True,  # damage there is not ours to report
+                deinterlace=self._how,
+                threads=self._threads,
+                gpu=self._gpu,
+            ) as reader:
+                found = deque(reader, maxlen=self._reach)
+            if len(found) == self._reach or not begin:
+                yield from (replace(frame, aside=True) for frame in found)
+                return
+            length *= FARTHER
 
     def _notes(self) -> Iterator[str]:
         yield from (*self._decoder.notes, *notes(self._joints), *self._timeline.notes, *self._changes.notes)

@@ -1,0 +1,184 @@
+"""Where the parts of a small picture are in its neighbour: block matching to whole pixels, then one step to fractions.
+
+Blocks are found from coarse to fine by the sum of absolute differences, and what is left by least squares on the
+picture's slopes (Lucas and Kanade 1981). numpy alone, in one thread: the same result whatever computes the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TypeVar
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Whole = NDArray[np.intp]
+Code = TypeVar("Code", np.float32, np.uint8, np.uint16)
+
+BLOCK = 8  # pixels
+SEARCH = 4  # quarter-size pixels that the coarsest search goes each way
+CROSS = ((0, 0), (-1, 0), (0, -1), (0, 1), (1, 0))  # places of the last refinement; fractions reach the corners
+AROUND = (*CROSS, (-1, -1), (-1, 1), (1, -1), (1, 1))  # of the one before
+EDGE = 4 * SEARCH + 4 + BLOCK  # pixels that a block may be found outside the picture
+STAY = 0.5  # codes a pixel by which another place must fit better than the same one
+BAD = 6.0  # codes a pixel that a block may differ by and still be believed by half
+ALONE = 0.8  # of what the blocks around leave of a block's difference: less shows that it moves on its own
+SLOPE = 1.0  # square codes a pixel: fractions are found where slopes are well above it
+
+
+@dataclass(frozen=True)
+class Field:
+    """Of each block, row by row: (rows, columns, 2), down and right in pixels; what stands at p stands at p + shift.
+
+    `residual`, (H, W), is what is left of the difference between the two pictures along the motion, in codes; `slope`
+    the mean square slope of each block's pixels.
+    """
+
+    shift: Floats
+    residual: Floats
+    slope: Floats
+
+
+def find(picture: Floats, other: Floats) -> Field:
+    """The motion from `picture` to `other`, both (H, W) of code values."""
+    height, width = picture.shape
+    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+    fine = np.pad(picture, ((0, rows * BLOCK - height), (0, columns * BLOCK - width)), mode="edge")
+    moved = np.pad(other, ((0, rows * BLOCK - height), (0, columns * BLOCK - width)), mode="edge")
+    half, moved_half = _halved(fine), _halved(moved)
+    start = _coarse(_halved(half), _halved(moved_half))
+    start = _refined(half, moved_half, 2 * start, BLOCK // 2, AROUND)
+    whole = _refined(fine, moved, 2 * start, BLOCK, CROSS)
+    return _fractions(fine, moved, whole, (height, width))
+
+
+def _halved(picture: Floats) -> Floats:
+    return _pairs(picture) * np.float32(0.25)
+
+
+def _pairs(values: Floats) -> Floats:
+    """The sum of every two by two, in the last two dimensions."""
+    rows = values[..., ::2, :] + values[..., 1::2, :]
+    found: Floats = rows[..., ::2] + rows[..., 1::2]
+    return found
+
+
+def _sums(values: Floats, block: int) -> Floats:
+    """Over each block."""
+    height, width = values.shape
+    rows = values.reshape(height // block, block, width).sum(1, dtype=np.float32)
+    found: Floats = rows.reshape(height // block, width // block, block).sum(2, dtype=np.float32)
+    return found
+
+
+def _coarse(picture: Floats, other: Floats) -> Whole:
+    """The best of all places within `SEARCH` of each block of two by two pixels, by a window of six by six."""
+    height, width = picture.shape
+    places = sliding_window_view(np.pad(other, SEARCH, mode="edge"), (height, width))
+    steps = np.array(sorted(product(range(-SEARCH, SEARCH + 1), repeat=2), key=lambda d: d[0] ** 2 + d[1] ** 2))
+    best: Floats | None = None
+    found = np.zeros((height // 2, width // 2, 2), np.intp)
+    for some in np.split(steps, 2 * SEARCH + 1):  # all at once would take too much memory
+        moved = np.abs(places[some[:, 0] + SEARCH, some[:, 1] + SEARCH] - picture)
+        errors = box(_pairs(moved))
+        if best is None:
+            errors[0] -= STAY * 4
+        nearest = errors.argmin(0)
+        error = np.take_along_axis(errors, nearest[None], 0)[0]
+        better = np.ones_like(error, bool) if best is None else error < best
+        best = error if best is None else np.where(better, error, best)
+        found[better] = some[nearest[better]]
+    return found
+
+
+def box(values: Floats) -> Floats:
+    """The mean of each value and its eight neighbours in the last two dimensions; edges repeat."""
+    padded = np.pad(values, [(0, 0)] * (values.ndim - 2) + [(1, 1)] * 2, mode="edge")
+    rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+    found: Floats = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) * np.float32(1 / 9)
+    return found
+
+
+def gather(padded: NDArray[Code], edge: int, shift: Whole, block: tuple[int, int]) -> NDArray[Code]:
+    """(rows, columns, *block): the blocks of a picture with `edge` pixels around it, each moved by its shift."""
+    rows, columns = shift.shape[:2]
+    down = np.arange(rows)[:, None] * block[0] + shift[..., 0] + edge
+    right = np.arange(columns)[None] * block[1] + shift[..., 1] + edge
+    down = np.clip(down, 0, padded.shape[0] - block[0])
+    right = np.clip(right, 0, padded.shape[1] - block[1])
+    found: NDArray[Code] = sliding_window_view(padded, block)[down, right]
+    return found
+
+
+def _blocks(picture: Floats, block: int) -> Floats:
+    height, width = picture.shape
+    return picture.reshape(height // block, block, width // block, block).swapaxes(1, 2)
+
+
+def _refined(picture: Floats, other: Floats, start: Whole, block: int, around: Sequence[tuple[int, int]]) -> Whole:
+    """The best of the places around `start`, and of the same place."""
+    blocks, padded = _blocks(picture, block), np.pad(other, EDGE, mode="edge")
+    still = _differences(blocks, _blocks(other, block)) - np.float32(STAY * block * block)
+    best, found = still, np.zeros_like(start)
+    for step in around:
+        place = start + np.array(step)
+        error = _differences(blocks, gather(padded, EDGE, place, (block, block)))
+        better = error < best
+        best = np.where(better, error, best)
+        found[better] = place[better]
+    return found
+
+
+def _differences(blocks: Floats, others: Floats) -> Floats:
+    """Of each pair of blocks the sum of absolute differences."""
+    apart = np.abs(np.subtract(blocks, others, order="C"))
+    found: Floats = apart.reshape(*apart.shape[:2], -1).sum(2, dtype=np.float32)
+    return found
+
+
+def _fractions(picture: Floats, other: Floats, whole: Whole, shape: tuple[int, int]) -> Field:
+    """`whole` with the fraction that least squares find, and what is left then."""
+    height, width = picture.shape
+    blocks = gather(np.pad(other, EDGE, mode="edge"), EDGE, whole, (BLOCK, BLOCK))
+    moved = blocks.swapaxes(1, 2).reshape(height, width)
+    change, middle = moved - picture, (picture + moved) * np.float32(0.5)
+    down, right = _slope(middle, 0), _slope(middle, 1)
+    trust: Floats = np.float32(1) / (1 + (_sums(np.abs(change), BLOCK) / np.float32(BAD * BLOCK * BLOCK)) ** 2)
+    places = whole.astype(np.float32)
+    yy, xx, xy = (_sums(a * b, BLOCK) * trust for a, b in ((down, down), (right, right), (down, right)))
+    ty, tx = (_sums(a * change, BLOCK) * trust for a in (down, right))
+    by, bx = yy * places[..., 0] + xy * places[..., 1] - ty, xy * places[..., 0] + xx * places[..., 1] - tx
+    slope = (yy + xx) / (trust * np.float32(BLOCK * BLOCK))
+    own = _solved(places, yy, xx, xy, by, bx)
+    step = _solved(places, *(box(one) for one in (yy, xx, xy, by, bx)))  # with the blocks around
+    left, left_own = (change + down * _wide(one, 0) + right * _wide(one, 1) for one in (step, own))
+    alone = _sums(np.abs(left_own), BLOCK) < ALONE * _sums(np.abs(left), BLOCK)  # it moves otherwise than those
+    step = np.where(alone[..., None], own, step)
+    residual = np.where(np.repeat(np.repeat(alone, BLOCK, 0), BLOCK, 1), left_own, left)
+    return Field(places + step, residual[: shape[0], : shape[1]], slope)
+
+
+def _solved(whole: Floats, yy: Floats, xx: Floats, xy: Floats, by: Floats, bx: Floats) -> Floats:
+    """How far from the whole pixels least squares put each block, up to one."""
+    least = np.float32(SLOPE * BLOCK * BLOCK)
+    yy, xx, by, bx = yy + least, xx + least, by + least * whole[..., 0], bx + least * whole[..., 1]
+    scale = 1 / (yy * xx - xy * xy)
+    place = np.stack([(xx * by - xy * bx) * scale, (yy * bx - xy * by) * scale], -1)
+    return (place - whole).clip(-1, 1).astype(np.float32)
+
+
+def _wide(step: Floats, axis: int) -> Floats:
+    """Of each block, for each of its pixels."""
+    found: Floats = np.repeat(np.repeat(step[..., axis], BLOCK, 0), BLOCK, 1)
+    return found
+
+
+def _slope(picture: Floats, axis: int) -> Floats:
+    """Half the difference of the two neighbours."""
+    padded = np.pad(picture, [(1, 1) if k == axis else (0, 0) for k in range(2)], mode="edge")
+    found: Floats = (padded[2:] - padded[:-2] if axis == 0 else padded[:, 2:] - padded[:, :-2]) * np.float32(0.5)
+    return found
