@@ -236,7 +236,7 @@ def test_the_workers_of_a_cluster_make_the_same_parts(hybrid: Path, tmp_path: Pa
     hello = worker.hello(2)
     assert isinstance(hello, Hello), hello
     task = Task(2, hello.identity, job.source.video, job.spec, job.choice.segment_container)
-    for shipment in Shipments(job, Grid(job, options.segment_seconds), (), 0):
+    for shipment in Shipments(job, Grid(job, options.segment_seconds), (), 0, 0):
         result = worker.make(task, shipment)
         assert isinstance(result, Made), result
         made[shipment.interval] = result.data

@@ -208,16 +208,3 @@ def test_reading_them_holds_no_pictures() -> None:
 def resident() -> int:
     """Megabytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
-
-
-def test_unknown_side_data_is_no_failure() -> None:
-    class Odd:
-        def reformat(self, *_: Any, **__: Any) -> Any:
-            return self
-
-        @property
-        def side_data(self) -> Any:
-            raise ValueError("29 is not a valid Type")
-
-    odd: Any = Odd()
-    assert captions.captions_of(odd) == b""
