@@ -99,3 +99,10 @@ def _means(frame: Frame) -> NDArray[np.float32]:
     whole = plane[: rows * side_down, : columns * side].reshape(rows, side_down, columns, side)
     found: NDArray[np.float32] = whole.mean((1, 3), dtype=np.float32) / np.float32(1 << (frame.format.bits - 8))
     return found
+
+
+def same_picture(before: Frame | None, frame: Frame | None) -> bool:
+    """Whether two frames hold the same samples with the same meaning."""
+    if before is None or frame is None or (before.format, before.colour) != (frame.format, frame.colour):
+        return False
+    return all(np.array_equal(a, b) for a, b in zip(before.planes, frame.planes, strict=True))

@@ -31,7 +31,8 @@ from vidsr.media.read.interlace import judged
 from vidsr.media.read.joints import OneClock, joints_of, may_have_joints
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo, probe
-from vidsr.media.read.reader import Reader, ReadReport
+from vidsr.media.read.reader import Reader
+from vidsr.media.read.report import ReadReport
 from vidsr.neighbours import near
 
 COUNTED_BYTES = 256 * 2**20  # reading more than that would be felt

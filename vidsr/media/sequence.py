@@ -12,7 +12,7 @@ import numpy as np
 from vidsr.errors import DamagedError, MediaError, OutputError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat, Plane
 from vidsr.media.read.probe import MediaInfo, Stream, Video
-from vidsr.media.read.reader import ReadReport
+from vidsr.media.read.report import ReadReport
 from vidsr.media.stills import IMAGE_SUFFIXES, ImageMeta, read_image, write_image
 
 CONTAINER = "sequence"

@@ -24,7 +24,7 @@ from vidsr.media.read.deinterlace import ByPicture, Deinterlacing, Made
 from vidsr.media.read.open import MAX_PIXELS
 from vidsr.media.read.pixels import planes_of
 from vidsr.media.read.probe import MediaInfo, Stream, Video
-from vidsr.media.read.reader import ReadReport
+from vidsr.media.read.report import ReadReport
 from vidsr.media.scan import Deinterlace
 
 CONTAINER = "pipe"

@@ -21,7 +21,7 @@ from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
 from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, Samples, output_colour
 from vidsr.models import registry
-from vidsr.neighbours import same_shot, windows
+from vidsr.neighbours import same_picture, same_shot, windows
 from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.renderer import Renderer
@@ -198,8 +198,8 @@ class Upscaler:
         """Upscale frames: as many come out, in order, with their pts, time base, duration and captions.
 
         All come out on one `canvas`, by default that of the first frame: a later one of another size or layout is
-        converted. A frame whose samples equal those of the one
-        before it is not computed again (and counted in `num_reused`): the result is the same to the bit.
+        converted. A frame whose samples equal those of the one before it is not computed again (and counted in
+        `num_reused`): the result is the same to the bit.
 
         Frames that are aside are only neighbours: none comes out for them. Where a result depends on `reach` frames
         on either side, it comes as many later, and the ends of the stream and of each shot stand in for themselves.
@@ -237,11 +237,8 @@ class Upscaler:
         """Consecutive frames of one size and layout, as many as the device likes at once."""
         batch: list[Frame] = []
         for frame in frames:
-            if batch and (frame.width, frame.height, frame.format) != (
-                batch[0].width,
-                batch[0].height,
-                batch[0].format,
-            ):
+            kind = frame.width, frame.height, frame.format
+            if batch and kind != (batch[0].width, batch[0].height, batch[0].format):
                 yield batch
                 batch = []
             batch.append(frame)
@@ -260,7 +257,7 @@ class Upscaler:
 
     def _start(self, frames: list[Frame], before: Frame | None, canvas: Canvas) -> _Batch:
         """Give the device all it needs for `frames`; `before` is the frame that they follow."""
-        repeats = [self._reuse and _same_picture(*pair) for pair in pairwise((before, *frames))]
+        repeats = [self._reuse and same_picture(*pair) for pair in pairwise((before, *frames))]
         fresh = [frame for frame, same in zip(frames, repeats, strict=True) if not same]
         work = self.renderer.start(fresh, canvas) if fresh else None
         return _Batch(frames, repeats, fresh, canvas, self.backend, work)
@@ -331,13 +328,6 @@ def _depth(device: torch.device) -> int:
         return 0
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes next
     return GPU_DEPTH if torch.cuda.mem_get_info(device)[0] + kept >= GPU_ROOM else 1
-
-
-def _same_picture(before: Frame | None, frame: Frame | None) -> bool:
-    """Whether two frames hold the same samples with the same meaning."""
-    if before is None or frame is None or (before.format, before.colour) != (frame.format, frame.colour):
-        return False
-    return all(np.array_equal(a, b) for a, b in zip(before.planes, frame.planes, strict=True))
 
 
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:

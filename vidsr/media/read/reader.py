@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from vidsr.media.read.feed import Feed
 from vidsr.media.read.joints import joints_of, notes
 from vidsr.media.read.pixels import Unpacker, framed, planes_of
 from vidsr.media.read.probe import MediaInfo, probe
+from vidsr.media.read.report import ReadReport
 from vidsr.media.read.timeline import Timeline
 from vidsr.media.read.truncation import missing_end
 
@@ -30,20 +31,6 @@ MAX_LISTED_ERRORS = 100
 GAP = Fraction(19, 10)  # pictures' lengths between two of them: at least one is missing
 FARTHER = 4  # times as far back, where too few pictures come before a start
 MAX_DEMUX_ERRORS = 20  # in a row, without a packet between them: then the rest cannot be read
-
-
-@dataclass(slots=True)
-class ReadReport:
-    """What happened while reading; complete once the reader is exhausted."""
-
-    num_frames: int = 0  # yielded
-    num_packets: int = 0  # of the picture stream
-    num_discarded: int = 0  # packets that the container's edit list cuts away
-    num_corrupt: int = 0  # pictures that the decoder knows to be damaged and has concealed
-    num_corrupt_packets: int = 0  # by the demuxer's word; at a joint of transport streams a sound one may be among them
-    num_errors: int = 0
-    errors: list[str] = field(default_factory=list)  # the first of them: where in seconds, and what
-    notes: list[str] = field(default_factory=list)  # not damage, but worth saying
 
 
 class Reader:
@@ -204,8 +191,9 @@ class Reader:
         video = self.info.video
         if self._how.which != "none" and self._fields.first is not None and not video.fields_flagged:
             where = f"{self._fields.num_flagged} interlaced pictures, the first {self._at(self._fields.first)}"
-            other = "two of each" if self._how.twice else "--deinterlace fields makes two of each"
-            yield f"{where}: made progressive by bwdif, {other} (--deinterlace off leaves them)"
+            each = "two of each" if self._how.twice else "one of each"
+            others = "--deinterlace (deinterlace=) fields makes two, off leaves them"
+            yield f"{where}: made progressive by bwdif, {each}; {others}"
         if self._gaps:
             yield f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing"
         if self._captions_from and "A53_CC" not in video.extras:
@@ -252,13 +240,10 @@ class Reader:
                 break
         rest = self._retimed(None, self._flushed())
         yield from self._sound(p for p in rest if p.pts is None or p.pts < before)
-        missing = (
-            missing_end(self.info.path, self.info.container, self._feed.stream, self._last_dts)
-            if self._at_end
-            else None
-        )
-        if missing:
-            self._damaged(self._end_pts, missing)
+        if self._at_end:
+            missing = missing_end(self.info.path, self.info.container, self._feed.stream, self._last_dts)
+            if missing:
+                self._damaged(self._end_pts, missing)
 
     def _retimed(self, packet: VideoPacket | None, pictures: list[av.VideoFrame]) -> list[av.VideoFrame]:
         """In AVI, which stores decoding times only, the n-th picture shown has the n-th of them."""
