@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.clips import Audio, Subtitles, cut_off, jpeg, make_clip
 from tests.conftest import ROOT
+from tests.interlaced import Film, make_interlaced
 from tests.train.conftest import photo, save
 
 DOCUMENTS = (ROOT / "README.md", ROOT / "train" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -56,6 +57,7 @@ def make_workspace(folder: Path) -> Path:
         shutil.copy(clip, folder / name)
     make_clip(folder / "b.mp4", frames=6, options={"crf": "45"})
     make_clip(folder / "film.mkv", frames=12, rate=Fraction(1, 10), subtitles=text)  # two minutes
+    make_interlaced(folder / "tape.mkv", Film(frames=6))
     whole = make_clip(folder / "whole.ts", frames=24)
     cut_off(whole, folder / "damaged.ts", 0.6).rename(folder / "damaged.mp4")  # its name does not matter
     whole.unlink()

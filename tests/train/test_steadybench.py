@@ -105,7 +105,7 @@ def test_noise_is_in_the_copies_and_not_in_the_originals(photos: Path, tmp_path:
     assert rough["grain"] > rough["drift"] + 0.3
 
 
-@pytest.mark.parametrize("kind", ["tripod", "drift", "text"])
+@pytest.mark.parametrize("kind", ["tripod", "drift", pytest.param("text", marks=pytest.mark.soak)])
 def test_what_flickers_is_found(bench: SteadyBench, kind: str) -> None:
     same = made_of(bench, kind, lambda frames: frames)
     assert same["along"] == same.get("still", 0) == same.get("ghost", 0) == 0
@@ -115,6 +115,7 @@ def test_what_flickers_is_found(bench: SteadyBench, kind: str) -> None:
     assert ("still" in row) == (kind != "drift")
 
 
+@pytest.mark.soak  # measures all scenes three times
 def test_ghosts_are_found_where_something_was_uncovered_or_cut(bench: SteadyBench) -> None:
     for kind in ("tripod", "cut"):
         row = made_of(bench, kind, smeared)

@@ -80,7 +80,7 @@ def test_every_picture_comes_out_the_same(model: Model, room: int) -> None:
     assert float((result - expected).abs().max()) < 1e-5
     failed = [shape for shape in small.calls if math.prod(shape) > 3 * room]
     assert len(failed) == len(enlarger.notes)
-    assert all("out of memory on small (cpu): calls of at most" in note for note in enlarger.notes)
+    assert all("out of memory on small (CPU): calls of at most" in note for note in enlarger.notes)
     small.calls.clear()
     enlarger(batch.clone())  # what was learnt stays learnt
     assert all(math.prod(shape) <= 3 * room for shape in small.calls)
@@ -113,7 +113,7 @@ class Elsewhere(Small):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.device = torch.device("meta")
+        self.device, self.unit = torch.device("meta"), "GPU"
 
 
 def test_the_cpu_takes_over(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
