@@ -14,7 +14,7 @@ demo: .venv/.runtime  ## upscale the bundled clip by 4, compare it with bicubic,
 	$(BIN)/vidsr compare samples/sintel.mp4 --html -o demo/compare
 
 test: .venv/.dev  ## the whole test suite, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 soak: .venv/.dev  ## the long tests
 	$(BIN)/python -m pytest -m soak --durations 10
