@@ -138,7 +138,7 @@ def _decide(
 def _unsaid(stream: Stream) -> str | None:
     """Why a header cannot be written of a sound that a demuxer knows too little of."""
     context = stream.codec_context
-    known = not isinstance(context, AudioCodecContext) or context.channels
+    known = not isinstance(context, AudioCodecContext) or layout_of(context).nb_channels
     return None if known else "nothing says how many channels it has"
 
 

@@ -28,7 +28,7 @@ _UNNAMED = "channels"  # in FFmpeg's name of an arrangement that has none: "2 ch
 
 
 def layout_of(holder: AudioCodecContext | AudioFrame) -> AudioLayout:
-    """The arrangement of channels of `holder`; read it in no other way.
+    """The arrangement of channels of `holder`; read it, and their number, in no other way.
 
     PyAV frees the list of channels of an arrangement of a file's own together with the object that it hands out,
     although `holder` still has it, and then `holder` frees it again: such an object is never freed.
