@@ -149,7 +149,7 @@ class OpenVINOBackend(Backend):
         able = _precisions(_core(), first := _processors(unit)[0])
         if first == "CPU":
             return auto_on_cpu("bf16" in able)
-        return ("fp16", f"twice as fast on {first}") if "fp16" in able else ("fp32", f"what {first} computes in")
+        return ("fp16", f"{first} has units for it") if "fp16" in able else ("fp32", f"what {first} computes in")
 
     def __call__(self, batch: Tensor) -> Tensor:
         """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32; both share their memory with the runtime."""
