@@ -47,6 +47,9 @@ def main() -> NoReturn:
         complain(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
         sys.exit(1)
     except (MemoryError, ImportError) as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "torch":
+            complain("this needs torch, which is not installed: pip install 'vidsr-upscaler[torch]'")
+            sys.exit(1)
         no_room = isinstance(error, MemoryError) or any(words in str(error) for words in _NO_ROOM)
         if os.environ.get("VIDSR_DEBUG") or not no_room:
             raise

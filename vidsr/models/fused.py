@@ -1,24 +1,15 @@
-"""The same network in a form that moves less memory: exact algebra on a generator that is built already.
-
-- An activation with one slope for all channels commutes with the pixel shuffle. Before it, a runtime fuses it into
-  the convolution.
-- A convolution after a pixel shuffle equals a wider one before it, followed by the shuffle: the last 9x9 of SRGAN
-  becomes a 5x5 at half the size, and its 64 channels at full size never exist.
-
-Zeros around the shuffled picture are the shuffle of zeros around the other one, so borders are the same, too.
-"""
+"""The same network in a form that moves less memory: the algebra of `graph`, on a module of torch that is built."""
 
 from __future__ import annotations
 
 import copy
-from itertools import product
 
 import torch
 from torch import nn
 
+from vidsr.models import graph
+from vidsr.models.graph import SHUFFLE
 from vidsr.models.srgan import SRGAN, SubPixel
-
-SHUFFLE = 2  # of every sub-pixel step
 
 
 def fuse(module: nn.Module) -> nn.Module:
@@ -41,8 +32,7 @@ def _step(step: SubPixel) -> nn.Sequential:
 def before_shuffle(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
     """The convolution C -> O after a pixel shuffle by `factor`, as one C*factor**2 -> O*factor**2 before it.
 
-    With u the tap, a the place of an output pixel within its block and p the padding: the tap reads the pixel
-    a + u - p, which lies in the block floor((a + u - p) / factor), at the place that remains.
+    See `graph.before_shuffle`.
 
     Raises:
         ValueError: the convolution has strides, dilation or groups, or does not keep the size.
@@ -52,18 +42,12 @@ def before_shuffle(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
     plain = (conv.stride, conv.dilation, conv.groups, conv.padding_mode) == ((1, 1), (1, 1), 1, "zeros")
     if not plain or conv.kernel_size != (size, size) or conv.padding != (padding, padding) or size % 2 == 0:
         raise ValueError(f"Only a plain convolution that keeps the size can move before a pixel shuffle, not {conv}.")
-    reach = -(-padding // factor)
-    weight, place = conv.weight.detach(), range(factor)
-    out, channels = weight.shape[:2]
-    wide = weight.new_zeros(out, factor, factor, channels, factor, factor, 2 * reach + 1, 2 * reach + 1)
-    for a, b, u, v in product(place, place, range(size), range(size)):
-        block_y, y = divmod(a + u - padding, factor)
-        block_x, x = divmod(b + v - padding, factor)
-        wide[:, a, b, :, y, x, block_y + reach, block_x + reach] = weight[:, :, u, v]
-    moved = nn.Conv2d(channels * factor**2, out * factor**2, 2 * reach + 1, padding=reach, bias=conv.bias is not None)
-    moved.to(weight.device, weight.dtype)
+    weight = torch.from_numpy(graph.before_shuffle(conv.weight.detach().cpu().double().numpy(), factor))
+    wide, reach = weight.shape[:2], weight.shape[2] // 2
+    moved = nn.Conv2d(wide[1], wide[0], 2 * reach + 1, padding=reach, bias=conv.bias is not None)
+    moved.to(conv.weight.device, conv.weight.dtype)
     with torch.no_grad():
-        moved.weight.copy_(wide.reshape_as(moved.weight))
+        moved.weight.copy_(weight)
         if moved.bias is not None and conv.bias is not None:
             moved.bias.copy_(conv.bias.repeat_interleave(factor**2))
     return moved.train(conv.training).requires_grad_(conv.weight.requires_grad)
