@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,17 @@ def prove_beside(backend: HostBackend, reference: HostBackend) -> str:
     """
     frame = film_frame(PROOF)
     return _verdict(compare(backend(frame), reference(frame)))
+
+
+def seconds_beside(backend: HostBackend, other: HostBackend) -> tuple[float, float]:
+    """What one call takes with a small film frame, of each in turn after one that does not count."""
+    frame, taken = film_frame(PROOF), []
+    for one in (backend, other):
+        one(frame)
+        began = time.perf_counter()
+        one(frame)
+        taken.append(time.perf_counter() - began)
+    return taken[0], taken[1]
 
 
 def _verdict(found: Accuracy) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
-from vidsr.backends import AUTO, Unit, accuracy
+from vidsr import __version__
+from vidsr.backends import AUTO, Unit, accuracy, findings
 from vidsr.backends.base import GPU_MEMORY, NOT_USABLE, HostBackend, Pictures, auto_on_cpu, max_pixels, model_bytes
 from vidsr.backends.openvino_graph import Graph, graphs
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
@@ -98,7 +99,7 @@ class OpenVINOBackend(HostBackend):
                 each = "fp32" if takes_over else precision
                 opened = cls(model, precision=each, threads=threads, processor=processor)
                 if processor != "CPU":
-                    proof = accuracy.prove_beside(opened, cls(model, precision="fp32", threads=threads))
+                    proof = opened._proof(model, compared=unit.kind == "auto")
                     opened.reason = f"on {processor}, {_title(processor)}, {proof}"
                 elif refused:
                     opened.reason = f"on the CPU, without {refused}"
@@ -109,6 +110,38 @@ class OpenVINOBackend(HostBackend):
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 refused += f"{', ' if refused else ''}{processor} ({first.rstrip('.')})"
         raise AssertionError("the last one opens or raises")
+
+    def _proof(self, model: Model, *, compared: bool) -> str:
+        """How far it is from FP32 and, where the CPU would do as well, how much faster.
+
+        Raises:
+            BackendError: too far, or slower than the CPU.
+        """
+        said = accuracy.prove_beside(self, OpenVINOBackend(model, precision="fp32"))
+        if not compared:
+            return said
+        own, cpu = self._seconds(model)
+        times = f"{1000 * own:.0f} ms for a small frame, where the CPU takes {1000 * cpu:.0f}"
+        if own > cpu:
+            raise BackendError(f"slower than the CPU: {times}")
+        return f"{said}, {times}"
+
+    def _seconds(self, model: Model) -> tuple[float, float]:
+        """Of a small frame here and on the CPU as that would run it; measured once, and remembered."""
+        facts = {
+            "gpu": _title(self.unit),
+            "cpu": _title("CPU"),
+            "network": f"{model.weights_hash} {self.precision}",
+            "openvino": self._openvino.__version__,
+            "vidsr": __version__,
+        }
+        name = f"openvino {model.name} x{model.scale}"
+        if isinstance(known := findings.recall(name, facts), list):
+            return known[0], known[1]
+        *_, best = _precisions(self._core, "CPU")
+        found = accuracy.seconds_beside(self, OpenVINOBackend(model, precision=best))
+        findings.remember(name, facts, found)
+        return found
 
     @classmethod
     def best_precision(cls, device: torch.device | None, unit: Unit = AUTO) -> tuple[str, str]:

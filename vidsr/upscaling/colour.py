@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidsr.backends import findings
 from vidsr.backends.torch import kernels
-from vidsr.backends.torch.kernels import findings
 from vidsr.frame import Colour, PixelFormat, Plane
 from vidsr.stages import stage
 from vidsr.upscaling.codes import between, chroma_offset, decoding, encoding, triangle

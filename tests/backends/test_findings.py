@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vidsr import files
-from vidsr.backends.torch.kernels import findings
+from vidsr.backends import findings
 
 FACTS = {"gpu": "NVIDIA H200", "capability": [9, 0], "torch": "2.11"}
 
