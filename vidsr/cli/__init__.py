@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ def main() -> NoReturn:
 
     An expected error is one sentence on stderr; with ``VIDSR_DEBUG=1`` it is a traceback, as a bug always is.
     """
+    _speak()
     try:
         with watched():
             from vidsr.cli.app import app
@@ -58,6 +60,13 @@ def main() -> NoReturn:
     finally:  # the work is over: Ctrl-C would only tear Python's own end
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(0)
+
+
+def _speak() -> None:
+    """Names that a console's encoding does not have, as Windows' of one byte, are written with escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _help() -> None:
