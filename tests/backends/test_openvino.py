@@ -12,7 +12,8 @@ import torch
 from tests.clips import make_clip
 from tests.conformance.test_backends import make_model
 from tests.conftest import Result
-from vidsr.backends import AUTO, Unit, accuracy, findings
+from vidsr import findings
+from vidsr.backends import AUTO, Unit, accuracy
 from vidsr.backends.selection import open_backend
 from vidsr.errors import BackendError
 

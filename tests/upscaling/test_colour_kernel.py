@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.backends.torch.kernels.compiling import compiled
-from vidsr.backends import findings
+from vidsr import findings
 from vidsr.backends.tensorrt.recipes import recipes
 from vidsr.backends.torch import kernels
 from vidsr.frame import Colour, PixelFormat

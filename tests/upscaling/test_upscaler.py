@@ -204,11 +204,11 @@ def test_batches_on_their_way_follow_the_free_memory(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free // 2, 80 << 30))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: free - free // 2 + 1000)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1000)
-    model = registry.load("bicubic", 2)
-    there, here = NearestBackend(2), NearestBackend(2)
-    there.device, here.device = torch.device("cuda", 0), torch.device("cpu")
-    assert DeviceRenderer(Enlarger(model, there)).depth == expected
-    assert DeviceRenderer(Enlarger(model, here)).depth == HostRenderer(Enlarger(model, here)).depth == 0
+    backend = NearestBackend(2)
+    renderer = DeviceRenderer(Enlarger(registry.load("bicubic", 2), backend))
+    assert renderer.depth == HostRenderer(renderer.enlarger).depth == 0
+    backend.device = torch.device("cuda", 0)
+    assert renderer.depth == expected
 
 
 def test_a_stream_reads_no_further_than_it_must() -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
-from vidsr import __version__
-from vidsr.backends import AUTO, Unit, accuracy, findings
+from vidsr import __version__, findings
+from vidsr.backends import AUTO, Unit, accuracy
 from vidsr.backends.base import GPU_MEMORY, NOT_USABLE, HostBackend, Pictures, auto_on_cpu, max_pixels, model_bytes
 from vidsr.backends.openvino_graph import Graph, graphs
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vidsr.backends import findings
+from vidsr import findings
 from vidsr.backends.torch import kernels
 from vidsr.frame import Colour, PixelFormat, Plane
 from vidsr.stages import stage

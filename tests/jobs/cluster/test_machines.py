@@ -1,6 +1,7 @@
 """A film over two machines: network namespaces with addresses of their own, one of which is cut off in the middle.
 
-The second machine shares no processes and no temporary folder with the first one. Lines are those of docs/scaling.md.
+The second machine shares neither processes nor Ray's folder with the first one, only the token at home. Lines are
+those of docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -69,9 +70,9 @@ def machines() -> Iterator[tuple[str, str]]:
 
 
 def on(machine: str, *line: str, apart: bool = False) -> list[str]:
-    """The line on that machine, `apart` with processes and a temporary folder of its own."""
+    """The line on that machine, `apart` with processes and a folder of Ray of its own."""
     inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
-    inside.append(f'mount -t tmpfs tmpfs {os.environ.get("TMPDIR", "/tmp")} && exec "$@"')
+    inside.append('mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray && exec "$@"')
     return ["ip", "netns", "exec", machine, *((*inside, "sh") if apart else ()), *line]
 
 

@@ -11,7 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from vidsr.backends import accuracy, findings
+from vidsr import findings
+from vidsr.backends import accuracy
 from vidsr.backends.accuracy import Accuracy
 from vidsr.backends.torch.kernels.conv import Strip, strips_for
 from vidsr.backends.torch.kernels.network import kinds, with_kernels

@@ -18,7 +18,7 @@ import torch
 
 from tests.backends.torch.kernels.making import error, untrained
 from tests.conformance.test_backends import make_model
-from vidsr.backends import findings
+from vidsr import findings
 from vidsr.backends.torch import trust
 from vidsr.backends.torch.kernels.conv import Conv3x3
 from vidsr.backends.torch.kernels.network import with_kernels

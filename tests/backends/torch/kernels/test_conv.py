@@ -79,7 +79,7 @@ def test_strips_are_as_high_as_fills_the_gpu() -> None:
 
 
 def test_the_fastest_strip_is_found_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from vidsr.backends import findings
+    from vidsr import findings
     from vidsr.backends.torch.kernels import conv
 
     properties = SimpleNamespace(name="GPU", multi_processor_count=132, shared_memory_per_multiprocessor=233472)

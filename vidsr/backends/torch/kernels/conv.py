@@ -22,7 +22,7 @@ import triton.language as tl
 from torch import Tensor, nn
 from triton.errors import TritonError
 
-from vidsr.backends import findings
+from vidsr import findings
 from vidsr.stages import stage
 
 CHANNELS = 64  # of the input, and of the output of one program
