@@ -90,10 +90,8 @@ class Enlarger:
             Cancelled: `cancel` was called.
             BackendError: the backend is closed.
         """
-        height, width = self.padded(height), self.padded(width)
-        if self._calls(num, height, width) != (num, height * width):
-            return None
-        return self.backend.body()
+        body, height, width = self.backend.body(), self.padded(height), self.padded(width)
+        return body if body is not None and self._calls(num, height, width) == (num, height * width) else None
 
     def padded(self, side: int) -> int:
         """A side as the network gets it: not too small, and a multiple of what it needs."""

@@ -23,12 +23,13 @@ from vidsr.upscaling.steps import Steps
 class Renderer:
     """Renders batches of frames of one size and layout by `enlarger`, on the device that its backend is on.
 
-    On a GPU by one graph for all that is done to a batch, where there is one (see `Steps`) and `stepping` is true.
+    On a GPU by one graph for all that is done to a batch, where there is one (see `Steps`) and `stepping` is true;
+    `stepped` says whether the last batch was.
     """
 
     def __init__(self, enlarger: Enlarger) -> None:
-        self.enlarger, self.stepping = enlarger, True
-        self._steps: Steps | None = None
+        self.enlarger, self.stepping, self.stepped = enlarger, True, False
+        self._steps = Steps(enlarger)
         self._staging = Staging(enlarger.backend.device)
         self._full: dict[tuple[int, ...], int] = {}  # (height, width) -> frames of the batches that the backend knows
 
@@ -52,7 +53,9 @@ class Renderer:
         """
         while True:
             try:
-                return self._stepped(frames, canvas) or _Apart(self._attempt(frames, canvas), len(frames))
+                made = self._by_step(frames, canvas)
+                self.stepped = made is not None
+                return made or _Apart(self._attempt(frames, canvas), len(frames))
             except torch.OutOfMemoryError as error:  # of the colour conversion; the network has its own ladder
                 self.enlarger.make_room(len(frames), frames[0].height, frames[0].width, error)
             except RuntimeError as error:  # of torch; what the CPU lacks is memory, which the job tells
@@ -62,17 +65,15 @@ class Renderer:
 
     def close(self) -> None:
         """Let nothing run any more, and free the backend; closing twice is fine."""
-        if self._steps is not None:
-            self._steps.clear()
+        self._steps.clear()
         self.enlarger.close()
 
-    def _stepped(self, frames: Sequence[Frame], canvas: Canvas) -> Rendering | None:
+    def _by_step(self, frames: Sequence[Frame], canvas: Canvas) -> Rendering | None:
         """By one graph; None where there is none for them."""
-        if self.enlarger.backend.device.type != "cuda" or not self.stepping:
+        if not self.stepping:
             return None
         size = frames[0].height, frames[0].width
         num = self._full[size] = max(len(frames), self._full.get(size, 0))
-        self._steps = self._steps or Steps(self.enlarger)
         return self._steps.start(frames, canvas, num)
 
     def _attempt(self, frames: Sequence[Frame], canvas: Canvas) -> Download:

@@ -111,7 +111,9 @@ def _decoded(kind: Kind, codes: Tensor) -> Tensor:
 
 def _decoded_by_torch(kind: Kind, codes: Tensor) -> Tensor:
     planes = kind.source.planes(codes)
-    several = [colours.decode([plane[index] for plane in planes], kind.format, kind.colour) for index in range(len(codes))]
+    several = [
+        colours.decode([plane[index] for plane in planes], kind.format, kind.colour) for index in range(len(codes))
+    ]
     rgb = torch.cat(several)
     return rgb.clamp_(0, 1) if kind.clamped else rgb
 
@@ -124,7 +126,9 @@ def _encode(kind: Kind, large: Tensor, made: Tensor) -> None:
     from vidsr.upscaling.colour_kernel import plane_into
 
     sound: Tensor | None = made[:, kind.target.mark].fill_(1)
-    for codes, how in zip(kind.target.planes(made), colours.encoding(kind.canvas.format, kind.canvas.colour), strict=True):
+    for codes, how in zip(
+        kind.target.planes(made), colours.encoding(kind.canvas.format, kind.canvas.colour), strict=True
+    ):
         plane_into(codes, large, *how, sound=sound)
         sound = None  # the first plane has seen all values
 

@@ -35,7 +35,7 @@ class Steps:
     """
 
     def __init__(self, enlarger: Enlarger) -> None:
-        self._enlarger, self._device = enlarger, enlarger.backend.device
+        self._enlarger = enlarger
         self._network: Network | None = None  # that all steps run
         self._steps: OrderedDict[Kind, Step | None] = OrderedDict()
         self._seen: deque[Kind] = deque(maxlen=MAX_SEEN)
@@ -79,6 +79,10 @@ class Steps:
             torch.cuda.empty_cache()
         self._steps.clear()
         self._network = None
+
+    @property
+    def _device(self) -> torch.device:
+        return self._enlarger.backend.device
 
     def _kind(self, frame: Frame, canvas: Canvas, num: int) -> Kind:
         enlarger, size = self._enlarger, (frame.width, frame.height)

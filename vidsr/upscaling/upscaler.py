@@ -25,8 +25,8 @@ from vidsr.neighbours import same_picture, same_shot, windows
 from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.renderer import Renderer
-from vidsr.upscaling.step import Rendering
 from vidsr.upscaling.steady import REACH, Made, Steadier
+from vidsr.upscaling.step import Rendering
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
