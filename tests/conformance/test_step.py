@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -62,11 +61,11 @@ def alike(made: list[Frame], expected: list[Frame]) -> None:
 
 
 @pytest.fixture
-def three_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
+def three_at_once(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
     """A size of which a batch has three; eleven frames end in a batch of two."""
     width, height = 131, 67
     monkeypatch.setattr(module, "GPU_BATCH_PIXELS", 3 * width * height)
-    yield width, height
+    return width, height
 
 
 def test_the_device_does_it(gpu: torch.device) -> None:

@@ -65,8 +65,10 @@ class Renderer:
 
     def close(self) -> None:
         """Let nothing run any more, and free the backend; closing twice is fine."""
-        self._steps.clear()
-        self.enlarger.close()
+        try:
+            self._steps.clear()
+        finally:
+            self.enlarger.close()
 
     def _by_step(self, frames: Sequence[Frame], canvas: Canvas) -> Rendering | None:
         """By one graph; None where there is none for them."""
