@@ -60,6 +60,7 @@ fi
 
 export -f bench
 export python
+[ "$rehearse" ] || step ways 90 "$python" scripts/ways.py
 for model in $models; do
     step "network-$model" 580 bash -c 'bench "$@"' - --model "$model" --backends $backends --precisions $precisions \
         --sizes $sizes --seconds $seconds --variants --network-only --plot "$out/network-$model.png"
