@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from vidsr.backends.tensorrt.key import parse_size
 from vidsr.backends.torch.kernels.conv import WAYS, Conv3x3
-from vidsr.backends.torch.kernels.tuner import CHANNELS, Strip, Tuner, strips_for
+from vidsr.backends.torch.kernels.tuner import CHANNELS, Tuner, strips_for
 from vidsr.bench.timing import matrix_peak
 
 CALLS = 30
@@ -48,7 +49,7 @@ def main() -> None:
         try:
             kernel = Conv3x3(conv, Tuner(device, [strip])).to(device)
             error = worst(kernel, conv, x, bridge)
-            say(str(strip), lambda kernel=kernel: kernel(x, bridge), error, flop)
+            say(str(strip), partial(kernel, x, bridge), error, flop)
         except Exception as why:  # of Triton, its compilers or the driver: the next way is tried
             print(json.dumps({"way": str(strip), "fails": str(why)[:300]}), flush=True)
 

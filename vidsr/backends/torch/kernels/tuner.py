@@ -18,7 +18,7 @@ from vidsr.stages import stage
 CHANNELS = 64  # of the input, and of the output of one program
 MAX_ROWS = 128
 CALLS = 5  # of each way that is timed
-AHEAD = 2_000_000  # cycles: a millisecond, in which they are launched
+AHEAD = 2_000_000  # cycles, a millisecond, in which they are launched: Python does that more slowly than they end
 MAX_TUNED = 200  # shapes that are remembered of a GPU: photos have all sizes
 
 Launch: TypeAlias = Callable[["Strip", int], None]  # a kernel with such strips, of so many rows
@@ -133,7 +133,7 @@ def milliseconds(launch: Launch, strip: Strip, rows: int) -> float | None:
     except (TritonError, RuntimeError):
         return None
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    torch.cuda._sleep(AHEAD)  # calls line up behind it: Python launches more slowly than short kernels end
+    torch.cuda._sleep(AHEAD)  # type: ignore[no-untyped-call]
     begin.record()
     for _ in range(CALLS):
         launch(strip, rows)

@@ -1,0 +1,139 @@
+"""Stands in for Gluon, which has no interpreter: a kernel's own code over torch's tensors, on the CPU.
+
+What is asynchronous stays so. The place of a copy is not a number until the copy was waited for; a product must find
+its factors when it is started, and reads them when it is waited for, as late as it may. So a kernel that waits for too
+little, or has something copied to where it is still being read, makes NaN here, or an error. A barrier is nothing:
+there is one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Pointer:
+    """Places in the numbers of a tensor."""
+
+    def __init__(self, memory: Tensor, offset: Any = 0) -> None:
+        self.memory, self.offset = memory.view(-1), offset
+
+    def __add__(self, other: Any) -> Pointer:
+        return Pointer(self.memory, self.offset + other)
+
+    def inside(self, mask: Any) -> Tensor:
+        """The places that `mask` lets through; all of them exist."""
+        offset = torch.as_tensor(self.offset)
+        known = torch.ones_like(offset, dtype=torch.bool) if mask is None else mask.expand(offset.shape)
+        assert ((offset >= 0) & (offset < len(self.memory)) | ~known).all()
+        return known
+
+    def read(self, mask: Any = None) -> Tensor:
+        """What is there, zero where `mask` says no."""
+        known = self.inside(mask)
+        return self.memory[torch.where(known, self.offset, 0)] * known
+
+
+class Sums:
+    """Of a product that was started."""
+
+    def __init__(self, value: Tensor | None = None) -> None:
+        self.value = value
+
+
+class Device:
+    """One program at a time: its shared memory, its copies and its products on their way."""
+
+    def __init__(self) -> None:
+        self.place = (0, 0, 0)
+        self.uncommitted: list[Callable[[], None]] = []
+        self.copies: list[list[Callable[[], None]]] = []
+        self.products: list[Callable[[], None]] = []
+
+    def copy(self, room: Tensor, source: Pointer, mask: Any = None) -> None:
+        room.fill_(torch.nan)
+        self.uncommitted.append(lambda: room.copy_(source.read(mask)) and None)
+
+    def commit(self) -> None:
+        self.copies.append(self.uncommitted)
+        self.uncommitted = []
+
+    def wait_for_copies(self, num: int) -> None:
+        while len(self.copies) > num:
+            for copy in self.copies.pop(0):
+                copy()
+
+    def multiply(self, a: Tensor, b: Tensor, sums: Any, *, use_acc: bool = True, is_async: bool = False) -> Sums:
+        assert is_async
+        assert not a.isnan().any() and not b.isnan().any(), "its factors are not there"
+        made, before = Sums(), sums if isinstance(sums, Sums) else Sums(sums)
+
+        def run() -> None:
+            assert before.value is not None
+            made.value = a.float() @ b.float() + (before.value if use_acc else 0)
+
+        self.products.append(run)
+        return made
+
+    def wait_for_products(self, num: int, deps: list[Sums]) -> Any:
+        while len(self.products) > num:
+            self.products.pop(0)()
+        values = [each.value for each in deps]
+        assert all(value is not None for value in values), "it is still on its way"
+        return values[0] if len(values) == 1 else values
+
+    def language(self) -> SimpleNamespace:
+        """What a kernel calls `gl`."""
+        nothing = lambda *_, **__: None  # noqa: E731
+        layouts = ("NVMMADistributedLayout", "BlockedLayout", "NVMMASharedLayout", "SliceLayout")
+        return SimpleNamespace(
+            **dict.fromkeys(layouts, nothing), int64=torch.int64, float16=torch.float16, float32=torch.float32,
+            program_id=lambda axis: torch.tensor(self.place[axis]), static_range=range, where=torch.where,
+            arange=lambda start, end, layout: torch.arange(start, end),
+            zeros=lambda shape, dtype, layout: torch.zeros(shape, dtype=dtype),
+            load=lambda pointer, mask=None, other=0.0: pointer.read(mask),
+            store=self.store, convert_layout=lambda value, layout: value,
+            allocate_shared_memory=lambda dtype, shape, layout: Room(torch.full(shape, torch.nan, dtype=dtype)),
+        )  # fmt: skip
+
+    @staticmethod
+    def store(pointer: Pointer, value: Tensor, mask: Any) -> None:
+        known = pointer.inside(mask)
+        pointer.memory[pointer.offset[known]] = value[known]
+
+    def names(self, names: dict[str, Any]) -> dict[str, Any]:
+        """The names of a kernel's module, as they are here."""
+        copies = SimpleNamespace(commit_group=self.commit, wait_group=self.wait_for_copies)
+        here = dict(names) | {
+            "gl": self.language(), "load": self.copy, "async_copy": copies, "warpgroup_mma": self.multiply,
+            "warpgroup_mma_wait": self.wait_for_products, "warpgroup_mma_init": Sums,
+            "fence_async_shared": lambda: None, "barrier": lambda: None,
+        }  # fmt: skip
+        for name, value in names.items():
+            if hasattr(value, "is_gluon"):
+                here[name] = FunctionType(value.fn.__code__, here, name, value.fn.__defaults__)
+        return here
+
+
+class Room(torch.Tensor):
+    """Shared memory."""
+
+    def index(self, at: int) -> Tensor:
+        """Of several rooms one."""
+        return self[at]
+
+
+def run(kernel: Any, grid: tuple[int, int, int], *inputs: Any, **constants: Any) -> None:
+    """Call a kernel of Gluon as it would be launched, its numbers and tensors first."""
+    device = Device()
+    function = device.names(kernel.fn.__globals__)[kernel.fn.__name__]
+    given = [Pointer(each) if isinstance(each, Tensor) else torch.tensor(each) for each in inputs]
+    for place in product(*map(range, grid)):
+        device.place = place
+        function(*given, **constants)
+        assert not device.copies and not device.products, "it ends while something is on its way"
