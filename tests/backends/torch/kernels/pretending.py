@@ -16,6 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+UINT32 = object()  # torch does not compare its own
+
+
+class Numbers(torch.Tensor):
+    """A tensor with what Gluon's have besides."""
+
+    def to(self, *types: Any, **options: Any) -> Any:
+        """As unsigned numbers, too."""
+        return self % 2**32 if types == (UINT32,) else super().to(*types, **options)
+
+    def index(self, at: int) -> Tensor:
+        """Of several rooms in shared memory one."""
+        return self[at]
+
 
 class Pointer:
     """Places in the numbers of a tensor."""
@@ -51,13 +65,13 @@ class Device:
 
     def __init__(self) -> None:
         self.place = (0, 0, 0)
-        self.uncommitted: list[Callable[[], None]] = []
-        self.copies: list[list[Callable[[], None]]] = []
+        self.uncommitted: list[Callable[[], object]] = []
+        self.copies: list[list[Callable[[], object]]] = []
         self.products: list[Callable[[], None]] = []
 
     def copy(self, room: Tensor, source: Pointer, mask: Any = None) -> None:
         room.fill_(torch.nan)
-        self.uncommitted.append(lambda: room.copy_(source.read(mask)) and None)
+        self.uncommitted.append(lambda: room.copy_(source.read(mask)))
 
     def commit(self) -> None:
         self.copies.append(self.uncommitted)
@@ -70,7 +84,7 @@ class Device:
 
     def multiply(self, a: Tensor, b: Tensor, sums: Any, *, use_acc: bool = True, is_async: bool = False) -> Sums:
         assert is_async
-        assert not a.isnan().any() and not b.isnan().any(), "its factors are not there"
+        assert not any(factor.isnan().any() for factor in (a, b)), "its factors are not there"
         made, before = Sums(), sums if isinstance(sums, Sums) else Sums(sums)
 
         def run() -> None:
@@ -92,13 +106,15 @@ class Device:
         nothing = lambda *_, **__: None  # noqa: E731
         layouts = ("NVMMADistributedLayout", "BlockedLayout", "NVMMASharedLayout", "SliceLayout")
         return SimpleNamespace(
-            **dict.fromkeys(layouts, nothing), int64=torch.int64, float16=torch.float16, float32=torch.float32,
-            program_id=lambda axis: torch.tensor(self.place[axis]), static_range=range, where=torch.where,
-            arange=lambda start, end, layout: torch.arange(start, end),
+            **dict.fromkeys(layouts, nothing), int64=torch.int64, uint32=UINT32, float16=torch.float16,
+            float32=torch.float32,
+            program_id=lambda axis: Numbers(torch.tensor(self.place[axis])),
+            static_range=range, where=torch.where,
+            arange=lambda start, end, layout: Numbers(torch.arange(start, end)),
             zeros=lambda shape, dtype, layout: torch.zeros(shape, dtype=dtype),
             load=lambda pointer, mask=None, other=0.0: pointer.read(mask),
             store=self.store, convert_layout=lambda value, layout: value,
-            allocate_shared_memory=lambda dtype, shape, layout: Room(torch.full(shape, torch.nan, dtype=dtype)),
+            allocate_shared_memory=lambda dtype, shape, layout: Numbers(torch.full(shape, torch.nan, dtype=dtype)),
         )  # fmt: skip
 
     @staticmethod
@@ -120,20 +136,12 @@ class Device:
         return here
 
 
-class Room(torch.Tensor):
-    """Shared memory."""
-
-    def index(self, at: int) -> Tensor:
-        """Of several rooms one."""
-        return self[at]
-
-
 def run(kernel: Any, grid: tuple[int, int, int], *inputs: Any, **constants: Any) -> None:
     """Call a kernel of Gluon as it would be launched, its numbers and tensors first."""
     device = Device()
     function = device.names(kernel.fn.__globals__)[kernel.fn.__name__]
-    given = [Pointer(each) if isinstance(each, Tensor) else torch.tensor(each) for each in inputs]
+    given = [Pointer(each) if isinstance(each, Tensor) else Numbers(torch.tensor(each)) for each in inputs]
     for place in product(*map(range, grid)):
         device.place = place
         function(*given, **constants)
-        assert not device.copies and not device.products, "it ends while something is on its way"
+        assert device.copies + device.products == [], "it ends while something is on its way"
