@@ -26,7 +26,7 @@ class Numbers(torch.Tensor):
         """As unsigned numbers, too."""
         return self % 2**32 if types == (UINT32,) else super().to(*types, **options)
 
-    def index(self, at: int) -> Tensor:
+    def index(self, at: int) -> Tensor:  # type: ignore[override]
         """Of several rooms in shared memory one."""
         return self[at]
 
@@ -64,7 +64,7 @@ class Device:
     """One program at a time: its shared memory, its copies and its products on their way."""
 
     def __init__(self) -> None:
-        self.place = (0, 0, 0)
+        self.place: tuple[int, ...] = ()
         self.uncommitted: list[Callable[[], object]] = []
         self.copies: list[list[Callable[[], object]]] = []
         self.products: list[Callable[[], None]] = []

@@ -168,11 +168,11 @@ else:
                 async_copy.wait_group(0)
                 fence_async_shared()
                 barrier()  # the row is there, and nobody multiplies the one in whose place the next comes
+                above, here, below = multiply(ring[third], taps, above, here, spare)
                 fetch(
                     ring[(third + 1) % 3], x + (picture + row + 1) * width * channels, column, channel,
                     gl.where(row + 1 < height, width, 0), channels,
                 )  # fmt: skip
-                above, here, below = multiply(ring[third], taps, above, here, spare)
                 if shuffle:
                     base = (2 * (picture + row - 1) + part // 2) * (2 * width) * channels
                 else:
