@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vidsr.backends.tensorrt.key import parse_size
 from vidsr.backends.torch.kernels.conv import WAYS, Conv3x3
+from vidsr.backends.torch.kernels.rows import TRIALS
 from vidsr.backends.torch.kernels.tuner import CHANNELS, Tuner, strips_for
 from vidsr.bench.timing import matrix_peak
 
@@ -45,7 +46,7 @@ def main() -> None:
     conv_last = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.backends.cudnn.flags(enabled=True, benchmark=True):
         say("cuDNN, convolution alone", lambda: conv_last(x), None, flop)
-    for strip in strips_for(device, WAYS):
+    for strip in strips_for(device, (*WAYS, *TRIALS)):
         try:
             kernel = Conv3x3(conv, Tuner(device, [strip])).to(device)
             error = worst(kernel, conv, x, bridge)

@@ -26,6 +26,9 @@ class Numbers(torch.Tensor):
         """As unsigned numbers, too."""
         return self % 2**32 if types == (UINT32,) else super().to(*types, **options)
 
+    def _reinterpret(self, dtype: object, shape: list[int], layout: object) -> Tensor:
+        return self.view(shape)
+
     def index(self, at: int) -> Tensor:  # type: ignore[override]
         """Of several rooms in shared memory one."""
         return self[at]
@@ -53,6 +56,31 @@ class Pointer:
         return self.memory[torch.where(known, self.offset, 0)] * known
 
 
+class Lines:
+    """What the copy engine reads of: (rows, pixels, channels)."""
+
+    layout = None
+
+    def __init__(self, memory: Tensor) -> None:
+        self.memory = memory
+
+    def read(self, row: int, start: int, num: int) -> Tensor:
+        """So many pixels, zeros outside."""
+        out = torch.zeros(1, num, self.memory.shape[2], dtype=self.memory.dtype)
+        for pixel in range(num):
+            if 0 <= row < len(self.memory) and 0 <= start + pixel < self.memory.shape[1]:
+                out[0, pixel] = self.memory[row, start + pixel]
+        return out
+
+
+class Bell:
+    """A barrier in shared memory: it rings when all the bytes that were expected of one turn are there."""
+
+    def __init__(self) -> None:
+        self.turn = self.expected = self.coming = 0
+        self.copies: list[Callable[[], object]] = []
+
+
 class Sums:
     """Of a product that was started."""
 
@@ -68,6 +96,7 @@ class Device:
         self.uncommitted: list[Callable[[], object]] = []
         self.copies: list[list[Callable[[], object]]] = []
         self.products: list[Callable[[], None]] = []
+        self.bells: dict[int, Bell] = {}
 
     def copy(self, room: Tensor, source: Pointer, mask: Any = None) -> None:
         room.fill_(torch.nan)
@@ -81,6 +110,27 @@ class Device:
         while len(self.copies) > num:
             for copy in self.copies.pop(0):
                 copy()
+
+    def bell(self, place: Tensor) -> Bell:
+        return self.bells.setdefault(place.data_ptr(), Bell())
+
+    def expect(self, place: Tensor, num: int) -> None:
+        self.bell(place).expected += num
+
+    def bring(self, lines: Lines, at: list[Any], place: Tensor, room: Tensor) -> None:
+        row, start = int(at[0]), int(at[1])
+        bell = self.bell(place)
+        room.fill_(torch.nan)
+        bell.coming += room.numel() * room.element_size()
+        bell.copies.append(lambda: room.copy_(lines.read(row, start, room.shape[1])))
+
+    def wait_for_bell(self, place: Tensor, parity: int) -> None:
+        bell = self.bell(place)
+        if bell.turn % 2 == parity:
+            assert bell.coming == bell.expected > 0, "it waits for ever"
+            for copy in bell.copies:
+                copy()
+            bell.turn, bell.coming, bell.expected, bell.copies = bell.turn + 1, 0, 0, []
 
     def multiply(self, a: Tensor, b: Tensor, sums: Any, *, use_acc: bool = True, is_async: bool = False) -> Sums:
         assert is_async
@@ -106,16 +156,20 @@ class Device:
         nothing = lambda *_, **__: None  # noqa: E731
         layouts = ("NVMMADistributedLayout", "BlockedLayout", "NVMMASharedLayout", "SliceLayout")
         return SimpleNamespace(
-            **dict.fromkeys(layouts, nothing), int64=torch.int64, uint32=UINT32, float16=torch.float16,
-            float32=torch.float32,
+            **dict.fromkeys(layouts, nothing),
+            int64=torch.int64, int32=torch.int32, uint32=UINT32, float16=torch.float16, float32=torch.float32,
             program_id=lambda axis: Numbers(torch.tensor(self.place[axis])),
             static_range=range, where=torch.where,
             arange=lambda start, end, layout: Numbers(torch.arange(start, end)),
             zeros=lambda shape, dtype, layout: torch.zeros(shape, dtype=dtype),
             load=lambda pointer, mask=None, other=0.0: pointer.read(mask),
             store=self.store, convert_layout=lambda value, layout: value,
-            allocate_shared_memory=lambda dtype, shape, layout: Numbers(torch.full(shape, torch.nan, dtype=dtype)),
+            allocate_shared_memory=self.room,
         )  # fmt: skip
+
+    @staticmethod
+    def room(dtype: torch.dtype, shape: list[int], layout: object) -> Tensor:
+        return Numbers(torch.full(shape, torch.nan if dtype.is_floating_point else 0, dtype=dtype))
 
     @staticmethod
     def store(pointer: Pointer, value: Tensor, mask: Any) -> None:
@@ -125,10 +179,13 @@ class Device:
     def names(self, names: dict[str, Any]) -> dict[str, Any]:
         """The names of a kernel's module, as they are here."""
         copies = SimpleNamespace(commit_group=self.commit, wait_group=self.wait_for_copies)
+        bells = SimpleNamespace(
+            MBarrierLayout=lambda: None, init=lambda place, count: None, expect=self.expect, wait=self.wait_for_bell
+        )
         here = dict(names) | {
             "gl": self.language(), "load": self.copy, "async_copy": copies, "warpgroup_mma": self.multiply,
             "warpgroup_mma_wait": self.wait_for_products, "warpgroup_mma_init": Sums,
-            "fence_async_shared": lambda: None, "barrier": lambda: None,
+            "bring": self.bring, "mbarrier": bells, "fence_async_shared": lambda: None, "barrier": lambda: None,
         }  # fmt: skip
         for name, value in names.items():
             if hasattr(value, "is_gluon"):
@@ -140,8 +197,10 @@ def run(kernel: Any, grid: tuple[int, int, int], *inputs: Any, **constants: Any)
     """Call a kernel of Gluon as it would be launched, its numbers and tensors first."""
     device = Device()
     function = device.names(kernel.fn.__globals__)[kernel.fn.__name__]
-    given = [Pointer(each) if isinstance(each, Tensor) else Numbers(torch.tensor(each)) for each in inputs]
+    taken = {Tensor: Pointer, Lines: lambda lines: lines}
+    given = [taken.get(type(each), lambda number: Numbers(torch.tensor(number)))(each) for each in inputs]
     for place in product(*map(range, grid)):
-        device.place = place
+        device.place, device.bells = place, {}
         function(*given, **constants)
-        assert device.copies + device.products == [], "it ends while something is on its way"
+        late = [bell for bell in device.bells.values() if bell.copies]
+        assert device.copies + device.products + late == [], "it ends while something is on its way"

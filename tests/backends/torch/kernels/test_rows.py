@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.backends.torch.kernels.compiling import assembled, compiled
 from tests.backends.torch.kernels.making import error
-from tests.backends.torch.kernels.pretending import run
+from tests.backends.torch.kernels.pretending import Lines, run
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed (pip install --group gpu)")
 
@@ -20,8 +20,9 @@ CPU = torch.device("cpu")
 SLOPE = 0.2
 
 
-@pytest.mark.parametrize(("parts", "add", "shuffle"), [(1, True, False), (4, False, True), (2, False, False)])
-def test_it_makes_what_torch_makes(parts: int, add: bool, shuffle: bool) -> None:
+@pytest.mark.parametrize("engine", [False, True])
+@pytest.mark.parametrize(("parts", "add", "shuffle"), [(1, True, False), (4, False, True)])
+def test_it_makes_what_torch_makes(parts: int, add: bool, shuffle: bool, engine: bool) -> None:
     from vidsr.backends.torch.kernels import rows
     from vidsr.backends.torch.kernels.conv import Conv3x3
     from vidsr.backends.torch.kernels.tuner import CHANNELS, Tuner
@@ -29,7 +30,7 @@ def test_it_makes_what_torch_makes(parts: int, add: bool, shuffle: bool) -> None
     torch.manual_seed(0)
     conv = nn.Conv2d(64, 64 * parts, 3, padding=1).half().requires_grad_(False)
     kernel = Conv3x3(conv, Tuner(CPU, rows.ROWS), slope=SLOPE, shuffle=shuffle)
-    for (num, height, width), high in (((2, 7, 19), 3), ((1, 5, 16), 4), ((1, 1, 2), 1)):
+    for (num, height, width), high in (((2, 6, 19), 5), ((1, 1, 2), 1)):
         last = {"memory_format": torch.channels_last}
         batch = torch.randn(num, CHANNELS, height, width).half().contiguous(**last)
         expected = conv.double()(batch.double())
@@ -40,26 +41,31 @@ def test_it_makes_what_torch_makes(parts: int, add: bool, shuffle: bool) -> None
         flat = [each.permute(0, 2, 3, 1).contiguous() for each in (batch, bridge)]
         there = made.permute(0, 2, 3, 1).reshape(-1)  # a view: the numbers as they lie in memory
         grid = (parts * -(-width // 16), -(-height // high), num)
+        lines = Lines(flat[0].flatten(0, 1)) if engine else flat[0]
         run(
-            rows.rows3x3, grid, flat[0], kernel.columns, kernel.bias, flat[1], there, height, width, high, SLOPE,
+            rows.rows3x3, grid, lines, kernel.columns, kernel.bias, flat[1], there, height, width, high, SLOPE,
             channels=CHANNELS, parts=parts, block=16, warps=4, laid=None, add=add, activate=True, shuffle=shuffle,
-            pending=rows.IN_FLIGHT,
+            engine=engine, pending=rows.IN_FLIGHT,
         )  # fmt: skip
         assert error(made, expected) < 1e-3
 
 
-def test_it_compiles_without_spills_and_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", [False, True])
+def test_it_compiles_without_spills_and_does_not_wait(
+    engine: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from triton.experimental.gluon._runtime import GluonASTSource
 
     from vidsr.backends.torch.kernels import rows
     from vidsr.backends.torch.kernels.tuner import CHANNELS
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    (strip,) = rows.ROWS
+    strip = next(each for each in (*rows.ROWS, *rows.TRIALS) if each.engine == engine)
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
+    types |= {"x": f"tensordesc<fp16[1, {strip.block}, {CHANNELS}],{rows.staged()!r}>"} if engine else {}
     constants: dict[str, object] = {
         "channels": CHANNELS, "parts": 1, "block": strip.block, "warps": strip.warps, "laid": rows.layout(strip),
-        "add": True, "activate": False, "shuffle": False, "pending": rows.IN_FLIGHT,
+        "add": True, "activate": False, "shuffle": False, "engine": engine, "pending": rows.IN_FLIGHT,
     }  # fmt: skip
     made = compiled(rows.rows3x3, (9, 0), types, constants, source=GluonASTSource, num_warps=strip.warps)
     assert made.metadata.shared == strip.shared

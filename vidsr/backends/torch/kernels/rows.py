@@ -25,10 +25,13 @@ try:
     from triton.experimental.gluon.language.nvidia.ampere import async_copy
     from triton.experimental.gluon.language.nvidia.hopper import (
         fence_async_shared,
+        mbarrier,
+        tma,
         warpgroup_mma,
         warpgroup_mma_init,
         warpgroup_mma_wait,
     )
+    from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 except ImportError:  # it is experimental
     gluon = None
 
@@ -43,10 +46,15 @@ class RowStrip(Strip):
     way: ClassVar[str] = "rows"
     capability: ClassVar[tuple[int, int] | None] = (9, 0)
 
+    engine: bool = False  # whether the copies are Hopper's copy engine's, a row at a time
+
     @property
     def shared(self) -> int:
         """Bytes of shared memory: the weights, and three columns of three rows."""
-        return 2 * CHANNELS * 9 * (CHANNELS + self.block)
+        return 2 * CHANNELS * 9 * (CHANNELS + self.block) + (24 if self.engine else 0)
+
+    def __str__(self) -> str:
+        return f"{self.way}{self.block}x{self.stages}x{self.warps}" + ("tma" if self.engine else "")
 
     def steps(self, rows: int) -> int:
         """Steps of the loop that makes so many rows: three at a time."""
@@ -74,18 +82,25 @@ def launch(
     shuffle: bool,
 ) -> None:
     """Run `rows3x3`; `size` is (height, width, rows of a strip)."""
+    given: Any = x
+    if strip.engine:
+        lines = x.permute(0, 2, 3, 1).flatten(0, 1)  # of all pictures
+        given = TensorDescriptor.from_tensor(lines, [1, strip.block, CHANNELS], staged())
     rows3x3[grid](
-        x, weight, bias, out if bridge is None else bridge, out, *size, slope or 0.0,
+        given, weight, bias, out if bridge is None else bridge, out, *size, slope or 0.0,
         channels=CHANNELS, parts=len(weight), block=strip.block, warps=strip.warps, laid=layout(strip),
-        add=bridge is not None, activate=slope is not None, shuffle=shuffle, pending=IN_FLIGHT,
+        add=bridge is not None, activate=slope is not None, shuffle=shuffle, engine=strip.engine, pending=IN_FLIGHT,
         num_warps=strip.warps,
     )  # fmt: skip
 
 
 if gluon is None:
     ROWS: Sequence[RowStrip] = ()
+    TRIALS: Sequence[RowStrip] = ()  # that no GPU has run: `scripts/ways.py` tries them, the tuner does not
 else:
     ROWS = (RowStrip(128, 3, 8),)
+    TRIALS = (RowStrip(128, 3, 8, engine=True),)
+    bring = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
     load = getattr(async_copy, "async_load", None) or async_copy.async_copy_global_to_shared  # Triton 3.9, or 3.6
     barrier = getattr(gl, "barrier", None) or gl.thread_barrier
 
@@ -96,6 +111,18 @@ else:
         return gl.DistributedLinearLayout(
             registers, [[0, 8], [0, 16], [1, 0], [2, 0], [4, 0]], warps, [], [strip.block, CHANNELS]
         )
+
+    def staged() -> Any:
+        """How a row lies in shared memory."""
+        return gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=3)
+
+    @gluon.jit
+    def order(tiles, lines, row, start, ready, block: gl.constexpr, channels: gl.constexpr):
+        """Have the copy engine fetch a row of all pictures' rows three times, zeros for -1 and beside the picture."""
+        mbarrier.expect(ready, 3 * block * channels * 2)
+        for shift in gl.static_range(3):
+            room = tiles[shift]._reinterpret(gl.float16, [1, block, channels], lines.layout)
+            bring(lines, [row, start + (shift - 1), 0], ready, room)
 
     @gluon.jit
     def fetch(tiles, line, column, channel, width, channels: gl.constexpr):
@@ -127,7 +154,8 @@ else:
     def rows3x3(
         x, weight, bias, bridge, out, height, width, rows, slope,
         channels: gl.constexpr, parts: gl.constexpr, block: gl.constexpr, warps: gl.constexpr, laid: gl.constexpr,
-        add: gl.constexpr, activate: gl.constexpr, shuffle: gl.constexpr, pending: gl.constexpr,
+        add: gl.constexpr, activate: gl.constexpr, shuffle: gl.constexpr, engine: gl.constexpr,
+        pending: gl.constexpr,
     ):  # fmt: skip
         """Programs (strip's column and part, strip's first row, picture), as of `conv.conv3x3`."""
         mma: gl.constexpr = gl.NVMMADistributedLayout(
@@ -150,10 +178,21 @@ else:
         k = gl.arange(0, channels, layout=gl.SliceLayout(1, loading))
         for tap in gl.static_range(9):
             load(taps.index(tap), weight + ((part * 9 + tap) * channels + k[:, None]) * channels + channel[None, :])
-        fetch(
-            ring[0], x + (picture + first - 1) * width * channels, column, channel,
-            gl.where(first > 0, width, 0), channels,
-        )  # fmt: skip
+        above_all = (gl.program_id(2) * height).to(gl.int32)
+        if engine:
+            bars = gl.allocate_shared_memory(gl.int64, [3, 1], mbarrier.MBarrierLayout())
+            for slot in gl.static_range(3):
+                mbarrier.init(bars.index(slot), count=1)
+            async_copy.commit_group()
+            async_copy.wait_group(0)
+            fence_async_shared()
+            barrier()
+            order(ring[0], x, gl.where(first > 0, above_all + first - 1, -1), start, bars.index(0), block, channels)
+        else:
+            fetch(
+                ring[0], x + (picture + first - 1) * width * channels, column, channel,
+                gl.where(first > 0, width, 0), channels,
+            )  # fmt: skip
         pixel = start + gl.arange(0, block, layout=gl.SliceLayout(1, laid))
         feature = gl.arange(0, channels, layout=gl.SliceLayout(0, laid))
         if shuffle:
@@ -162,17 +201,25 @@ else:
             place = pixel[:, None] * (parts * channels) + feature[None, :]
         spare = gl.zeros([block, channels], gl.float32, layout=mma)
         above, here = warpgroup_mma_init(spare), warpgroup_mma_init(spare)
+        turn = 0  # how often each row's place was filled, odd or even
         for top in range(first - 1, last + 1, 3):
             for third in gl.static_range(3):
                 row = top + third
-                async_copy.wait_group(0)
-                fence_async_shared()
+                if engine:
+                    mbarrier.wait(bars.index(third), turn)
+                else:
+                    async_copy.wait_group(0)
+                    fence_async_shared()
                 barrier()  # the row is there, and nobody multiplies the one in whose place the next comes
                 above, here, below = multiply(ring[third], taps, above, here, spare)
-                fetch(
-                    ring[(third + 1) % 3], x + (picture + row + 1) * width * channels, column, channel,
-                    gl.where(row + 1 < height, width, 0), channels,
-                )  # fmt: skip
+                if engine:
+                    line = gl.where(row + 1 < height, above_all + row + 1, -1)
+                    order(ring[(third + 1) % 3], x, line, start, bars.index((third + 1) % 3), block, channels)
+                else:
+                    fetch(
+                        ring[(third + 1) % 3], x + (picture + row + 1) * width * channels, column, channel,
+                        gl.where(row + 1 < height, width, 0), channels,
+                    )  # fmt: skip
                 if shuffle:
                     base = (2 * (picture + row - 1) + part // 2) * (2 * width) * channels
                 else:
@@ -190,5 +237,9 @@ else:
                     done = gl.where(done >= 0, done, done * slope)
                 gl.store(out + base + place, done.to(gl.float16), mask=ready)
                 above, here = here, below
+            turn = 1 - turn
         warpgroup_mma_wait(0, deps=[above, here])
-        async_copy.wait_group(0)
+        if engine:
+            mbarrier.wait(bars.index(0), turn)
+        else:
+            async_copy.wait_group(0)
