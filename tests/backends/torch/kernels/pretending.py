@@ -26,9 +26,6 @@ class Numbers(torch.Tensor):
         """As unsigned numbers, too."""
         return self % 2**32 if types == (UINT32,) else super().to(*types, **options)
 
-    def _reinterpret(self, dtype: object, shape: list[int], layout: object) -> Tensor:
-        return self.view(shape)
-
     def index(self, at: int) -> Tensor:  # type: ignore[override]
         """Of several rooms in shared memory one."""
         return self[at]
@@ -58,8 +55,6 @@ class Pointer:
 
 class Lines:
     """What the copy engine reads of: (rows, pixels, channels)."""
-
-    layout = None
 
     def __init__(self, memory: Tensor) -> None:
         self.memory = memory

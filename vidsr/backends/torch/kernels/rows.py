@@ -121,7 +121,7 @@ else:
         """Have the copy engine fetch a row of all pictures' rows three times, zeros for -1 and beside the picture."""
         mbarrier.expect(ready, 3 * block * channels * 2)
         for shift in gl.static_range(3):
-            room = tiles[shift]._reinterpret(gl.float16, [1, block, channels], lines.layout)
+            room = tiles[shift].reshape([1, block, channels])
             bring(lines, [row, start + (shift - 1), 0], ready, room)
 
     @gluon.jit
