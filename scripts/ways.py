@@ -2,8 +2,9 @@
 
 python scripts/ways.py --size 960x540
 
-Also what cuDNN makes of the layer, and a plain product of matrices. The error is the largest difference from FP64, in
-half precision's own step at the largest value (2 ** -11 of it); rounding the result alone costs up to one half to one.
+Also what cuDNN makes of the layer, a plain product of matrices, and the kernel with pixels and weights in FP8 (e4m3),
+these scaled for each channel: what that would gain and cost. The error is the largest difference from FP64, in half
+precision's own step at the largest value (2 ** -11 of it); rounding the result alone costs half a step.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vidsr.backends.tensorrt.key import parse_size
-from vidsr.backends.torch.kernels.conv import WAYS, Conv3x3
+from vidsr.backends.torch.kernels.conv import STRIPS, WAYS, Conv3x3, conv3x3
 from vidsr.backends.torch.kernels.rows import TRIALS
-from vidsr.backends.torch.kernels.tuner import CHANNELS, Tuner, strips_for
+from vidsr.backends.torch.kernels.tuner import CHANNELS, Strip, Tuner, strips_for, ways
 from vidsr.bench.timing import matrix_peak
 
 CALLS = 30
@@ -53,6 +54,38 @@ def main() -> None:
             say(str(strip), partial(kernel, x, bridge), error, flop)
         except Exception as why:  # of Triton, its compilers or the driver: the next way is tried
             print(json.dumps({"way": str(strip), "fails": str(why)[:300]}), flush=True)
+    for strip, rows in ways(strips_for(device, STRIPS)[:2], device, (wanted.num, height, width)):
+        try:
+            call, error = fp8(conv, x, strip, rows)
+            say(f"{strip} fp8", call, error, flop)
+        except Exception as why:
+            print(json.dumps({"way": f"{strip} fp8", "fails": str(why)[:300]}), flush=True)
+
+
+def fp8(conv: nn.Conv2d, x: Tensor, strip: Strip, rows: int) -> tuple[Callable[[], Tensor], float]:
+    """The layer without a bridge in FP8: a call of the kernel, whose sums stay scaled, and the error of it all."""
+    num, _, height, width = x.shape
+    layer = Conv3x3(conv, Tuner(x.device, [strip])).to(x.device)
+    scale = layer.weight.float().abs().amax(1) / 16  # (1, out): sums stay in half precision's range
+    weight = (layer.weight / scale).to(torch.float8_e4m3fn)
+    bias = (layer.bias / scale[0]).half()
+    pixels = x.permute(0, 2, 3, 1).contiguous().to(torch.float8_e4m3fn)
+    out = torch.empty((num, height, width, CHANNELS), dtype=torch.float16, device=x.device)
+
+    def call() -> Tensor:
+        conv3x3[(-(-width // strip.block), -(-height // rows), num)](
+            pixels, weight, bias, out, out, height, width, rows, 0.0, 1.0,
+            channels=CHANNELS, parts=1, block=strip.block, stages=strip.stages, add=False, activate=False,
+            shuffle=False, num_warps=strip.warps, num_stages=strip.stages,
+        )  # fmt: skip
+        return out
+
+    seen = SEEN[1]
+    made = call()[:1, :seen].double() * scale[0].double()
+    expected = F.conv2d(x[:1, :, : seen + 1].double(), conv.weight.double(), None, padding=1)[:, :, :seen]
+    expected += 0 if conv.bias is None else conv.bias.double()[:, None, None]
+    error = (made.permute(0, 3, 1, 2) - expected).abs().max() / expected.abs().max()
+    return call, float(error) * 2**11
 
 
 def worst(kernel: Conv3x3, conv: nn.Conv2d, x: Tensor, bridge: Tensor) -> float:
