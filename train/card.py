@@ -20,6 +20,7 @@ DISCRIMINATORS = {
     "paper": "global pooling",
     "patch": "group norms and a logit per place",
     "blurred": "group norms, blurred strides and a logit per place",
+    "plain": "a logit per place",
 }
 CODECS = {
     "libx264": "H.264",
@@ -105,7 +106,8 @@ def _loss_lines(recipe: Recipe) -> list[str]:
         first = recipe.discriminator.channels
         kind = DISCRIMINATORS[recipe.discriminator.kind]
         alone = f"; {recipe.discriminator.alone} steps of its own first" if recipe.discriminator.alone else ""
-        lines.append(f"- Discriminator: 8 convolutions of {first} to {8 * first} channels, {kind}{alone}.")
+        paired = "; it compares the two pictures of a place" if recipe.discriminator.relative else ""
+        lines.append(f"- Discriminator: 8 convolutions of {first} to {8 * first} channels, {kind}{paired}{alone}.")
     return lines
 
 

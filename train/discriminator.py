@@ -46,17 +46,18 @@ class PatchDiscriminator(nn.Module):
     """The same eight convolutions with group norms, and a logit for every place instead of one for the picture.
 
     Without the mean a grid in one corner counts where it is, and the norms keep the verdict from fading as the
-    generator improves. `blurred` strides blur before they halve: whatever lies between the pixels kept is seen, too.
+    generator improves; without them (`normed`) the contrast of a whole crop is seen. `blurred` strides blur before they
+    halve: whatever lies between the pixels kept is seen, too.
     """
 
-    def __init__(self, channels: int = 32, *, blurred: bool = False) -> None:
+    def __init__(self, channels: int = 32, *, blurred: bool = False, normed: bool = True) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for stride, inner, out in _plan(channels):
             if blurred and stride > 1:
                 layers.append(BlurDown())
             layers.append(nn.Conv2d(inner, out, 3, 1 if blurred else stride, padding=1))
-            if inner != 3:
+            if normed and inner != 3:
                 layers.append(nn.GroupNorm(math.gcd(GROUPS, out), out))
             layers.append(nn.LeakyReLU(SLOPE))
         self.features = nn.Sequential(*layers)
@@ -97,4 +98,4 @@ def make_discriminator(config: DiscriminatorConfig) -> nn.Module:
     """The network that a recipe describes, freshly initialised."""
     if config.kind == "paper":
         return Discriminator(config.channels)
-    return PatchDiscriminator(config.channels, blurred=config.kind == "blurred")
+    return PatchDiscriminator(config.channels, blurred=config.kind == "blurred", normed=config.kind != "plain")

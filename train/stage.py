@@ -15,10 +15,12 @@ from train.processes import World
 from train.run import Run
 from train.trunk import FeatureLoss, open_loss
 from vidsr.models import registry
-from vidsr.models.srgan import SRGAN, Fast
+from vidsr.models.fused import SHUFFLE, before_shuffle_places, before_shuffle_weight
+from vidsr.models.srgan import SRGAN, Fast, SubPixel
 
 log = logging.getLogger("train")
 
+LPIPS = "stlpips-vgg16:lpips3"  # what `losses.lpips` weighs
 CLOSING = 0.25  # of an anneal's steps: its end, in FP32
 Terms = dict[str, Tensor]  # by name: scalars, and the drift of three colours
 
@@ -36,6 +38,8 @@ class Stage:
         if self.weights.perceptual:
             self.trunk = open_loss(self.weights.trunk, self.weights.trunk_file, run.device)
             self.distance = quicken(self.trunk.distance, run.device)
+        if self.weights.lpips:
+            self.lpips = quicken(open_loss(LPIPS, "", run.device).distance, run.device)
         if self.weights.kept:
             keeper = registry.load(self.weights.keeps, run.recipe.generator.scale).module
             self.keeper = quicken(keeper.to(run.device, memory_format=torch.channels_last), run.device)  # type: ignore[call-overload]
@@ -73,11 +77,13 @@ class Stage:
         terms: Terms = {}
         if self.weights.pixel:
             terms["pixel"] = losses.pixel_loss(sr, sample.hr)
-        if self.trunk:
-            whole = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
-            seen = min(self.weights.seen or whole, whole)
-            with self.autocast():
+        whole = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
+        seen = min(self.weights.seen or whole, whole)
+        with self.autocast():
+            if self.weights.perceptual:
                 terms["perceptual"] = self.distance(sr[:seen], sample.hr[:seen])
+            if self.weights.lpips:
+                terms["lpips"] = self.lpips(sr[:seen], sample.hr[:seen])
         if self.weights.shift and sample.shifts is not None:
             first, second = sr.chunk(2)
             terms["shift"] = losses.shift_loss(first, second, sample.shifts)
@@ -100,22 +106,42 @@ class Stage:
 
 
 class PreciseTail(nn.Module):
-    """A generator whose last convolution, which sets its colours, runs in FP32 under autocast, too."""
+    """A generator whose last convolution, which sets its colours, runs in FP32 under autocast, too.
+
+    That of ``srgan`` is taken before the last pixel shuffle, where it costs least (`vidsr.models.fused`).
+    """
+
+    places: Tensor
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
+        if isinstance(generator, SRGAN):
+            weight = generator.tail.weight
+            places = before_shuffle_places(weight.shape, SHUFFLE).to(weight.device)
+            self.register_buffer("places", places, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """As the generator's own, (N, 3, H, W) -> (N, 3, H*scale, W*scale)."""
         generator = self.generator
-        assert isinstance(generator, SRGAN | Fast)
+        if isinstance(generator, SRGAN):
+            *steps, last = generator.up
+            assert isinstance(last, SubPixel)
+            y = generator.body(x)
+            for step in steps:
+                y = step(y)
+            y = last.act(last.conv(y))
+            with torch.autocast(x.device.type, enabled=False):
+                wide = before_shuffle_weight(generator.tail.weight, self.places)
+                bias = generator.tail.bias
+                assert bias is not None
+                bias = bias.repeat_interleave(SHUFFLE**2)
+                return F.pixel_shuffle(F.conv2d(y.float(), wide, bias, padding=wide.shape[-1] // 2), SHUFFLE)
+        assert isinstance(generator, Fast)
         features = generator.features(x)
         with torch.autocast(x.device.type, enabled=False):
-            last: Tensor = generator.tail(features.float())
-            if isinstance(generator, SRGAN):
-                return last
-            return generator.base(x) + F.pixel_shuffle(last, generator.scale)
+            tail: Tensor = generator.tail(features.float())
+            return generator.base(x) + F.pixel_shuffle(tail, generator.scale)
 
 
 def quicken(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:

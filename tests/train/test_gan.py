@@ -124,7 +124,7 @@ def to_toml(recipe: Recipe) -> str:
     lines = [f"{key} = {list(value) if isinstance(value, tuple) else value!r}" for key, value in values.items()]
     for name, table in tables.items():
         lines += [f"[{name}]", *(f"{key} = {value!r}" for key, value in table.items())]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("True", "true").replace("False", "false")
 
 
 def test_anneal_and_weights_that_vidsr_loads(adversarial: Recipe, bank: Bank, tmp_path: Path) -> None:
