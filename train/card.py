@@ -20,7 +20,6 @@ DISCRIMINATORS = {
     "paper": "global pooling",
     "patch": "group norms and a logit per place",
     "blurred": "group norms, blurred strides and a logit per place",
-    "plain": "a logit per place",
 }
 CODECS = {
     "libx264": "H.264",

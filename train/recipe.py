@@ -18,7 +18,7 @@ RECIPES = Path(__file__).parent / "recipes"
 OPTIMISERS = ("adam", "muon")
 PRECISIONS = ("auto", "fp32", "bf16")
 SOURCES = ("photos", "baked")
-DISCRIMINATORS = ("paper", "patch", "blurred", "plain")
+DISCRIMINATORS = ("paper", "patch", "blurred")
 
 # The keys of the first shipped weights. A later key counts in the digest only where it is not at its default,
 # so that the hash in the header of those weights still names their recipe.
@@ -101,9 +101,10 @@ class DiscriminatorConfig:
     """The network that tells originals from upscaled pictures: `channels` of its first layer, and its own rate.
 
     `kind` is ``paper`` (one logit per picture), ``patch`` (group norms, a logit per place) or ``blurred`` (that with
-    blurred strides), or ``plain`` (without norms). It learns `alone` for so many steps before the generator moves. `jitter`: originals and outputs
-    are shown to it shifted together by 0 to so many pixels. `relative`: it says which of the two shows the original of
-    one place (arXiv:1807.00734, paired), not whether each looks like one.
+    blurred strides). It learns `alone` for so many steps before the generator moves. `jitter`: originals and outputs
+    are shown to it shifted together by 0 to so many pixels. `relative`: it says which of the two is the original of a
+    place (arXiv:1807.00734, paired), not whether each looks like one. `details`: it is given what is finer than two
+    pixels beside the picture, many times as strong.
 
     Raises:
         UsageError: a value is impossible.
@@ -115,12 +116,15 @@ class DiscriminatorConfig:
     alone: int = 0
     jitter: int = 0
     relative: bool = False
+    details: bool = False
 
     def __post_init__(self) -> None:
         _check_types(self, "discriminator.")
         if self.kind not in DISCRIMINATORS:
             names = ", ".join(DISCRIMINATORS)
             raise UsageError(f"The recipe's discriminator.kind must be one of {names}, not {self.kind!r}.")
+        if self.details and self.kind == "paper":
+            raise UsageError("discriminator.details belongs to the kinds patch and blurred, not to paper.")
         if self.alone < 0 or self.jitter < 0:
             raise UsageError("The recipe needs discriminator.alone >= 0 and discriminator.jitter >= 0.")
         if self.channels < 1 or self.rate <= 0:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,8 @@ from vidsr.models.srgan import SRGAN, Fast, SubPixel
 log = logging.getLogger("train")
 
 LPIPS = "stlpips-vgg16:lpips3"  # what `losses.lpips` weighs
-CLOSING = 0.25  # of an anneal's steps: its end, in FP32
+CLOSING = 0.1  # of an anneal's steps: its end, in FP32
+LIFT = 2.0**14  # of gradients in FP16: those of a mean over a million pixels are 1e-7
 Terms = dict[str, Tensor]  # by name: scalars, and the drift of three colours
 
 
@@ -37,9 +39,9 @@ class Stage:
         self.trunk: FeatureLoss | None = None
         if self.weights.perceptual:
             self.trunk = open_loss(self.weights.trunk, self.weights.trunk_file, run.device)
-            self.distance = quicken(self.trunk.distance, run.device)
+            self.distance = self.trunk.distance  # not compiled: convolutions and little else
         if self.weights.lpips:
-            self.lpips = quicken(open_loss(LPIPS, "", run.device).distance, run.device)
+            self.lpips = open_loss(LPIPS, "", run.device).distance
         if self.weights.kept:
             keeper = registry.load(self.weights.keeps, run.recipe.generator.scale).module
             self.keeper = quicken(keeper.to(run.device, memory_format=torch.channels_last), run.device)  # type: ignore[call-overload]
@@ -106,7 +108,7 @@ class Stage:
 
 
 class PreciseTail(nn.Module):
-    """A generator whose last convolution, which sets its colours, runs in FP32 under autocast, too.
+    """A generator whose last convolution, which sets its colours, keeps eleven bits or more under autocast, too.
 
     That of ``srgan`` is taken before the last pixel shuffle, where it costs least (`vidsr.models.fused`).
     """
@@ -131,25 +133,70 @@ class PreciseTail(nn.Module):
             for step in steps:
                 y = step(y)
             y = last.act(last.conv(y))
-            with torch.autocast(x.device.type, enabled=False):
-                wide = before_shuffle_weight(generator.tail.weight, self.places)
-                bias = generator.tail.bias
-                assert bias is not None
-                bias = bias.repeat_interleave(SHUFFLE**2)
-                return F.pixel_shuffle(F.conv2d(y.float(), wide, bias, padding=wide.shape[-1] // 2), SHUFFLE)
+            bias = generator.tail.bias
+            assert bias is not None
+            wide = before_shuffle_weight(generator.tail.weight, self.places)
+            return F.pixel_shuffle(_precise(y, wide, bias.repeat_interleave(SHUFFLE**2)), SHUFFLE)
         assert isinstance(generator, Fast)
-        features = generator.features(x)
+        tail, features = generator.tail, generator.features(x)
+        assert tail.bias is not None
         with torch.autocast(x.device.type, enabled=False):
-            tail: Tensor = generator.tail(features.float())
-            return generator.base(x) + F.pixel_shuffle(tail, generator.scale)
+            return generator.base(x) + F.pixel_shuffle(_precise(features, tail.weight, tail.bias), generator.scale)
+
+
+def _precise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution that keeps the size, with its result in FP32: bf16 would round colours to whole codes.
+
+    On a GPU under autocast it runs in FP16, which rounds to a sixteenth of a code and is as fast there.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        if x.is_cuda and x.dtype == torch.bfloat16:
+            return in_fp16(x, weight, bias)
+        return F.conv2d(x.float(), weight, bias, padding=weight.shape[-1] // 2)
+
+
+def in_fp16(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same in FP16, its gradients lifted on their way: those of a mean over pixels are too small for it."""
+    x, weight, bias = (_rescaled(part.float(), 1 / LIFT).half() for part in (x, weight, bias))
+    return _rescaled(F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2).float(), LIFT)
+
+
+def _rescaled(x: Tensor, factor: float) -> Tensor:
+    """`x` as it is, and its gradient times a factor."""
+    passed: Tensor = _Rescaled.apply(x, factor)  # type: ignore[no-untyped-call]
+    return passed
+
+
+class _Rescaled(torch.autograd.Function):
+    """Passes a tensor as it is, and its gradient times a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.factor, None
 
 
 def quicken(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
-    """`function` compiled for the GPU `device`, for each shape by itself; as it is elsewhere, or without a compiler."""
+    """`function` compiled for the GPU `device`, for each shape by itself; as it is elsewhere, or without a compiler.
+
+    Compiled under autocast it stays as it is for the few steps in FP32, which would not make up for compiling again.
+    """
     if device.type != "cuda" or not _compiles(device):
         return function
     compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False)
-    return compiled
+    in_bf16 = False
+
+    def quick(*inputs: Tensor) -> Tensor:
+        nonlocal in_bf16
+        cast = torch.is_autocast_enabled(device.type)
+        in_bf16 |= cast
+        return compiled(*inputs) if cast or not in_bf16 else function(*inputs)
+
+    return quick
 
 
 @lru_cache
