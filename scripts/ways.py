@@ -76,7 +76,7 @@ def fp8(conv: nn.Conv2d, x: Tensor, strip: Strip, rows: int) -> tuple[Callable[[
         conv3x3[(-(-width // strip.block), -(-height // rows), num)](
             pixels, weight, bias, out, out, height, width, rows, 0.0, 1.0,
             channels=CHANNELS, parts=1, block=strip.block, stages=strip.stages, add=False, activate=False,
-            shuffle=False, num_warps=strip.warps, num_stages=strip.stages,
+            shuffle=False, half=False, num_warps=strip.warps, num_stages=strip.stages,
         )  # fmt: skip
         return out
 

@@ -44,7 +44,7 @@ class RowStrip(Strip):
     """How one program works; its stages are three."""
 
     way: ClassVar[str] = "rows"
-    capability: ClassVar[tuple[int, int] | None] = (9, 0)
+    capabilities: ClassVar[tuple[tuple[int, int], ...]] = ((9, 0),)
 
     engine: bool = False  # whether the copies are Hopper's copy engine's, a row at a time
 
