@@ -110,7 +110,8 @@ def _triton() -> str:
 def _code() -> str:
     """Of all kernels: between releases they change, too."""
     here = Path(__file__).parent
-    sources = [*sorted((here / "backends" / "torch" / "kernels").glob("*.py")), here / "upscaling" / "colour_kernel.py"]
+    steps = (here / "upscaling" / f"{name}.py" for name in ("block", "colour_kernel", "lanes", "step"))
+    sources = [*sorted((here / "backends" / "torch" / "kernels").glob("*.py")), *steps]
     with suppress(OSError):
         return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     return ""

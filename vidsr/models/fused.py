@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vidsr.models import graph
 from vidsr.models.graph import SHUFFLE
@@ -32,8 +35,6 @@ def _step(step: SubPixel) -> nn.Sequential:
 def before_shuffle(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
     """The convolution C -> O after a pixel shuffle by `factor`, as one C*factor**2 -> O*factor**2 before it.
 
-    See `graph.before_shuffle`.
-
     Raises:
         ValueError: the convolution has strides, dilation or groups, or does not keep the size.
     """
@@ -42,15 +43,35 @@ def before_shuffle(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
     plain = (conv.stride, conv.dilation, conv.groups, conv.padding_mode) == ((1, 1), (1, 1), 1, "zeros")
     if not plain or conv.kernel_size != (size, size) or conv.padding != (padding, padding) or size % 2 == 0:
         raise ValueError(f"Only a plain convolution that keeps the size can move before a pixel shuffle, not {conv}.")
-    weight = torch.from_numpy(graph.before_shuffle(conv.weight.detach().cpu().double().numpy(), factor))
-    wide, reach = weight.shape[:2], weight.shape[2] // 2
-    moved = nn.Conv2d(wide[1], wide[0], 2 * reach + 1, padding=reach, bias=conv.bias is not None)
-    moved.to(conv.weight.device, conv.weight.dtype)
+    weight = conv.weight.detach()
+    wide = before_shuffle_weight(weight, before_shuffle_places(weight.shape, factor))
+    moved = nn.Conv2d(
+        wide.shape[1], wide.shape[0], wide.shape[2], padding=wide.shape[2] // 2, bias=conv.bias is not None
+    )
+    moved.to(weight.device, weight.dtype)
     with torch.no_grad():
-        moved.weight.copy_(weight)
+        moved.weight.copy_(wide)
         if moved.bias is not None and conv.bias is not None:
             moved.bias.copy_(conv.bias.repeat_interleave(factor**2))
     return moved.train(conv.training).requires_grad_(conv.weight.requires_grad)
+
+
+def before_shuffle_places(shape: Sequence[int], factor: int) -> Tensor:
+    """Where in a weight of `shape` (O, C, k, k) each number of the wider one is found; O*C*k*k where it is zero.
+
+    See `graph.before_shuffle`.
+
+    Returns:
+        (O*factor**2, C*factor**2, K, K) int64.
+    """
+    numel = math.prod(shape)
+    numbered = np.arange(1, numel + 1).reshape(shape)
+    return torch.from_numpy((graph.before_shuffle(numbered, factor) - 1) % (numel + 1))
+
+
+def before_shuffle_weight(weight: Tensor, places: Tensor) -> Tensor:
+    """The wider weight, of `places` as `before_shuffle_places` gives them; gradients reach `weight`."""
+    return torch.cat((weight.flatten(), weight.new_zeros(1)))[places]
 
 
 def lower_prelu(module: nn.Module) -> nn.Module:

@@ -46,7 +46,7 @@ def ycc_matrix(matrix: Matrix) -> NDArray[np.float64]:
     return np.stack([y, cb, cr])
 
 
-def encoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def rgb_to_codes(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(A, b) such that codes = A @ rgb + b. H.273, equations 20 to 37."""
     is_rgb = format.model == "rgb" or (format.model == "yuv" and colour.matrix is Matrix.RGB)
     matrix = GBR if is_rgb else ycc_matrix(Matrix.BT709 if colour.matrix is Matrix.RGB else colour.matrix)
@@ -57,9 +57,9 @@ def encoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], 
     return matrix * gain[:, None], offset
 
 
-def decoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def codes_to_rgb(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(A, b) such that rgb = A @ codes + b; of grey only the first entry of each is meant."""
-    matrix, offset = encoding(format, colour)
+    matrix, offset = rgb_to_codes(format, colour)
     if format.model == "grey":
         gain = matrix[0].sum()
         return np.array([[1 / gain]]), np.array([-offset[0] / gain])

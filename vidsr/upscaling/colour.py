@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,11 +21,14 @@ from vidsr import findings
 from vidsr.backends.torch import kernels
 from vidsr.frame import Colour, PixelFormat, Plane
 from vidsr.stages import stage
-from vidsr.upscaling.codes import between, chroma_offset, decoding, encoding, triangle
+from vidsr.upscaling.block import Block
+from vidsr.upscaling.codes import between, chroma_offset, codes_to_rgb, rgb_to_codes, triangle
 from vidsr.upscaling.staging import as_plane, as_tensor
 
 CHECKED = ("yuv420p", "yuv422p10le", "gbrp")  # layouts in which a kernel is tried
 CHECKED_SIZES = ((45, 67), (48, 64))  # (height, width): Triton compiles for multiples of 16 by themselves
+CLOSE = 1e-5  # of RGB in [0, 1] in FP32, where sums round otherwise
+How: TypeAlias = tuple[NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]]
 PlaneMaker = Callable[[Tensor, NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]], Tensor]
 """Makes a plane: `_plane`, or `vidsr.upscaling.colour_kernel.plane`."""
 
@@ -55,7 +59,7 @@ def decode(planes: Sequence[Tensor], format: PixelFormat, colour: Colour) -> Ten
     height, width = planes[0].shape
     device, bits = planes[0].device, format.bits
     if format.model == "grey":
-        matrix, offset = decoding(format, colour)
+        matrix, offset = codes_to_rgb(format, colour)
         grey = _as_float(planes[0], bits).mul_(float(matrix[0, 0])).add_(float(offset[0]))
         return grey.expand(3, height, width)[None].contiguous()
     codes = torch.empty((3, height, width), device=device)
@@ -80,6 +84,11 @@ def encode(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ..
         from vidsr.upscaling.colour_kernel import plane
 
         return _planes(plane, rgb[0], format, colour)
+    return encode_by_torch(rgb, format, colour)
+
+
+def encode_by_torch(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ...]:
+    """`encode` by torch's operations, whatever kernels there are."""
     return _planes(_plane, rgb[0].float(), format, colour)
 
 
@@ -100,27 +109,48 @@ def why_not_fused(device: torch.device) -> str | None:
 
 
 def _why_wrong(device: torch.device) -> str | None:
-    """Where the kernel's planes are not torch's."""
-    from vidsr.upscaling.colour_kernel import plane
+    """Where the kernels' planes and pictures are not torch's."""
+    from vidsr.upscaling.colour_kernel import pictures, plane
 
     with stage("kernels"):
-        for name, size in product(CHECKED, CHECKED_SIZES):
-            format, rgb = PixelFormat.parse(name), torch.rand((3, *size), device=device).half()
+        for name, (height, width) in product(CHECKED, CHECKED_SIZES):
+            format, rgb = PixelFormat.parse(name), torch.rand((3, height, width), device=device).half()
             made, expected = _planes(plane, rgb, format, Colour()), _planes(_plane, rgb.float(), format, Colour())
             if any(int((a.int() - b.int()).abs().max()) > 1 for a, b in zip(made, expected, strict=True)):
                 return f"its kernel is wrong here in {name}"
+            block = Block(format, width, height)
+            codes = torch.randint(0, 1 << format.bits, (2, block.size), device=device).to(made[0].dtype)
+            planes, back = block.planes(codes), torch.empty((2, height, width, 3), device=device).movedim(-1, 1)
+            pictures(planes, *decoding(format, Colour()), back, clamped=False)
+            for index, picture in enumerate(back):
+                torchs = decode([each[index] for each in planes], format, Colour())
+                if float((picture - torchs[0]).abs().max()) > CLOSE:
+                    return f"its kernel reads {name} wrongly here"
     return None
 
 
 def _planes(make: PlaneMaker, rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ...]:
     """(3, H, W) RGB -> codes of the planes of `format` without alpha."""
-    matrix, offset = encoding(format, colour)
-    planes = [make(rgb, matrix[0], float(offset[0]), format.bits, (1, 1), (0.0, 0.0))]
+    return tuple(make(rgb, *how) for how in encoding(format, colour))
+
+
+def encoding(format: PixelFormat, colour: Colour) -> list[How]:
+    """How each plane without alpha is made of RGB: what a `PlaneMaker` is told of it."""
+    matrix, offset = rgb_to_codes(format, colour)
+    planes: list[How] = [(matrix[0], float(offset[0]), format.bits, (1, 1), (0.0, 0.0))]
     if format.model != "grey":
         (sx, sy), place = format.chroma_shift, chroma_offset(format, colour.siting)
         for row, bias in zip(matrix[1:], offset[1:], strict=True):
-            planes.append(make(rgb, row, float(bias), format.bits, (1 << sx, 1 << sy), place))
-    return tuple(planes)
+            planes.append((row, float(bias), format.bits, (1 << sx, 1 << sy), place))
+    return planes
+
+
+def decoding(
+    format: PixelFormat, colour: Colour
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int], tuple[float, float]]:
+    """(A, b) such that rgb = A @ codes + b, the pixels (x, y) between chroma samples, and where the first stands."""
+    sx, sy = format.chroma_shift
+    return *codes_to_rgb(format, colour), (1 << sx, 1 << sy), chroma_offset(format, colour.siting)
 
 
 def _plane(
@@ -148,7 +178,7 @@ def encode_alpha(alpha: Tensor, bits: int) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _decoding_on_cpu(format: PixelFormat, colour: Colour) -> tuple[Tensor, Tensor]:
-    matrix, offset = decoding(format, colour)
+    matrix, offset = codes_to_rgb(format, colour)
     return torch.tensor(matrix, dtype=torch.float32), torch.tensor(offset[:, None], dtype=torch.float32)
 
 
@@ -162,7 +192,7 @@ def _mixed(codes: Tensor, format: PixelFormat, colour: Colour) -> Tensor:
 
     A GPU may round a matrix product to the 10 bits of TF32: some containers switch that on for all programs.
     """
-    matrix, offset = decoding(format, colour)
+    matrix, offset = codes_to_rgb(format, colour)
     return torch.stack([_mix(codes, row).add_(float(bias)) for row, bias in zip(matrix, offset, strict=True)])
 
 

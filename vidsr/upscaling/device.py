@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,24 +14,26 @@ from vidsr.frame import Canvas, Frame, PixelFormat, Plane
 from vidsr.upscaling import colour as colours
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.relight import relit
-from vidsr.upscaling.renderer import Renderer
+from vidsr.upscaling.renderer import Renderer, Rendering
 from vidsr.upscaling.resize import resize
 from vidsr.upscaling.staging import Download, Staging, as_plane
+from vidsr.upscaling.steps import Steps
 
 GPU_DEPTH = 2  # batches on their way to, on and from a GPU while the next one is prepared
 GPU_ROOM = 2 << 30  # bytes; with less of it free they are one: an 8K picture is 0.2 GB in half precision
 
 
-class Fetching:
-    """A `renderer.Rendering` whose results come from a device."""
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """Frames that were made operation by operation."""
 
-    def __init__(self, download: Download) -> None:
-        self._download = download
+    download: Download
+    num: int
 
-    def wait(self) -> tuple[bool, list[Plane]]:
-        """As `renderer.Rendering`."""
-        sound, *codes = self._download.wait()
-        return bool(sound), [as_plane(plane) for plane in codes]
+    def wait(self) -> tuple[bool, list[tuple[Plane, ...]]]:
+        sound, *codes = self.download.wait()
+        planes, each = [as_plane(plane) for plane in codes], len(codes) // self.num
+        return bool(sound), [tuple(planes[first : first + each]) for first in range(0, len(planes), each)]
 
 
 class DeviceRenderer(Renderer):
@@ -38,6 +41,7 @@ class DeviceRenderer(Renderer):
 
     def __init__(self, enlarger: Enlarger) -> None:
         super().__init__(enlarger)
+        self._steps = Steps(enlarger)
         self._staging = Staging(enlarger.backend.device)
         self._full: dict[tuple[int, ...], int] = {}  # (height, width) -> frames of the batches that the backend knows
 
@@ -56,17 +60,34 @@ class DeviceRenderer(Renderer):
         if num_frames is None or num_frames >= num:
             self._full[height, width] = num
 
-    def start(self, frames: Sequence[Frame], canvas: Canvas) -> Fetching:
+    def start(self, frames: Sequence[Frame], canvas: Canvas) -> Rendering:
         """As `Renderer`, and returns before the device has done it."""
         while True:
             try:
-                return Fetching(self._attempt(frames, canvas))
+                made = self._by_step(frames, canvas)
+                self.stepped = made is not None
+                return made or _Apart(self._attempt(frames, canvas), len(frames))
             except torch.OutOfMemoryError as error:  # of the colour conversion; the network has its own ladder
                 self.enlarger.make_room(len(frames), frames[0].height, frames[0].width, error)
             except RuntimeError as error:  # of torch; what the CPU lacks is memory, which the job tells
                 if self.enlarger.backend.device.type == "cpu":
                     raise
                 raise BackendError(f"The GPU failed: {str(error).splitlines()[0]}") from error
+
+    def close(self) -> None:
+        """As `Renderer`."""
+        try:
+            self._steps.clear()
+        finally:
+            super().close()
+
+    def _by_step(self, frames: Sequence[Frame], canvas: Canvas) -> Rendering | None:
+        """By one graph; None where there is none for them."""
+        if not self.stepping:
+            return None
+        size = frames[0].height, frames[0].width
+        num = self._full[size] = max(len(frames), self._full.get(size, 0))
+        return self._steps.start(frames, canvas, num)
 
     def _attempt(self, frames: Sequence[Frame], canvas: Canvas) -> Download:
         if self._staging.device != self.enlarger.backend.device:  # the CPU has taken over

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from vidsr.backends.selection import open_backend
 from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models.registry import Model
 from vidsr.tiling import Tile, plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MIN_SIDE = 2  # what a backend takes
 
@@ -76,7 +80,8 @@ class Enlarger:
 
     Out of memory is a step on a ladder: every further call holds half as many pixels (fewer pictures, then smaller
     tiles), the same pictures again; where the smallest tile does not fit, the CPU takes over in FP32. `notes` says
-    each step. `tile` is ``auto`` (as the backend says), ``off``, or a side. `close` closes the backend.
+    each step. `tile` is ``auto`` (as the backend says), ``off``, or a side. `close` closes the backend. `clamps` tells
+    that values go in within [0, 1].
     """
 
     def __init__(self, model: Model, backend: Backend, *, tile: int | Literal["auto", "off"] = "auto") -> None:
@@ -85,7 +90,7 @@ class Enlarger:
         self.notes: list[str] = []
         self._tile = tile
         self._limit: int | None = None  # pixels of one call, learnt from calls that did not fit
-        self._clamps = model.is_network
+        self.clamps = model.is_network
         self._cancelled = threading.Event()
 
     def __call__(self, rgb: Pictures) -> Pictures:
@@ -101,11 +106,11 @@ class Enlarger:
             BackendError: the runtime failed.
         """
         by = _arrays(isinstance(rgb, np.ndarray))
-        if self._clamps:
+        if self.clamps:
             rgb = by.clamped(rgb)
         height, width = rgb.shape[2:]
         s = self.model.scale
-        padding = self._padded(width) - width, self._padded(height) - height
+        padding = self.padded(width) - width, self.padded(height) - height
         padded = by.extended(rgb, *padding) if any(padding) else rgb
         while True:
             try:
@@ -122,7 +127,7 @@ class Enlarger:
             OutOfMemoryError: not even the smallest tile fits.
             BackendError: it cannot compile.
         """
-        height, width = self._padded(height), self._padded(width)
+        height, width = self.padded(height), self.padded(width)
         by = _arrays(not self.backend.needs_torch)
         while True:
             at_once, _ = self._calls(num, height, width)
@@ -135,7 +140,19 @@ class Enlarger:
             except by.unfit as error:
                 self.make_room(num, height, width, error)
 
-    def _padded(self, side: int) -> int:
+    def whole(self, num: int, height: int, width: int) -> Callable[[Tensor], Tensor] | None:
+        """The network as a CUDA graph may hold it, for `num` pictures of that size, padded; None where they are tiled.
+
+        None, too, where the backend has no such function. It stays the same object while nothing changes.
+
+        Raises:
+            Cancelled: `cancel` was called.
+            BackendError: the backend is closed.
+        """
+        body, height, width = self.backend.body(), self.padded(height), self.padded(width)
+        return body if body is not None and self._calls(num, height, width) == (num, height * width) else None
+
+    def padded(self, side: int) -> int:
         """A side as the network gets it: not too small, and a multiple of what it needs."""
         multiple = self.model.multiple
         return side + max(MIN_SIDE - side, -side % multiple)

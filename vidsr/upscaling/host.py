@@ -15,7 +15,7 @@ from PIL import Image
 
 from vidsr import light
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat, Plane, Samples
-from vidsr.upscaling.codes import between, chroma_offset, decoding, encoding, triangle
+from vidsr.upscaling.codes import between, chroma_offset, codes_to_rgb, rgb_to_codes, triangle
 from vidsr.upscaling.renderer import Renderer
 
 BLOCK = 1 << 15  # pixels
@@ -28,11 +28,11 @@ class Rendered:
     """A `renderer.Rendering` that is done."""
 
     sound: bool
-    planes: list[Plane]
+    pictures: list[tuple[Plane, ...]]
 
-    def wait(self) -> tuple[bool, list[Plane]]:
+    def wait(self) -> tuple[bool, list[tuple[Plane, ...]]]:
         """As `renderer.Rendering`."""
-        return self.sound, self.planes
+        return self.sound, self.pictures
 
 
 class HostRenderer(Renderer):
@@ -40,17 +40,18 @@ class HostRenderer(Renderer):
 
     def start(self, frames: Sequence[Frame], canvas: Canvas) -> Rendered:
         """As `Renderer`; it is done when this returns."""
-        planes: list[Plane] = []
+        pictures: list[tuple[Plane, ...]] = []
         for frame in frames:
             rgb = relit(to_rgb(frame.planes, frame.format, frame.colour), frame.colour, canvas.colour)
             large = self.enlarger(rgb)
             matte = self._matte(frame, canvas) if canvas.format.alpha else None
             if not all(np.isfinite(made.sum(dtype=np.float32)) for made in (large, matte) if made is not None):
                 return Rendered(False, [])
-            planes += from_rgb(resize(large, canvas.size), canvas.format, canvas.colour)
+            planes = from_rgb(resize(large, canvas.size), canvas.format, canvas.colour)
             if matte is not None:
-                planes.append(_quantise(matte[0, 0] * _peak(canvas.format.bits), 0.0, canvas.format.bits))
-        return Rendered(True, planes)
+                planes = (*planes, _quantise(matte[0, 0] * _peak(canvas.format.bits), 0.0, canvas.format.bits))
+            pictures.append(planes)
+        return Rendered(True, pictures)
 
     def _matte(self, frame: Frame, canvas: Canvas) -> Floats:
         """The alpha plane, enlarged to (1, 1, H, W) in [0, 1]; see `device.DeviceRenderer`."""
@@ -66,7 +67,7 @@ class HostRenderer(Renderer):
 def to_rgb(planes: Sequence[Plane], format: PixelFormat, colour: Colour) -> Floats:
     """Planes of a frame -> (1, 3, H, W) RGB, nominally in [0, 1]; see `colour.decode`."""
     height, width = planes[0].shape
-    matrix, offset = decoding(format, colour)
+    matrix, offset = codes_to_rgb(format, colour)
     gain, bias = matrix.astype(np.float32), offset.astype(np.float32)
     codes = [planes[0].astype(np.float32)]
     if format.model == "grey":
@@ -84,7 +85,7 @@ def to_rgb(planes: Sequence[Plane], format: PixelFormat, colour: Colour) -> Floa
 
 def from_rgb(rgb: Floats, format: PixelFormat, colour: Colour) -> tuple[Plane, ...]:
     """(1, 3, H, W) RGB -> planes of `format`, without alpha; see `colour.encode`."""
-    matrix, offset = encoding(format, colour)
+    matrix, offset = rgb_to_codes(format, colour)
     rows, bias = matrix.astype(np.float32), [float(shift) for shift in offset]
     whole = range(1) if any(format.chroma_shift) or format.model == "grey" else range(3)
     planes = _planes(rgb[0], rows[whole], bias, format, (1, 1), (0.0, 0.0))

@@ -11,10 +11,10 @@ from vidsr.upscaling.enlarger import Enlarger
 
 
 class Rendering(Protocol):
-    """Frames on their way."""
+    """Frames on their way to the host."""
 
-    def wait(self) -> tuple[bool, Sequence[Plane]]:
-        """Whether the network's output is finite, and if so all planes of each frame in turn; any number of times.
+    def wait(self) -> tuple[bool, list[tuple[Plane, ...]]]:
+        """Whether the network's output is finite, and if so the planes of each frame; any number of times.
 
         Raises:
             BackendError: the device failed in the meantime.
@@ -22,10 +22,14 @@ class Rendering(Protocol):
 
 
 class Renderer(ABC):
-    """Renders frames of one size and layout by `enlarger`: `host.HostRenderer` in numpy, or `device.DeviceRenderer`."""
+    """Renders frames of one size and layout by `enlarger`: `host.HostRenderer` in numpy, or `device.DeviceRenderer`.
+
+    On a GPU by one graph for all that is done to a batch, where there is one and `stepping` is true; `stepped` says
+    whether the last batch was.
+    """
 
     def __init__(self, enlarger: Enlarger) -> None:
-        self.enlarger = enlarger
+        self.enlarger, self.stepping, self.stepped = enlarger, True, False
 
     @property
     def depth(self) -> int:
@@ -49,3 +53,7 @@ class Renderer(ABC):
             Cancelled: the enlarger was cancelled.
             BackendError: the runtime failed.
         """
+
+    def close(self) -> None:
+        """Let nothing run any more, and free the backend; closing twice is fine."""
+        self.enlarger.close()

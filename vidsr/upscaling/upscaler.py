@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack
@@ -272,24 +272,17 @@ class Upscaler:
     def _results(self, batch: _Batch) -> list[Frame]:
         if batch.work is None:
             return []
-        sound, planes = batch.work.wait()
+        sound, pictures = batch.work.wait()
         backend = batch.backend
         while not sound:
             if backend is self.backend:  # a batch before this one may have replaced it already
                 self.enlarger.make_exact()
             backend = self.backend
-            sound, planes = self.renderer.start(batch.fresh, batch.canvas).wait()
-        each, canvas = iter(planes), batch.canvas
-        num = len(planes) // len(batch.fresh)
+            sound, pictures = self.renderer.start(batch.fresh, batch.canvas).wait()
+        canvas = batch.canvas
         return [
-            replace(
-                frame,
-                planes=tuple(islice(each, num)),
-                format=canvas.format,
-                colour=canvas.colour,
-                aside=False,
-            )
-            for frame in batch.fresh
+            replace(frame, planes=planes, format=canvas.format, colour=canvas.colour, aside=False)
+            for frame, planes in zip(batch.fresh, pictures, strict=True)
         ]
 
     def identity(self) -> dict[str, object]:
@@ -308,7 +301,7 @@ class Upscaler:
 
     def close(self) -> None:
         """Free the backend; closing twice is fine."""
-        self.enlarger.close()
+        self.renderer.close()
 
     def __enter__(self) -> Self:
         return self
