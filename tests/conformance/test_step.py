@@ -25,7 +25,7 @@ from vidsr.errors import Cancelled
 from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, Siting, output_colour
 from vidsr.models import registry
 from vidsr.upscaling import upscaler as module
-from vidsr.upscaling.steps import why_not
+from vidsr.upscaling.stepper import why_not
 from vidsr.upscaling.upscaler import Upscaler
 
 __all__ = ["gpu"]
