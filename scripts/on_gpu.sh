@@ -62,6 +62,7 @@ fi
 
 export -f bench
 export python
+[ "$rehearse" ] || step ways 90 "$python" scripts/ways.py
 for model in $models; do
     step "graph-$model" 120 bash -c 'bench "$@"' - --model "$model" --backends $backends --precisions $precisions \
         --sizes $sizes --seconds $seconds --network-only

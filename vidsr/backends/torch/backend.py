@@ -200,10 +200,11 @@ class TorchBackend(Backend):
         if self.speedups.kernels:
             if why := why_none(self.device) or ("" if self.precision == "fp16" else "they are for half precision"):
                 raise BackendError(f"The kernels do not run on {self.device}: {why}.")
-            from vidsr.backends.torch.kernels.conv import strips_for
+            from vidsr.backends.torch.kernels.conv import WAYS
             from vidsr.backends.torch.kernels.network import with_kernels
+            from vidsr.backends.torch.kernels.tuner import strips_for
 
-            strips = self._strips or (() if self.speedups.ends else strips_for(self.device))
+            strips = self._strips or (() if self.speedups.ends else strips_for(self.device, WAYS))
             module = with_kernels(module, self.device, strips)
         built = copy.deepcopy(module).to(self.device, self.dtype)
         return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
