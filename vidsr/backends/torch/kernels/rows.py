@@ -66,7 +66,7 @@ def columns(weight: Tensor) -> Tensor:
 
     Of 32 columns a thread of four has two of each 8 (PTX, registers of wgmma's D); here it gets eight outputs in a row.
     """
-    return weight.reshape(*weight.shape[:-1], -1, 4, 4, 2).transpose(-3, -2).reshape(weight.shape)
+    return weight.reshape(*weight.shape[:-1], -1, 4, 4, 2).transpose(-3, -2).reshape(weight.shape).contiguous()
 
 
 def launch(
