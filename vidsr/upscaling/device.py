@@ -17,7 +17,7 @@ from vidsr.upscaling.relight import relit
 from vidsr.upscaling.renderer import Renderer, Rendering
 from vidsr.upscaling.resize import resize
 from vidsr.upscaling.staging import Download, Staging, as_plane
-from vidsr.upscaling.steps import Steps
+from vidsr.upscaling.stepper import Stepper
 
 GPU_DEPTH = 2  # batches on their way to, on and from a GPU while the next one is prepared
 GPU_ROOM = 2 << 30  # bytes; with less of it free they are one: an 8K picture is 0.2 GB in half precision
@@ -41,7 +41,7 @@ class DeviceRenderer(Renderer):
 
     def __init__(self, enlarger: Enlarger) -> None:
         super().__init__(enlarger)
-        self._steps = Steps(enlarger)
+        self._stepper = Stepper(enlarger)
         self._staging = Staging(enlarger.backend.device)
         self._full: dict[tuple[int, ...], int] = {}  # (height, width) -> frames of the batches that the backend knows
 
@@ -77,7 +77,7 @@ class DeviceRenderer(Renderer):
     def close(self) -> None:
         """As `Renderer`."""
         try:
-            self._steps.clear()
+            self._stepper.clear()
         finally:
             super().close()
 
@@ -87,7 +87,7 @@ class DeviceRenderer(Renderer):
             return None
         size = frames[0].height, frames[0].width
         num = self._full[size] = max(len(frames), self._full.get(size, 0))
-        return self._steps.start(frames, canvas, num)
+        return self._stepper.start(frames, canvas, num)
 
     def _attempt(self, frames: Sequence[Frame], canvas: Canvas) -> Download:
         if self._staging.device != self.enlarger.backend.device:  # the CPU has taken over
