@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.clips import Audio, make_clip, read_number
 from tests.conftest import ROOT, Result
 from vidsr import pipeline
@@ -166,7 +167,7 @@ def begin(*arguments: str, prefix: str = "", stdin: int | None = None) -> subpro
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in a shell's background
     script = f"{heed}\n{prefix}\nfrom vidsr.cli import main\nmain()"
     command = [sys.executable, "-c", script, *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return warm.Popen(command, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(process: subprocess.Popen[str], words: str) -> None:
