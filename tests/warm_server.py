@@ -14,11 +14,12 @@ import signal
 import socket
 import sys
 import types
+from contextlib import suppress
 from pathlib import Path
 
 PATH = list(sys.path[1:])
 LOADED = (
-    *("vidsr.cli.app", "vidsr.cli.upscale", "vidsr.cli.live", "vidsr.cli.json_show"),
+    *("vidsr.cli.app", "vidsr.cli.upscale", "vidsr.cli.shower", "vidsr.cli.live", "vidsr.cli.json_show"),
     *("vidsr.jobs.run", "vidsr.jobs.log", "vidsr.jobs.dry_run", "vidsr.jobs.local_maker"),
     *("vidsr.models.srgan", "vidsr.backends.torch.backend"),
 )
@@ -29,6 +30,8 @@ def load() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     for name in LOADED:
         importlib.import_module(name)
+    with suppress(ImportError):
+        importlib.import_module("pydantic.type_adapter")  # of typer, in some of its versions
     assert len(list(Path("/proc/self/task").iterdir())) == 1
     gc.collect()
     gc.freeze()
