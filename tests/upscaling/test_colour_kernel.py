@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import warm
 from tests.backends.torch.kernels.compiling import compiled
 from vidsr.backends.tensorrt.recipes import recipes
 from vidsr.backends.torch import kernels
@@ -30,7 +30,7 @@ needs_triton = pytest.mark.skipif(
 @needs_triton
 def test_it_makes_the_planes_that_torch_makes() -> None:
     command = [sys.executable, "-m", "tests.upscaling.interpret_colour"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) > 40
