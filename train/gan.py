@@ -8,7 +8,7 @@ from train.crops import Sample
 from train.processes import World
 from train.recipe import WEIGHTS
 from train.run import Run, round_moments
-from train.stage import Stage, Terms, quicken
+from train.stage import PreciseTail, Stage, Terms, quicken
 from vidsr.errors import UsageError
 
 ALONE, RISEN = 0.1, 0.3  # shares of a clock's seconds by which those steps are over at the latest, however slow
@@ -27,12 +27,21 @@ class Adversarial(Stage):
             raise UsageError(f"The recipe {run.recipe.name} has no losses.adversarial above 0; train it with fit.")
         self.discriminator, self.critic = run.discriminator, run.critic
         self.judge = quicken(run.discriminator, run.device)
-        self.average = quicken(run.ema, run.device)
+        self.average = quicken(PreciseTail(run.ema), run.device)
+        self.relative = run.recipe.discriminator.relative
+        self.begun: float | None = (
+            None  # share of a clock's seconds after which the first step was over: compiling can take many
+        )
+
+    @property
+    def gone(self) -> float:
+        """Share of a clock's seconds that has gone since the first step; 0 without a clock."""
+        return self.run.clock.gone - self.begun if self.run.clock and self.begun is not None else 0.0
 
     @property
     def alone(self) -> bool:
         """Whether the discriminator still learns by itself, on a generator that stands still."""
-        late = self.run.clock is not None and self.run.clock.gone > ALONE
+        late = self.gone > ALONE
         return self.run.step < self.run.recipe.discriminator.alone and not late
 
     def step(self, sample: Sample) -> Terms:
@@ -49,15 +58,24 @@ class Adversarial(Stage):
         """The pixel stage's losses, the adversarial one and the artefacts'."""
         terms = super().terms(sample, sr)
         self.discriminator.requires_grad_(False)
-        with self.autocast():
-            fake = self.judge(*self.shown(sr))
+        terms["adversarial"] = self._convinced(sample, sr)
         self.discriminator.requires_grad_(True)
-        terms["adversarial"] = losses.generator_loss(fake.float())
         if self.weights.artefact:
             with torch.no_grad(), self.autocast():
                 averaged = self.average(sample.lr.contiguous(memory_format=torch.channels_last))
             terms["artefact"] = losses.artefact_loss(sr, averaged.float(), sample.hr)
         return terms
+
+    def _convinced(self, sample: Sample, sr: Tensor) -> Tensor:
+        """How little the discriminator takes the outputs for originals."""
+        if not self.relative:
+            with self.autocast():
+                return losses.generator_loss(self.judge(*self.shown(losses.coded(sr))).float())
+        hr, sr = self.shown(sample.hr, losses.coded(sr))
+        with self.autocast():
+            with torch.no_grad():
+                real = self.judge(hr).float()
+            return losses.relative_generator_loss(real, self.judge(sr).float())
 
     def weight(self, name: str) -> float:
         """As the recipe says; the adversarial weight rises over `ramp` steps, the artefacts' with it."""
@@ -65,7 +83,7 @@ class Adversarial(Stage):
             return super().weight(name)
         risen = (self.run.step - self.run.recipe.discriminator.alone) / self.weights.ramp
         if self.run.clock:
-            risen = max(risen, (self.run.clock.gone - ALONE) / (RISEN - ALONE))
+            risen = max(risen, (self.gone - ALONE) / (RISEN - ALONE))
         return super().weight(name) * min(1.0, max(0.0, risen))
 
     def shown(self, *pictures: Tensor) -> list[Tensor]:
@@ -80,14 +98,17 @@ class Adversarial(Stage):
 
     def follow(self, sample: Sample, sr: Tensor) -> Terms:
         """Move the discriminator, on the same originals and outputs."""
-        both = torch.cat(self.shown(sample.hr, sr)).contiguous(memory_format=torch.channels_last)
+        both = torch.cat(self.shown(sample.hr, losses.coded(sr))).contiguous(memory_format=torch.channels_last)
         with self.autocast():
             real, fake = self.judge(both).float().chunk(2)
-        loss = losses.discriminator_loss(real, fake)
+        loss = (losses.relative_discriminator_loss if self.relative else losses.discriminator_loss)(real, fake)
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.mean_gradients(self.discriminator.parameters())
         self.critic.step()
         self.critic.zero_grad(set_to_none=True)
         round_moments(self.critic)
-        seen = {"discriminator": loss.detach(), "accuracy": losses.accuracy(real, fake).detach()}
+        if self.run.clock and self.begun is None:
+            self.begun = self.run.clock.gone
+        accuracy = (losses.relative_accuracy if self.relative else losses.accuracy)(real, fake)
+        seen = {"discriminator": loss.detach(), "accuracy": accuracy.detach()}
         return {**super().follow(sample, sr), **seen}

@@ -36,6 +36,7 @@ def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
     for row in rows:
         assert row["shape"] == row["expected_shape"], row
         assert row["kernels"] < max(2 * row["torch"], 1e-3), row
+        assert row["halves"] < max(6 * row["torch"], 3e-3), row
     right, again, wrong = trusted["said"]
     assert right == again == [["16x1x4", "head16x1x4"], ""]
     assert wrong[0] == []
@@ -50,7 +51,8 @@ def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
 def test_a_strip_compiles_and_fits(
     capability: tuple[int, int], parts: int, add: bool, shuffle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidsr.backends.torch.kernels.conv import CHANNELS, SPILLING, STRIPS, conv3x3
+    from vidsr.backends.torch.kernels.conv import STRIPS, conv3x3
+    from vidsr.backends.torch.kernels.tuner import CHANNELS, SPILLING
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     widest = SPILLING.get(capability, 128)
@@ -58,7 +60,7 @@ def test_a_strip_compiles_and_fits(
     strip = next(strip for strip in fitting if strip.stages > 1)
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
     constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS}
-    constants |= {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle}
+    constants |= {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle, "half": False}
     options = {"num_warps": strip.warps, "num_stages": strip.stages, "enable_fp_fusion": True}
     made = compiled(conv3x3, capability, types, constants, **options)
     assert made.metadata.shared <= SHARED[capability]
@@ -68,8 +70,22 @@ def test_a_strip_compiles_and_fits(
     assert "serialized" not in assembled(made.asm["ptx"], tmp_path)  # ptxas waits for each product by itself then
 
 
+def test_half_sums_compile_without_spills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidsr.backends.torch.kernels.conv import HALVES, conv3x3
+    from vidsr.backends.torch.kernels.tuner import CHANNELS
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    strip = HALVES[0]
+    types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32", "one": "fp32"}
+    constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS, "parts": 1}
+    constants |= {"add": True, "activate": False, "shuffle": False, "half": True}
+    made = compiled(conv3x3, (8, 9), types, constants, num_warps=strip.warps, num_stages=strip.stages)
+    assert made.asm["ptx"].count("f16.f16.f16.f16") == made.asm["ptx"].count("mma.sync") >= 36
+    assembled(made.asm["ptx"], tmp_path)
+
+
 def test_strips_are_as_high_as_fills_the_gpu() -> None:
-    from vidsr.backends.torch.kernels.conv import Strip, num_rows
+    from vidsr.backends.torch.kernels.tuner import Strip, num_rows
 
     strip = Strip(128, 2, 8)
     assert num_rows(strip, 132, (1, 540, 960)) == 34  # 8 across, 16 down: 128 programs at once
@@ -79,26 +95,26 @@ def test_strips_are_as_high_as_fills_the_gpu() -> None:
 
 
 def test_the_fastest_strip_is_found_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from vidsr.backends.torch.kernels import conv, findings
+    from vidsr.backends.torch.kernels import findings, tuner
+    from vidsr.backends.torch.kernels.conv import STRIPS
 
     properties = SimpleNamespace(name="GPU", multi_processor_count=132, shared_memory_per_multiprocessor=233472)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
     monkeypatch.setattr(findings, "machine", lambda _: {"gpu": "GPU"})
     monkeypatch.setattr(findings, "folder", lambda: tmp_path)
-    monkeypatch.setattr(conv, "strips_for", lambda *_: conv.STRIPS)
     times: list[float | None] = [3.0, None, 1.0, 2.0, 4.0, 5.0]
     timed = iter(times)
-    monkeypatch.setattr(conv, "_milliseconds", lambda *_: next(timed))
-    tuner = conv.Tuner(CUDA)
-    assert tuner.best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[2]
-    assert tuner.best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[2]  # without another look
-    found = tuner.best((1, 540, 960), lambda *_: None)
-    assert conv.Tuner(CUDA).best((1, 540, 960), lambda *_: None) == found  # nor in another process
+    monkeypatch.setattr(tuner, "milliseconds", lambda *_: next(timed))
+    tuned = tuner.Tuner(CUDA, STRIPS)
+    assert tuned.best((1, 540, 960), lambda *_: None)[0] == STRIPS[2]
+    assert tuned.best((1, 540, 960), lambda *_: None)[0] == STRIPS[2]  # without another look
+    found = tuned.best((1, 540, 960), lambda *_: None)
+    assert tuner.Tuner(CUDA, STRIPS).best((1, 540, 960), lambda *_: None) == found  # nor in another process
     timed = iter([2.0, 1.0])
-    assert conv.Tuner(CUDA, conv.STRIPS[:2]).best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[1]  # of others
-    timed = iter([None] * len(conv.STRIPS))
+    assert tuner.Tuner(CUDA, STRIPS[:2]).best((1, 540, 960), lambda *_: None)[0] == STRIPS[1]  # of others
+    timed = iter([None] * len(STRIPS))
     with pytest.raises(RuntimeError, match="GPU does not run the kernel"):
-        tuner.best((1, 270, 480), lambda *_: None)
+        tuned.best((1, 270, 480), lambda *_: None)
 
 
 @pytest.mark.parametrize(("graph", "channels"), [("fast", 16), ("bicubic", 64)])
@@ -111,7 +127,8 @@ def test_other_networks_are_refused(graph: str, channels: int) -> None:
 
 
 def test_a_kernel_is_for_one_kind_of_convolution() -> None:
-    from vidsr.backends.torch.kernels.conv import Conv3x3, Tuner
+    from vidsr.backends.torch.kernels.conv import WAYS, Conv3x3
+    from vidsr.backends.torch.kernels.tuner import Tuner, strips_for
 
     for conv in (
         torch.nn.Conv2d(64, 64, 3),
@@ -121,7 +138,7 @@ def test_a_kernel_is_for_one_kind_of_convolution() -> None:
         torch.nn.Conv2d(64, 48, 3, padding=1),
     ):
         with pytest.raises(ValueError, match="64 channels"):
-            Conv3x3(conv, Tuner(CPU))
+            Conv3x3(conv, Tuner(CPU, strips_for(CPU, WAYS)))
 
 
 def test_without_a_gpu_the_way_by_kernels_is_refused() -> None:
