@@ -34,6 +34,7 @@ class Server:
             quiet = subprocess.DEVNULL
             self._process = subprocess.Popen(command, cwd=ROOT, pass_fds=[number], stdin=quiet, stdout=quiet)
         self._prctl = ctypes.CDLL(None).prctl
+        self.is_ready = bool(self._socket.recv(1))
 
     def fork(self, words: Sequence[str], folder: str, variables: Mapping[str, str], streams: Sequence[int]) -> int:
         """Begin a child of this process, and say its number."""
@@ -42,10 +43,11 @@ class Server:
         try:
             socket.send_fds(self._socket, [len(request).to_bytes(8, "big")], streams)
             self._socket.sendall(request)
-            answer = self._socket.recv(8)
+            answer = self._socket.recv(8, socket.MSG_WAITALL)
         finally:
             self._prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-        assert answer, "the process that has loaded everything has ended"
+        if len(answer) < 8:
+            raise ChildProcessError("the process that has loaded everything has ended")
         return int.from_bytes(answer, "big")
 
 
@@ -60,7 +62,7 @@ class Popen(subprocess.Popen[Any]):
     def _execute_child(self, args: Any, executable: Any, preexec_fn: Any, *more: Any) -> None:
         _, pass_fds, folder, variables, _, _, shell, *pipes = more
         python = isinstance(args, list) and args[0] == sys.executable and args[1] in ("-c", "-m")
-        if sys.platform != "linux" or not python or preexec_fn or pass_fds or shell:
+        if sys.platform != "linux" or not python or preexec_fn or pass_fds or shell or not _server().is_ready:
             super()._execute_child(args, executable, preexec_fn, *more)  # type: ignore[misc]
             return
         streams = [own if given == -1 else given for own, given in enumerate((pipes[0], pipes[3], pipes[5]))]

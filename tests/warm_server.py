@@ -40,6 +40,7 @@ def load() -> None:
 def serve(connection: socket.socket) -> list[str]:
     """Fork for every request until nobody is left to ask. Comes back in what was asked for, with its arguments."""
     read, write = os.pipe()
+    connection.sendall(b"!")  # ready
     while True:
         try:
             head, streams, *_ = socket.recv_fds(connection, 8, 3)
