@@ -64,7 +64,7 @@ class Conv3x3(nn.Module):
         with torch.no_grad():
             weight = conv.weight[order].view(parts, CHANNELS, CHANNELS, 3, 3)
             weight = weight.permute(0, 3, 4, 2, 1)  # part, y, x, in, out
-            self.register_buffer("weight", weight.reshape(parts, 9 * CHANNELS, CHANNELS))
+            self.register_buffer("weight", weight.reshape(parts, 9 * CHANNELS, CHANNELS).contiguous())
             self.register_buffer("bias", conv.bias[order])
             self.register_buffer("columns", by_rows.columns(self.weight))
 
