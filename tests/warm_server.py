@@ -13,6 +13,7 @@ import runpy
 import signal
 import socket
 import sys
+import time
 import types
 from contextlib import suppress
 from pathlib import Path
@@ -51,9 +52,12 @@ def serve(connection: socket.socket) -> list[str]:
             os._exit(0)
         between = os.fork()
         if not between:
+            number = os.getpid()
             if child := os.fork():
                 os.write(write, child.to_bytes(8, "big"))
                 os._exit(0)  # its child becomes one of who asked
+            while os.getppid() == number:
+                time.sleep(0.001)
             os.close(read)
             os.close(write)
             connection.close()
