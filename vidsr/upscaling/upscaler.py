@@ -19,7 +19,7 @@ from vidsr.backends import may_use_gpu
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
-from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, Samples, output_colour
+from vidsr.frame import SRGB, Canvas, Colour, Frame, PixelFormat, Samples, output_colour
 from vidsr.models import registry
 from vidsr.neighbours import same_picture, same_shot, windows
 from vidsr.stages import stage
@@ -32,7 +32,6 @@ MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
 GPU_DEPTH = 2  # batches on their way to, on and from a GPU while the next one is prepared
 GPU_ROOM = 2 << 30  # bytes; with less of it free they are one: an 8K picture is 0.2 GB in half precision
-SRGB = Colour(Matrix.RGB, primaries=1, transfer=13, full_range=True)  # of images given as arrays
 
 
 @dataclass(frozen=True)
