@@ -127,7 +127,7 @@ def _fingerprint(path: Path, size: tuple[int, int], options: Options, network: I
 
 def _stamped(meta: ImageMeta, stamp: str, suffix: str) -> ImageMeta:
     if suffix.lower() in WITHOUT_METADATA:
-        return meta
+        return replace(meta, mark=stamp)
     exif = Image.Exif()
     if meta.exif:
         exif.load(meta.exif)

@@ -17,7 +17,7 @@ import av
 from filelock import FileLock, Timeout
 
 from vidsr import verify
-from vidsr.errors import DamagedError, MediaError, OutputError, VidsrError
+from vidsr.errors import DamagedError, MediaError, OutputError, TooSmallError, VidsrError
 from vidsr.files import fitting, rename
 from vidsr.jobs import sources
 from vidsr.jobs.batch import REPLACE, Batch
@@ -191,7 +191,9 @@ def _to_size(
     try:
         return fitted(plan, manifest, work, weigh, batch.on_event)
     except BaseException as error:
-        batch.on_event(_kept(plan, work, manifest, error, 0.0))
+        kept = _kept(plan, work, manifest, error, 0.0)
+        too_small = replace(kept, advice="another --target-size (target_size) goes on from there")
+        batch.on_event(too_small if isinstance(error, TooSmallError) else kept)
         raise
 
 
