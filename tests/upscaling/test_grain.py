@@ -58,7 +58,7 @@ def test_flat_places_become_as_grainy_as_the_source(bits: int, deviation: float)
         assert chroma == pytest.approx([share * deviation / 2] * 2, rel=0.12)
     made = Grainer(1)(small, clean)
     assert (made.planes[0][:, : 2 * BAR - 2] == 16 << (bits - 8)).all(), "black stays black"
-    assert flats_of(made).alike > 0.5 > flats_of(small).alike, "as coarse on the screen, not in pixels"
+    assert flats_of(made).alike > 0.3 > 0.1 > flats_of(small).alike, "as coarse on the screen, not in pixels"
 
 
 def test_only_what_is_missing_is_put_back() -> None:
@@ -109,7 +109,8 @@ def test_parts_add_the_same(tmp_path: Path) -> None:
             found.append(np.stack([frame.planes[0] for frame in reader]))
     plain, whole, parts = found
     assert (whole == parts).all()
-    assert flats_of(replace(film(128, 96, 0), planes=(whole[0],))).variance[3] > 20 > plain[0][:, 64:].var() / 100
+    before, after = (flats_of(replace(film(128, 96, 0), planes=(planes[0],))).variance for planes in (plain, whole))
+    assert np.nanmax(before) < 0.8 * np.nanmin(after)
 
 
 def test_a_name_may_say_it(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ class Container:
     square: bool = False  # whether its pixels are square, always
 
     options: Mapping[str, str] = field(default_factory=dict)  # of the muxer
+    live: Mapping[str, str] | None = None  # and these, where it is written as it is made; None: it cannot be
     animated: Callable[[int, Fraction], dict[str, str]] | None = None  # and these, of a loop: plays, last length
     source_suffixes: tuple[str, ...] = ()  # those of sources that outputs take over
     placeholder: str | None = None  # title of a picture whose samples are not square, until `finish` comes
@@ -169,6 +170,7 @@ _MP4 = Container(
     pictures=("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
     codec_tags={"hevc": "hvc1"},  # Apple's players take no other
     segments=True,
+    live={"movflags": "+frag_keyframe+delay_moov+default_base_moof", "frag_duration": "1000000"},  # microseconds
     refuses=_words(
         "pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be"
     ),  # FFmpeg 5: noise
@@ -195,6 +197,7 @@ _MKV = Container(
     text_flags=_words("descriptions"),
     rotation="turn",
     options=_PLAIN,
+    live={"cluster_time_limit": "1000"},  # milliseconds
     placeholder=matroska.PLACEHOLDER,
     finish=_finish_matroska,
 )
@@ -276,6 +279,7 @@ _ROWS = (
         rotation=None,
         stream_ids=True,
         options=_PLAIN,
+        live={},
         finish=_finish_stream,
     ),
     _GIF,
