@@ -55,6 +55,7 @@ class LiveWriter:
         self._stream: VideoStream | None = None  # until the first frame
         self._shift = Fraction(0)
         self._last_dts: int | None = None
+        self._lengths: dict[int, int] = {}  # pts -> of frames that the encoder has
         self._others: Others | None = None
 
     @property
@@ -75,7 +76,7 @@ class LiveWriter:
         picture = to_video_frame(frame, self._spec)
         picture.pts, picture.time_base = round(time / self._clock), self._clock
         length = frame.duration * frame.time_base or 1 / (self._spec.rate or Fraction(25))
-        picture.duration = max(round(length / self._clock), 1)
+        self._lengths[picture.pts] = max(round(length / self._clock), 1)
         self._mux(self._encoded(picture))
 
     def close(self) -> None:
@@ -150,6 +151,7 @@ class LiveWriter:
     def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
         for packet in packets:
             pts = packet.pts or 0
+            packet.duration = self._lengths.pop(pts, 0)
             dts = min(pts if packet.dts is None else packet.dts, pts)
             packet.dts = self._last_dts = dts if self._last_dts is None else max(dts, self._last_dts + 1)
             self._catch_up(float(packet.dts * self._clock))
