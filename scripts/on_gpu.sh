@@ -4,6 +4,7 @@
 #   scripts/on_gpu.sh                 on a machine with an NVIDIA GPU and a CUDA build of torch
 #   scripts/on_gpu.sh network fp32    only the steps whose names begin so: where the time is limited
 #   scripts/on_gpu.sh doctor correctness timeline network-srgan layers-srgan   what a first call of two minutes is for
+#   scripts/on_gpu.sh graph           one graph from codes to codes against operation by operation: agreement, then speed
 #   scripts/on_gpu.sh --rehearse      the same on the CPU with tiny sizes: shows that the script works, nothing else
 #
 # Results go to $OUT, or ./gpu-results: JSON, charts, and a log of each step. A step that fails or takes too long does
@@ -53,14 +54,18 @@ export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 VIDSR_REQ
 command -v nvidia-smi >/dev/null && nvidia-smi >"$out/nvidia-smi.txt"
 step doctor 120 "$python" -m vidsr doctor --json
 if has pytest; then
-    tests=(tests/conformance tests/upscaling/test_staging.py)
+    step graph-agreement 200 "$python" -m pytest tests/conformance/test_step.py -p no:cacheprovider
+    tests=(tests/conformance tests/upscaling/test_staging.py --ignore=tests/conformance/test_step.py)
     ! has av || tests+=(tests/upscaling/test_enlarger.py)
     step correctness 500 "$python" -m pytest "${tests[@]}" -p no:cacheprovider
 fi
 
 export -f bench
 export python
+[ "$rehearse" ] || step ways 90 "$python" scripts/ways.py
 for model in $models; do
+    step "graph-$model" 120 bash -c 'bench "$@"' - --model "$model" --backends $backends --precisions $precisions \
+        --sizes $sizes --seconds $seconds --network-only
     step "network-$model" 580 bash -c 'bench "$@"' - --model "$model" --backends $backends --precisions $precisions \
         --sizes $sizes --seconds $seconds --variants --network-only --plot "$out/network-$model.png"
     for path in $paths; do

@@ -105,7 +105,8 @@ def _loss_lines(recipe: Recipe) -> list[str]:
         first = recipe.discriminator.channels
         kind = DISCRIMINATORS[recipe.discriminator.kind]
         alone = f"; {recipe.discriminator.alone} steps of its own first" if recipe.discriminator.alone else ""
-        lines.append(f"- Discriminator: 8 convolutions of {first} to {8 * first} channels, {kind}{alone}.")
+        paired = "; it compares the two pictures of a place" if recipe.discriminator.relative else ""
+        lines.append(f"- Discriminator: 8 convolutions of {first} to {8 * first} channels, {kind}{paired}{alone}.")
     return lines
 
 

@@ -13,6 +13,7 @@ SLOPE = 0.2  # of LeakyReLU
 STAGES = 4  # the width doubles from one to the next, and each ends by halving the sides
 GROUPS = 8  # of a group norm, where the width allows
 CLOSER = 8.0  # differences between pixels are an eighth of their values
+DETAILS = 16.0  # a code of 255 is then a sixteenth
 BLUR = (1, 3, 3, 1)  # before a halving, so that a grid is not folded into a flat
 
 
@@ -47,21 +48,25 @@ class PatchDiscriminator(nn.Module):
 
     Without the mean a grid in one corner counts where it is, and the norms keep the verdict from fading as the
     generator improves. `blurred` strides blur before they halve: whatever lies between the pixels kept is seen, too.
+    With `details` it also sees what a small blur takes away, DETAILS times as strong: what is invented is a few codes.
     """
 
-    def __init__(self, channels: int = 32, *, blurred: bool = False) -> None:
+    def __init__(self, channels: int = 32, *, blurred: bool = False, details: bool = False) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for stride, inner, out in _plan(channels):
             if blurred and stride > 1:
                 layers.append(BlurDown())
-            layers.append(nn.Conv2d(inner, out, 3, 1 if blurred else stride, padding=1))
+            seen = 2 * inner if details and inner == 3 else inner
+            layers.append(nn.Conv2d(seen, out, 3, 1 if blurred else stride, padding=1))
             if inner != 3:
                 layers.append(nn.GroupNorm(math.gcd(GROUPS, out), out))
             layers.append(nn.LeakyReLU(SLOPE))
         self.features = nn.Sequential(*layers)
         self.judge = nn.Conv2d(channels << STAGES - 1, 1, 3, padding=1)
-        self._look_closely()
+        self.details = details
+        if not details:
+            self._look_closely()
 
     def _look_closely(self) -> None:
         """Begin with first filters that see differences only: what is invented is small beside the colours."""
@@ -71,7 +76,17 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in [0, 1] -> (N, 1, H/16, W/16) logits, above 0 for an original."""
-        return self.judge(self.features(x * 2 - 1))  # type: ignore[no-any-return]
+        seen = x * 2 - 1
+        if self.details:
+            seen = torch.cat((seen, DETAILS * (x - _blurred(x))), 1)
+        return self.judge(self.features(seen))  # type: ignore[no-any-return]
+
+
+def _blurred(x: Tensor) -> Tensor:
+    """(N, C, H, W) after a 3x3 binomial blur, the border mirrored."""
+    wide = F.pad(x, [1, 1, 1, 1], mode="reflect")
+    tall = (wide[..., :-2] + 2 * wide[..., 1:-1] + wide[..., 2:]) / 4
+    return (tall[..., :-2, :] + 2 * tall[..., 1:-1, :] + tall[..., 2:, :]) / 4
 
 
 class BlurDown(nn.Module):
@@ -97,4 +112,4 @@ def make_discriminator(config: DiscriminatorConfig) -> nn.Module:
     """The network that a recipe describes, freshly initialised."""
     if config.kind == "paper":
         return Discriminator(config.channels)
-    return PatchDiscriminator(config.channels, blurred=config.kind == "blurred")
+    return PatchDiscriminator(config.channels, blurred=config.kind == "blurred", details=config.details)

@@ -8,7 +8,7 @@ from train.crops import Sample
 from train.processes import World
 from train.recipe import WEIGHTS
 from train.run import Run, round_moments
-from train.stage import Stage, Terms, quicken
+from train.stage import PreciseTail, Stage, Terms, quicken
 from vidsr.errors import UsageError
 
 ALONE, RISEN = 0.1, 0.3  # shares of a clock's seconds by which those steps are over at the latest, however slow
@@ -27,7 +27,8 @@ class Adversarial(Stage):
             raise UsageError(f"The recipe {run.recipe.name} has no losses.adversarial above 0; train it with fit.")
         self.discriminator, self.critic = run.discriminator, run.critic
         self.judge = quicken(run.discriminator, run.device)
-        self.average = quicken(run.ema, run.device)
+        self.average = quicken(PreciseTail(run.ema), run.device)
+        self.relative = run.recipe.discriminator.relative
 
     @property
     def alone(self) -> bool:
@@ -49,15 +50,24 @@ class Adversarial(Stage):
         """The pixel stage's losses, the adversarial one and the artefacts'."""
         terms = super().terms(sample, sr)
         self.discriminator.requires_grad_(False)
-        with self.autocast():
-            fake = self.judge(*self.shown(sr))
+        terms["adversarial"] = self._convinced(sample, sr)
         self.discriminator.requires_grad_(True)
-        terms["adversarial"] = losses.generator_loss(fake.float())
         if self.weights.artefact:
             with torch.no_grad(), self.autocast():
                 averaged = self.average(sample.lr.contiguous(memory_format=torch.channels_last))
             terms["artefact"] = losses.artefact_loss(sr, averaged.float(), sample.hr)
         return terms
+
+    def _convinced(self, sample: Sample, sr: Tensor) -> Tensor:
+        """How little the discriminator takes the outputs for originals."""
+        if not self.relative:
+            with self.autocast():
+                return losses.generator_loss(self.judge(*self.shown(losses.coded(sr))).float())
+        hr, sr = self.shown(sample.hr, losses.coded(sr))
+        with self.autocast():
+            with torch.no_grad():
+                real = self.judge(hr).float()
+            return losses.relative_generator_loss(real, self.judge(sr).float())
 
     def weight(self, name: str) -> float:
         """As the recipe says; the adversarial weight rises over `ramp` steps, the artefacts' with it."""
@@ -80,14 +90,15 @@ class Adversarial(Stage):
 
     def follow(self, sample: Sample, sr: Tensor) -> Terms:
         """Move the discriminator, on the same originals and outputs."""
-        both = torch.cat(self.shown(sample.hr, sr)).contiguous(memory_format=torch.channels_last)
+        both = torch.cat(self.shown(sample.hr, losses.coded(sr))).contiguous(memory_format=torch.channels_last)
         with self.autocast():
             real, fake = self.judge(both).float().chunk(2)
-        loss = losses.discriminator_loss(real, fake)
+        loss = (losses.relative_discriminator_loss if self.relative else losses.discriminator_loss)(real, fake)
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.mean_gradients(self.discriminator.parameters())
         self.critic.step()
         self.critic.zero_grad(set_to_none=True)
         round_moments(self.critic)
-        seen = {"discriminator": loss.detach(), "accuracy": losses.accuracy(real, fake).detach()}
+        accuracy = (losses.relative_accuracy if self.relative else losses.accuracy)(real, fake)
+        seen = {"discriminator": loss.detach(), "accuracy": accuracy.detach()}
         return {**super().follow(sample, sr), **seen}

@@ -28,9 +28,29 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
+def relative_generator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-log of how likely the output is taken for the original of its place (arXiv:1807.00734, paired), from logits."""
+    return F.softplus(real - fake).mean()
+
+
+def relative_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """The other way round, twice: log 4 where it guesses, as `discriminator_loss`."""
+    return 2 * F.softplus(fake - real).mean()
+
+
+def relative_accuracy(real: Tensor, fake: Tensor) -> Tensor:
+    """Share of the places whose original has the higher logit: 0.5 is guessing."""
+    return (real > fake).float().mean()
+
+
 def accuracy(real: Tensor, fake: Tensor) -> Tensor:
     """Share of the logits that tell originals (above 0) from upscaled pictures (below 0): 0.5 is guessing."""
     return ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
+
+
+def coded(sr: Tensor) -> Tensor:
+    """`sr` in whole codes, as originals are and as films will be; gradients pass as if it were not rounded."""
+    return sr + ((sr * 255).round() / 255 - sr).detach()
 
 
 def artefact_map(sr: Tensor, averaged: Tensor, hr: Tensor) -> Tensor:

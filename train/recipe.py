@@ -26,7 +26,7 @@ FIRST_KEYS = {"name", "generator", "steps", "batch", "patch", "rate", "warmup", 
 FIRST_KEYS |= {"precision", "log_every", "evaluate_every", "checkpoint_minutes"}
 FIRST_KEYS |= {"graph", "scale", "channels", "blocks", "skip"}
 PLACES = {"trunk_file", "keeps"}  # where something lies on one machine decides nothing
-WEIGHTS = ("pixel", "perceptual", "adversarial", "artefact", "shift", "flat", "kept")
+WEIGHTS = ("pixel", "perceptual", "lpips", "adversarial", "artefact", "shift", "flat", "kept")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Losses:
     """What the generator is trained for: the weights of a sum.
 
     `trunk` names the network and layer of the perceptual loss, `trunk_file` its weights where no package brings
-    them, `seen` how many pictures of a batch it compares (0: all, or one of every pair). `ramp` is the number of
+    them, `seen` how many pictures of a batch it compares (0: all, or one of every pair). `lpips` weighs the distance
+    of ``stlpips-vgg16:lpips3`` besides. `ramp` is the number of
     steps over which the adversarial weight rises from zero, after those that the discriminator has for itself.
     `flat` weighs how far constant colours come out off, `kept` the difference from what the model `keeps` (a
     shipped one's name, or a file) draws, its coarse colours set right: together they mend colours and leave details.
@@ -45,6 +46,7 @@ class Losses:
 
     pixel: float = 1.0
     perceptual: float = 0.0
+    lpips: float = 0.0
     adversarial: float = 0.0
     artefact: float = 0.0
     shift: float = 0.0
@@ -69,14 +71,15 @@ class Losses:
             raise UsageError(
                 "losses.kept and losses.keeps belong together: a weight, and the model whose details stay."
             )
-        if not self.pixel + self.perceptual + self.kept:
-            raise UsageError("The recipe needs losses.pixel, losses.perceptual or losses.kept above 0.")
+        if not self.pixel + self.perceptual + self.lpips + self.kept:
+            raise UsageError("The recipe needs losses.pixel, losses.perceptual, losses.lpips or losses.kept above 0.")
 
     def in_words(self) -> str:
         """The weighted sum, for a model card."""
         names = {
             "pixel": "L1",
             "perceptual": self._perceptual_in_words(),
+            "lpips": "ST-LPIPS of the first 3 stages of VGG16",
             "adversarial": "adversarial" + (f" (risen over {self.ramp:,} steps)" if self.ramp else ""),
             "artefact": "artefacts (LDL)",
             "shift": "difference of shifted outputs",
@@ -99,7 +102,9 @@ class DiscriminatorConfig:
 
     `kind` is ``paper`` (one logit per picture), ``patch`` (group norms, a logit per place) or ``blurred`` (that with
     blurred strides). It learns `alone` for so many steps before the generator moves. `jitter`: originals and outputs
-    are shown to it shifted together by 0 to so many pixels.
+    are shown to it shifted together by 0 to so many pixels. `relative`: it says which of the two is the original of a
+    place (arXiv:1807.00734, paired), not whether each looks like one. `details`: it is given what is finer than two
+    pixels beside the picture, many times as strong.
 
     Raises:
         UsageError: a value is impossible.
@@ -110,12 +115,16 @@ class DiscriminatorConfig:
     kind: str = "paper"
     alone: int = 0
     jitter: int = 0
+    relative: bool = False
+    details: bool = False
 
     def __post_init__(self) -> None:
         _check_types(self, "discriminator.")
         if self.kind not in DISCRIMINATORS:
             names = ", ".join(DISCRIMINATORS)
             raise UsageError(f"The recipe's discriminator.kind must be one of {names}, not {self.kind!r}.")
+        if self.details and self.kind == "paper":
+            raise UsageError("discriminator.details belongs to the kinds patch and blurred, not to paper.")
         if self.alone < 0 or self.jitter < 0:
             raise UsageError("The recipe needs discriminator.alone >= 0 and discriminator.jitter >= 0.")
         if self.channels < 1 or self.rate <= 0:
@@ -231,6 +240,8 @@ def _check_types(settings: object, table: str) -> None:
             raise UsageError(f"The recipe's {table}{name} must be a whole number, not {value!r}.")
         if kind is float and type(value) not in (int, float):
             raise UsageError(f"The recipe's {table}{name} must be a number, not {value!r}.")
+        if kind is bool and type(value) is not bool:
+            raise UsageError(f"The recipe's {table}{name} must be true or false, not {value!r}.")
         if kind is str and type(value) is not str:
             raise UsageError(f"The recipe's {table}{name} must be text in quotes, not {value!r}.")
         if kind == tuple[float, float] and not _is_pair(value):

@@ -166,7 +166,8 @@ class Run:
             raise ModelError("The checkpoint was made with another optimiser than the recipe's; use another --out.")
         judged = any(name.startswith("discriminator.") for name in saved.tensors)
         judge, own = made.get("discriminator", {}), self.recipe.discriminator
-        other = (judge.get("kind", "paper"), judge.get("channels", 64)) != (own.kind, own.channels)
+        kept = (judge.get("kind", "paper"), judge.get("channels", 64), judge.get("details", False))
+        other = kept != (own.kind, own.channels, own.details)
         if judged != bool(self.discriminator) or (judged and other):
             raise ModelError(
                 f"The checkpoint of {made['name']} holds no discriminator, or another one than the recipe's; begin a "

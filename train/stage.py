@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +16,14 @@ from train.processes import World
 from train.run import Run
 from train.trunk import FeatureLoss, open_loss
 from vidsr.models import registry
-from vidsr.models.srgan import SRGAN, Fast
+from vidsr.models.fused import SHUFFLE, before_shuffle_places, before_shuffle_weight
+from vidsr.models.srgan import SRGAN, Fast, SubPixel
 
 log = logging.getLogger("train")
 
-CLOSING = 0.25  # of an anneal's steps: its end, in FP32
+LPIPS = "stlpips-vgg16:lpips3"  # what `losses.lpips` weighs
+CLOSING = 0.1  # of an anneal's steps: its end, in FP32
+LIFT = 2.0**14  # of gradients in FP16: those of a mean over a million pixels are 1e-7
 Terms = dict[str, Tensor]  # by name: scalars, and the drift of three colours
 
 
@@ -35,7 +39,9 @@ class Stage:
         self.trunk: FeatureLoss | None = None
         if self.weights.perceptual:
             self.trunk = open_loss(self.weights.trunk, self.weights.trunk_file, run.device)
-            self.distance = quicken(self.trunk.distance, run.device)
+            self.distance = self.trunk.distance  # not compiled: convolutions and little else
+        if self.weights.lpips:
+            self.lpips = open_loss(LPIPS, "", run.device).distance
         if self.weights.kept:
             keeper = registry.load(self.weights.keeps, run.recipe.generator.scale).module
             self.keeper = quicken(keeper.to(run.device, memory_format=torch.channels_last), run.device)  # type: ignore[call-overload]
@@ -73,11 +79,13 @@ class Stage:
         terms: Terms = {}
         if self.weights.pixel:
             terms["pixel"] = losses.pixel_loss(sr, sample.hr)
-        if self.trunk:
-            whole = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
-            seen = min(self.weights.seen or whole, whole)
-            with self.autocast():
+        whole = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
+        seen = min(self.weights.seen or whole, whole)
+        with self.autocast():
+            if self.weights.perceptual:
                 terms["perceptual"] = self.distance(sr[:seen], sample.hr[:seen])
+            if self.weights.lpips:
+                terms["lpips"] = self.lpips(sr[:seen], sample.hr[:seen])
         if self.weights.shift and sample.shifts is not None:
             first, second = sr.chunk(2)
             terms["shift"] = losses.shift_loss(first, second, sample.shifts)
@@ -100,30 +108,95 @@ class Stage:
 
 
 class PreciseTail(nn.Module):
-    """A generator whose last convolution, which sets its colours, runs in FP32 under autocast, too."""
+    """A generator whose last convolution, which sets its colours, keeps eleven bits or more under autocast, too.
+
+    That of ``srgan`` is taken before the last pixel shuffle, where it costs least (`vidsr.models.fused`).
+    """
+
+    places: Tensor
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
+        if isinstance(generator, SRGAN):
+            weight = generator.tail.weight
+            places = before_shuffle_places(weight.shape, SHUFFLE).to(weight.device)
+            self.register_buffer("places", places, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """As the generator's own, (N, 3, H, W) -> (N, 3, H*scale, W*scale)."""
         generator = self.generator
-        assert isinstance(generator, SRGAN | Fast)
-        features = generator.features(x)
+        if isinstance(generator, SRGAN):
+            *steps, last = generator.up
+            assert isinstance(last, SubPixel)
+            y = generator.body(x)
+            for step in steps:
+                y = step(y)
+            y = last.act(last.conv(y))
+            bias = generator.tail.bias
+            assert bias is not None
+            wide = before_shuffle_weight(generator.tail.weight, self.places)
+            return F.pixel_shuffle(_precise(y, wide, bias.repeat_interleave(SHUFFLE**2)), SHUFFLE)
+        assert isinstance(generator, Fast)
+        tail, features = generator.tail, generator.features(x)
+        assert tail.bias is not None
         with torch.autocast(x.device.type, enabled=False):
-            last: Tensor = generator.tail(features.float())
-            if isinstance(generator, SRGAN):
-                return last
-            return generator.base(x) + F.pixel_shuffle(last, generator.scale)
+            return generator.base(x) + F.pixel_shuffle(_precise(features, tail.weight, tail.bias), generator.scale)
+
+
+def _precise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution that keeps the size, with its result in FP32: bf16 would round colours to whole codes.
+
+    On a GPU under autocast it runs in FP16, which rounds to a sixteenth of a code and is as fast there.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        if x.is_cuda and x.dtype == torch.bfloat16:
+            return in_fp16(x, weight, bias)
+        return F.conv2d(x.float(), weight, bias, padding=weight.shape[-1] // 2)
+
+
+def in_fp16(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same in FP16, its gradients lifted on their way: those of a mean over pixels are too small for it."""
+    x, weight, bias = (_rescaled(part.float(), 1 / LIFT).half() for part in (x, weight, bias))
+    return _rescaled(F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2).float(), LIFT)
+
+
+def _rescaled(x: Tensor, factor: float) -> Tensor:
+    """`x` as it is, and its gradient times a factor."""
+    passed: Tensor = _Rescaled.apply(x, factor)  # type: ignore[no-untyped-call]
+    return passed
+
+
+class _Rescaled(torch.autograd.Function):
+    """Passes a tensor as it is, and its gradient times a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.factor, None
 
 
 def quicken(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
-    """`function` compiled for the GPU `device`, for each shape by itself; as it is elsewhere, or without a compiler."""
+    """`function` compiled for the GPU `device`, for each shape by itself; as it is elsewhere, or without a compiler.
+
+    Compiled under autocast it stays as it is for the few steps in FP32, which would not make up for compiling again.
+    """
     if device.type != "cuda" or not _compiles(device):
         return function
     compiled: Callable[..., Tensor] = torch.compile(function, dynamic=False)
-    return compiled
+    in_bf16 = False
+
+    def quick(*inputs: Tensor) -> Tensor:
+        nonlocal in_bf16
+        cast = torch.is_autocast_enabled(device.type)
+        in_bf16 |= cast
+        return compiled(*inputs) if cast or not in_bf16 else function(*inputs)
+
+    return quick
 
 
 @lru_cache

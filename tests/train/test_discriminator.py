@@ -6,6 +6,7 @@ from torch import nn
 
 from train.discriminator import BlurDown, Discriminator, make_discriminator
 from train.recipe import DiscriminatorConfig
+from vidsr.errors import UsageError
 
 
 def test_eight_convolutions_strided_where_the_paper_has_them() -> None:
@@ -51,6 +52,19 @@ def test_a_logit_for_every_place(kind: str) -> None:
     assert judge(torch.rand(2, 3, 48, 64)).shape == (2, 1, 3, 4)
     assert isinstance(make_discriminator(DiscriminatorConfig(channels=8)), Discriminator)
     assert sum(isinstance(layer, nn.GroupNorm) for layer in judge.modules()) == 7
+
+
+def test_details_come_beside_the_picture_and_a_code_of_them_counts() -> None:
+    judge = make_discriminator(DiscriminatorConfig(channels=8, kind="patch", details=True))
+    seen: list[torch.Tensor] = []
+    judge.get_submodule("features").register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    grid = (torch.arange(16) % 2).expand(1, 3, 16, 16) / 255  # of one code
+    assert judge(0.5 + grid).shape == (1, 1, 1, 1)
+    picture, details = seen[0].chunk(2, 1)
+    assert torch.allclose(picture, 2 * grid, atol=1e-6)
+    assert torch.allclose(details, (grid - grid.mean()) * 16, atol=1e-5)
+    with pytest.raises(UsageError, match=r"discriminator\.details belongs to the kinds patch and blurred"):
+        DiscriminatorConfig(details=True)
 
 
 def test_blurred_strides_take_a_grid_out() -> None:

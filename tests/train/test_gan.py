@@ -124,7 +124,7 @@ def to_toml(recipe: Recipe) -> str:
     lines = [f"{key} = {list(value) if isinstance(value, tuple) else value!r}" for key, value in values.items()]
     for name, table in tables.items():
         lines += [f"[{name}]", *(f"{key} = {value!r}" for key, value in table.items())]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("True", "true").replace("False", "false")
 
 
 def test_anneal_and_weights_that_vidsr_loads(adversarial: Recipe, bank: Bank, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_the_step_goes_down_the_weighted_sum(adversarial: Recipe, bank: Bank) ->
     sr = run.model(sample.lr)
     hand = 0.5 * losses.pixel_loss(sr, sample.hr)
     hand = hand + 0.1 * losses.perceptual_loss(stage.trunk(sr), stage.trunk(sample.hr))
-    hand = hand + 0.02 * 4 / 8 * losses.generator_loss(stage.discriminator(sr))
+    hand = hand + 0.02 * 4 / 8 * losses.generator_loss(stage.discriminator(losses.coded(sr)))
     hand = hand + 0.5 * 4 / 8 * losses.artefact_loss(sr, run.ema(sample.lr), sample.hr)
     wanted = torch.autograd.grad(hand, list(run.model.parameters()))
     before = [parameter.clone() for parameter in stage.discriminator.parameters()]
@@ -164,6 +164,22 @@ def test_the_step_goes_down_the_weighted_sum(adversarial: Recipe, bank: Bank) ->
     assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-7) for a, b in zip(seen, wanted, strict=True))
     assert all(not torch.equal(a, b) for a, b in zip(before, stage.discriminator.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in stage.discriminator.parameters())
+
+
+def test_a_relative_discriminator_and_its_generator_pull_against_each_other(adversarial: Recipe, bank: Bank) -> None:
+    """With the adversarial loss alone the generator's step lowers what the discriminator's own would raise."""
+    judge = {"channels": 4, "rate": 1e-3, "kind": "patch", "relative": True, "details": True}
+    recipe = changed(adversarial, losses={"pixel": 1e-9, "adversarial": 1.0, "ramp": 0}, discriminator=judge)
+    run = Run(recipe, CPU)
+    run.bf16 = False
+    stage, sample = Adversarial(run), next(samples(bank, recipe, run.random, CPU))
+    logits = [stage.discriminator(picture) for picture in (sample.hr, losses.coded(run.model(sample.lr)))]
+    terms = stage.step(sample)
+    assert torch.allclose(terms["adversarial"], losses.relative_generator_loss(*logits), rtol=1e-4)
+    assert terms["discriminator"] == pytest.approx(2 * math.log(2), rel=0.2)
+    assert 0 <= terms["accuracy"] <= 1
+    fooled = [float(stage.terms(sample, run.model(sample.lr))["adversarial"].detach()) for _ in range(2)]
+    assert fooled[0] == pytest.approx(fooled[1])
 
 
 def test_a_new_discriminator_guesses_and_then_learns(adversarial: Recipe, bank: Bank) -> None:

@@ -31,6 +31,23 @@ def test_adversarial_losses_from_logits() -> None:
     assert losses.discriminator_loss(real, fake) == pytest.approx(on_real + on_fake)
 
 
+def test_relative_losses_compare_the_two_of_a_place() -> None:
+    real, fake = torch.tensor([[math.log(3)], [0.0]]), torch.tensor([[0.0], [math.log(7)]])
+    # the original is taken for itself with 3/4 and with 1/8
+    assert losses.relative_discriminator_loss(real, fake) == pytest.approx(-math.log(3 / 4) - math.log(1 / 8))
+    assert losses.relative_generator_loss(real, fake) == pytest.approx((-math.log(1 / 4) - math.log(7 / 8)) / 2)
+    assert losses.relative_accuracy(real, fake) == 0.5
+
+
+def test_what_is_judged_is_in_whole_codes_and_gradients_pass() -> None:
+    sr = torch.tensor([0.1, 12.4 / 255, 254.6 / 255], requires_grad=True)
+    codes = losses.coded(sr)
+    assert torch.allclose(codes * 255, torch.tensor([26.0, 12.0, 255.0]), atol=1e-4)
+    codes.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert sr.grad is not None
+    assert torch.allclose(sr.grad, 2 * codes.detach())
+
+
 def test_accuracy_counts_right_verdicts() -> None:
     real, fake = torch.tensor([[1.0], [2.0], [-1.0], [3.0]]), torch.tensor([[-1.0], [1.0], [2.0], [3.0]])
     assert losses.accuracy(real, fake) == pytest.approx((3 / 4 + 1 / 4) / 2)

@@ -94,6 +94,17 @@ class Backend(ABC):
             BackendError: a batch of the wrong shape, type or device; a closed backend; a failed runtime.
         """
 
+    def body(self) -> Callable[[Tensor], Tensor] | None:
+        """What a call runs, channels last on the current stream of `device`, as a CUDA graph may hold it; or None.
+
+        It is the same object as long as it is the same work, and keeps what that needs in memory.
+
+        Raises:
+            Cancelled: `cancel` was called.
+            BackendError: the backend is closed.
+        """
+        return None
+
     def prepare(self, shape: tuple[int, int, int], num_calls: int | None = None) -> str:
         """Get ready for batches of (N, H, W), of which `num_calls` will come (None: nobody knows).
 

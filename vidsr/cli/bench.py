@@ -103,7 +103,9 @@ def _line(result: Result) -> str:
     if isinstance(result, NotMeasured):
         return f"{result.line.name}: not measured: {result.why}"
     if isinstance(result, Speed):
-        return f"the network alone, {result.line.name} {result.width}x{result.height}: {result.fps:.4g} fps"
+        apart = f" (not in one graph {result.apart_fps:.4g})" if result.apart_fps else ""
+        where = f"{result.line.name} {result.width}x{result.height}"
+        return f"the network alone, {where}: {result.fps:.4g} fps, with copies {result.step_fps:.4g}{apart}"
     from vidsr.bench.job import FilmLine  # which needs PyAV
 
     if isinstance(result, FilmLine):
@@ -150,7 +152,7 @@ def _numbers(headings: str) -> Table:
 def _networks(report: BenchReport) -> Table:
     from vidsr.bench.chart import flops
 
-    made = _numbers("line|size|ms a frame|fps|rate|of peak|with copies|of it|PSNR to FP32")
+    made = _numbers("line|size|ms a frame|fps|rate|of peak|with copies|of it|not in one graph|PSNR to FP32")
     for row in report.networks:
         low, high = (1000 * each / row.batch for each in (row.call.low, row.call.high))
         made.add_row(
@@ -162,6 +164,7 @@ def _networks(report: BenchReport) -> Table:
             f"{row.peak_share:.0%}",
             f"{row.step_fps:.4g} fps",
             f"{row.step_share:.0%}",
+            f"{row.apart_fps:.4g} fps" if row.apart_fps else "",
             f"{row.psnr:.1f} dB",
         )
     return made

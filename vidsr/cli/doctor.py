@@ -86,6 +86,7 @@ def _facts() -> Iterator[tuple[str, str]]:
     yield "compiler", _tried(_compiler)
     yield "kernels", _tried(_kernels)
     yield "colour", _tried(_colour)
+    yield "step", _tried(_step)
     for row in OFFERED:
         yield row.name, _tried(lambda name=row.name: _encoder(name))  # type: ignore[misc]
     for decoder in DECODERS:
@@ -188,6 +189,13 @@ def _colour() -> str:
 
     why = why_not_fused(_place())
     return f"step by step: {why}" if why else "one kernel a plane"
+
+
+def _step() -> str:
+    from vidsr.upscaling.steps import why_not
+
+    why = why_not(_place())
+    return f"copies, colour and network one by one: {why}" if why else "one graph a batch, from codes to codes"
 
 
 def _place() -> torch.device:

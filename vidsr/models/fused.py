@@ -11,10 +11,12 @@ Zeros around the shuffled picture are the shuffle of zeros around the other one,
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Sequence
 from itertools import product
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vidsr.models.srgan import SRGAN, SubPixel
 
@@ -41,9 +43,6 @@ def _step(step: SubPixel) -> nn.Sequential:
 def before_shuffle(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
     """The convolution C -> O after a pixel shuffle by `factor`, as one C*factor**2 -> O*factor**2 before it.
 
-    With u the tap, a the place of an output pixel within its block and p the padding: the tap reads the pixel
-    a + u - p, which lies in the block floor((a + u - p) / factor), at the place that remains.
-
     Raises:
         ValueError: the convolution has strides, dilation or groups, or does not keep the size.
     """
@@ -52,21 +51,43 @@ def before_shuffle(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
     plain = (conv.stride, conv.dilation, conv.groups, conv.padding_mode) == ((1, 1), (1, 1), 1, "zeros")
     if not plain or conv.kernel_size != (size, size) or conv.padding != (padding, padding) or size % 2 == 0:
         raise ValueError(f"Only a plain convolution that keeps the size can move before a pixel shuffle, not {conv}.")
-    reach = -(-padding // factor)
-    weight, place = conv.weight.detach(), range(factor)
-    out, channels = weight.shape[:2]
-    wide = weight.new_zeros(out, factor, factor, channels, factor, factor, 2 * reach + 1, 2 * reach + 1)
-    for a, b, u, v in product(place, place, range(size), range(size)):
-        block_y, y = divmod(a + u - padding, factor)
-        block_x, x = divmod(b + v - padding, factor)
-        wide[:, a, b, :, y, x, block_y + reach, block_x + reach] = weight[:, :, u, v]
-    moved = nn.Conv2d(channels * factor**2, out * factor**2, 2 * reach + 1, padding=reach, bias=conv.bias is not None)
+    weight = conv.weight.detach()
+    wide = before_shuffle_weight(weight, before_shuffle_places(weight.shape, factor))
+    moved = nn.Conv2d(
+        wide.shape[1], wide.shape[0], wide.shape[2], padding=wide.shape[2] // 2, bias=conv.bias is not None
+    )
     moved.to(weight.device, weight.dtype)
     with torch.no_grad():
-        moved.weight.copy_(wide.reshape_as(moved.weight))
+        moved.weight.copy_(wide)
         if moved.bias is not None and conv.bias is not None:
             moved.bias.copy_(conv.bias.repeat_interleave(factor**2))
     return moved.train(conv.training).requires_grad_(conv.weight.requires_grad)
+
+
+def before_shuffle_places(shape: Sequence[int], factor: int) -> Tensor:
+    """Where in a weight of `shape` (O, C, k, k) each number of the wider one is found; O*C*k*k where it is zero.
+
+    With u the tap, a the place of an output pixel within its block and p the padding: the tap reads the pixel
+    a + u - p, which lies in the block floor((a + u - p) / factor), at the place that remains.
+
+    Returns:
+        (O*factor**2, C*factor**2, K, K) int64.
+    """
+    out, channels, size = shape[:3]
+    padding, place = size // 2, range(factor)
+    reach = -(-padding // factor)
+    narrow = torch.arange(math.prod(shape)).view(*shape)
+    wide = narrow.new_full((out, factor, factor, channels, factor, factor, *[2 * reach + 1] * 2), narrow.numel())
+    for a, b, u, v in product(place, place, range(size), range(size)):
+        block_y, y = divmod(a + u - padding, factor)
+        block_x, x = divmod(b + v - padding, factor)
+        wide[:, a, b, :, y, x, block_y + reach, block_x + reach] = narrow[:, :, u, v]
+    return wide.reshape(out * factor**2, channels * factor**2, 2 * reach + 1, 2 * reach + 1)
+
+
+def before_shuffle_weight(weight: Tensor, places: Tensor) -> Tensor:
+    """The wider weight, of `places` as `before_shuffle_places` gives them; gradients reach `weight`."""
+    return torch.cat((weight.flatten(), weight.new_zeros(1)))[places]
 
 
 def lower_prelu(module: nn.Module) -> nn.Module:

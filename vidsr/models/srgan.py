@@ -159,8 +159,12 @@ class SRGAN(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What `tail` gets: (N, C, H*scale, W*scale)."""
+        return self.up(self.body(x))  # type: ignore[no-any-return]
+
+    def body(self, x: Tensor) -> Tensor:
+        """What the sub-pixel steps get: (N, C, H, W)."""
         head = self.head(x)
-        return self.up(head + self.trunk(self.blocks(head)))  # type: ignore[no-any-return]
+        return head + self.trunk(self.blocks(head))  # type: ignore[no-any-return]
 
 
 class Fast(nn.Module):

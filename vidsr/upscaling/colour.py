@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from vidsr.backends.torch import kernels
 from vidsr.backends.torch.kernels import findings
 from vidsr.frame import Colour, Matrix, PixelFormat, Plane, Siting
 from vidsr.stages import stage
+from vidsr.upscaling.block import Block
 from vidsr.upscaling.staging import as_plane, as_tensor
 
 # (K_R, K_B) of H.273, table 4.
@@ -36,7 +38,9 @@ LUMA = {
 GBR = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])  # the plane order of RGB formats
 CHECKED = ("yuv420p", "yuv422p10le", "gbrp")  # layouts in which a kernel is tried
 CHECKED_SIZES = ((45, 67), (48, 64))  # (height, width): Triton compiles for multiples of 16 by themselves
+CLOSE = 1e-5  # of RGB in [0, 1] in FP32, where sums round otherwise
 YCGCO = np.array([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0.0, -0.5]])
+How: TypeAlias = tuple[NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]]
 PlaneMaker = Callable[[Tensor, NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]], Tensor]
 """Makes a plane: `_plane`, or `vidsr.upscaling.colour_kernel.plane`."""
 
@@ -92,6 +96,11 @@ def encode(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ..
         from vidsr.upscaling.colour_kernel import plane
 
         return _planes(plane, rgb[0], format, colour)
+    return encode_by_torch(rgb, format, colour)
+
+
+def encode_by_torch(rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ...]:
+    """`encode` by torch's operations, whatever kernels there are."""
     return _planes(_plane, rgb[0].float(), format, colour)
 
 
@@ -112,27 +121,48 @@ def why_not_fused(device: torch.device) -> str | None:
 
 
 def _why_wrong(device: torch.device) -> str | None:
-    """Where the kernel's planes are not torch's."""
-    from vidsr.upscaling.colour_kernel import plane
+    """Where the kernels' planes and pictures are not torch's."""
+    from vidsr.upscaling.colour_kernel import pictures, plane
 
     with stage("kernels"):
-        for name, size in product(CHECKED, CHECKED_SIZES):
-            format, rgb = PixelFormat.parse(name), torch.rand((3, *size), device=device).half()
+        for name, (height, width) in product(CHECKED, CHECKED_SIZES):
+            format, rgb = PixelFormat.parse(name), torch.rand((3, height, width), device=device).half()
             made, expected = _planes(plane, rgb, format, Colour()), _planes(_plane, rgb.float(), format, Colour())
             if any(int((a.int() - b.int()).abs().max()) > 1 for a, b in zip(made, expected, strict=True)):
                 return f"its kernel is wrong here in {name}"
+            block = Block(format, width, height)
+            codes = torch.randint(0, 1 << format.bits, (2, block.size), device=device).to(made[0].dtype)
+            planes, back = block.planes(codes), torch.empty((2, height, width, 3), device=device).movedim(-1, 1)
+            pictures(planes, *decoding(format, Colour()), back, clamped=False)
+            for index, picture in enumerate(back):
+                torchs = decode([each[index] for each in planes], format, Colour())
+                if float((picture - torchs[0]).abs().max()) > CLOSE:
+                    return f"its kernel reads {name} wrongly here"
     return None
 
 
 def _planes(make: PlaneMaker, rgb: Tensor, format: PixelFormat, colour: Colour) -> tuple[Tensor, ...]:
     """(3, H, W) RGB -> codes of the planes of `format` without alpha."""
+    return tuple(make(rgb, *how) for how in encoding(format, colour))
+
+
+def encoding(format: PixelFormat, colour: Colour) -> list[How]:
+    """How each plane without alpha is made of RGB: what a `PlaneMaker` is told of it."""
     matrix, offset = _encoding(format, colour)
-    planes = [make(rgb, matrix[0], float(offset[0]), format.bits, (1, 1), (0.0, 0.0))]
+    planes: list[How] = [(matrix[0], float(offset[0]), format.bits, (1, 1), (0.0, 0.0))]
     if format.model != "grey":
         (sx, sy), place = format.chroma_shift, chroma_offset(format, colour.siting)
         for row, bias in zip(matrix[1:], offset[1:], strict=True):
-            planes.append(make(rgb, row, float(bias), format.bits, (1 << sx, 1 << sy), place))
-    return tuple(planes)
+            planes.append((row, float(bias), format.bits, (1 << sx, 1 << sy), place))
+    return planes
+
+
+def decoding(
+    format: PixelFormat, colour: Colour
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int], tuple[float, float]]:
+    """(A, b) such that rgb = A @ codes + b, the pixels (x, y) between chroma samples, and where the first stands."""
+    sx, sy = format.chroma_shift
+    return *_decoding(format, colour), (1 << sx, 1 << sy), chroma_offset(format, colour.siting)
 
 
 def _plane(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -24,7 +25,8 @@ class Enlarger:
 
     Out of memory is a step on a ladder: every further call holds half as many pixels (fewer pictures, then smaller
     tiles), the same pictures again; where the smallest tile does not fit, the CPU takes over in FP32. `notes` says
-    each step. `tile` is ``auto`` (as the backend says), ``off``, or a side. `close` closes the backend.
+    each step. `tile` is ``auto`` (as the backend says), ``off``, or a side. `close` closes the backend. `clamps` tells
+    that values go in within [0, 1].
     """
 
     def __init__(self, model: Model, backend: Backend, *, tile: int | Literal["auto", "off"] = "auto") -> None:
@@ -33,7 +35,7 @@ class Enlarger:
         self.notes: list[str] = []
         self._tile = tile
         self._limit: int | None = None  # pixels of one call, learnt from calls that did not fit
-        self._clamps = any(True for _ in model.module.parameters())
+        self.clamps = any(True for _ in model.module.parameters())
         self._cancelled = threading.Event()
 
     def __call__(self, rgb: Tensor) -> Tensor:
@@ -46,11 +48,11 @@ class Enlarger:
             Cancelled: `cancel` was called.
             BackendError: the runtime failed.
         """
-        if self._clamps:
+        if self.clamps:
             rgb = rgb.clamp_(0, 1)
         height, width = rgb.shape[2:]
         s = self.model.scale
-        padding = (0, self._padded(width) - width, 0, self._padded(height) - height)
+        padding = (0, self.padded(width) - width, 0, self.padded(height) - height)
         padded = F.pad(rgb, padding, mode="replicate") if any(padding) else rgb
         while True:
             try:
@@ -67,7 +69,7 @@ class Enlarger:
             OutOfMemoryError: not even the smallest tile fits.
             BackendError: it cannot compile.
         """
-        height, width = self._padded(height), self._padded(width)
+        height, width = self.padded(height), self.padded(width)
         while True:
             at_once, _ = self._calls(num, height, width)
             tiles = self._tiles(at_once, height, width)
@@ -79,7 +81,19 @@ class Enlarger:
             except (OutOfMemoryError, torch.OutOfMemoryError) as error:
                 self.make_room(num, height, width, error)
 
-    def _padded(self, side: int) -> int:
+    def whole(self, num: int, height: int, width: int) -> Callable[[Tensor], Tensor] | None:
+        """The network as a CUDA graph may hold it, for `num` pictures of that size, padded; None where they are tiled.
+
+        None, too, where the backend has no such function. It stays the same object while nothing changes.
+
+        Raises:
+            Cancelled: `cancel` was called.
+            BackendError: the backend is closed.
+        """
+        body, height, width = self.backend.body(), self.padded(height), self.padded(width)
+        return body if body is not None and self._calls(num, height, width) == (num, height * width) else None
+
+    def padded(self, side: int) -> int:
         """A side as the network gets it: not too small, and a multiple of what it needs."""
         multiple = self.model.multiple
         return side + max(MIN_SIDE - side, -side % multiple)

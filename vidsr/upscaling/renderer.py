@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vidsr.errors import BackendError
-from vidsr.frame import Canvas, Frame, PixelFormat
+from vidsr.frame import Canvas, Frame, PixelFormat, Plane
 from vidsr.upscaling import colour as colours
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.relight import relit
 from vidsr.upscaling.resize import resize
-from vidsr.upscaling.staging import Download, Staging
+from vidsr.upscaling.staging import Download, Staging, as_plane
+from vidsr.upscaling.step import Rendering
+from vidsr.upscaling.steps import Steps
 
 
 class Renderer:
-    """Renders batches of frames of one size and layout by `enlarger`, on the device that its backend is on."""
+    """Renders batches of frames of one size and layout by `enlarger`, on the device that its backend is on.
+
+    On a GPU by one graph for all that is done to a batch, where there is one (see `Steps`) and `stepping` is true;
+    `stepped` says whether the last batch was.
+    """
 
     def __init__(self, enlarger: Enlarger) -> None:
-        self.enlarger = enlarger
+        self.enlarger, self.stepping, self.stepped = enlarger, True, False
+        self._steps = Steps(enlarger)
         self._staging = Staging(enlarger.backend.device)
         self._full: dict[tuple[int, ...], int] = {}  # (height, width) -> frames of the batches that the backend knows
 
@@ -35,8 +43,8 @@ class Renderer:
         if num_frames is None or num_frames >= num:
             self._full[height, width] = num
 
-    def start(self, frames: Sequence[Frame], canvas: Canvas) -> Download:
-        """Begin to make `frames`: whether the network's output is finite, then all planes of each frame in turn.
+    def start(self, frames: Sequence[Frame], canvas: Canvas) -> Rendering:
+        """Begin to make `frames`.
 
         Raises:
             OutOfMemoryError: not even the smallest tile fits, neither on the device nor on the CPU.
@@ -45,13 +53,30 @@ class Renderer:
         """
         while True:
             try:
-                return self._attempt(frames, canvas)
+                made = self._by_step(frames, canvas)
+                self.stepped = made is not None
+                return made or _Apart(self._attempt(frames, canvas), len(frames))
             except torch.OutOfMemoryError as error:  # of the colour conversion; the network has its own ladder
                 self.enlarger.make_room(len(frames), frames[0].height, frames[0].width, error)
             except RuntimeError as error:  # of torch; what the CPU lacks is memory, which the job tells
                 if self.enlarger.backend.device.type == "cpu":
                     raise
                 raise BackendError(f"The GPU failed: {str(error).splitlines()[0]}") from error
+
+    def close(self) -> None:
+        """Let nothing run any more, and free the backend; closing twice is fine."""
+        try:
+            self._steps.clear()
+        finally:
+            self.enlarger.close()
+
+    def _by_step(self, frames: Sequence[Frame], canvas: Canvas) -> Rendering | None:
+        """By one graph; None where there is none for them."""
+        if not self.stepping:
+            return None
+        size = frames[0].height, frames[0].width
+        num = self._full[size] = max(len(frames), self._full.get(size, 0))
+        return self._steps.start(frames, canvas, num)
 
     def _attempt(self, frames: Sequence[Frame], canvas: Canvas) -> Download:
         if self._staging.device != self.enlarger.backend.device:  # the CPU has taken over
@@ -104,6 +129,19 @@ class Renderer:
         """The network's (1, 3, H, W), and the alpha, as codes of the canvas's size, layout and colour."""
         planes = colours.encode(resize(image, canvas.size), canvas.format, canvas.colour)
         return planes if matte is None else (*planes, colours.encode_alpha(matte, canvas.format.bits))
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """Frames that were made operation by operation."""
+
+    download: Download
+    num: int
+
+    def wait(self) -> tuple[bool, list[tuple[Plane, ...]]]:
+        sound, *codes = self.download.wait()
+        planes, each = [as_plane(plane) for plane in codes], len(codes) // self.num
+        return bool(sound), [tuple(planes[first : first + each]) for first in range(0, len(planes), each)]
 
 
 @contextmanager

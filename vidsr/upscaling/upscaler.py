@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack
@@ -26,8 +26,8 @@ from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.grain import Grainer
 from vidsr.upscaling.renderer import Renderer
-from vidsr.upscaling.staging import Download, as_plane
 from vidsr.upscaling.steady import REACH, Made, Steadier
+from vidsr.upscaling.step import Rendering
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
@@ -44,7 +44,7 @@ class _Batch:
     fresh: list[Frame]
     canvas: Canvas
     backend: Backend  # that the work began on
-    work: Download | None
+    work: Rendering | None
 
 
 class UpscalerKeywords(TypedDict, total=False):
@@ -288,24 +288,17 @@ class Upscaler:
     def _results(self, batch: _Batch) -> list[Frame]:
         if batch.work is None:
             return []
-        sound, *codes = batch.work.wait()
+        sound, pictures = batch.work.wait()
         backend = batch.backend
-        while not bool(sound):
+        while not sound:
             if backend is self.backend:  # a batch before this one may have replaced it already
                 self.enlarger.make_exact()
             backend = self.backend
-            sound, *codes = self.renderer.start(batch.fresh, batch.canvas).wait()
-        planes, canvas = iter(codes), batch.canvas
-        num = len(codes) // len(batch.fresh)
+            sound, pictures = self.renderer.start(batch.fresh, batch.canvas).wait()
+        canvas = batch.canvas
         return [
-            replace(
-                frame,
-                planes=tuple(as_plane(plane) for plane in islice(planes, num)),
-                format=canvas.format,
-                colour=canvas.colour,
-                aside=False,
-            )
-            for frame in batch.fresh
+            replace(frame, planes=planes, format=canvas.format, colour=canvas.colour, aside=False)
+            for frame, planes in zip(batch.fresh, pictures, strict=True)
         ]
 
     def identity(self) -> dict[str, object]:
@@ -324,7 +317,7 @@ class Upscaler:
 
     def close(self) -> None:
         """Free the backend; closing twice is fine."""
-        self.enlarger.close()
+        self.renderer.close()
 
     def __enter__(self) -> Self:
         return self

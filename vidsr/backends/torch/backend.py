@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -73,6 +74,7 @@ class TorchBackend(Backend):
         self._ran: set[tuple[int, ...]] = set()  # those of them that came
         self._network = model.module
         self._run: Callable[[Tensor], Tensor] | None = None
+        self._body: Callable[[Tensor], Tensor] | None = None
         if device.type == "cuda":
             self.max_pixels = _gpu_pixels(model, device, self.dtype)
             choice = Choice(speedups) if speedups else _tried(model, precision, device)
@@ -139,7 +141,13 @@ class TorchBackend(Backend):
         self._compiled.add(full)
         if self._graphs is not None:
             self._graphs.clear()  # one may be there of this shape, not compiled
+            self._body = _Body(self._forward, self._module)
         return ""
+
+    def body(self) -> Callable[[Tensor], Tensor] | None:
+        """The module, where it may be captured."""
+        self._state.check()
+        return self._body
 
     def _seconds(self, shape: tuple[int, ...]) -> float:
         """Of a call that is neither compiled nor captured."""
@@ -192,10 +200,11 @@ class TorchBackend(Backend):
         if self.speedups.kernels:
             if why := why_none(self.device) or ("" if self.precision == "fp16" else "they are for half precision"):
                 raise BackendError(f"The kernels do not run on {self.device}: {why}.")
-            from vidsr.backends.torch.kernels.conv import strips_for
+            from vidsr.backends.torch.kernels.conv import WAYS
             from vidsr.backends.torch.kernels.network import with_kernels
+            from vidsr.backends.torch.kernels.tuner import strips_for
 
-            strips = self._strips or (() if self.speedups.ends else strips_for(self.device))
+            strips = self._strips or (() if self.speedups.ends else strips_for(self.device, WAYS))
             module = with_kernels(module, self.device, strips)
         built = copy.deepcopy(module).to(self.device, self.dtype)
         return built.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -210,6 +219,7 @@ class TorchBackend(Backend):
         if self._graphs is not None:
             self._graphs.clear()
         self._graphs = Graphs(self._forward, self.device) if self.speedups.captured else None
+        self._body = _Body(self._forward, self._module) if self._graphs else None
         return self._graphs or self._forward
 
     def _forward(self, batch: Tensor) -> Tensor:
@@ -231,8 +241,19 @@ class TorchBackend(Backend):
         if self._compiled:
             torch.compiler.reset()  # what it compiled counts towards a limit for all modules of the class
             self._compiled.clear()
-        self._graphs = self._run = None
+        self._graphs = self._run = self._body = None
         self._network = self._module = self._quick = nn.Identity()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Body:
+    """`run`, and the module for as long as somebody has it: a graph that still runs reads its weights."""
+
+    run: Callable[[Tensor], Tensor]
+    module: nn.Module
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        return self.run(batch)
 
 
 def _tried(model: Model, precision: str, device: torch.device) -> Choice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from vidsr.stages import stage
 MAX_GRAPHS = 3  # shapes kept; frames of one film need one, its tiles or last batch another
 MAX_SEEN = 32  # shapes remembered that came once
 WARM_UPS = 3  # runs before the capture: they choose algorithms and compile, which a capture must not
+
+T = TypeVar("T")
+Pool: TypeAlias = "torch.cuda._POOL_HANDLE"  # memory that graphs share
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +79,28 @@ class Graphs:
 
     def _capture(self, example: Tensor) -> _Captured:
         batch = example.clone(memory_format=torch.channels_last)
-        current = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            for _ in range(WARM_UPS):
-                self._function(batch)
-        current.wait_stream(self._stream)
-        graph = torch.cuda.CUDAGraph()
-        try:  # thread_local: other threads, decoding or with streams of their own, go on during a capture
-            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                result = self._function(batch)
-        finally:
-            torch.cuda.set_stream(current)  # which a capture that fails leaves as its own
+        graph, result = capture(lambda: self._function(batch), self._stream, self._pool)
         return _Captured(graph, batch, result)
+
+
+def capture(function: Callable[[], T], stream: torch.cuda.Stream, pool: Pool) -> tuple[torch.cuda.CUDAGraph, T]:
+    """A graph of what `function` asks of the current GPU, captured on `stream`, and what it returned.
+
+    What the function makes lies in `pool`.
+
+    Raises:
+        RuntimeError: what torch raises: out of memory, or that it cannot be captured.
+    """
+    current = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(current)
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UPS):
+            function()
+    current.wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    try:  # thread_local: other threads, decoding or with streams of their own, go on during a capture
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            result = function()
+    finally:
+        torch.cuda.set_stream(current)  # which a capture that fails leaves as its own
+    return graph, result

@@ -12,7 +12,7 @@ from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
 
 if TYPE_CHECKING:
-    from vidsr.backends.torch.kernels.conv import Strip
+    from vidsr.backends.torch.kernels.tuner import Strip
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from vidsr.backends import accuracy
 from vidsr.backends.accuracy import Accuracy
 from vidsr.backends.torch.kernels import findings
-from vidsr.backends.torch.kernels.conv import Strip, strips_for
 from vidsr.backends.torch.kernels.network import kinds, with_kernels
+from vidsr.backends.torch.kernels.tuner import Strip, strips_for
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
 from vidsr.models.srgan import GeneratorConfig

@@ -11,9 +11,17 @@ import pytest
 
 
 def compiled(
-    kernel: Any, capability: tuple[int, int], types: dict[str, str], constants: dict[str, object], **options: object
+    kernel: Any,
+    capability: tuple[int, int],
+    types: dict[str, str],
+    constants: dict[str, object],
+    source: Any = None,
+    **options: object,
 ) -> Any:
-    """`kernel` for a compute capability: `types` of its arguments (``i32`` where none is named), and its constants."""
+    """`kernel` for a compute capability: `types` of its arguments (``i32`` where none is named), and its constants.
+
+    `source` is the class of its language, `ASTSource` for Triton's own.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -22,9 +30,9 @@ def compiled(
     aligned = {
         (index,): [["tt.divisibility", 16]] for index, name in enumerate(signature) if signature[name].startswith("*")
     }
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
+    written = (source or ASTSource)(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
     major, minor = capability
-    return triton.compile(source, target=GPUTarget("cuda", 10 * major + minor, 32), options=options)
+    return triton.compile(written, target=GPUTarget("cuda", 10 * major + minor, 32), options=options)
 
 
 def assembled(ptx: str, folder: Path) -> str:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.backends.torch.kernels.making import error
-from vidsr.backends.torch.kernels.conv import Tuner, strips_for
 from vidsr.backends.torch.kernels.ends import HEADS, OUT, TAILS, WIDE, HeadConv, Tail5x5
+from vidsr.backends.torch.kernels.tuner import Tuner, strips_for
 
 CPU = torch.device("cpu")
 SLOPE = 0.2

@@ -50,7 +50,8 @@ def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
 def test_a_strip_compiles_and_fits(
     capability: tuple[int, int], parts: int, add: bool, shuffle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidsr.backends.torch.kernels.conv import CHANNELS, SPILLING, STRIPS, conv3x3
+    from vidsr.backends.torch.kernels.conv import STRIPS, conv3x3
+    from vidsr.backends.torch.kernels.tuner import CHANNELS, SPILLING
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     widest = SPILLING.get(capability, 128)
@@ -69,7 +70,7 @@ def test_a_strip_compiles_and_fits(
 
 
 def test_strips_are_as_high_as_fills_the_gpu() -> None:
-    from vidsr.backends.torch.kernels.conv import Strip, num_rows
+    from vidsr.backends.torch.kernels.tuner import Strip, num_rows
 
     strip = Strip(128, 2, 8)
     assert num_rows(strip, 132, (1, 540, 960)) == 34  # 8 across, 16 down: 128 programs at once
@@ -79,26 +80,26 @@ def test_strips_are_as_high_as_fills_the_gpu() -> None:
 
 
 def test_the_fastest_strip_is_found_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from vidsr.backends.torch.kernels import conv, findings
+    from vidsr.backends.torch.kernels import findings, tuner
+    from vidsr.backends.torch.kernels.conv import STRIPS
 
     properties = SimpleNamespace(name="GPU", multi_processor_count=132, shared_memory_per_multiprocessor=233472)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
     monkeypatch.setattr(findings, "machine", lambda _: {"gpu": "GPU"})
     monkeypatch.setattr(findings, "folder", lambda: tmp_path)
-    monkeypatch.setattr(conv, "strips_for", lambda *_: conv.STRIPS)
     times: list[float | None] = [3.0, None, 1.0, 2.0, 4.0, 5.0]
     timed = iter(times)
-    monkeypatch.setattr(conv, "_milliseconds", lambda *_: next(timed))
-    tuner = conv.Tuner(CUDA)
-    assert tuner.best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[2]
-    assert tuner.best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[2]  # without another look
-    found = tuner.best((1, 540, 960), lambda *_: None)
-    assert conv.Tuner(CUDA).best((1, 540, 960), lambda *_: None) == found  # nor in another process
+    monkeypatch.setattr(tuner, "milliseconds", lambda *_: next(timed))
+    tuned = tuner.Tuner(CUDA, STRIPS)
+    assert tuned.best((1, 540, 960), lambda *_: None)[0] == STRIPS[2]
+    assert tuned.best((1, 540, 960), lambda *_: None)[0] == STRIPS[2]  # without another look
+    found = tuned.best((1, 540, 960), lambda *_: None)
+    assert tuner.Tuner(CUDA, STRIPS).best((1, 540, 960), lambda *_: None) == found  # nor in another process
     timed = iter([2.0, 1.0])
-    assert conv.Tuner(CUDA, conv.STRIPS[:2]).best((1, 540, 960), lambda *_: None)[0] == conv.STRIPS[1]  # of others
-    timed = iter([None] * len(conv.STRIPS))
+    assert tuner.Tuner(CUDA, STRIPS[:2]).best((1, 540, 960), lambda *_: None)[0] == STRIPS[1]  # of others
+    timed = iter([None] * len(STRIPS))
     with pytest.raises(RuntimeError, match="GPU does not run the kernel"):
-        tuner.best((1, 270, 480), lambda *_: None)
+        tuned.best((1, 270, 480), lambda *_: None)
 
 
 @pytest.mark.parametrize(("graph", "channels"), [("fast", 16), ("bicubic", 64)])
@@ -111,7 +112,8 @@ def test_other_networks_are_refused(graph: str, channels: int) -> None:
 
 
 def test_a_kernel_is_for_one_kind_of_convolution() -> None:
-    from vidsr.backends.torch.kernels.conv import Conv3x3, Tuner
+    from vidsr.backends.torch.kernels.conv import WAYS, Conv3x3
+    from vidsr.backends.torch.kernels.tuner import Tuner, strips_for
 
     for conv in (
         torch.nn.Conv2d(64, 64, 3),
@@ -121,7 +123,7 @@ def test_a_kernel_is_for_one_kind_of_convolution() -> None:
         torch.nn.Conv2d(64, 48, 3, padding=1),
     ):
         with pytest.raises(ValueError, match="64 channels"):
-            Conv3x3(conv, Tuner(CPU))
+            Conv3x3(conv, Tuner(CPU, strips_for(CPU, WAYS)))
 
 
 def test_without_a_gpu_the_way_by_kernels_is_refused() -> None:

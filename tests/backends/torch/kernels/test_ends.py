@@ -39,7 +39,7 @@ def test_a_tail_compiles_without_spills(
     capability: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vidsr.backends.torch.kernels import ends
-    from vidsr.backends.torch.kernels.conv import CHANNELS
+    from vidsr.backends.torch.kernels.tuner import CHANNELS
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     strip = ends.TAILS[0]
@@ -59,7 +59,7 @@ def test_a_head_compiles_without_spills(
     capability: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vidsr.backends.torch.kernels import ends
-    from vidsr.backends.torch.kernels.conv import CHANNELS
+    from vidsr.backends.torch.kernels.tuner import CHANNELS
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     strip = ends.HEADS[0]
@@ -71,8 +71,8 @@ def test_a_head_compiles_without_spills(
 
 
 def test_they_are_for_one_kind_of_convolution_each() -> None:
-    from vidsr.backends.torch.kernels.conv import Tuner, strips_for
     from vidsr.backends.torch.kernels.ends import HEADS, TAILS, HeadConv, Tail5x5
+    from vidsr.backends.torch.kernels.tuner import Tuner, strips_for
 
     conv = torch.nn.Conv2d
     tails, heads = (Tuner(CPU, strips_for(CPU, kind)) for kind in (TAILS, HEADS))

@@ -12,9 +12,8 @@ Imported only where Triton is at hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, TypeAlias, TypeGuard
+from collections.abc import Sequence
+from typing import TypeGuard
 
 import torch
 import triton
@@ -22,132 +21,11 @@ import triton.language as tl
 from torch import Tensor, nn
 from triton.errors import TritonError
 
-from vidsr.backends.torch.kernels import findings
-from vidsr.stages import stage
-
-CHANNELS = 64  # of the input, and of the output of one program
-MAX_ROWS = 128
-CALLS = 5  # of each way that is timed
-MAX_TUNED = 200  # shapes that are remembered of a GPU: photos have all sizes
-
-Launch: TypeAlias = Callable[["Strip", int], None]  # a kernel with such strips, of so many rows
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """How one program works: pixels across, buffers of the rows on their way, warps."""
-
-    kind: ClassVar[str] = ""
-    rows_around: ClassVar[int] = 2  # that a strip reads besides its own
-
-    block: int
-    stages: int
-    warps: int
-
-    @property
-    def shared(self) -> int:
-        """Bytes of shared memory: the weights, and three columns of a row for each stage."""
-        return 2 * CHANNELS * (9 * CHANNELS + 3 * self.block * self.stages)
-
-    def __str__(self) -> str:
-        return f"{self.kind}{self.block}x{self.stages}x{self.warps}"
-
+from vidsr.backends.torch.kernels import rows as by_rows
+from vidsr.backends.torch.kernels.tuner import CHANNELS, Strip, Tuner
 
 STRIPS = (Strip(128, 2, 8), Strip(128, 1, 8), Strip(64, 3, 4), Strip(64, 1, 4), Strip(32, 2, 4), Strip(32, 1, 4))
-INTERPRETED, INTERPRETED_ROWS = (16, 1, 4), 3  # on the CPU, for tests
-SPILLING = {(8, 0): 32}  # the widest strip whose sums stay in registers, where wider ones do not
-
-
-def strips_for(device: torch.device, strips: Sequence[Strip] = STRIPS) -> tuple[Strip, ...]:
-    """Those of one kind that may be the fastest on `device`."""
-    if device.type != "cuda":
-        return (type(strips[0])(*INTERPRETED),)
-    widest = SPILLING.get(torch.cuda.get_device_capability(device), MAX_ROWS)
-    return tuple(strip for strip in strips if strip.kind or strip.block <= widest)
-
-
-class Tuner:
-    """The fastest way to run a kernel for each shape of its input, found by timing it when the shape first comes.
-
-    `strips`, of one kind, are tried, by default all of a 3x3 convolution that may be. What was found is remembered on
-    this machine.
-    """
-
-    def __init__(self, device: torch.device, strips: Sequence[Strip] = ()) -> None:
-        self._device, self._strips = device, tuple(strips) or strips_for(device)
-        self._name = f"strips {self._strips[0].kind}"
-        self._facts = findings.machine(device) | {"strips": [str(strip) for strip in self._strips]}
-        self._found: dict[str, tuple[Strip, int]] = {}
-
-    def best(self, shape: tuple[int, int, int], launch: Launch) -> tuple[Strip, int]:
-        """(strip, rows) for `launch`, which is told both; `shape` is (pictures * parts, height, width).
-
-        Raises:
-            RuntimeError: the device runs none of them.
-        """
-        name = "x".join(map(str, shape))
-        if name not in self._found:
-            self._found[name] = self._recalled(name) or self._fastest(name, shape, launch)
-        return self._found[name]
-
-    def _ways(self, shape: tuple[int, int, int]) -> list[tuple[Strip, int]]:
-        if self._device.type != "cuda":
-            return [(strip, INTERPRETED_ROWS) for strip in self._strips]
-        properties = torch.cuda.get_device_properties(self._device)
-        num, room = properties.multi_processor_count, properties.shared_memory_per_multiprocessor
-        return [(strip, num_rows(strip, num * max(1, room // strip.shared), shape)) for strip in self._strips]
-
-    def _fastest(self, name: str, shape: tuple[int, int, int], launch: Launch) -> tuple[Strip, int]:
-        ways = self._ways(shape)
-        if len(ways) == 1:
-            return ways[0]
-        with stage("tuning"):
-            times = {way: time for way in ways if (time := _milliseconds(launch, *way)) is not None}
-        if not times:
-            raise RuntimeError(f"{self._facts['gpu']} does not run the kernel, in any way")
-        way = min(times, key=lambda way: times[way])
-        known = self._known()
-        kept = dict(list(known.items())[1 - MAX_TUNED :])
-        findings.remember(self._name, self._facts, kept | {name: [str(way[0]), way[1]]})
-        return way
-
-    def _known(self) -> dict[str, object]:
-        found = findings.recall(self._name, self._facts)
-        return found if isinstance(found, dict) else {}
-
-    def _recalled(self, name: str) -> tuple[Strip, int] | None:
-        match self._known().get(name):
-            case [str(text), int(rows)] if rows > 0:
-                return next(((strip, rows) for strip in self._strips if str(strip) == text), None)
-        return None
-
-
-def _milliseconds(launch: Launch, strip: Strip, rows: int) -> float | None:
-    """Of a few calls; None where Triton cannot compile such a strip, or the device has too little room for it."""
-    try:
-        launch(strip, rows)  # compiles
-    except torch.OutOfMemoryError:
-        raise
-    except (TritonError, RuntimeError):
-        return None
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    begin.record()
-    for _ in range(CALLS):
-        launch(strip, rows)
-    end.record()
-    end.synchronize()
-    return float(begin.elapsed_time(end))
-
-
-def num_rows(strip: Strip, places: int, shape: tuple[int, ...]) -> int:
-    """Rows of a strip that make the whole fastest where `places` programs run at a time, some rows each for nothing."""
-    num, height, width = shape
-    across = num * -(-width // strip.block)
-
-    def steps(rows: int) -> int:
-        return -(-across * -(-height // rows) // places) * (rows + strip.rows_around)
-
-    return min(range(1, min(height, MAX_ROWS) + 1), key=steps)
+WAYS: Sequence[Strip] = (*by_rows.ROWS, *STRIPS)  # all that the tuner chooses from
 
 
 class Conv3x3(nn.Module):
@@ -158,6 +36,7 @@ class Conv3x3(nn.Module):
     """
 
     weight: Tensor
+    columns: Tensor  # the same, as the kernel by rows takes it
     bias: Tensor
 
     def __init__(self, conv: nn.Conv2d, tuner: Tuner, *, slope: float | None = None, shuffle: bool = False) -> None:
@@ -175,6 +54,7 @@ class Conv3x3(nn.Module):
             weight = weight.permute(0, 3, 4, 2, 1)  # part, y, x, in, out
             self.register_buffer("weight", weight.reshape(parts, 9 * CHANNELS, CHANNELS))
             self.register_buffer("bias", conv.bias[order])
+            self.register_buffer("columns", by_rows.columns(self.weight))
 
     def forward(self, x: Tensor, bridge: Tensor | None = None) -> Tensor:
         """`bridge`, of the output's shape, is added before the activation."""
@@ -187,6 +67,20 @@ class Conv3x3(nn.Module):
 
         def launch(strip: Strip, rows: int) -> None:
             grid = (parts * triton.cdiv(width, strip.block), triton.cdiv(height, rows), num)
+            if isinstance(strip, by_rows.RowStrip):
+                by_rows.launch(
+                    strip,
+                    grid,
+                    x,
+                    self.columns,
+                    self.bias,
+                    bridge,
+                    out,
+                    (height, width, rows),
+                    self.slope,
+                    self.shuffle,
+                )
+                return
             conv3x3[grid](
                 x, self.weight, self.bias, out if bridge is None else bridge, out,
                 height, width, rows, self.slope or 0.0, 1.0,

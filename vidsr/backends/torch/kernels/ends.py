@@ -22,7 +22,7 @@ import triton.language as tl
 from torch import Tensor, nn
 from triton.errors import TritonError
 
-from vidsr.backends.torch.kernels.conv import CHANNELS, Launch, Strip, Tuner
+from vidsr.backends.torch.kernels.tuner import CHANNELS, Launch, Strip, Tuner
 
 COLOURS, SHUFFLE = 3, 2
 OUT = COLOURS * SHUFFLE**2  # 12 channels before the shuffle

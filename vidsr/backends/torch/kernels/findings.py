@@ -105,7 +105,8 @@ def _triton() -> str:
 def _code() -> str:
     """Of all kernels: between releases they change, too."""
     here = Path(__file__).parent
-    sources = [*sorted(here.glob("*.py")), here.parents[2] / "upscaling" / "colour_kernel.py"]
+    steps = (here.parents[2] / "upscaling" / f"{name}.py" for name in ("block", "colour_kernel", "lanes", "step"))
+    sources = [*sorted(here.glob("*.py")), *steps]
     with suppress(OSError):
         return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     return ""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vidsr.backends.torch.kernels.conv import STRIPS, Conv3x3, Strip, Tuner, fits, strips_for
+from vidsr.backends.torch.kernels.conv import WAYS, Conv3x3, fits
 from vidsr.backends.torch.kernels.ends import (
     HEADS,
     TAILS,
@@ -22,6 +22,7 @@ from vidsr.backends.torch.kernels.ends import (
     fits_head,
     fits_tail,
 )
+from vidsr.backends.torch.kernels.tuner import Strip, Tuner, strips_for
 from vidsr.errors import BackendError
 from vidsr.models.srgan import SRGAN, Fast, ResidualBlock
 
@@ -53,8 +54,8 @@ def kinds(module: nn.Module) -> list[Sequence[Strip]]:
     """All strips of each kind that a generator takes, those of its 3x3 convolutions first."""
     if isinstance(module, SRGAN):
         tail = _convs(module.tail)
-        return [STRIPS, *([HEADS] if fits_head(_convs(module.head)) else []), *([TAILS] if fits_tail(tail) else [])]
-    return [STRIPS, *([HEADS] if fits_head(_fast(module).head) else [])]
+        return [WAYS, *([HEADS] if fits_head(_convs(module.head)) else []), *([TAILS] if fits_tail(tail) else [])]
+    return [WAYS, *([HEADS] if fits_head(_fast(module).head) else [])]
 
 
 class SRGANByKernels(nn.Module):

@@ -1,0 +1,74 @@
+"""The 3x3 kernel for Hopper: its own code over torch's tensors, and compiled for a GPU that is not there."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.backends.torch.kernels.compiling import assembled, compiled
+from tests.backends.torch.kernels.making import error
+from tests.backends.torch.kernels.pretending import Lines, run
+
+pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed (pip install --group gpu)")
+
+CPU = torch.device("cpu")
+SLOPE = 0.2
+
+
+@pytest.mark.parametrize("engine", [False, True])
+@pytest.mark.parametrize(("parts", "add", "shuffle"), [(1, True, False), (4, False, True)])
+def test_it_makes_what_torch_makes(parts: int, add: bool, shuffle: bool, engine: bool) -> None:
+    from vidsr.backends.torch.kernels import rows
+    from vidsr.backends.torch.kernels.conv import Conv3x3
+    from vidsr.backends.torch.kernels.tuner import CHANNELS, Tuner
+
+    torch.manual_seed(0)
+    conv = nn.Conv2d(64, 64 * parts, 3, padding=1).half().requires_grad_(False)
+    kernel = Conv3x3(conv, Tuner(CPU, rows.ROWS), slope=SLOPE, shuffle=shuffle)
+    for (num, height, width), high in (((2, 6, 19), 5), ((1, 1, 2), 1)):
+        last = {"memory_format": torch.channels_last}
+        batch = torch.randn(num, CHANNELS, height, width).half().contiguous(**last)
+        expected = conv.double()(batch.double())
+        expected = F.pixel_shuffle(expected, 2) if shuffle else expected
+        bridge = torch.randn(expected.shape).half()
+        expected = F.leaky_relu(expected + bridge if add else expected, SLOPE)
+        made = torch.full(expected.shape, torch.nan, dtype=torch.float16).contiguous(**last)
+        flat = [each.permute(0, 2, 3, 1).contiguous() for each in (batch, bridge)]
+        there = made.permute(0, 2, 3, 1).reshape(-1)  # a view: the numbers as they lie in memory
+        grid = (parts * -(-width // 16), -(-height // high), num)
+        lines = Lines(flat[0].flatten(0, 1)) if engine else flat[0]
+        run(
+            rows.rows3x3, grid, lines, kernel.columns, kernel.bias, flat[1], there, height, width, high, SLOPE,
+            channels=CHANNELS, parts=parts, block=16, warps=4, laid=None, add=add, activate=True, shuffle=shuffle,
+            engine=engine, pending=rows.IN_FLIGHT,
+        )  # fmt: skip
+        assert error(made, expected) < 1e-3
+
+
+@pytest.mark.parametrize("engine", [False, True])
+def test_it_compiles_without_spills_and_does_not_wait(
+    engine: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from triton.experimental.gluon._runtime import GluonASTSource
+
+    from vidsr.backends.torch.kernels import rows
+    from vidsr.backends.torch.kernels.tuner import CHANNELS
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    strip = next(each for each in (*rows.ROWS, *rows.TRIALS) if each.engine == engine)
+    types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
+    types |= {"x": f"tensordesc<fp16[1, {strip.block}, {CHANNELS}],{rows.staged()!r}>"} if engine else {}
+    constants: dict[str, object] = {
+        "channels": CHANNELS, "parts": 1, "block": strip.block, "warps": strip.warps, "laid": rows.layout(strip),
+        "add": True, "activate": False, "shuffle": False, "engine": engine, "pending": rows.IN_FLIGHT,
+    }  # fmt: skip
+    made = compiled(rows.rows3x3, (9, 0), types, constants, source=GluonASTSource, num_warps=strip.warps)
+    assert made.metadata.shared == strip.shared
+    assert made.asm["ptx"].count("wgmma.mma_async") == 3 * 36
+    assert made.asm["ptx"].count("wgmma.wait_group") == 4  # one for each of three rows, and at the end
+    assert "serialized" not in assembled(made.asm["ptx"], tmp_path)
