@@ -99,7 +99,9 @@ def test_a_later_key_counts_only_where_it_decides(recipe: Recipe) -> None:
 
 
 def test_losses_in_words() -> None:
-    text = "L1 + 0.03 L1 of the features vgg16:conv4_3+ + 0.05 ST-LPIPS of the first 3 stages of VGG16 + 0.01 adversarial "
+    text = (
+        "L1 + 0.03 L1 of the features vgg16:conv4_3+ + 0.05 ST-LPIPS of the first 3 stages of VGG16 + 0.01 adversarial "
+    )
     text += "(risen over 400 steps) + artefacts (LDL)"
     assert read_recipe("gpu/srgan-x4").losses.in_words() == text
     assert Losses(adversarial=0.02).in_words() == "L1 + 0.02 adversarial (risen over 5,000 steps)"
