@@ -23,7 +23,7 @@ from vidsr.media.pyav import side_data_of
 
 ALL = list(CONTAINERS.values())
 ROWS = [row for row in ALL if not row.animated]  # of those `test_animations` has the rest
-PICTURES = [(row, codec) for row in ALL for codec in row.pictures]
+PICTURES = [(row, codec) for row in ROWS for codec in row.pictures]
 KEPT = [(row, codec) for row in ROWS for codec in sorted(row.keeps or ())]
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9"}
 MEANT = [flag for flag in Disposition if flag.name and flag in flags._MEANT]

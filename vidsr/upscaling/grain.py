@@ -170,7 +170,8 @@ def _gains(deviation: Floats, large: Frame) -> Codes:
     codes = np.arange(256)
     wanted = np.interp((codes - low) * BINS / (high - low) - 0.5, np.arange(BINS), deviation)
     fade = np.minimum((codes - low) / EDGE, (high - codes) / EDGE).clip(0, 1)
-    return np.rint(wanted * fade * 256 * (1 << max(large.format.bits - 8, 0)) / UNIT).astype(np.int32)
+    gains: Codes = np.rint(wanted * fade * 256 * (1 << max(large.format.bits - 8, 0)) / UNIT).astype(np.int32)
+    return gains
 
 
 def _grained(plane: Plane, light: Plane, gains: Codes, noise: NDArray[np.int8], bits: int) -> Plane:

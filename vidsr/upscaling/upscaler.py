@@ -117,7 +117,8 @@ class Upscaler:
             self._opened["unit"] = opened.unit
         self._depth = _depth(opened.device)
         self.on_gpu = opened.unit != "CPU"  # as opened; out of memory it may go on elsewhere
-        self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
+        self.label = self.model.name + (f"@{registry.GRAIN}={grain:g}" if grain else "")
+        self.reason = f"{self.label} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = keywords.get("reuse", True)
         steady = keywords.get("steady", 0.0)
