@@ -47,19 +47,27 @@ def main() -> None:
     conv_last = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with torch.backends.cudnn.flags(enabled=True, benchmark=True):
         say("cuDNN, convolution alone", lambda: conv_last(x), None, flop)
-    for strip in strips_for(device, (*WAYS, *TRIALS)):
-        try:
-            kernel = Conv3x3(conv, Tuner(device, [strip])).to(device)
-            error = worst(kernel, conv, x, bridge)
-            say(str(strip), partial(kernel, x, bridge), error, flop)
-        except Exception as why:  # of Triton, its compilers or the driver: the next way is tried
-            print(json.dumps({"way": str(strip), "fails": str(why)[:300]}), flush=True)
+    for strip in strips_for(device, WAYS):
+        tried(str(strip), partial(whole, conv, x, bridge, strip), flop)
     for strip, rows in ways(strips_for(device, STRIPS)[:2], device, (wanted.num, height, width)):
-        try:
-            call, error = fp8(conv, x, strip, rows)
-            say(f"{strip} fp8", call, error, flop)
-        except Exception as why:
-            print(json.dumps({"way": f"{strip} fp8", "fails": str(why)[:300]}), flush=True)
+        tried(f"{strip} fp8", partial(fp8, conv, x, strip, rows), flop)
+    for strip in strips_for(device, TRIALS) if TRIALS else ():
+        tried(str(strip), partial(whole, conv, x, bridge, strip), flop)
+
+
+def tried(name: str, prepare: Callable[[], tuple[Callable[[], Tensor], float]], flop: int) -> None:
+    """Print a line of what `prepare` makes: a call, and its error."""
+    try:
+        call, error = prepare()
+        say(name, call, error, flop)
+    except Exception as why:  # of Triton, its compilers or the driver: the next way is tried
+        print(json.dumps({"way": name, "fails": str(why)[:300]}), flush=True)
+
+
+def whole(conv: nn.Conv2d, x: Tensor, bridge: Tensor, strip: Strip) -> tuple[Callable[[], Tensor], float]:
+    """The layer with a bridge as the network has it, and its error."""
+    kernel = Conv3x3(conv, Tuner(x.device, [strip])).to(x.device)
+    return partial(kernel, x, bridge), worst(kernel, conv, x, bridge)
 
 
 def fp8(conv: nn.Conv2d, x: Tensor, strip: Strip, rows: int) -> tuple[Callable[[], Tensor], float]:
@@ -76,7 +84,7 @@ def fp8(conv: nn.Conv2d, x: Tensor, strip: Strip, rows: int) -> tuple[Callable[[
         conv3x3[(-(-width // strip.block), -(-height // rows), num)](
             pixels, weight, bias, out, out, height, width, rows, 0.0, 1.0,
             channels=CHANNELS, parts=1, block=strip.block, stages=strip.stages, add=False, activate=False,
-            shuffle=False, num_warps=strip.warps, num_stages=strip.stages,
+            shuffle=False, half=False, num_warps=strip.warps, num_stages=strip.stages,
         )  # fmt: skip
         return out
 

@@ -8,7 +8,7 @@ from train.crops import Sample
 from train.processes import World
 from train.recipe import WEIGHTS
 from train.run import Run, round_moments
-from train.stage import PreciseTail, Stage, Terms, quicken
+from train.stage import PreciseTail, Stage, Terms, quicken, tame
 from vidsr.errors import UsageError
 
 ALONE, RISEN = 0.1, 0.3  # shares of a clock's seconds by which those steps are over at the latest, however slow
@@ -29,11 +29,19 @@ class Adversarial(Stage):
         self.judge = quicken(run.discriminator, run.device)
         self.average = quicken(PreciseTail(run.ema), run.device)
         self.relative = run.recipe.discriminator.relative
+        self.begun: float | None = (
+            None  # share of a clock's seconds after which the first step was over: compiling can take many
+        )
+
+    @property
+    def gone(self) -> float:
+        """Share of a clock's seconds that has gone since the first step; 0 without a clock."""
+        return self.run.clock.gone - self.begun if self.run.clock and self.begun is not None else 0.0
 
     @property
     def alone(self) -> bool:
         """Whether the discriminator still learns by itself, on a generator that stands still."""
-        late = self.run.clock is not None and self.run.clock.gone > ALONE
+        late = self.gone > ALONE
         return self.run.step < self.run.recipe.discriminator.alone and not late
 
     def step(self, sample: Sample) -> Terms:
@@ -75,7 +83,7 @@ class Adversarial(Stage):
             return super().weight(name)
         risen = (self.run.step - self.run.recipe.discriminator.alone) / self.weights.ramp
         if self.run.clock:
-            risen = max(risen, (self.run.clock.gone - ALONE) / (RISEN - ALONE))
+            risen = max(risen, (self.gone - ALONE) / (RISEN - ALONE))
         return super().weight(name) * min(1.0, max(0.0, risen))
 
     def shown(self, *pictures: Tensor) -> list[Tensor]:
@@ -96,9 +104,12 @@ class Adversarial(Stage):
         loss = (losses.relative_discriminator_loss if self.relative else losses.discriminator_loss)(real, fake)
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.mean_gradients(self.discriminator.parameters())
+        tame(self.discriminator.parameters())
         self.critic.step()
         self.critic.zero_grad(set_to_none=True)
         round_moments(self.critic)
+        if self.run.clock and self.begun is None:
+            self.begun = self.run.clock.gone
         accuracy = (losses.relative_accuracy if self.relative else losses.accuracy)(real, fake)
         seen = {"discriminator": loss.detach(), "accuracy": accuracy.detach()}
         return {**super().follow(sample, sr), **seen}

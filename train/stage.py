@@ -1,7 +1,7 @@
 """One training step of the generator: the weighted sum of its losses, down the gradient."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,8 @@ log = logging.getLogger("train")
 
 LPIPS = "stlpips-vgg16:lpips3"  # what `losses.lpips` weighs
 CLOSING = 0.1  # of an anneal's steps: its end, in FP32
-LIFT = 2.0**14  # of gradients in FP16: those of a mean over a million pixels are 1e-7
+LIFT = 2.0**12  # of gradients in FP16: those of a mean over a million pixels are 1e-7
+MOST = 2.0**10  # of a lifted gradient: sums of hundreds of them stay within FP16
 Terms = dict[str, Tensor]  # by name: scalars, and the drift of three colours
 
 
@@ -68,6 +69,7 @@ class Stage:
         loss = torch.stack([self.weight(name) * term for name, term in terms.items()]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.mean_gradients(run.model.parameters())
+        tame(run.model.parameters())
         for optimiser in run.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -105,6 +107,14 @@ class Stage:
     def follow(self, sample: Sample, sr: Tensor) -> Terms:
         """What else is done or seen in a step, after the generator has moved."""
         return {"drift": losses.colour_drift(sr, sample.hr)}
+
+
+def tame(parameters: Iterable[Tensor]) -> None:
+    """Leave a step out, without waiting for the device, whose gradients are not numbers: zeros in their place."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    finite = torch.stack(torch._foreach_norm(gradients)).sum().isfinite()
+    for gradient in gradients:
+        gradient.copy_(torch.where(finite, gradient, 0.0))
 
 
 class PreciseTail(nn.Module):
@@ -177,7 +187,7 @@ class _Rescaled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * ctx.factor, None
+        return (gradient * ctx.factor).clamp(-MOST, MOST), None
 
 
 def quicken(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.stage import PreciseTail, in_fp16, quicken
+from train.stage import PreciseTail, in_fp16, quicken, tame
 from vidsr.models import srgan
 
 HALF = 2e-3  # of the largest value: FP16 holds eleven bits, and sums hundreds of products
@@ -61,3 +61,15 @@ def test_what_was_compiled_under_autocast_is_not_compiled_again_for_fp32(monkeyp
     cast = False
     quick(x)
     assert len(compiled) == 2
+
+
+def test_a_gradient_that_is_no_number_moves_nothing() -> None:
+    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(3)]
+    for weight, value in zip(weights[:2], (0.5, 2.0), strict=True):
+        weight.grad = torch.full((3,), value)
+    tame(weights)
+    assert weights[0].grad is not None
+    assert weights[0].grad.tolist() == [0.5] * 3
+    weights[0].grad[1] = torch.inf
+    tame(weights)
+    assert [w.grad.tolist() for w in weights if w.grad is not None] == [[0.0] * 3] * 2

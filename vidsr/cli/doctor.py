@@ -192,7 +192,7 @@ def _colour() -> str:
 
 
 def _step() -> str:
-    from vidsr.upscaling.steps import why_not
+    from vidsr.upscaling.stepper import why_not
 
     why = why_not(_place())
     return f"copies, colour and network one by one: {why}" if why else "one graph a batch, from codes to codes"

@@ -64,7 +64,7 @@ class Block:
     def planes(self, pictures: Tensor) -> list[Tensor]:
         """(N, size) samples -> the same memory as (N, height, width) of each plane."""
         return [
-            pictures[:, start : start + math.prod(shape)].unflatten(1, shape)
+            pictures[:, start : start + math.prod(shape)].view(-1, *shape)
             for start, shape in zip(self.starts, self.shapes, strict=False)
         ]
 

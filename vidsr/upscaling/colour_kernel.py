@@ -146,8 +146,9 @@ def encode_plane(
                 b = tl.load(second + channel_stride, mask=inside, other=0.0).to(tl.float32)
                 total += (r * red + g * green + b * blue) * (down * along / (fx * fy))
     if marks:  # a value is no finite number where its difference from itself is not zero
-        broken = tl.max(tl.where(total - total == 0, 0, 1), 0)
-        tl.store(sound + picture * code_stride, tl.zeros([], tl.int32).to(sound.dtype.element_ty), mask=broken != 0)
+        nothing = tl.zeros([block], tl.int32)
+        mark = sound + picture * code_stride + nothing
+        tl.store(mark, nothing.to(sound.dtype.element_ty), mask=total - total != 0)
     code = tl.minimum(tl.maximum(total + bias + 0.5, 0.0), top)
     place = codes + picture * code_stride + row.to(tl.int64) * num_columns + column
     tl.store(place, code.to(tl.int32).to(codes.dtype.element_ty), mask=inside)

@@ -17,19 +17,19 @@ from vidsr.upscaling.relight import relit
 from vidsr.upscaling.resize import resize
 from vidsr.upscaling.staging import Download, Staging, as_plane
 from vidsr.upscaling.step import Rendering
-from vidsr.upscaling.steps import Steps
+from vidsr.upscaling.stepper import Stepper
 
 
 class Renderer:
     """Renders batches of frames of one size and layout by `enlarger`, on the device that its backend is on.
 
-    On a GPU by one graph for all that is done to a batch, where there is one (see `Steps`) and `stepping` is true;
+    On a GPU by one graph for all that is done to a batch, where there is one (see `Stepper`) and `stepping` is true;
     `stepped` says whether the last batch was.
     """
 
     def __init__(self, enlarger: Enlarger) -> None:
         self.enlarger, self.stepping, self.stepped = enlarger, True, False
-        self._steps = Steps(enlarger)
+        self._stepper = Stepper(enlarger)
         self._staging = Staging(enlarger.backend.device)
         self._full: dict[tuple[int, ...], int] = {}  # (height, width) -> frames of the batches that the backend knows
 
@@ -66,7 +66,7 @@ class Renderer:
     def close(self) -> None:
         """Let nothing run any more, and free the backend; closing twice is fine."""
         try:
-            self._steps.clear()
+            self._stepper.clear()
         finally:
             self.enlarger.close()
 
@@ -76,7 +76,7 @@ class Renderer:
             return None
         size = frames[0].height, frames[0].width
         num = self._full[size] = max(len(frames), self._full.get(size, 0))
-        return self._steps.start(frames, canvas, num)
+        return self._stepper.start(frames, canvas, num)
 
     def _attempt(self, frames: Sequence[Frame], canvas: Canvas) -> Download:
         if self._staging.device != self.enlarger.backend.device:  # the CPU has taken over

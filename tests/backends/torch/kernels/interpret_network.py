@@ -20,8 +20,9 @@ from tests.backends.torch.kernels.making import error, untrained
 from tests.conformance.test_backends import make_model
 from vidsr.backends.torch import trust
 from vidsr.backends.torch.kernels import findings
-from vidsr.backends.torch.kernels.conv import Conv3x3
+from vidsr.backends.torch.kernels.conv import Conv3x3, HalfStrip
 from vidsr.backends.torch.kernels.network import with_kernels
+from vidsr.backends.torch.kernels.tuner import INTERPRETED
 from vidsr.models.fused import fuse
 from vidsr.models.srgan import GeneratorConfig
 
@@ -38,6 +39,7 @@ def main() -> None:
     for config in CONFIGS:
         module = untrained(config)
         kernels = with_kernels(fuse(module), torch.device("cpu")).half()
+        halves = with_kernels(fuse(module), torch.device("cpu"), [HalfStrip(*INTERPRETED)]).half()
         for num, height, width in SIZES:
             batch = torch.rand(num, 3, height, width)
             expected = module(batch)
@@ -49,6 +51,7 @@ def main() -> None:
                         "shape": list(made.shape),
                         "expected_shape": list(expected.shape),
                         "kernels": error(made, expected),
+                        "halves": error(halves(batch.half()), expected) if config is CONFIGS[-1] else 0.0,
                         "torch": error(fuse(module).half()(batch.half()), expected),
                     }
                 )

@@ -36,6 +36,7 @@ def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
     for row in rows:
         assert row["shape"] == row["expected_shape"], row
         assert row["kernels"] < max(2 * row["torch"], 1e-3), row
+        assert row["halves"] < max(6 * row["torch"], 3e-3), row
     right, again, wrong = trusted["said"]
     assert right == again == [["16x1x4", "head16x1x4"], ""]
     assert wrong[0] == []
@@ -59,7 +60,7 @@ def test_a_strip_compiles_and_fits(
     strip = next(strip for strip in fitting if strip.stages > 1)
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
     constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS}
-    constants |= {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle}
+    constants |= {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle, "half": False}
     options = {"num_warps": strip.warps, "num_stages": strip.stages, "enable_fp_fusion": True}
     made = compiled(conv3x3, capability, types, constants, **options)
     assert made.metadata.shared <= SHARED[capability]
@@ -67,6 +68,20 @@ def test_a_strip_compiles_and_fits(
     assert made.asm["ptx"].count(instruction) >= 36  # nine products of 64 channels, 16 at a time
     assert "cp.async" in made.asm["ptx"]  # the next row is on its way while this one is multiplied
     assert "serialized" not in assembled(made.asm["ptx"], tmp_path)  # ptxas waits for each product by itself then
+
+
+def test_half_sums_compile_without_spills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidsr.backends.torch.kernels.conv import HALVES, conv3x3
+    from vidsr.backends.torch.kernels.tuner import CHANNELS
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    strip = HALVES[0]
+    types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32", "one": "fp32"}
+    constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS, "parts": 1}
+    constants |= {"add": True, "activate": False, "shuffle": False, "half": True}
+    made = compiled(conv3x3, (8, 9), types, constants, num_warps=strip.warps, num_stages=strip.stages)
+    assert made.asm["ptx"].count("f16.f16.f16.f16") == made.asm["ptx"].count("mma.sync") >= 36
+    assembled(made.asm["ptx"], tmp_path)
 
 
 def test_strips_are_as_high_as_fills_the_gpu() -> None:

@@ -29,6 +29,7 @@ def test_it_makes_what_torch_makes(parts: int, add: bool, shuffle: bool, engine:
 
     torch.manual_seed(0)
     conv = nn.Conv2d(64, 64 * parts, 3, padding=1).half().requires_grad_(False)
+    conv = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kernel = Conv3x3(conv, Tuner(CPU, rows.ROWS), slope=SLOPE, shuffle=shuffle)
     for (num, height, width), high in (((2, 6, 19), 5), ((1, 1, 2), 1)):
         last = {"memory_format": torch.channels_last}

@@ -13,7 +13,8 @@ Imported only where Triton is at hand.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeGuard
+from dataclasses import dataclass
+from typing import ClassVar, TypeGuard
 
 import torch
 import triton
@@ -25,7 +26,18 @@ from vidsr.backends.torch.kernels import rows as by_rows
 from vidsr.backends.torch.kernels.tuner import CHANNELS, Strip, Tuner
 
 STRIPS = (Strip(128, 2, 8), Strip(128, 1, 8), Strip(64, 3, 4), Strip(64, 1, 4), Strip(32, 2, 4), Strip(32, 1, 4))
-WAYS: Sequence[Strip] = (*by_rows.ROWS, *STRIPS)  # all that the tuner chooses from
+
+
+@dataclass(frozen=True, slots=True)
+class HalfStrip(Strip):
+    """With sums of three taps in half precision, for GPUs whose tensor cores do that twice as fast as FP32 sums."""
+
+    way: ClassVar[str] = "half"
+    capabilities: ClassVar[tuple[tuple[int, int], ...]] = ((8, 6), (8, 9), (12, 0))
+
+
+HALVES = (HalfStrip(32, 2, 4), HalfStrip(32, 1, 4))
+WAYS: Sequence[Strip] = (*by_rows.ROWS, *HALVES, *STRIPS)  # all that the tuner chooses from
 
 
 class Conv3x3(nn.Module):
@@ -52,7 +64,7 @@ class Conv3x3(nn.Module):
         with torch.no_grad():
             weight = conv.weight[order].view(parts, CHANNELS, CHANNELS, 3, 3)
             weight = weight.permute(0, 3, 4, 2, 1)  # part, y, x, in, out
-            self.register_buffer("weight", weight.reshape(parts, 9 * CHANNELS, CHANNELS))
+            self.register_buffer("weight", weight.reshape(parts, 9 * CHANNELS, CHANNELS).contiguous())
             self.register_buffer("bias", conv.bias[order])
             self.register_buffer("columns", by_rows.columns(self.weight))
 
@@ -68,24 +80,15 @@ class Conv3x3(nn.Module):
         def launch(strip: Strip, rows: int) -> None:
             grid = (parts * triton.cdiv(width, strip.block), triton.cdiv(height, rows), num)
             if isinstance(strip, by_rows.RowStrip):
-                by_rows.launch(
-                    strip,
-                    grid,
-                    x,
-                    self.columns,
-                    self.bias,
-                    bridge,
-                    out,
-                    (height, width, rows),
-                    self.slope,
-                    self.shuffle,
-                )
+                size = height, width, rows
+                by_rows.launch(strip, grid, x, self.columns, self.bias, bridge, out, size, self.slope, self.shuffle)
                 return
             conv3x3[grid](
                 x, self.weight, self.bias, out if bridge is None else bridge, out,
                 height, width, rows, self.slope or 0.0, 1.0,
                 channels=CHANNELS, parts=parts, block=strip.block, stages=strip.stages,
                 add=bridge is not None, activate=self.slope is not None, shuffle=self.shuffle,
+                half=isinstance(strip, HalfStrip),
                 num_warps=strip.warps, num_stages=strip.stages, enable_fp_fusion=True,
             )  # fmt: skip
 
@@ -107,6 +110,14 @@ def fits(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
     )
 
 
+@triton.jit
+def in_half(left, middle, right, left_tap, middle_tap, right_tap):
+    """A row's products with three taps, summed in half precision."""
+    sums = tl.dot(left, left_tap, out_dtype=tl.float16)
+    sums = tl.dot(middle, middle_tap, sums, out_dtype=tl.float16)
+    return tl.dot(right, right_tap, sums, out_dtype=tl.float16).to(tl.float32)
+
+
 @triton.jit(do_not_specialize=["height", "width", "rows"])  # 64 channels are aligned whatever these are
 def conv3x3(
     x,
@@ -126,6 +137,7 @@ def conv3x3(
     add: tl.constexpr,
     activate: tl.constexpr,
     shuffle: tl.constexpr,
+    half: tl.constexpr,
 ):
     """Programs (strip's column and part, strip's first row, picture). `one` is 1.0, of which Triton must not know."""
     part = tl.program_id(0) % parts
@@ -150,19 +162,26 @@ def conv3x3(
             mask=(inside & (column > 0) & (column <= width))[:, None],
             other=0.0,
         )
-        above = tl.dot(left, w20, above)
-        here = tl.dot(left, w10, here)
-        below = tl.dot(left, w00, below)
+        if not half:
+            above = tl.dot(left, w20, above)
+            here = tl.dot(left, w10, here)
+            below = tl.dot(left, w00, below)
         middle = tl.load(line + column[:, None] * channels, mask=(inside & (column < width))[:, None], other=0.0)
-        above = tl.dot(middle, w21, above)
-        here = tl.dot(middle, w11, here)
-        below = tl.dot(middle, w01, below)
+        if not half:
+            above = tl.dot(middle, w21, above)
+            here = tl.dot(middle, w11, here)
+            below = tl.dot(middle, w01, below)
         right = tl.load(
             line + (column[:, None] + 1) * channels, mask=(inside & (column < width - 1))[:, None], other=0.0
         )
-        above = tl.dot(right, w22, above)
-        here = tl.dot(right, w12, here)
-        below = tl.dot(right, w02, below)
+        if half:
+            above += in_half(left, middle, right, w20, w21, w22)
+            here += in_half(left, middle, right, w10, w11, w12)
+            below += in_half(left, middle, right, w00, w01, w02)
+        else:
+            above = tl.dot(right, w22, above)
+            here = tl.dot(right, w12, here)
+            below = tl.dot(right, w02, below)
         ready = ((at > first) & (at <= height) & (column < width))[:, None]  # the row above, if it is the strip's
         if shuffle:
             high = 2 * (picture + row - 1) + part // 2

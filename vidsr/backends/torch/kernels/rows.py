@@ -44,7 +44,7 @@ class RowStrip(Strip):
     """How one program works; its stages are three."""
 
     way: ClassVar[str] = "rows"
-    capability: ClassVar[tuple[int, int] | None] = (9, 0)
+    capabilities: ClassVar[tuple[tuple[int, int], ...]] = ((9, 0),)
 
     engine: bool = False  # whether the copies are Hopper's copy engine's, a row at a time
 
@@ -66,7 +66,7 @@ def columns(weight: Tensor) -> Tensor:
 
     Of 32 columns a thread of four has two of each 8 (PTX, registers of wgmma's D); here it gets eight outputs in a row.
     """
-    return weight.reshape(*weight.shape[:-1], -1, 4, 4, 2).transpose(-3, -2).reshape(weight.shape)
+    return weight.reshape(*weight.shape[:-1], -1, 4, 4, 2).transpose(-3, -2).reshape(weight.shape).contiguous()
 
 
 def launch(
@@ -144,6 +144,25 @@ else:
         for shift in gl.static_range(1, 3):
             below = warpgroup_mma(tiles[shift], taps.index(shift), below, is_async=True)
         return above, here, below
+
+    @gluon.jit
+    def complete(
+        sums, bridge, bias, out, ready, slope, block: gl.constexpr, channels: gl.constexpr, laid: gl.constexpr,
+        add: gl.constexpr, activate: gl.constexpr, pending: gl.constexpr,
+    ):  # fmt: skip
+        """Wait for a row of output and store it with all that follows; its registers are free then, and returned."""
+        if add:
+            extra = gl.load(bridge, mask=ready, other=0.0)
+        sums = warpgroup_mma_wait(pending, deps=[sums])
+        done = sums.reshape([block, channels // 32, 4, 4, 2]).permute([0, 1, 3, 2, 4])
+        done = gl.convert_layout(done.reshape([block, channels]), laid)
+        done += gl.load(bias).to(gl.float32)[None, :]
+        if add:
+            done += extra.to(gl.float32)
+        if activate:
+            done = gl.where(done >= 0, done, done * slope)
+        gl.store(out, done.to(gl.float16), mask=ready)
+        return sums
 
     @gluon.jit
     def tile(block: gl.constexpr, channels: gl.constexpr, shared: gl.constexpr):
@@ -225,17 +244,10 @@ else:
                 else:
                     base = (picture + row - 1) * width * (parts * channels) + part * channels
                 ready = (pixel < gl.where((row > first) & (row <= last), width, 0))[:, None]
-                if add:
-                    extra = gl.load(bridge + base + place, mask=ready, other=0.0)
-                spare = warpgroup_mma_wait(pending, deps=[above])
-                done = spare.reshape([block, channels // 32, 4, 4, 2]).permute([0, 1, 3, 2, 4])
-                done = gl.convert_layout(done.reshape([block, channels]), laid)
-                done += gl.load(bias + part * channels + feature).to(gl.float32)[None, :]
-                if add:
-                    done += extra.to(gl.float32)
-                if activate:
-                    done = gl.where(done >= 0, done, done * slope)
-                gl.store(out + base + place, done.to(gl.float16), mask=ready)
+                spare = complete(
+                    above, bridge + base + place, bias + part * channels + feature, out + base + place, ready, slope,
+                    block, channels, laid, add, activate, pending,
+                )  # fmt: skip
                 above, here = here, below
             turn = 1 - turn
         warpgroup_mma_wait(0, deps=[above, here])

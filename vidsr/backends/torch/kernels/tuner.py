@@ -30,7 +30,7 @@ class Strip:
 
     kind: ClassVar[str] = ""  # of the layer
     way: ClassVar[str] = ""  # which of a kind's kernels
-    capability: ClassVar[tuple[int, int] | None] = None  # the only one that has the instructions; None: any
+    capabilities: ClassVar[tuple[tuple[int, int], ...]] = ()  # that it is for; none: any
     rows_around: ClassVar[int] = 2  # that a strip reads besides its own
 
     block: int
@@ -60,7 +60,7 @@ def strips_for(device: torch.device, strips: Sequence[Strip]) -> tuple[Strip, ..
         return (type(strips[-1])(*INTERPRETED),)
     capability = torch.cuda.get_device_capability(device)
     widest = SPILLING.get(capability, MAX_ROWS)
-    able = [strip for strip in strips if strip.capability in (None, capability)]
+    able = [strip for strip in strips if not strip.capabilities or capability in strip.capabilities]
     return tuple(strip for strip in able if strip.kind or strip.block <= widest)
 
 

@@ -27,7 +27,7 @@ RARE = 0.01  # of the samples that may be one code from the plain way's
 TRIED = "yuv420p", (67, 45), 2  # the noise on which a device is tried: layout, (width, height), pictures
 
 
-class Steps:
+class Stepper:
     """The steps of one enlarger on one GPU. Where there is none for a batch, it goes the plain way.
 
     A kind of batch is captured when it comes for the second time. Then, and once for each layout, network, GPU and

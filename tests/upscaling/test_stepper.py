@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from vidsr.backends.nearest import NearestBackend
 from vidsr.backends.torch.kernels import findings
 from vidsr.errors import BackendError, Cancelled
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat
-from vidsr.upscaling import steps as module
+from vidsr.upscaling import stepper as module
 from vidsr.upscaling.lanes import KEPT, Ring
 from vidsr.upscaling.step import Kind, Network, Step, make
 from vidsr.upscaling.upscaler import Upscaler
@@ -113,13 +113,13 @@ class Capturable(NearestBackend):
 
 
 def played(kind: Kind, network: Network, lanes: Any, pool: object = None) -> Step:
-    """`steps.captured`, replayed by running it again."""
+    """`stepper.captured`, replayed by running it again."""
     codes, made = kind.source.empty(kind.num, CPU), kind.target.empty(kind.num, CPU)
     return Step(kind, lambda: make(kind, network, codes, made), codes, made, lanes)
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[Kind]]:
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Kind]:
     """What was captured on a GPU that is played."""
     kinds: list[Kind] = []
 
@@ -232,7 +232,7 @@ def test_another_size_and_a_scale_between_go_by_it_too(gpu: list[Kind]) -> None:
 
 def starts(upscaler: Upscaler, frames: list[Frame], canvas: Canvas | None = None) -> bool:
     """Whether frames go by one graph."""
-    steps, canvas = upscaler.renderer._steps, canvas or upscaler.canvas(frames[0])
+    steps, canvas = upscaler.renderer._stepper, canvas or upscaler.canvas(frames[0])
     assert steps.start(frames, canvas, len(frames)) is None
     return steps.start(frames, canvas, len(frames)) is not None
 
@@ -259,7 +259,7 @@ def test_what_goes_the_plain_way(gpu: list[Kind]) -> None:
 def test_a_network_that_changes_is_captured_anew(gpu: list[Kind]) -> None:
     frames, backend = clip(2), Capturable()
     with Upscaler("bicubic", scale=2, backend=backend) as upscaler:
-        steps, canvas = upscaler.renderer._steps, upscaler.canvas(frames[0])
+        steps, canvas = upscaler.renderer._stepper, upscaler.canvas(frames[0])
         assert starts(upscaler, frames)
         backend.network = lambda batch: torch.zeros(2, 3, 10, 18)
         rendering = steps.start(frames, canvas, 2)
@@ -329,7 +329,7 @@ def test_cancel_and_close_leave_nothing_running(gpu: list[Kind]) -> None:
     stream = upscaler.stream(clip(9))
     for _ in range(3):
         next(stream)
-    lanes: Any = upscaler.renderer._steps._lanes
+    lanes: Any = upscaler.renderer._stepper._lanes
     assert lanes.compute.queue
     upscaler.cancel()
     with pytest.raises(Cancelled):
