@@ -80,6 +80,21 @@ def test_a_gif_keeps_its_times_its_loop_and_what_is_clear(tmp_path: Path, loop: 
     assert compare(source, done.output).ok
 
 
+def test_what_is_taken_away_later_uncovers_what_is_clear(tmp_path: Path) -> None:
+    """The first picture alone does not tell that there is transparency."""
+    whole, part = Image.new("RGBA", (32, 24), (200, 30, 30, 255)), Image.new("RGBA", (32, 24), (0, 0, 0, 0))
+    part.paste((30, 30, 200, 255), (8, 8, 24, 16))
+    whole.save(tmp_path / "a.gif", save_all=True, append_images=[part], duration=80, disposal=2)
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    control = data.index(b"!\xf9\x04")
+    data[control + 3] |= 1
+    data[control + 6] = 255  # a colour that the first picture has nowhere is the clear one
+    (tmp_path / "a.gif").write_bytes(data)
+    found, _ = shown(made(tmp_path / "a.gif").output)
+    assert [picture[2, 2, 3] for picture in found] == [255, 0]
+    assert [picture[24, 32, 3] for picture in found] == [255, 255]
+
+
 def test_an_animated_png_keeps_every_colour(tmp_path: Path) -> None:
     source = save(tmp_path / "a.png", loop=3, clear=True, blend=0)
     done = made(source)

@@ -119,7 +119,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
             last, flush = _make(tried, segment, few, upscaler.cancel)
         except MediaError:  # nothing decodes from there on: a clip of one frame, or a duration that is not true
             last, flush = _make(job, segment, few, upscaler.cancel)
-        key, other = _packet_sizes(_as_written(job, segment))
+        of_parts, (key, other) = _packet_sizes(segment), _packet_sizes(_as_written(job, segment))
     num_frames = job.num_frames or last.num_frames
     seconds = steady_seconds(last, flush, shared=upscaler.backend.device.type == "cpu")
     fps = last.num_frames / max(seconds, 1e-9)
@@ -133,7 +133,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         fps=fps,
         bytes=num_bytes if job.options.target_size is None else min(num_bytes, job.options.target_size),
         num_tried=last.num_frames,
-        warnings=warnings(job, num_frames / fps, num_bytes),
+        warnings=warnings(job, num_frames / fps, max(num_bytes, of_parts[1] * num_frames)),
     )
 
 

@@ -46,6 +46,9 @@ class Sink(Protocol):
     def close(self) -> None:
         """Hand over what is buffered."""
 
+    def abort(self) -> None:
+        """Let go of what is open; what was written stands."""
+
 
 def is_stream(target: Target) -> bool:
     """Whether outputs go to standard output or become numbered images."""
@@ -196,8 +199,10 @@ def _make(
         last = pipeline.run(frames, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
         sink.close()
     except BrokenPipeError:
+        sink.abort()
         raise
     except BaseException:
+        sink.abort()
         again = "it cannot be gone on with, and begins again"
         batch.on_event(PartsKept(job.source, job.output, 0, num_frames, again, 0.0))
         raise

@@ -159,6 +159,9 @@ class SequenceWriter:
     def close(self) -> None:
         """Every image is whole already."""
 
+    def abort(self) -> None:
+        """Nothing is held open."""
+
 
 def _described(shape: tuple[int, ...], format: PixelFormat) -> str:
     return f"{shape[1]}x{shape[0]} {format.name}"

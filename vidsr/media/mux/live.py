@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from typing import BinaryIO, cast
 
@@ -86,6 +86,11 @@ class LiveWriter:
             self._catch_up(math.inf)
             self._out.close()
         self._stack.close()
+
+    def abort(self) -> None:
+        """Let go of what is open; what was written stands. Never raises."""
+        with suppress(Exception):
+            self._stack.close()
 
     def _begin(self, first: Frame) -> None:
         begin = first.pts * first.time_base
