@@ -60,6 +60,7 @@ def upscale(
         preset="ultrafast",
         crf=30,
         steady=steady,
+        grain=steady,
     )
     inputs, _ = expand([str(source)])
     place = target(str(output), [str(source)], inputs)
