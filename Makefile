@@ -51,17 +51,18 @@ clean:  ## remove the environment and everything that was built
 	$(PIP) install -q --upgrade 'pip>=25.1'
 	touch $@
 
-# Where no NVIDIA GPU is, torch's build for the CPU: for Linux the package index has the one with gigabytes of CUDA only.
 .venv/.runtime: .venv/.pip pyproject.toml
-	@echo 'Installing vidsr with PyTorch and OpenVINO into .venv, once: minutes, by the network; PyTorch first, then the rest.'
+	@echo 'Installing vidsr into .venv, once: a minute or more, by the network.'
+	$(PIP) install -e "$$(command -v nvidia-smi >/dev/null && echo '.[torch]' || echo .)"
+	touch $@
+
+# Where no NVIDIA GPU is, torch's build for the CPU: for Linux the package index has the one with gigabytes of CUDA only.
+.venv/.dev: .venv/.runtime
+	@echo 'Installing PyTorch and what checks and tests need into .venv, once: minutes, by the network.'
 	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
 	  $(PIP) install --retries 1 --timeout 15 --index-url $(TORCH_CPU) 'torch>=2.11,<2.15' || \
 	  echo "$(TORCH_CPU) is not reached: torch comes from the package index, with CUDA"; fi
-	$(PIP) install -e '.[cpu]'
-	touch $@
-
-.venv/.dev: .venv/.runtime
-	@echo 'Installing what checks and tests need into .venv, once: minutes, by the network.'
+	$(PIP) install -e '.[torch]'
 	$(PIP) install --group dev --group train --group gpu
 	$(PIP) install -q --no-deps 'spandrel>=0.4' 'einops>=0.8'  # it names torchvision, for networks that the tests do not use
 	touch $@

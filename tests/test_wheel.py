@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -99,7 +100,40 @@ def assert_it_upscales(python: Path, folder: Path) -> None:
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert str(ROOT / "vidsr") not in result.stderr
+    assert not list((folder / "env").rglob("site-packages/torch"))
     with av.open(str(output)) as container:
         frames = list(container.decode(video=0))
         assert [(frame.width, frame.height) for frame in frames] == [(1280, 544)] * 5
         assert container.streams.audio
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("line", ["pip", "pipx", "uvx"])
+def test_each_line_of_the_readme_leads_from_nothing_to_a_frame(wheel: Path, tmp_path: Path, line: str) -> None:
+    """With an empty home and empty caches; the tool itself comes from the package index. Prints what it took."""
+    tools, home, output = tmp_path / "tools", tmp_path / "home", tmp_path / "out.mp4"
+    home.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", str(tools)], check=True)
+    there = tools / ("Scripts" if os.name == "nt" else "bin")
+    pip = [str(there / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-cache-dir"]
+    if line != "pip":
+        subprocess.run([*pip, {"pipx": "pipx", "uvx": "uv"}[line]], check=True, capture_output=True)
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    environment = kept | {"HOME": str(home), "PIPX_HOME": str(home / "pipx"), "PIPX_BIN_DIR": str(home / "bin")}
+    environment |= {"UV_CACHE_DIR": str(home / "uv"), "PIP_NO_CACHE_DIR": "1"}
+    job = ["upscale", str(ROOT / "samples" / "sintel.mp4"), "--end", "0.04", "-o", str(output), "-q"]
+    lines = {
+        "pip": [[*pip, str(wheel)], [str(there / "vidsr"), *job]],
+        "pipx": [[str(there / "pipx"), "install", "-q", str(wheel)], [str(home / "bin" / "vidsr"), *job]],
+        "uvx": [[str(there / "uvx"), "-q", "--python", sys.executable, "--from", str(wheel), "vidsr", *job]],
+    }
+    began = time.monotonic()
+    for command in lines[line]:
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    seconds, places = time.monotonic() - began, (tools, home)
+    files = {path.stat().st_ino: path.stat().st_size for place in places for path in place.rglob("*") if path.is_file()}
+    print(f"{line}: {seconds:.0f} s from nothing to a frame, {sum(files.values()) / 1e6:.0f} MB on the disk")
+    with av.open(str(output)) as container:
+        assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [(1280, 544)]
+    assert not [path for place in places for path in place.rglob("torch") if path.is_dir()]

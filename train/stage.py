@@ -16,7 +16,8 @@ from train.processes import World
 from train.run import Run
 from train.trunk import FeatureLoss, open_loss
 from vidsr.models import registry
-from vidsr.models.fused import SHUFFLE, before_shuffle_places, before_shuffle_weight
+from vidsr.models.fused import before_shuffle_places, before_shuffle_weight
+from vidsr.models.graph import SHUFFLE
 from vidsr.models.srgan import SRGAN, Fast, SubPixel
 
 log = logging.getLogger("train")

@@ -15,9 +15,9 @@ import torch
 
 from tests import warm
 from tests.backends.torch.kernels.compiling import compiled
+from vidsr import findings
 from vidsr.backends.tensorrt.recipes import recipes
 from vidsr.backends.torch import kernels
-from vidsr.backends.torch.kernels import findings
 from vidsr.frame import Colour, PixelFormat
 from vidsr.upscaling import colour as colours
 

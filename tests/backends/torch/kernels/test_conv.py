@@ -95,7 +95,8 @@ def test_strips_are_as_high_as_fills_the_gpu() -> None:
 
 
 def test_the_fastest_strip_is_found_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from vidsr.backends.torch.kernels import findings, tuner
+    from vidsr import findings
+    from vidsr.backends.torch.kernels import tuner
     from vidsr.backends.torch.kernels.conv import STRIPS
 
     properties = SimpleNamespace(name="GPU", multi_processor_count=132, shared_memory_per_multiprocessor=233472)
