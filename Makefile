@@ -13,8 +13,9 @@ demo: .venv/.runtime  ## upscale the bundled clip by 4, compare it with bicubic,
 	$(BIN)/vidsr upscale samples/sintel.mp4 --scale 4 -o demo/
 	$(BIN)/vidsr compare samples/sintel.mp4 --html -o demo/compare
 
+# Two processes of one thread each: with two each, threads of nets this small mostly wait for a core.
 test: .venv/.dev  ## the whole test suite, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 soak: .venv/.dev  ## the long tests
 	$(BIN)/python -m pytest -m soak --durations 10
@@ -59,7 +60,7 @@ clean:  ## remove the environment and everything that was built
 .venv/.dev: .venv/.runtime
 	@echo 'Installing PyTorch and what checks and tests need into .venv, once: minutes, by the network.'
 	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
-	  $(PIP) install -q --retries 1 --timeout 15 --index-url $(TORCH_CPU) 'torch>=2.11,<2.15' || \
+	  $(PIP) install --retries 1 --timeout 15 --index-url $(TORCH_CPU) 'torch>=2.11,<2.15' || \
 	  echo "$(TORCH_CPU) is not reached: torch comes from the package index, with CUDA"; fi
 	$(PIP) install -e '.[torch]'
 	$(PIP) install --group dev --group train --group gpu

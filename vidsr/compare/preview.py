@@ -50,7 +50,7 @@ def preview(
         own = [as_rgb8(samples)]
 
         def still(upscaler: Upscaler) -> list[_Timed]:
-            on_step(f"{source.name} by {upscaler.model.name}", 0.0)
+            on_step(f"{source.name} by {upscaler.label}", 0.0)
             return [_timed(lambda: as_rgb8(upscaler(samples)))]
 
         return _views([(source.stem, None)], names, scale, open_upscaler, still, own)
@@ -74,7 +74,7 @@ def _untouched(own: Pixels, made: Pixels) -> Picture:
 
 
 def _picture(upscaler: Upscaler, moment: Moment, info: MediaInfo, on_step: Callable[[str, float], None]) -> _Timed:
-    on_step(f"{clock(float(moment.seconds))} by {upscaler.model.name}", 0.0)
+    on_step(f"{clock(float(moment.seconds))} by {upscaler.label}", 0.0)
     made, seconds = _timed(lambda: upscaler.upscale(moment.frame))
     return upright(to_rgb8(made), info.video.display_matrix), seconds
 
@@ -98,7 +98,7 @@ def _views(
             upscaler(np.zeros((WARM_UP, WARM_UP, 3), np.uint8))  # libraries load at the first call
             pictures = make(upscaler)
             seconds = min(seconds for _, seconds in pictures)  # compiling for a size is part of a first call, too
-            label = f"{upscaler.model.name} x{scale:g}"
+            label = f"{upscaler.label} x{scale:g}"
             columns.append([Picture(label, pixels, f"{seconds:.2g} s a picture") for pixels, _ in pictures])
     columns.append([_untouched(own, made.pixels) for own, made in zip(sources, columns[0], strict=True)])
     rows = zip(*columns, strict=True)

@@ -9,7 +9,7 @@ from vidsr.errors import OutputError
 from vidsr.files import key
 from vidsr.jobs.inputs import Input
 from vidsr.media.mux.fingerprint import read_fingerprint
-from vidsr.media.stills import is_image, open_image
+from vidsr.media.stills import WITHOUT_METADATA, is_image, open_image, read_mark
 
 SOFTWARE = 0x0131  # the EXIF tag that carries an image's fingerprint: the program that made it, and from what
 
@@ -44,10 +44,13 @@ def _is_marked(path: Path) -> bool:
 
 
 def image_mark(path: Path) -> str | None:
-    """The mark in an image's EXIF; None where there is none, or no image."""
+    """The mark in an image's EXIF, or where its format has none; None where there is none, or no image."""
     try:
-        with open_image(path) as image:
-            text = str(image.getexif().get(SOFTWARE, ""))
+        if path.suffix.lower() in WITHOUT_METADATA:
+            text = read_mark(path)
+        else:
+            with open_image(path) as image:
+                text = str(image.getexif().get(SOFTWARE, ""))
     except (OSError, ValueError, SyntaxError):
         return None
     return text if text.startswith("vidsr ") else None

@@ -1,7 +1,8 @@
 """The models that exist: shipped weights by name, anyone's weights by path. Listing them loads no torch.
 
-``srgan@0.3`` names weights in between: 0.3 of the way from those of ``srresnet`` to those of ``srgan``, which began
-with them. Invented detail, and its flicker, grow with the number.
+``srgan@0.3`` names weights in between: 0.3 of the way from those that ``srgan`` was trained on from to its own. What
+that stage of its training taught grows with the number: ``detail`` of one model, ``denoise`` of another.
+``fast-video@denoise=0.3`` says which. ``@grain=0.5`` behind any model is for whoever runs it.
 """
 
 import hashlib
@@ -28,8 +29,15 @@ STRUCTURED = ("config", "metrics", "training_data")  # header values that are JS
 REQUIRED = ("format", "name", "config", "scale")
 PICKLED = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
 
-PIXEL_STAGE = {"srgan": "srresnet"}  # adversarial weights, and those of the pixel stage that they began with
-ORIGINS = "origins"  # folder in WEIGHTS of such as are no model any more: an older srgan mixes with no newer srresnet
+STAGES: dict[str, tuple[tuple[str, str], ...]] = {
+    "srgan": (("detail", "origins/srgan"),),
+    "fast-video": (("denoise", "fast"),),
+}
+"""What weights were trained on from, the last stage of their training first: its name, and the weights before it.
+
+Those are files in `WEIGHTS`, of a model or of what is none any more: an older srgan mixes with no newer srresnet.
+"""
+GRAIN = "grain"
 
 BICUBIC = "bicubic"
 BICUBIC_SCALES = (2, 4)
@@ -197,28 +205,49 @@ def find(name_or_path: str, scale: int) -> ModelInfo:
     )
 
 
-def split_detail(name_or_path: str) -> tuple[str, float | None]:
-    """``srgan@0.3`` -> ``srgan`` and 0.3; any other model, as it is, and None.
+def split_strengths(name_or_path: str) -> tuple[str, dict[str, float]]:
+    """``srgan@0.3`` -> ``srgan`` and ``{"detail": 0.3}``; any other model, as it is, and nothing.
 
     Raises:
-        ModelError: it is not a number from 0 to 1, or the model has no pixel stage to mix with.
+        UnknownModelError: a strength is not a number from 0 to 1, or the model has none of that name.
     """
-    name, at, text = name_or_path.partition("@")
-    if not at or is_path(name_or_path):
-        return name_or_path, None
+    name, *parts = name_or_path.split("@")
+    if not parts or is_path(name_or_path):
+        return name_or_path, {}
+    own = [stage for stage, _ in STAGES.get(name, ())]
+    found: dict[str, float] = {}
+    for part in parts:
+        stage, named, text = part.rpartition("=")
+        stage = stage if named else next(iter(own), "strength")
+        if stage not in (*own, GRAIN):
+            fitting = having(stage)
+            raise UnknownModelError(
+                f"{name} has no {stage}, which goes with {' and '.join(fitting)}; choose one of these."
+                if fitting
+                else f"{name} has no strength to choose; {' and '.join(STAGES)} have."
+            )
+        found[stage] = _strength(name, stage, text)
+    return name, found
+
+
+def _strength(name: str, stage: str, text: str) -> float:
     try:
-        detail = float(text)
+        value = float(text)
     except ValueError:
-        detail = -1.0
-    if not 0 <= detail <= 1:
-        raise UnknownModelError(f"The detail of {name} is a number from 0 to 1, not {text!r}.")
-    if name not in PIXEL_STAGE:
-        raise UnknownModelError(f"Detail can be chosen for {' and '.join(PIXEL_STAGE)} only, not for {name}.")
-    return name, detail
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UnknownModelError(f"The {stage} of {name} is a number from 0 to 1, not {text!r}.")
+    return value
+
+
+def having(*stages: str) -> list[str]:
+    """The models whose strength can be chosen in all of `stages`, in the order in which they are preferred."""
+    own = {name: {stage for stage, _ in STAGES[name]} for name in sorted(STAGES, key=PREFERRED_CPU.index)}
+    return [name for name, known in own.items() if known >= set(stages)]
 
 
 def _named(name_or_path: str) -> list[ModelInfo]:
-    name, models = split_detail(name_or_path)[0], available_models()
+    name, models = split_strengths(name_or_path)[0], available_models()
     found = [info for info in models if info.name == name]
     if not found:
         names = ", ".join(dict.fromkeys(info.name for info in models))
@@ -265,10 +294,11 @@ def load(name_or_path: str, scale: int) -> Model:
     from vidsr.models import config as configs
     from vidsr.models import graph
 
-    name, detail = split_detail(name_or_path)
-    if detail is not None:
-        return _mix(load(_pixel_stage(name, scale), scale), load(name, scale), detail)
-    info = find(name_or_path, scale)
+    name, strengths = split_strengths(name_or_path)
+    strengths.pop(GRAIN, None)
+    if strengths:
+        return _mixed(load(name, scale), strengths)
+    info = find(name, scale)
     if info.path is None:
         config, weights_hash = configs.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
         weights: Weights = {}
@@ -294,24 +324,33 @@ def load(name_or_path: str, scale: int) -> Model:
     )
 
 
-def _pixel_stage(name: str, scale: int) -> str:
-    """The weights that those of `name` began with, by file where a newer model took their place."""
-    kept = WEIGHTS / ORIGINS / f"{name}-x{scale}.safetensors"
-    return str(kept.resolve()) if kept.exists() else PIXEL_STAGE[name]
-
-
-def _mix(plain: Model, adversarial: Model, detail: float) -> Model:
-    """The model whose weights stand at `detail` (0 to 1) on the line between the two (arXiv:1811.10515)."""
-    weights, other = plain.weights, adversarial.weights
-    begin, end = (weights, detail) if detail < 0.5 else (other, detail - 1)  # exact at either end
-    mixed = {name: begin[name] + end * (other[name] - weights[name]) for name in other}
-    identity = f"{plain.weights_hash} {adversarial.weights_hash} {detail:g}"
+def _mixed(model: Model, strengths: Mapping[str, float]) -> Model:
+    """`model` with the weights that stand so far on the ways that its training went (arXiv:1811.10515)."""
+    stages = STAGES[model.name]
+    known = [model, *(load(str(WEIGHTS / f"{stem}-x{model.scale}.safetensors"), model.scale) for _, stem in stages)]
+    weights = [one.weights for one in known]
+    chosen = [strengths.get(stage, 1.0) for stage, _ in stages]
+    mixed = weights[-1]
+    for number in reversed(range(len(stages))):
+        after, before, strength = weights[number], weights[number + 1], chosen[number]
+        moved = (
+            {name: before[name] + strength * (after[name] - before[name]) for name in after} if strength < 1 else after
+        )
+        if mixed is not before:  # an earlier stage is not whole: what this one added comes on top of what there is
+            moved = {name: mixed[name] + (moved[name] - before[name]) for name in after}
+        mixed = moved
+    identity = " ".join([*(one.weights_hash for one in known), *(f"{strength:g}" for strength in chosen)])
+    said = [
+        f"@{stage}={strengths[stage]:g}" if k else f"@{strengths[stage]:g}"
+        for k, (stage, _) in enumerate(stages)
+        if stage in strengths
+    ]
     return replace(
-        adversarial,
+        model,
         given=mixed,
-        name=f"{adversarial.name}@{detail:g}",
+        name=model.name + "".join(said),
         weights_hash=hashlib.sha256(identity.encode()).hexdigest(),
-        metadata={key: value for key, value in adversarial.metadata.items() if key != "metrics"},
+        metadata={key: value for key, value in model.metadata.items() if key != "metrics"},
         path=None,
     )
 

@@ -18,18 +18,18 @@ from vidsr.backends import hardware, may_use_gpu
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
-from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, Samples, output_colour
+from vidsr.frame import SRGB, Canvas, Colour, Frame, PixelFormat, Samples, output_colour
 from vidsr.models import registry
 from vidsr.neighbours import same_picture, same_shot, windows
 from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.grain import Grainer
 from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.renderer import Renderer, Rendering
 from vidsr.upscaling.steady import REACH, Made, Steadier
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
-SRGB = Colour(Matrix.RGB, primaries=1, transfer=13, full_range=True)  # of images given as arrays
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class UpscalerKeywords(TypedDict, total=False):
     threads: int | None
     reuse: bool
     steady: float
+    grain: float
 
 
 class Upscaler:
@@ -71,6 +72,7 @@ class Upscaler:
         threads: of a CPU backend; None leaves it to the runtime.
         reuse: whether a frame that repeats the one before it takes over its result.
         steady: from 0 to 1, how far each large frame of a stream is blended with its neighbours; 0 leaves it alone.
+        grain: from 0 to 1, how much of the source's grain, where it is gone, is put back; also as ``NAME@grain=0.5``.
 
     Raises:
         UsageError: an impossible value.
@@ -92,6 +94,10 @@ class Upscaler:
             name, why_model = _choose_model(model, scale, backend)
         with stage("weights"):
             self.model = registry.load(name, registry.native_scale(name, scale))
+        grain = keywords.get("grain", 0.0) or registry.split_strengths(name)[1].get(registry.GRAIN, 0.0)
+        if not 0 <= grain <= 1:
+            raise UsageError(f"grain must be from 0 to 1, not {grain:g}.")
+        self._grainer = Grainer(grain) if grain else None
         tile = _check_tile(tile, self.model)
         if isinstance(backend, str):
             precision, device = keywords.get("precision", "auto"), keywords.get("device", "auto")
@@ -100,13 +106,16 @@ class Upscaler:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
+        if grain:
+            self._opened["grain"] = grain
         if opened.threads is not None and self.model.is_network:
             self._opened["network threads"] = opened.threads
         if opened.unit != "CPU" and opened.on_host:
             self._opened["unit"] = opened.unit
         self._depth = self.renderer.depth
         self.on_gpu = opened.unit != "CPU"  # as opened; out of memory it may go on elsewhere
-        self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
+        self.label = self.model.name + (f"@{registry.GRAIN}={grain:g}" if grain else "")
+        self.reason = f"{self.label} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = keywords.get("reuse", True)
         steady = keywords.get("steady", 0.0)
@@ -208,13 +217,18 @@ class Upscaler:
             Cancelled: `cancel` was called.
             BackendError: the runtime failed, or the network's output is not finite even in FP32.
         """
-        made = self._made(frames, canvas)
+        for small, large in self._steadied(self._made(frames, canvas)):
+            if not small.aside:
+                yield self._grainer(small, large) if self._grainer else large
+
+    def _steadied(self, made: Iterator[Made]) -> Iterator[Made]:
+        """Blended with their neighbours, where that is asked for."""
         if self._steadier is None:
-            yield from (large for source, large in made if not source.aside)
+            yield from made
             return
         for window in windows(made, REACH, lambda before, one: same_shot(before[0], one[0])):
-            if not window[REACH][0].aside:
-                yield self._steadier(window)
+            small, large = window[REACH]
+            yield small, large if small.aside else self._steadier(window)
 
     def _made(self, frames: Iterable[Frame], canvas: Canvas | None) -> Iterator[Made]:
         """Every frame, and what the network makes of it."""

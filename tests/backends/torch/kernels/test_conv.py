@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests import warm
 from tests.backends.torch.kernels.compiling import assembled, compiled
 from tests.conformance.test_backends import make_model
 from vidsr.backends.tensorrt.recipes import recipes
@@ -29,7 +29,7 @@ SHARED = {(8, 0): 166912, (8, 6): 101376, (8, 9): 101376, (9, 0): 232448, (12, 0
 
 def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.backends.torch.kernels.interpret_network", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     *rows, trusted = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 9
