@@ -46,7 +46,7 @@ DAY: list[tuple[str, int, tuple[str, ...]]] = [  # a line, its exit code, and wh
     ("upscale clip.mp4 -o soft.mp4 --denoise 0.5 --grain 1 --scale 2 --backend cpu", 0,
      ("fast-video@0.5@grain=1 x2: as asked", "soft.mp4: 6 frames")),
     ("upscale clip.mp4 --denoise 0.5 --model srgan", 2, ("--denoise goes with fast-video, not with --model srgan",)),
-    ("upscale clip.mp4 --detail 0.5 --denoise 0.5", 2, ("there is no model for --detail and --denoise at once",)),
+    ("upscale clip.mp4 --model srgan --denoise 0.5", 2, ("--denoise goes with fast-video and srgan-video, not with --model srgan",)),
     (f"upscale tape.mkv -o half.mkv --scale 1 {QUICK}", 0,
      ("one picture for each frame, 25 a second, which is half of the motion; --deinterlace fields", "6 frames in")),
     (f"upscale tape.mkv -o whole.mkv --scale 1 --deinterlace fields {QUICK}", 0,

@@ -30,12 +30,13 @@ REQUIRED = ("format", "name", "config", "scale")
 PICKLED = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
 
 STAGES: dict[str, tuple[tuple[str, str], ...]] = {
-    "srgan": (("detail", "origins/srgan"),),
+    "srgan": (("detail", "srresnet"),),
+    "srgan-video": (("detail", "origins/srgan-video"), ("denoise", "srresnet")),
     "fast-video": (("denoise", "fast"),),
 }
 """What weights were trained on from, the last stage of their training first: its name, and the weights before it.
 
-Those are files in `WEIGHTS`, of a model or of what is none any more: an older srgan mixes with no newer srresnet.
+Those are files in `WEIGHTS`, of a model or, in origins, of what is none.
 """
 GRAIN = "grain"
 
@@ -224,7 +225,7 @@ def split_strengths(name_or_path: str) -> tuple[str, dict[str, float]]:
             raise UnknownModelError(
                 f"{name} has no {stage}, which goes with {' and '.join(fitting)}; choose one of these."
                 if fitting
-                else f"{name} has no strength to choose; {' and '.join(STAGES)} have."
+                else f"{name} has no strength to choose; {', '.join(STAGES)} have."
             )
         found[stage] = _strength(name, stage, text)
     return name, found
