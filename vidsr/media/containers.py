@@ -32,6 +32,7 @@ class Written:
     varies: bool  # whether pictures come at no constant rate
     picture: int  # number of the picture stream, of all in mp4, of the picture streams in Matroska
     boxes: bytes = b""  # of its sample entry, in mp4, that FFmpeg does not write
+    alpha: bool = False  # whether pictures may be transparent
 
 
 def _finish_boxes(written: Written) -> None:
@@ -59,7 +60,11 @@ def _finish_stream(written: Written) -> None:
 
 
 def _finish_gif(written: Written) -> None:
-    """The fingerprint, as a comment."""
+    """The fingerprint, as a comment; and pictures that are taken away where they may be transparent."""
+    if written.alpha:
+        from vidsr.media import animations
+
+        animations.take_away(written.path)
     if written.fingerprint is not None:
         from vidsr.media.mux import fingerprint
 

@@ -14,12 +14,12 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
+from vidsr.media.animations import plays_of
 from vidsr.media.containers import CONTAINERS, Container, Written
 from vidsr.media.encoders import Encoder, encoder
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.join import JoinReport
-from vidsr.media.read.loops import plays_of
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.times import Times, read_times
@@ -125,7 +125,8 @@ def _stream(stream: object, kind: _Kind, clock: Fraction) -> VideoStream:
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt = kind.spec.width, kind.spec.height, kind.stored
     stream.time_base = stream.codec_context.time_base = clock
-    stream.codec_context.options = dict(kind.encoder.options)
+    options, alpha = kind.encoder.options, kind.encoder.alpha_options
+    stream.codec_context.options = {**options, **(alpha if kind.spec.format.alpha else {})}
     stream.codec_context.thread_count = kind.spec.threads
     return stream
 
@@ -204,4 +205,5 @@ def _written(output: Path, spec: VideoSpec, metadata: Mapping[str, str]) -> Writ
         title=None,
         varies=True,
         picture=0,
+        alpha=spec.format.alpha,
     )
