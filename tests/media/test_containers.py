@@ -206,6 +206,7 @@ def test_h264_has_start_codes_or_lengths(name: str, tmp_path: Path) -> None:
 def test_times_before_zero_are_kept(name: str) -> None:
     """With the row's own options, which make FFmpeg leave times as they are."""
     row = CONTAINERS[name]
+    assert row.sound is not None
     data = io.BytesIO()
     with av.open(data, "w", format=row.muxer, container_options=dict(row.options)) as out:
         stream: Any = out.add_stream(row.sound[0], rate=48000)

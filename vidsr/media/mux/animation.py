@@ -79,7 +79,7 @@ class _Kind:
         """A graph, not yet linked, with a source of pictures in it."""
         graph, spec = av.filter.Graph(), self.spec
         base = spec.time_base
-        format = encoder(spec.encoder).packed[spec.format.name]
+        format = av.VideoFormat(encoder(spec.encoder).packed[spec.format.name])
         return graph, graph.add_buffer(width=spec.width, height=spec.height, format=format, time_base=base)
 
 
@@ -158,7 +158,9 @@ def _palette(pictures: Iterable[av.VideoFrame], kind: _Kind) -> av.VideoFrame:
 
 def _with_palette(pictures: Iterable[av.VideoFrame], palette: av.VideoFrame, kind: _Kind) -> Iterator[av.VideoFrame]:
     graph, begin = kind.graph()
-    colours = graph.add_buffer(width=palette.width, height=palette.height, format="bgra", time_base=Fraction(1))
+    colours = graph.add_buffer(
+        width=palette.width, height=palette.height, format=av.VideoFormat("bgra"), time_base=Fraction(1)
+    )
     use, end = graph.add("paletteuse", _DITHERED), graph.add("buffersink")
     begin.link_to(use, 0, 0)
     colours.link_to(use, 0, 1)
