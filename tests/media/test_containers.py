@@ -16,9 +16,10 @@ from av.stream import Disposition
 from tests.clips import Audio, Subtitles, jpeg, make_clip, seconds
 from vidsr.errors import OutputError, UsageError
 from vidsr.media import containers
-from vidsr.media.containers import CONTAINERS, VIDEO_SUFFIXES, Container, Written
+from vidsr.media.containers import CONTAINERS, VIDEO_SUFFIXES, Container
 from vidsr.media.mux import flags, languages
 from vidsr.media.mux.decide import refusal
+from vidsr.media.mux.finish import Written
 from vidsr.media.pyav import side_data_of
 
 ALL = list(CONTAINERS.values())

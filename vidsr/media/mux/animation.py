@@ -15,10 +15,11 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
 from vidsr.media.animations import plays_of
-from vidsr.media.containers import CONTAINERS, Container, Written
+from vidsr.media.containers import CONTAINERS, Container
 from vidsr.media.encoders import Encoder, encoder
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.fingerprint import KEY
+from vidsr.media.mux.finish import Written
 from vidsr.media.mux.join import JoinReport
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
