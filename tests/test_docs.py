@@ -35,7 +35,7 @@ NOT_RUN = {  # document -> how many of its blocks are not run
     "docs/training.md": 3,
 }
 OF_OTHERS = {
-    *("--from", "--torch-backend", "--target", "--index-url", "--rm", "-t"),  # of uvx, docker and pip
+    *("--from", "--target", "--index-url", "--rm", "-t"),  # of uvx, docker and pip
     "--group",
     "--generate",
     "--no-deps",

@@ -1,7 +1,7 @@
 """One training step of the generator: the weighted sum of its losses, down the gradient."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,8 @@ from train.processes import World
 from train.run import Run
 from train.trunk import FeatureLoss, open_loss
 from vidsr.models import registry
-from vidsr.models.fused import SHUFFLE, before_shuffle_places, before_shuffle_weight
+from vidsr.models.fused import before_shuffle_places, before_shuffle_weight
+from vidsr.models.graph import SHUFFLE
 from vidsr.models.srgan import SRGAN, Fast, SubPixel
 
 log = logging.getLogger("train")
@@ -94,7 +95,10 @@ class Stage:
         if self.weights.kept:
             with torch.no_grad():
                 own = self.keeper(sample.lr.contiguous(memory_format=torch.channels_last)).float()
-            terms["kept"] = losses.pixel_loss(sr, recoloured(own, sample.hr))
+            own = recoloured(own, sample.hr)
+            for kept, real in zip(_halves(own, sample), _halves(sample.hr, sample), strict=True):
+                kept[len(kept) - sample.made :] = real[len(real) - sample.made :]
+            terms["kept"] = losses.pixel_loss(sr, own)
         if self.weights.flat:
             colours = draw_colours(COUNT, self.run.random).to(sr.device)
             terms["flat"] = constants_loss(self.run.model, colours)
@@ -107,6 +111,11 @@ class Stage:
     def follow(self, sample: Sample, sr: Tensor) -> Terms:
         """What else is done or seen in a step, after the generator has moved."""
         return {"drift": losses.colour_drift(sr, sample.hr)}
+
+
+def _halves(pictures: Tensor, sample: Sample) -> Sequence[Tensor]:
+    """The two of a shifted pair apart, as views; others as they are."""
+    return [pictures] if sample.shifts is None else pictures.chunk(2)
 
 
 def tame(parameters: Iterable[Tensor]) -> None:

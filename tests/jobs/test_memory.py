@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.clips import make_clip
 from tests.conftest import ROOT
 from tests.interlaced import Film, make_interlaced
@@ -32,7 +32,7 @@ print(resident[100], resident[2000])
 def test_frame_2000_takes_no_more_memory_than_frame_100(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "long.mp4", frames=2000, width=96, height=64, gop=100)
     command = [sys.executable, "-c", SCRIPT, str(source), str(tmp_path / "out.mp4")]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    result = warm.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     early, late = map(int, result.stdout.split())
     assert late < early * 1.05
 
@@ -53,7 +53,7 @@ upscale_video(sys.argv[1], sys.argv[2], on_event=watch, **options)
 def resident(source: Path, output: Path, deinterlace: str) -> list[int]:
     """Bytes of memory from frame 500 on, every 4,500 frames."""
     command = [sys.executable, "-c", WATCH, str(source), str(output), deinterlace]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    result = warm.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = {int(frame): int(size) for frame, size in map(str.split, result.stdout.splitlines())}
     print(f"\nresident MB by frame: { ({frame: round(size / 1e6, 1) for frame, size in found.items()}) }")
     return list(found.values())

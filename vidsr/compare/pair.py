@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from vidsr.compare.measure import Meter
-from vidsr.compare.picture import Picture, Pixels, View, clock, frame_rgb8, open_reader, read_still, resized, upright
+from vidsr.compare.picture import Picture, Pixels, View, clock, open_reader, read_still, resized, upright
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
+from vidsr.upscaling.host import to_rgb8
 
 NUM_VIEWS = 3
 APART = 0.5  # seconds between them: the frames beside the worst one say nothing new
@@ -143,7 +144,7 @@ def _moments(
     for number, (seconds, frames) in enumerate(_in_step(infos)):
         if number % every == 0:
             pairs = zip(frames, infos, strict=True)
-            yield float(seconds), [upright(frame_rgb8(frame), info.video.display_matrix) for frame, info in pairs]
+            yield float(seconds), [upright(to_rgb8(frame), info.video.display_matrix) for frame, info in pairs]
 
 
 def _in_step(infos: Sequence[MediaInfo]) -> Iterator[tuple[Fraction, list[Frame]]]:

@@ -12,11 +12,12 @@ import numpy as np
 from PIL import Image
 
 from vidsr.compare.moments import Moment, at, pick
-from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, frame_rgb8, upright
+from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, upright
 from vidsr.errors import UsageError
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image, read_image
 from vidsr.models.registry import BICUBIC
+from vidsr.upscaling.host import to_rgb8
 from vidsr.upscaling.upscaler import Upscaler
 
 T = TypeVar("T")
@@ -61,7 +62,7 @@ def preview(
         return [_picture(upscaler, moment, info, on_step) for moment in moments]
 
     titles = [(f"{clock(float(moment.seconds))} ({moment.why})", float(moment.seconds)) for moment in moments]
-    own = [upright(frame_rgb8(moment.frame), info.video.display_matrix) for moment in moments]
+    own = [upright(to_rgb8(moment.frame), info.video.display_matrix) for moment in moments]
     return _views(titles, names, scale, open_upscaler, film, own)
 
 
@@ -75,7 +76,7 @@ def _untouched(own: Pixels, made: Pixels) -> Picture:
 def _picture(upscaler: Upscaler, moment: Moment, info: MediaInfo, on_step: Callable[[str, float], None]) -> _Timed:
     on_step(f"{clock(float(moment.seconds))} by {upscaler.label}", 0.0)
     made, seconds = _timed(lambda: upscaler.upscale(moment.frame))
-    return upright(frame_rgb8(made), info.video.display_matrix), seconds
+    return upright(to_rgb8(made), info.video.display_matrix), seconds
 
 
 def _timed(make: Callable[[], T]) -> tuple[T, float]:

@@ -114,14 +114,14 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
     with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
         segment = Path(folder) / "try"
         try:
-            if upscaler.backend.device.type != "cpu":
+            if not upscaler.backend.on_host:
                 _warm_up(tried, lambda frames: stream(islice(frames, untimed)), upscaler.cancel)
             last, flush = _make(tried, segment, few, upscaler.cancel)
         except MediaError:  # nothing decodes from there on: a clip of one frame, or a duration that is not true
             last, flush = _make(job, segment, few, upscaler.cancel)
         of_parts, (key, other) = _packet_sizes(segment), _packet_sizes(_as_written(job, segment))
     num_frames = job.num_frames or last.num_frames
-    seconds = steady_seconds(last, flush, shared=upscaler.backend.device.type == "cpu")
+    seconds = steady_seconds(last, flush, shared=upscaler.backend.on_host)
     fps = last.num_frames / max(seconds, 1e-9)
     length = job.part_seconds(upscaler.model.macs_per_pixel, on_gpu=upscaler.on_gpu)  # each begins with a keyframe
     keyframes = max(num_frames / float(job.rate * min(length, Fraction(job.spec.keyframe_seconds))), 1)

@@ -16,7 +16,7 @@ from pathlib import Path
 import av
 from filelock import FileLock, Timeout
 
-from vidsr import verify
+from vidsr import files, verify
 from vidsr.errors import DamagedError, MediaError, OutputError, TooSmallError, VidsrError
 from vidsr.files import fitting, rename
 from vidsr.jobs import sources
@@ -259,7 +259,9 @@ def _work_folder(output: Path) -> Iterator[Path]:
         if not any(path.suffix != ".part" for path in folder.glob("[0-9]*")):  # no finished segment
             with suppress(OSError):
                 clear(folder)
-                (folder / LOCK).unlink()  # still held: nobody else can be inside
+                if files.WINDOWS:
+                    lock.release()
+                (folder / LOCK).unlink(missing_ok=True)  # still held where that can be: nobody else is inside
             _remove_empty([folder, *created])
         lock.release()
 

@@ -4,17 +4,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidsr.errors import ModelError, UnknownModelError
+from vidsr.errors import BackendError, ModelError, UnknownModelError
 from vidsr.models.names import GRAIN, STAGES, is_path, split_strengths
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from vidsr.models.foreign import ForeignConfig
-    from vidsr.models.srgan import GeneratorConfig
+    from vidsr.models.config import GeneratorConfig
+    from vidsr.models.foreign import Foreign, ForeignConfig
+    from vidsr.models.graph import Weights
 
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = "1"  # of the header; a string, as all safetensors metadata is
@@ -53,7 +55,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A generator ready to run: `module` is FP32, on the CPU, in evaluation mode, without gradients.
+    """A generator: its weights, or for other projects' networks the module that has them.
 
     It maps (N, 3, H, W) RGB in [0, 1] to (N, 3, H*scale, W*scale), not clamped. `halo` is the receptive radius in
     input pixels; input sides must be multiples of `multiple`; `macs_per_pixel` counts multiply-adds per input pixel.
@@ -63,7 +65,7 @@ class Model:
     name: str
     scale: int
     config: "GeneratorConfig | ForeignConfig"
-    module: "nn.Module"
+    given: "nn.Module | Weights"
     halo: int
     multiple: int
     macs_per_pixel: int
@@ -71,9 +73,31 @@ class Model:
     metadata: Mapping[str, object]
     path: Path | None
 
+    @cached_property
+    def module(self) -> "nn.Module":
+        """The network in torch, which this loads: FP32, on the CPU, in evaluation mode, without gradients."""
+        if not isinstance(self.given, Mapping):
+            return self.given
+        from vidsr.models.srgan import GeneratorConfig, restored
+
+        assert isinstance(self.config, GeneratorConfig)
+        return restored(self.config, self.given)
+
+    @cached_property
+    def weights(self) -> "Weights":
+        """Of one of our own graphs, float32, without torch where they were read from a file."""
+        if isinstance(self.given, Mapping):
+            return self.given
+        return {name: value.float().numpy() for name, value in self.given.state_dict().items()}
+
+    @property
+    def is_network(self) -> bool:
+        """Whether there are weights at all."""
+        return bool(self.given) if isinstance(self.given, Mapping) else any(True for _ in self.given.parameters())
+
 
 def use_of(info: ModelInfo) -> str:
-    """What to take a model for, in a sentence."""
+    """What to take a model for."""
     return USES.get(info.name) or str(info.metadata.get("purpose", ""))
 
 
@@ -110,9 +134,7 @@ def read_info(path: Path) -> ModelInfo:
 
 def _foreign_info(path: Path) -> ModelInfo:
     """A file that vidsr did not write: what spandrel recognises in it."""
-    from vidsr.models import foreign
-
-    _, config = foreign.load(path)
+    _, config = _foreign(path)
     values = {"config": config.to_dict(), "purpose": f"a {config.graph} network of another project"}
     return ModelInfo(path.stem, config.scale, path, values)
 
@@ -190,7 +212,7 @@ def default_model(scale: float, *, gpu: bool = False) -> tuple[str, str]:
 
 
 def load(name_or_path: str, scale: int) -> Model:
-    """Build a model and read its weights. This loads torch.
+    """Find a model and read its weights. Other projects' networks load torch.
 
     Args:
         name_or_path: a name of `available_models`, or a weights file.
@@ -199,7 +221,8 @@ def load(name_or_path: str, scale: int) -> Model:
     Raises:
         ModelError: no such model, not at this scale, or a file whose weights are not what its header claims.
     """
-    from vidsr.models import srgan
+    from vidsr.models import config as configs
+    from vidsr.models import graph
 
     name, strengths = split_strengths(name_or_path)
     strengths.pop(GRAIN, None)
@@ -207,25 +230,24 @@ def load(name_or_path: str, scale: int) -> Model:
         return _mixed(load(name, scale), strengths)
     info = find(name, scale)
     if info.path is None:
-        config, weights_hash = srgan.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
-        module = srgan.build(config)
+        config, weights_hash = configs.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
+        weights: Weights = {}
     elif "format" not in info.metadata:
         return _load_foreign(info)
     else:
-        config = srgan.GeneratorConfig.from_dict(_config_values(info))
+        config = configs.GeneratorConfig.from_dict(_config_values(info))
         if config.scale != info.scale:
             raise ModelError(f"The header of {info.path} contradicts itself about the scale; export the weights again.")
         weights_hash = hashlib.sha256(info.path.read_bytes()).hexdigest()
-        module = srgan.build(config)
-        _fill(module, info.path)
+        weights = graph.read(info.path, config)
     return Model(
         name=info.name,
         scale=info.scale,
         config=config,
-        module=module.float().eval().requires_grad_(False),
-        halo=srgan.halo(config),
+        given=weights,
+        halo=configs.halo(config),
         multiple=config.multiple,
-        macs_per_pixel=srgan.macs_per_pixel(config),
+        macs_per_pixel=configs.macs_per_pixel(config),
         weights_hash=weights_hash,
         metadata=info.metadata,
         path=info.path,
@@ -236,16 +258,17 @@ def _mixed(model: Model, strengths: Mapping[str, float]) -> Model:
     """`model` with the weights that stand so far on the ways that its training went (arXiv:1811.10515)."""
     stages = STAGES[model.name]
     known = [model, *(load(str(WEIGHTS / f"{stem}-x{model.scale}.safetensors"), model.scale) for _, stem in stages)]
-    weights = [one.module.state_dict() for one in known]
+    weights = [one.weights for one in known]
     chosen = [strengths.get(stage, 1.0) for stage, _ in stages]
     mixed = weights[-1]
     for number in reversed(range(len(stages))):
         after, before, strength = weights[number], weights[number + 1], chosen[number]
-        moved = {name: before[name].lerp(after[name], strength) for name in after} if strength < 1 else after
+        moved = (
+            {name: before[name] + strength * (after[name] - before[name]) for name in after} if strength < 1 else after
+        )
         if mixed is not before:  # an earlier stage is not whole: what this one added comes on top of what there is
             moved = {name: mixed[name] + (moved[name] - before[name]) for name in after}
         mixed = moved
-    model.module.load_state_dict({name: value.clone() for name, value in mixed.items()})
     identity = " ".join([*(one.weights_hash for one in known), *(f"{strength:g}" for strength in chosen)])
     said = [
         f"@{stage}={strengths[stage]:g}" if k else f"@{strengths[stage]:g}"
@@ -254,6 +277,7 @@ def _mixed(model: Model, strengths: Mapping[str, float]) -> Model:
     ]
     return replace(
         model,
+        given=mixed,
         name=model.name + "".join(said),
         weights_hash=hashlib.sha256(identity.encode()).hexdigest(),
         metadata={key: value for key, value in model.metadata.items() if key != "metrics"},
@@ -265,12 +289,12 @@ def _load_foreign(info: ModelInfo) -> Model:
     from vidsr.models import foreign
 
     assert info.path is not None
-    module, config = foreign.load(info.path)
+    module, config = _foreign(info.path)
     return Model(
         name=info.name,
         scale=info.scale,
         config=config,
-        module=module,
+        given=module,
         halo=foreign.halo(module, config.multiple),
         multiple=config.multiple,
         macs_per_pixel=foreign.macs_per_pixel(module, config.multiple),
@@ -280,21 +304,17 @@ def _load_foreign(info: ModelInfo) -> Model:
     )
 
 
+def _foreign(path: Path) -> "tuple[Foreign, ForeignConfig]":
+    try:
+        from vidsr.models import foreign
+    except ModuleNotFoundError as error:
+        line = "pip install 'vidsr-upscaler[models]'"
+        raise BackendError(f"Networks of other projects need {error.name}, which is missing: {line}.") from error
+    return foreign.load(path)
+
+
 def _config_values(info: ModelInfo) -> dict[str, object]:
     values = info.metadata["config"]
     if not isinstance(values, dict):
         raise ModelError(f"The header of {info.path} is damaged; export the weights again.")
     return values
-
-
-def _fill(module: "nn.Module", path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-        module.load_state_dict(tensors)
-    except SafetensorError as error:
-        raise ModelError(f"The weights file {path} is damaged; get it again.") from error
-    except RuntimeError as error:
-        raise ModelError(f"The weights in {path} do not fit the generator that its header describes.") from error

@@ -13,9 +13,8 @@ from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack
 
 import numpy as np
-import torch
 
-from vidsr.backends import may_use_gpu
+from vidsr.backends import hardware, may_use_gpu
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
@@ -25,14 +24,12 @@ from vidsr.neighbours import same_picture, same_shot, windows
 from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.grain import Grainer
-from vidsr.upscaling.renderer import Renderer
+from vidsr.upscaling.host import HostRenderer
+from vidsr.upscaling.renderer import Renderer, Rendering
 from vidsr.upscaling.steady import REACH, Made, Steadier
-from vidsr.upscaling.step import Rendering
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
-GPU_DEPTH = 2  # batches on their way to, on and from a GPU while the next one is prepared
-GPU_ROOM = 2 << 30  # bytes; with less of it free they are one: an 8K picture is 0.2 GB in half precision
 
 
 @dataclass(frozen=True)
@@ -107,15 +104,15 @@ class Upscaler:
             opened, why_backend = open_backend(backend, self.model, precision=precision, threads=threads, device=device)
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
-        self.renderer = Renderer(Enlarger(self.model, opened, tile=tile))
+        self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
         if grain:
             self._opened["grain"] = grain
-        if opened.threads is not None and any(True for _ in self.model.module.parameters()):
+        if opened.threads is not None and self.model.is_network:
             self._opened["network threads"] = opened.threads
-        if opened.unit != "CPU" and opened.device.type == "cpu":
+        if opened.unit != "CPU" and opened.on_host:
             self._opened["unit"] = opened.unit
-        self._depth = _depth(opened.device)
+        self._depth = self.renderer.depth
         self.on_gpu = opened.unit != "CPU"  # as opened; out of memory it may go on elsewhere
         self.label = self.model.name + (f"@{names.GRAIN}={grain:g}" if grain else "")
         self.reason = f"{self.label} x{self.model.scale}: {why_model}. {why_backend}."
@@ -213,7 +210,7 @@ class Upscaler:
         Frames that are aside are only neighbours: none comes out for them. Where a result depends on `reach` frames
         on either side, it comes as many later, and the ends of the stream and of each shot stand in for themselves.
 
-        On a GPU results come up to `GPU_DEPTH` batches late, so that copies and computation overlap.
+        On a GPU results come up to `Renderer.depth` batches late, so that copies and computation overlap.
 
         Raises:
             OutOfMemoryError: not even the smallest tile fits, neither on the device nor on the CPU.
@@ -264,7 +261,7 @@ class Upscaler:
 
     def batch_size(self, pixels: int) -> int:
         """How many frames of that many pixels the device takes at once: more than one only on a GPU."""
-        if self.backend.device.type == "cpu":
+        if self.backend.on_host:
             return 1
         most = min(GPU_BATCH_PIXELS, self.backend.max_pixels or GPU_BATCH_PIXELS)
         return max(1, most // pixels)
@@ -329,18 +326,19 @@ class Upscaler:
         self.close()
 
 
-def _depth(device: torch.device) -> int:
-    """How many batches are on their way at a time, by the memory that is free; none where nothing overlaps."""
-    if device.type != "cuda":
-        return 0
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes next
-    return GPU_DEPTH if torch.cuda.mem_get_info(device)[0] + kept >= GPU_ROOM else 1
+def _renderer(enlarger: Enlarger) -> Renderer:
+    """In numpy where the backend does without torch, else in torch on the device that its backend is on."""
+    if not enlarger.backend.needs_torch:
+        return HostRenderer(enlarger)
+    from vidsr.upscaling.device import DeviceRenderer
+
+    return DeviceRenderer(enlarger)
 
 
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:
     if str(model) != "auto":
         return str(model), "as asked"
-    gpu = isinstance(backend, str) and may_use_gpu(backend) and torch.cuda.is_available()
+    gpu = isinstance(backend, str) and may_use_gpu(backend) and hardware.has_nvidia()
     return registry.default_model(scale, gpu=gpu)
 
 
