@@ -7,7 +7,7 @@ from train.evaluate import COLUMNS, LEGEND, show
 from train.filters import SHARPEN_SIGMA
 from train.recipe import Losses, Recipe
 from train.trained import Notes, Trained
-from vidsr.models.registry import is_path
+from vidsr.models.names import is_path
 from vidsr.models.srgan import macs_per_pixel
 
 LICENCE = "MIT"
