@@ -202,7 +202,7 @@ def test_black_or_nan_frames_in_fp16() -> None:
     assert not compare_engine(reference / 0 * 0, reference).passed
     broken = Small(make_model("fast", 2, blocks=1), math.inf)
     no_numbers = torch.nn.Sequential(torch.nn.Upsample(scale_factor=2), torch.nn.Threshold(math.inf, math.nan))
-    broken.model = replace(broken.model, module=no_numbers)
+    broken.model = replace(broken.model, given=no_numbers)
     frame = next(frames(1, []))
     upscaler = Upscaler("bicubic", scale=2, backend=broken)
     with pytest.raises(BackendError, match="not"):

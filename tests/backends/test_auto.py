@@ -39,7 +39,7 @@ def failure(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
             return opened
 
         @classmethod
-        def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
+        def best_precision(cls, device: torch.device | None, unit: Unit = AUTO) -> tuple[str, str]:
             return TorchBackend.best_precision(device)
 
     claim(monkeypatch)

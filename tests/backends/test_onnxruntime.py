@@ -7,6 +7,7 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -138,7 +139,7 @@ def test_without_a_gpu_a_gpu_is_refused_and_so_are_halves(monkeypatch: pytest.Mo
 
 
 def test_memory_that_is_missing_is_told_from_other_failures() -> None:
-    batch = torch.zeros(1, 3, 8, 8)
+    batch = np.zeros((1, 3, 8, 8), np.float32)
     kinds = vars(real.capi.onnxruntime_pybind11_state)
     assert kinds["Fail"] in onnxruntime._errors()
     full = onnxruntime._translate(RuntimeError("Failed to allocate memory for requested buffer of size 12"), batch)

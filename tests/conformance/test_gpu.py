@@ -87,7 +87,7 @@ def test_kernels_make_the_network(gpu: torch.device, graph: str) -> None:
     path = GPU_PATHS["kernels+graph"]
     config = GeneratorConfig(graph, 4, blocks=2)
     module = untrained(config)
-    model = replace(make_model(graph, 4, channels=64), config=config, module=module)
+    model = replace(make_model(graph, 4, channels=64), config=config, given=module)
     ways = [TorchBackend(model, precision="fp16", device=gpu, speedups=each) for each in (path, GPU_PATHS["fused"])]
     for shape in [(1, 3, 150, 300), (2, 3, 33, 129)] * 3:
         batch = torch.rand(shape)

@@ -234,7 +234,7 @@ def test_another_size_and_a_scale_between_go_by_it_too(gpu: list[Kind]) -> None:
 
 def starts(upscaler: Upscaler, frames: list[Frame], canvas: Canvas | None = None) -> bool:
     """Whether frames go by one graph."""
-    steps, canvas = upscaler.renderer._stepper, canvas or upscaler.canvas(frames[0])
+    steps, canvas = upscaler.renderer._stepper, canvas or upscaler.canvas(frames[0])  # type: ignore[attr-defined]
     assert steps.start(frames, canvas, len(frames)) is None
     return steps.start(frames, canvas, len(frames)) is not None
 
@@ -261,7 +261,7 @@ def test_what_goes_the_plain_way(gpu: list[Kind]) -> None:
 def test_a_network_that_changes_is_captured_anew(gpu: list[Kind]) -> None:
     frames, backend = clip(2), Capturable()
     with Upscaler("bicubic", scale=2, backend=backend) as upscaler:
-        steps, canvas = upscaler.renderer._stepper, upscaler.canvas(frames[0])
+        steps, canvas = upscaler.renderer._stepper, upscaler.canvas(frames[0])  # type: ignore[attr-defined]
         assert starts(upscaler, frames)
         backend.network = lambda batch: torch.zeros(2, 3, 10, 18)
         rendering = steps.start(frames, canvas, 2)
@@ -331,7 +331,7 @@ def test_cancel_and_close_leave_nothing_running(gpu: list[Kind]) -> None:
     stream = upscaler.stream(clip(9))
     for _ in range(3):
         next(stream)
-    lanes: Any = upscaler.renderer._stepper._lanes
+    lanes: Any = upscaler.renderer._stepper._lanes  # type: ignore[attr-defined]
     assert lanes.compute.queue
     upscaler.cancel()
     with pytest.raises(Cancelled):

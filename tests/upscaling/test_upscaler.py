@@ -13,12 +13,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vidsr.backends.base import Pictures
 from vidsr.backends.nearest import NearestBackend
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.models import registry, srgan
 from vidsr.upscaling.device import DeviceRenderer
-from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.enlarger import Arrays, Enlarger
 from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.upscaler import Upscaler
 
@@ -173,8 +174,8 @@ def test_the_same_frame_gives_the_same_bytes(weights: Path, backend: str) -> Non
 
 
 class _Broken(NearestBackend):
-    def __call__(self, batch: Tensor) -> Tensor:
-        result = super().__call__(batch)
+    def run(self, batch: Pictures) -> Pictures:
+        result = super().run(batch)
         result[0, 0, 0, 0] = math.nan
         return result
 
@@ -268,9 +269,10 @@ def count_calls(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> list[int
     calls: list[int] = []
     real = upscaler.enlarger._tiled
 
-    def counted(pictures: torch.Tensor, by: object) -> torch.Tensor:
+    def counted(pictures: torch.Tensor, by: Arrays) -> torch.Tensor:
         calls.append(pictures.shape[0])
-        return real(pictures, by)
+        made: torch.Tensor = real(pictures, by)
+        return made
 
     monkeypatch.setattr(upscaler.enlarger, "_tiled", counted)
     return calls

@@ -62,7 +62,7 @@ def main() -> None:
 def trusted(folder: Path) -> dict[str, object]:
     """What is said of kernels that are right, of the same in a next process, and of wrong ones after an update."""
     config, cpu = GeneratorConfig("fast", 2, blocks=1), torch.device("cpu")
-    model = replace(make_model("fast", 2, channels=64), config=config, module=untrained(config))
+    model = replace(make_model("fast", 2, channels=64), config=config, given=untrained(config))
     findings.folder = lambda: folder
     trust.SHAPE = (1, 5, 20)
     tried, real, why_not = [], Conv3x3.forward, trust.Trial.why_not
