@@ -5,23 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from vidsr.compare.measure import Meter
 from vidsr.compare.picture import Picture, Pixels, View, clock, frame_rgb8, open_reader, read_still, resized, upright
+from vidsr.compare.steadiness import Ruler, figures
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
+from vidsr.neighbours import same_shot
 
 NUM_VIEWS = 3
 APART = 0.5  # seconds between them: the frames beside the worst one say nothing new
 DIFFERENCE = "difference"
 HEAT_PEAK = 32  # a difference of so many code values is the hottest colour
+REDUCED, LEAST = 4, 64  # films are as many times as large as what motion is found on, whose sides are no smaller
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,9 @@ def compare(
     """Measure `first` and `second` against `reference`, or against one another, on every `every`-th frame.
 
     Frames are paired by their time. Other sizes than the reference's (without one, than the larger one's) are
-    resized to it, which is noted. `perceptual` names a network of `vidsr.perceptual`. `on_step` is told what is
-    done, and which share of the first film that is.
+    resized to it, which is noted. Beside the worst moments are the frames before, and it is measured how unsteady both
+    films are there, along the motion of the reference or of the mean of both. `perceptual` names a network of
+    `vidsr.perceptual`. `on_step` is told what is done, and which share of the first film that is.
 
     Raises:
         UsageError: images and videos are mixed, or no time is common to all.
@@ -105,17 +110,17 @@ def compare(
     with Meter(perceptual) as meter:
         infos = _films(paths)
         length = float(infos[0].video.duration or 0) if infos else 0.0
-        for seconds, pictures in _moments(paths, infos, every):
+        for seconds, pictures, before in _moments(paths, infos, every):
             pictures = _same_size(pictures, labels, reference is not None, notes)
-            figures = _figures(meter, pictures, labels, reference is not None)
-            row = Row(seconds, figures)
+            found = _figures(meter, pictures, labels, reference is not None)
+            row = Row(seconds, found)
             rows.append(row)
             if seconds is not None:
                 on_step(f"{clock(seconds)}: {len(rows)} frames", min(seconds / length, 1.0) if length else 0.0)
-            worst.add(row.badness, seconds, lambda s=seconds, p=pictures, f=figures: _view(s, p, labels, f))  # type: ignore[misc]
+            worst.add(row.badness, seconds, partial(_view, seconds, pictures, before, labels, found))
     if not rows:
         raise UsageError(f"{first} and {second} have no moment in common; nothing can be compared.")
-    views = tuple(view for _, view in worst.views)
+    views = tuple(_watched(view) for _, view in worst.views)
     name = labels[2] if reference else None
     return Comparison(labels[:2], name, tuple(rows), views, tuple(notes))
 
@@ -136,14 +141,25 @@ def _films(paths: Sequence[Path]) -> list[MediaInfo]:
 
 def _moments(
     paths: Sequence[Path], infos: Sequence[MediaInfo], every: int
-) -> Iterator[tuple[float | None, list[Pixels]]]:
+) -> Iterator[tuple[float | None, list[Pixels], Callable[[], list[Pixels] | None]]]:
+    """Seconds, pictures, and what gives those of the frame before, if that is of the same shot."""
     if not infos:
-        yield None, [read_still(path) for path in paths]
+        yield None, [read_still(path) for path in paths], lambda: None
         return
+    last: list[Frame] = []
     for number, (seconds, frames) in enumerate(_in_step(infos)):
         if number % every == 0:
-            pairs = zip(frames, infos, strict=True)
-            yield float(seconds), [upright(frame_rgb8(frame), info.video.display_matrix) for frame, info in pairs]
+            yield float(seconds), _upright(frames, infos), partial(_before, last, frames, infos)
+        last = frames
+
+
+def _upright(frames: Sequence[Frame], infos: Sequence[MediaInfo]) -> list[Pixels]:
+    pairs = zip(frames, infos, strict=True)
+    return [upright(frame_rgb8(frame), info.video.display_matrix) for frame, info in pairs]
+
+
+def _before(last: Sequence[Frame], frames: Sequence[Frame], infos: Sequence[MediaInfo]) -> list[Pixels] | None:
+    return _upright(last, infos) if last and same_shot(last[-1], frames[-1]) else None
 
 
 def _in_step(infos: Sequence[MediaInfo]) -> Iterator[tuple[Fraction, list[Frame]]]:
@@ -190,14 +206,43 @@ def _figures(
 
 
 def _view(
-    seconds: float | None, pictures: Sequence[Pixels], labels: Sequence[str], figures: dict[str, dict[str, float]]
+    seconds: float | None,
+    pictures: list[Pixels],
+    before: Callable[[], list[Pixels] | None],
+    labels: Sequence[str],
+    measured: dict[str, dict[str, float]],
 ) -> View:
-    shown = [Picture(label, pixels) for label, pixels in zip(labels, pictures, strict=True)]
-    heat = Picture(DIFFERENCE, heat_map(pictures[0], pictures[1]), f"white from {HEAT_PEAK} of 255 on")
+    last = before()
+    frames = [pictures, *([_same_size(last, labels, len(labels) > 2, {})] if last else [])]
+    columns = [[*one, heat_map(one[0], one[1])] for one in frames]
+    notes = [*("" for _ in labels), f"white from {HEAT_PEAK} of 255 on"]
+    rows = zip((*labels, DIFFERENCE), notes, *columns, strict=True)
+    shown = [Picture(label, own, note, *beside) for label, note, own, *beside in rows]
     if len(pictures) == 2:  # the figures are those of the difference
-        figures = {DIFFERENCE: next(iter(figures.values()))}
+        measured = {DIFFERENCE: next(iter(measured.values()))}
     title = "image" if seconds is None else clock(seconds)
-    return View(title, seconds, (*shown, heat), figures)
+    return View(title, seconds, tuple(shown), measured)
+
+
+def _watched(view: View) -> View:
+    """`view` with how unsteady its films are, where the frame before is there."""
+    *films, _ = view.pictures
+    pairs = [(one.pixels, one.beside) for one in films if one.beside is not None]
+    if not pairs:
+        return view
+    if len(films) > 2:
+        source = plain = pairs[2]
+    else:
+        source, plain = tuple(_middle(*one) for one in zip(*pairs, strict=True)), None
+    height, width = source[0].shape[:2]
+    times = max(min(REDUCED, height // LEAST, width // LEAST), 1)
+    small = (resized(one, (width // times, height // times)) for one in source)
+    found = figures(Ruler((next(small), next(small)), plain), films[:2])
+    return replace(view, figures=view.figures | {k: view.figures.get(k, {}) | value for k, value in found.items()})
+
+
+def _middle(first: Pixels, second: Pixels) -> Pixels:
+    return ((first.astype(np.uint16) + second) // 2).astype(np.uint8)
 
 
 def heat_map(first: Pixels, second: Pixels) -> Pixels:

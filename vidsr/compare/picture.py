@@ -29,6 +29,7 @@ class Picture:
     label: str
     pixels: Pixels
     note: str = ""  # what it took, or how it was measured
+    beside: Pixels | None = None  # the same of a neighbouring frame of the shot
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return np.ascontiguousarray(large[0].permute(1, 2, 0).numpy())
 
 
-def open_reader(info: MediaInfo, start: Fraction | None = None) -> Reader:
-    """The frames of `info` from `start` on, as a job would read them; damaged places are passed over."""
-    return Reader(info, start=start, keep_going=True, deinterlace=Deinterlacing.of(info.video, "auto"))
+def open_reader(info: MediaInfo, start: Fraction | None = None, reach: int = 0) -> Reader:
+    """The frames of `info` from `start` on, and `reach` before, as a job would read them; damage is passed over."""
+    how = Deinterlacing.of(info.video, "auto")
+    return Reader(info, start=start, keep_going=True, deinterlace=how, reach=reach)
