@@ -19,8 +19,9 @@ from vidsr.errors import UsageError
 from vidsr.frame import Frame
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
-from vidsr.neighbours import same_shot
+from vidsr.neighbours import same_picture, same_shot, windows
 
+_Step = tuple[Fraction, list[Frame]]  # seconds, and a frame of each film
 NUM_VIEWS = 3
 APART = 0.5  # seconds between them: the frames beside the worst one say nothing new
 DIFFERENCE = "difference"
@@ -94,8 +95,8 @@ def compare(
     """Measure `first` and `second` against `reference`, or against one another, on every `every`-th frame.
 
     Frames are paired by their time. Other sizes than the reference's (without one, than the larger one's) are
-    resized to it, which is noted. Beside the worst moments are the frames before, and it is measured how unsteady both
-    films are there, along the motion of the reference or of the mean of both. `perceptual` names a network of
+    resized to it, which is noted. Beside the worst moments is a neighbouring frame, and it is measured how unsteady
+    both films are there, along the motion of the reference or of the mean of both. `perceptual` names a network of
     `vidsr.perceptual`. `on_step` is told what is done, and which share of the first film that is.
 
     Raises:
@@ -110,14 +111,14 @@ def compare(
     with Meter(perceptual) as meter:
         infos = _films(paths)
         length = float(infos[0].video.duration or 0) if infos else 0.0
-        for seconds, pictures, before in _moments(paths, infos, every):
+        for seconds, pictures, beside in _moments(paths, infos, every):
             pictures = _same_size(pictures, labels, reference is not None, notes)
             found = _figures(meter, pictures, labels, reference is not None)
             row = Row(seconds, found)
             rows.append(row)
             if seconds is not None:
                 on_step(f"{clock(seconds)}: {len(rows)} frames", min(seconds / length, 1.0) if length else 0.0)
-            worst.add(row.badness, seconds, partial(_view, seconds, pictures, before, labels, found))
+            worst.add(row.badness, seconds, partial(_view, seconds, pictures, beside, labels, found))
     if not rows:
         raise UsageError(f"{first} and {second} have no moment in common; nothing can be compared.")
     views = tuple(_watched(view) for _, view in worst.views)
@@ -142,15 +143,15 @@ def _films(paths: Sequence[Path]) -> list[MediaInfo]:
 def _moments(
     paths: Sequence[Path], infos: Sequence[MediaInfo], every: int
 ) -> Iterator[tuple[float | None, list[Pixels], Callable[[], list[Pixels] | None]]]:
-    """Seconds, pictures, and what gives those of the frame before, if that is of the same shot."""
+    """Seconds, pictures, and what gives those of a frame beside, if there is one in the shot."""
     if not infos:
         yield None, [read_still(path) for path in paths], lambda: None
         return
-    last: list[Frame] = []
-    for number, (seconds, frames) in enumerate(_in_step(infos)):
+    shots = windows(_in_step(infos), 1, lambda before, one: same_shot(before[1][-1], one[1][-1]))
+    for number, window in enumerate(shots):
         if number % every == 0:
-            yield float(seconds), _upright(frames, infos), partial(_before, last, frames, infos)
-        last = frames
+            seconds, frames = window[1]
+            yield float(seconds), _upright(frames, infos), partial(_beside, window, infos)
 
 
 def _upright(frames: Sequence[Frame], infos: Sequence[MediaInfo]) -> list[Pixels]:
@@ -158,11 +159,14 @@ def _upright(frames: Sequence[Frame], infos: Sequence[MediaInfo]) -> list[Pixels
     return [upright(frame_rgb8(frame), info.video.display_matrix) for frame, info in pairs]
 
 
-def _before(last: Sequence[Frame], frames: Sequence[Frame], infos: Sequence[MediaInfo]) -> list[Pixels] | None:
-    return _upright(last, infos) if last and same_shot(last[-1], frames[-1]) else None
+def _beside(window: Sequence[_Step], infos: Sequence[MediaInfo]) -> list[Pixels] | None:
+    """Of the next frame, or of the one before where that shows more."""
+    others = [window[k][1] for k in (2, 0) if window[k] is not window[1]]
+    moved = [one for one in others if not same_picture(one[-1], window[1][1][-1])]
+    return next((_upright(one, infos) for one in moved or others), None)
 
 
-def _in_step(infos: Sequence[MediaInfo]) -> Iterator[tuple[Fraction, list[Frame]]]:
+def _in_step(infos: Sequence[MediaInfo]) -> Iterator[_Step]:
     """Frames of all films shown at the same time, to half a frame of the first film."""
     half = 1 / (2 * (infos[0].video.rate or Fraction(25)))
     with ExitStack() as stack:
@@ -208,16 +212,16 @@ def _figures(
 def _view(
     seconds: float | None,
     pictures: list[Pixels],
-    before: Callable[[], list[Pixels] | None],
+    beside: Callable[[], list[Pixels] | None],
     labels: Sequence[str],
     measured: dict[str, dict[str, float]],
 ) -> View:
-    last = before()
-    frames = [pictures, *([_same_size(last, labels, len(labels) > 2, {})] if last else [])]
+    other = beside()
+    frames = [pictures, *([_same_size(other, labels, len(labels) > 2, {})] if other else [])]
     columns = [[*one, heat_map(one[0], one[1])] for one in frames]
     notes = [*("" for _ in labels), f"white from {HEAT_PEAK} of 255 on"]
     rows = zip((*labels, DIFFERENCE), notes, *columns, strict=True)
-    shown = [Picture(label, own, note, *beside) for label, note, own, *beside in rows]
+    shown = [Picture(label, own, note, *more) for label, note, own, *more in rows]
     if len(pictures) == 2:  # the figures are those of the difference
         measured = {DIFFERENCE: next(iter(measured.values()))}
     title = "image" if seconds is None else clock(seconds)
@@ -225,7 +229,7 @@ def _view(
 
 
 def _watched(view: View) -> View:
-    """`view` with how unsteady its films are, where the frame before is there."""
+    """`view` with how unsteady its films are, where a frame is beside."""
     *films, _ = view.pictures
     pairs = [(one.pixels, one.beside) for one in films if one.beside is not None]
     if not pairs:
