@@ -17,8 +17,7 @@ ENTRYPOINT ["vidsr"]
 CMD ["--help"]
 
 FROM base AS cpu
-RUN pip install 'torch>=2.11,<2.15' --index-url https://download.pytorch.org/whl/cpu && \
-    pip install "$(echo /dist/*.whl)[cpu]" && rm -r /dist
+RUN pip install /dist/*.whl && rm -r /dist
 USER vidsr
 
 FROM base AS cuda

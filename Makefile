@@ -13,8 +13,9 @@ demo: .venv/.runtime  ## upscale the bundled clip by 4, compare it with bicubic,
 	$(BIN)/vidsr upscale samples/sintel.mp4 --scale 4 -o demo/
 	$(BIN)/vidsr compare samples/sintel.mp4 --html -o demo/compare
 
+# Two processes of one thread each: with two each, threads of nets this small mostly wait for a core.
 test: .venv/.dev  ## the whole test suite, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 soak: .venv/.dev  ## the long tests
 	$(BIN)/python -m pytest -m soak --durations 10
@@ -50,17 +51,18 @@ clean:  ## remove the environment and everything that was built
 	$(PIP) install -q --upgrade 'pip>=25.1'
 	touch $@
 
-# Where no NVIDIA GPU is, torch's build for the CPU: for Linux the package index has the one with gigabytes of CUDA only.
 .venv/.runtime: .venv/.pip pyproject.toml
-	@echo 'Installing vidsr with PyTorch and OpenVINO into .venv, once: minutes, by the network.'
-	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
-	  $(PIP) install -q --retries 1 --timeout 15 --index-url $(TORCH_CPU) 'torch>=2.11,<2.15' || \
-	  echo "$(TORCH_CPU) is not reached: torch comes from the package index, with CUDA"; fi
-	$(PIP) install -e '.[cpu]'
+	@echo 'Installing vidsr into .venv, once: a minute or more, by the network.'
+	$(PIP) install -e "$$(command -v nvidia-smi >/dev/null && echo '.[torch]' || echo .)"
 	touch $@
 
+# Where no NVIDIA GPU is, torch's build for the CPU: for Linux the package index has the one with gigabytes of CUDA only.
 .venv/.dev: .venv/.runtime
-	@echo 'Installing what checks and tests need into .venv, once: minutes, by the network.'
+	@echo 'Installing PyTorch and what checks and tests need into .venv, once: minutes, by the network.'
+	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && ! $(BIN)/python -c 'import torch' 2>/dev/null; then \
+	  $(PIP) install --retries 1 --timeout 15 --index-url $(TORCH_CPU) 'torch>=2.11,<2.15' || \
+	  echo "$(TORCH_CPU) is not reached: torch comes from the package index, with CUDA"; fi
+	$(PIP) install -e '.[torch]'
 	$(PIP) install --group dev --group train --group gpu
 	$(PIP) install -q --no-deps 'spandrel>=0.4' 'einops>=0.8'  # it names torchvision, for networks that the tests do not use
 	touch $@

@@ -197,12 +197,27 @@ def _short(verdict: str) -> str:
     return verdict.replace("left out, said", "left out")
 
 
+def strength() -> list[str]:
+    """What strengths do, as `python scripts/strength.py` measured it."""
+    data = json.loads((FIGURES / "strength.json").read_text())
+    alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for one in data:
+        alike.setdefault((f"`{one['model']}`", str(one["scale"]), one["stage"]), []).append(one)
+    rows = []
+    for key, found in alike.items():
+        for kind in ("noise", "detail"):
+            rows.append([*key, kind, *(f"{one[kind]:.2f}" for one in found)])
+    steps = [f"{strength:g}" for strength in dict.fromkeys(one["strength"] for one in data)]
+    return table(["model", "scale", "strength", "codes of", *steps], rows)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "models": models,
     "quality": quality,
     "video": video,
     "bench": bench,
     "matrix": matrix,
+    "strength": strength,
 }
 
 

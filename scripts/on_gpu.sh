@@ -41,7 +41,7 @@ step() { # NAME SECONDS COMMAND...: stdout to NAME.json, messages to NAME.log
     [ "$code" -eq 0 ] || failed=$((failed + 1))
 }
 
-has() { "$python" -c "import $1" 2>/dev/null; }
+has() { "$python" -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"; }
 bench() { "$python" -m vidsr bench "$@" --json; }
 
 if [ "$rehearse" ]; then

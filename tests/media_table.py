@@ -23,6 +23,8 @@ from typing import Any
 
 import av
 
+from tests import warm
+
 EXPECTED = Path(__file__).with_name("media_expected.toml")
 UPSCALE = ("--scale", "2", "--model", "bicubic", "--backend", "cpu", "--json")
 TIMEOUT = 900  # seconds: a hang is a result, too
@@ -132,7 +134,7 @@ def propose(folder: Path, names: Iterable[str]) -> None:
 
 def _vidsr(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vidsr", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+    return warm.run(command, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 def _streams(path: Path) -> Iterable[str]:

@@ -29,13 +29,13 @@ NOT_RUN = {  # document -> how many of its blocks are not run
     "docs/gpus.md": 4,
     "docs/index.md": 1,
     "docs/long-jobs.md": 1,
-    "docs/media.md": 1,
+    "docs/media.md": 2,
     "docs/models.md": 2,
     "docs/scaling.md": 1,
     "docs/training.md": 3,
 }
 OF_OTHERS = {
-    *("--from", "--torch-backend", "--target", "--index-url", "--rm", "-t"),  # of uvx, docker and pip
+    *("--from", "--target", "--index-url", "--rm", "-t"),  # of uvx, docker and pip
     "--group",
     "--generate",
     "--no-deps",
@@ -136,7 +136,9 @@ def small(words: list[str]) -> list[str]:
     two_films = words[0] == "compare" and not words[2].startswith("-")  # which no network enlarges
     extra = [] if two_films else SMALL.get(words[0], [])
     for option, value in zip(extra[::2], extra[1::2], strict=True):
-        if option not in words:
+        if option not in words and not (
+            option == "--model" and "--denoise" in words
+        ):  # which goes with a network alone
             made += [option, value]
     return made
 

@@ -180,7 +180,7 @@ def test_a_job_is_planned_and_a_source_compared_without_a_network_library() -> N
         "from vidsr.jobs.options import Options\nfrom vidsr.jobs.plan import plan\n"
         "from vidsr.verify.properties import expected_colour\n"
         "clip = Path('samples/sintel.mp4')\njob = plan(Input(clip, clip.parent, named=True), Target(), Options())\n"
-        "assert expected_colour(job.source.video, job.source.video) == job.spec.colour\n"
+        "assert expected_colour(job.source.video, job.source.video, 'mp4') == job.spec.colour\n"
         "print([m for m in ('torch', 'openvino') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -12,8 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-TORCH = next(line for line in PACKAGE["project"]["dependencies"] if line.startswith("torch"))
+EXTRAS = PACKAGE["project"]["optional-dependencies"]
+(TORCH,) = EXTRAS["torch"]
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+NEED_TORCH = ("Makefile", ".github/workflows/test.yml")  # by its build for the CPU: for tests
 INSTALLERS = (
     "Dockerfile",
     "Makefile",
@@ -28,17 +30,19 @@ def test_an_installer_names_the_torch_and_the_extras_of_the_package(name: str) -
     text = (ROOT / name).read_text(encoding="utf-8")
     wanted = set(re.findall(r"torch>=[^'\" ]+", text))
     assert wanted <= {TORCH}
-    assert wanted or name.endswith(".ps1")
+    assert bool(wanted) == (name in NEED_TORCH)
     extras = {extra for group in re.findall(r"\[([a-z,]+)\]['\"]", text) for extra in group.split(",")}
-    assert extras <= PACKAGE["project"]["optional-dependencies"].keys()
+    assert extras <= EXTRAS.keys()
     assert set(re.findall(r"https://[^ '\"}\n)]*whl[^ '\"}\n)]*", text)) <= {CPU_INDEX}
 
 
-def test_uv_takes_the_cpu_build_for_the_cpu_extra() -> None:
-    uv = PACKAGE["tool"]["uv"]
-    assert uv["index"] == [{"name": "torch-cpu", "url": CPU_INDEX, "explicit": True}]
-    assert [source["extra"] for source in uv["sources"]["torch"]] == ["cpu"]
-    assert TORCH in PACKAGE["project"]["optional-dependencies"]["cpu"]
+def test_a_machine_without_a_gpu_gets_no_torch_and_one_with_a_gpu_does() -> None:
+    """But where OpenVINO does not exist."""
+    needs = [line.partition(";") for line in PACKAGE["project"]["dependencies"]]
+    (torch,) = (line for line in needs if line[0] == TORCH)
+    (openvino,) = (line for line in needs if line[0].startswith("openvino"))
+    assert openvino[2].replace("!=", "==") == torch[2]
+    assert {name for name, lines in EXTRAS.items() if TORCH in lines} == {"torch", "tensorrt", "rtx", "models"}
 
 
 def test_the_container_is_not_run_as_root_and_tells_how_it_is() -> None:

@@ -11,9 +11,10 @@ class Sample:
 
     `hr` is what the output should be: the original, sharpened where the recipe says so.
     Where `shifts` is given, (N/2, 2) as `shift_loss` takes it, the second half of N shows the first half's places
-    shifted by it.
+    shifted by it. The last `made` crops, of shifted pairs both, are no photos (`train.patches`).
     """
 
     lr: Tensor
     hr: Tensor
     shifts: Tensor | None = None
+    made: int = 0

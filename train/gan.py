@@ -8,7 +8,7 @@ from train.crops import Sample
 from train.processes import World
 from train.recipe import WEIGHTS
 from train.run import Run, round_moments
-from train.stage import PreciseTail, Stage, Terms, quicken
+from train.stage import PreciseTail, Stage, Terms, quicken, tame
 from vidsr.errors import UsageError
 
 ALONE, RISEN = 0.1, 0.3  # shares of a clock's seconds by which those steps are over at the latest, however slow
@@ -104,6 +104,7 @@ class Adversarial(Stage):
         loss = (losses.relative_discriminator_loss if self.relative else losses.discriminator_loss)(real, fake)
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.mean_gradients(self.discriminator.parameters())
+        tame(self.discriminator.parameters())
         self.critic.step()
         self.critic.zero_grad(set_to_none=True)
         round_moments(self.critic)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from vidsr.frame import Matrix
-from vidsr.upscaling.colour import ycc_matrix
+from vidsr.upscaling.codes import ycc_matrix
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Constant and slowly sloping patches: what no photo holds enough of, and where a network's drift and hatching show."""
+"""Constants, slow slopes and noise: what no photo holds enough of, and where a network's drift and hatching show."""
 
 from dataclasses import replace
 
@@ -6,16 +6,21 @@ import torch
 from torch import Tensor
 
 from train.crops import Sample
+from vidsr.models.srgan import Bicubic
 
 STEEPEST = 1.0  # codes per LR pixel
 MOVED = 4  # LR pixels by which a pair may be shifted, at most
 CONSTANT = 0.5  # of the patches; the others slope
+NOISY = 0.5  # of the constants of unshifted samples
+GREY = 0.5  # of the noise: the same in all three channels
+NOISE = 4.0  # codes: deviation of the noise at most
 
 
 def put_patches(sample: Sample, count: int, random: torch.Generator) -> Sample:
-    """The same sample with its last `count` crops, of a shifted pair both, replaced by constants and slopes.
+    """The same sample with its last `count` crops, of a shifted pair both, replaced by constants, slopes and noise.
 
-    The LR side is rounded to 8 bit, the other is the slope itself: antialiased bicubic leaves a slope as it is.
+    The LR side is rounded to 8 bit, the other is the slope itself: antialiased bicubic leaves a slope as it is. Noise
+    stands on constants that are not shifted, and its other side is its cubic enlargement: it is nothing to be drawn.
     All choices come from `random`.
     """
     pairs = len(sample.lr) if sample.shifts is None else len(sample.lr) // 2
@@ -32,7 +37,22 @@ def put_patches(sample: Sample, count: int, random: torch.Generator) -> Sample:
         lr[at] = (codes.round() / 255).to(lr)
         flat = slope.abs().amax((1, 2))[:, None, None, None] == 0  # of a constant, the code itself
         hr[at] = (torch.where(flat, fine.round(), fine) / 255).to(hr)
-    return replace(sample, lr=lr, hr=hr)
+    if sample.shifts is None:
+        _put_noise(lr, hr, count, random)
+    return replace(sample, lr=lr, hr=hr, made=count)
+
+
+def _put_noise(lr: Tensor, hr: Tensor, count: int, random: torch.Generator) -> None:
+    """Noise on some of the constants among the last `count` crops; of one colour in some, of all in others."""
+    codes = lr[-count:] * 255
+    flat = (codes == codes[..., :1, :1]).all((1, 2, 3))
+    noisy = (flat & (_draw(random, lr, count) < NOISY))[:, None, None, None]
+    grain = torch.randn(codes.shape, generator=random, device=random.device).to(lr)
+    grain = torch.where(_draw(random, lr, count, 1, 1, 1) < GREY, grain[:, :1].expand_as(grain), grain)
+    rough = ((codes + NOISE * _draw(random, lr, count, 1, 1, 1) * grain).round().clamp(0, 255)) / 255
+    lr[-count:] = torch.where(noisy, rough, lr[-count:])
+    enlarged = Bicubic(hr.shape[-1] // lr.shape[-1]).to(lr.device)(rough)
+    hr[-count:] = torch.where(noisy, enlarged, hr[-count:])
 
 
 def _draw(random: torch.Generator, like: Tensor, *shape: int) -> Tensor:

@@ -35,8 +35,10 @@ def samples(
         if recipe.patches:
             sample = put_patches(sample, recipe.patches, random)
         halves = 1 if sample.shifts is None else 2
+        pairs = len(sample.lr) // halves
+        made = len(range(pairs)[share]) - len(range(pairs - sample.made)[share])
         lr, hr = (torch.cat([half[share] for half in whole.chunk(halves)]) for whole in (sample.lr, sample.hr))
-        yield Sample(lr, hr, None if sample.shifts is None else sample.shifts[share])
+        yield Sample(lr, hr, None if sample.shifts is None else sample.shifts[share], made)
 
 
 def _whole(source: Source, recipe: Recipe, random: torch.Generator, device: torch.device) -> Iterator[Sample]:

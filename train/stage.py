@@ -1,7 +1,7 @@
 """One training step of the generator: the weighted sum of its losses, down the gradient."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,14 +16,16 @@ from train.processes import World
 from train.run import Run
 from train.trunk import FeatureLoss, open_loss
 from vidsr.models import registry
-from vidsr.models.fused import SHUFFLE, before_shuffle_places, before_shuffle_weight
+from vidsr.models.fused import before_shuffle_places, before_shuffle_weight
+from vidsr.models.graph import SHUFFLE
 from vidsr.models.srgan import SRGAN, Fast, SubPixel
 
 log = logging.getLogger("train")
 
 LPIPS = "stlpips-vgg16:lpips3"  # what `losses.lpips` weighs
 CLOSING = 0.1  # of an anneal's steps: its end, in FP32
-LIFT = 2.0**14  # of gradients in FP16: those of a mean over a million pixels are 1e-7
+LIFT = 2.0**12  # of gradients in FP16: those of a mean over a million pixels are 1e-7
+MOST = 2.0**10  # of a lifted gradient: sums of hundreds of them stay within FP16
 Terms = dict[str, Tensor]  # by name: scalars, and the drift of three colours
 
 
@@ -68,6 +70,7 @@ class Stage:
         loss = torch.stack([self.weight(name) * term for name, term in terms.items()]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         self.world.mean_gradients(run.model.parameters())
+        tame(run.model.parameters())
         for optimiser in run.optimisers:
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -92,7 +95,10 @@ class Stage:
         if self.weights.kept:
             with torch.no_grad():
                 own = self.keeper(sample.lr.contiguous(memory_format=torch.channels_last)).float()
-            terms["kept"] = losses.pixel_loss(sr, recoloured(own, sample.hr))
+            own = recoloured(own, sample.hr)
+            for kept, real in zip(_halves(own, sample), _halves(sample.hr, sample), strict=True):
+                kept[len(kept) - sample.made :] = real[len(real) - sample.made :]
+            terms["kept"] = losses.pixel_loss(sr, own)
         if self.weights.flat:
             colours = draw_colours(COUNT, self.run.random).to(sr.device)
             terms["flat"] = constants_loss(self.run.model, colours)
@@ -105,6 +111,19 @@ class Stage:
     def follow(self, sample: Sample, sr: Tensor) -> Terms:
         """What else is done or seen in a step, after the generator has moved."""
         return {"drift": losses.colour_drift(sr, sample.hr)}
+
+
+def _halves(pictures: Tensor, sample: Sample) -> Sequence[Tensor]:
+    """The two of a shifted pair apart, as views; others as they are."""
+    return [pictures] if sample.shifts is None else pictures.chunk(2)
+
+
+def tame(parameters: Iterable[Tensor]) -> None:
+    """Leave a step out, without waiting for the device, whose gradients are not numbers: zeros in their place."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    finite = torch.stack(torch._foreach_norm(gradients)).sum().isfinite()
+    for gradient in gradients:
+        gradient.copy_(torch.where(finite, gradient, 0.0))
 
 
 class PreciseTail(nn.Module):
@@ -177,7 +196,7 @@ class _Rescaled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient * ctx.factor, None
+        return (gradient * ctx.factor).clamp(-MOST, MOST), None
 
 
 def quicken(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:

@@ -32,7 +32,7 @@ from vidsr.errors import UsageError
 from vidsr.frame import Frame, Matrix, PixelFormat
 from vidsr.models import registry
 from vidsr.neighbours import same_shot, windows
-from vidsr.upscaling.colour import ycc_matrix
+from vidsr.upscaling.codes import ycc_matrix
 from vidsr.upscaling.steady import REACH, Steadier
 
 Process = Callable[[list[Tensor]], list[Tensor]]  # a whole clip: (3, h, w) code values -> (3, H, W), rounded

@@ -8,6 +8,7 @@
     │   └── DamagedError       a source breaks off or fails part of the way through
     ├── OutputError            a target cannot be written, or exists
     │   ├── ExistsError        something stands under its name
+    │   ├── TooSmallError      a size in bytes cannot be reached
     │   └── UnfitError         a container or codec cannot hold what was asked; exit code 2
     ├── VerifyError            a finished output differs from what its source promised
     ├── ModelError             weights are not what they claim, or do not fit
@@ -58,6 +59,10 @@ class OutputError(VidsrError):
 
 class ExistsError(OutputError):
     """Something stands under the output's name, and may not be replaced."""
+
+
+class TooSmallError(OutputError):
+    """A size in bytes that was asked for cannot be reached."""
 
 
 class UnfitError(OutputError):

@@ -8,13 +8,21 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
+import sys
+import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 PART = ".part"  # ends the name of a file that is being written
 MAX_BYTES = 255  # of a name, in nearly all file systems
+WINDOWS = sys.platform == "win32"  # which neither removes nor replaces a file that somebody has open
+PATIENCE = 1.0  # seconds that a virus scanner or a viewer may hold one
+FOLDS_CASE = sys.platform in ("win32", "darwin")  # whose names differ in more than case
+DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?", re.IGNORECASE)
 NO_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)  # of file systems that do not put folders on the disk
 
 
@@ -58,8 +66,36 @@ def write(path: Path, data: bytes | str, *, shared: bool = False) -> None:
 
 def rename(part: Path, path: Path) -> None:
     """Give a file whose bytes are on the disk its name, in the same folder tree, for good."""
-    part.replace(path)
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            part.replace(path)
+            break
+        except PermissionError:
+            if not WINDOWS or time.monotonic() > until:
+                raise
+            time.sleep(PATIENCE / 20)
     sync_folder(path.parent)
+
+
+def key(path: Path) -> str:
+    """Equal for names of one file, where case and the form of accents make no other name, too."""
+    place = str(path.resolve())
+    return unicodedata.normalize("NFC", place).casefold() if FOLDS_CASE else place
+
+
+def why_no_name(path: PurePath) -> str | None:
+    """Why Windows would not write a file of that name, in a few words; None where it would."""
+    for part in path.parts:
+        if part == path.anchor or part in (".", ".."):
+            continue
+        if DEVICES.fullmatch(part):
+            return f"{part} is the name of a device"
+        if found := re.search(r'[<>:"|?*\x00-\x1f]', part):
+            return f"no name holds {found[0]!r}"
+        if part != part.rstrip(" ."):
+            return f"{part!r} ends in a dot or a space"
+    return None
 
 
 def sync_file(path: Path) -> None:
@@ -70,7 +106,7 @@ def sync_file(path: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Put the names in `folder` on the disk, where the system can do that and the folder may be read."""
-    if os.name != "posix":
+    if WINDOWS:
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)

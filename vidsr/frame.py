@@ -44,6 +44,9 @@ class Colour:
     siting: Siting = "left"
 
 
+SRGB = Colour(Matrix.RGB, primaries=1, transfer=13, full_range=True)
+"""Of pictures that say nothing of it: images, and what browsers show."""
+
 _CHROMA_SHIFTS = {"444": (0, 0), "422": (1, 0), "420": (1, 1), "440": (0, 1), "411": (2, 0), "410": (2, 2)}
 _NAME = re.compile(r"(?:(yuv|yuva)(4\d\d)p|(gbrp|gbrap)|(gray))(9|10|12|14|16)?(?:le)?")
 

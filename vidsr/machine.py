@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib import metadata
 
 from vidsr.backends import LISTED
+from vidsr.backends.hardware import has_nvidia, num_cores
 
 
 def cpu_name() -> str:
@@ -18,11 +18,6 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def version(package: str) -> str | None:
     """The installed version of a distribution; None where it is not installed."""
     try:
@@ -32,11 +27,11 @@ def version(package: str) -> str | None:
 
 
 def gpus() -> list[dict[str, str | int]]:
-    """The GPUs that torch may use: index, name, compute capability, total and free memory in MiB. This loads torch."""
+    """The GPUs that torch may use: index, name, compute capability, total and free memory in MiB."""
+    if not has_nvidia():
+        return []
     import torch
 
-    if not torch.cuda.is_available():
-        return []
     found: list[dict[str, str | int]] = []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -55,7 +50,7 @@ def gpus() -> list[dict[str, str | int]]:
 def describe() -> dict[str, str]:
     """Processor, GPUs and versions in words."""
     cards = ", ".join(f"{gpu['index']}: {gpu['name']} ({gpu['memory_mib']} MiB)" for gpu in gpus())
-    packages = ("torch", "av", *(name for row in LISTED for name in row.distributions))
+    packages = dict.fromkeys(("torch", "av", *(name for row in LISTED for name in row.distributions)))
     versions = ", ".join(f"{name} {found}" for name in packages if (found := version(name)))
     return {
         "cpu": f"{cpu_name()}, {num_cores()} cores",

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs vidsr for one user: sh install.sh [WHEEL or checkout]; without one, the checkout that this file stands in.
-# torch is taken for the CPU where no NVIDIA driver is. VIDSR_HOME: where to (~/.local/share/vidsr).
+# torch and TensorRT come where an NVIDIA driver is. VIDSR_HOME: where to (~/.local/share/vidsr).
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
@@ -18,16 +18,14 @@ command -v "$python" >/dev/null || { echo "install.sh: $python is missing; insta
 
 "$python" -m venv "$home"
 pip="$home/bin/python -m pip --disable-pip-version-check"
-extra=cpu
+extra=
 if command -v nvidia-smi >/dev/null; then
-    extra=rtx
-    nvidia-smi --query-gpu=name --format=csv,noheader | grep -vq RTX && extra=tensorrt
-elif [ "$(uname -s)" = Linux ]; then
-    # The package index has torch for Linux with CUDA only, which is gigabytes.
-    index=${VIDSR_TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
-    $pip install --quiet --index-url "$index" 'torch>=2.11,<2.15'
+    extra='[rtx]'
+    nvidia-smi --query-gpu=name --format=csv,noheader | grep -vq RTX && extra='[tensorrt]'
+elif [ "$(uname -s)" = Darwin ]; then
+    extra='[torch]'  # Apple's GPUs
 fi
-$pip install --quiet "$source[$extra]"
+$pip install --quiet "$source$extra"
 mkdir -p "$bin"
 ln -sf "$home/bin/vidsr" "$bin/vidsr"
 "$home/bin/vidsr" --version

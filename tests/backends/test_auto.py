@@ -42,17 +42,16 @@ def failure(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
         def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
             return TorchBackend.best_precision(device)
 
-    monkeypatch.setattr(selection, "cuda", Claimed)
+    claim(monkeypatch)
     monkeypatch.setattr(selection, "_kind", lambda row: Failing if row.name == "tensorrt" else Here)
     return raised
 
 
-class Claimed:
-    """`torch.cuda` of a machine with one GPU."""
-
-    is_available = staticmethod(lambda: True)
-    device_count = staticmethod(lambda: 1)
-    get_device_name = staticmethod(lambda _: "a GPU")
+def claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `torch.cuda` that of a machine with one GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ def test_a_gpu_that_is_not_there_is_not_passed_by(failure: list[Exception]) -> N
 
 def test_without_a_gpu_the_reason_names_what_was_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(type(RUNTIMES[0]), "is_installed", property(lambda row: not row.package))
+    monkeypatch.setattr(type(RUNTIMES[0]), "is_installed", property(lambda row: row.package in ("", "torch")))
     backend, reason = open_backend("auto", make_model("fast", 2), precision="fp32")
     assert backend.name == "cpu"
     assert reason == "cpu: no NVIDIA GPU, and openvino is not installed; FP32: as asked"
@@ -97,13 +96,13 @@ def test_a_row_says_what_its_backend_is(row: Runtime) -> None:
     kind = selection._kind(row)
     assert issubclass(kind, Backend)
     assert set(row.precisions) < set(PRECISIONS)
-    place = torch.device(row.torch)
+    place = torch.device(row.torch) if row.torch else None
     if row.is_installed:
         assert kind.best_precision(place)[0] in row.precisions
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in RUNTIMES if row.torch == "cpu" and row.is_installed], ids=lambda row: row.name
+    "row", [row for row in RUNTIMES if row.torch in ("", "cpu") and row.is_installed], ids=lambda row: row.name
 )
 def test_a_precision_that_is_not_in_the_row_is_refused(row: Runtime) -> None:
     for precision in set(PRECISIONS) - {"auto", *row.precisions}:
@@ -138,7 +137,7 @@ def test_a_device_that_does_not_exist_is_one_sentence() -> None:
 
 
 def test_a_named_device_leaves_out_what_does_not_run_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "cuda", Claimed)
+    claim(monkeypatch)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert [row.name for row, _ in selection._candidates(Unit("cpu"))] == ["openvino", "onnxruntime", "cpu"]
     assert [row.name for row, _ in selection._candidates(Unit("npu"))] == ["openvino"]
@@ -171,7 +170,8 @@ def test_an_apple_gpu_is_taken_only_once_it_agrees(monkeypatch: pytest.MonkeyPat
 
     built = TorchBackend._built
     monkeypatch.setattr(TorchBackend, "_built", lambda self: built(_on_cpu(self)))
-    monkeypatch.setattr(selection, "Device", lambda kind, *_: Mac() if kind == "mps" else torch.device("cpu"))
+    place = selection._place
+    monkeypatch.setattr(selection, "_place", lambda row, unit: Mac() if row.name == "mps" else place(row, unit))
     proofs = iter([accuracy.Accuracy(70.0, 0.1, True), accuracy.Accuracy(20.0, 9.0, False)])
     monkeypatch.setattr(accuracy, "check", lambda *_: next(proofs))
     first, reason = open_backend("auto", make_model("fast", 2), precision="fp32")

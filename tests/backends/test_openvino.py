@@ -12,6 +12,7 @@ import torch
 from tests.clips import make_clip
 from tests.conformance.test_backends import make_model
 from tests.conftest import Result
+from vidsr import findings
 from vidsr.backends import AUTO, Unit, accuracy
 from vidsr.backends.selection import open_backend
 from vidsr.errors import BackendError
@@ -44,9 +45,11 @@ class Played:
 
 
 @pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> Played:
+def played(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Played:
     made = Played("CPU", "GPU.0", "GPU.1", "NPU")
     monkeypatch.setattr(openvino, "_core", lambda: made)
+    monkeypatch.setattr(findings, "folder", lambda: tmp_path / "findings")
+    monkeypatch.setattr(accuracy, "seconds_beside", lambda *_: (0.01, 0.02))
     return made
 
 
@@ -81,9 +84,31 @@ def test_a_gpu_that_fails_gives_way_to_the_cpu_unless_it_was_named(played: Playe
         open_backend("openvino", make_model("fast", 2), device="gpu")
 
 
+def test_a_gpu_that_is_slower_than_the_cpu_is_taken_only_by_its_name(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are timed once; what was found is remembered."""
+    timed: list[tuple[str, str]] = []
+
+    def slower(one: openvino.OpenVINOBackend, other: openvino.OpenVINOBackend) -> tuple[float, float]:
+        timed.append((one.unit, other.unit))
+        return 0.04, 0.02
+
+    monkeypatch.setattr(accuracy, "seconds_beside", slower)
+    for _ in range(2):
+        backend, reason = open_backend("openvino", make_model("fast", 2))
+        assert (backend.unit, backend.precision) == ("CPU", "fp32")
+        words = "slower than the CPU: 40 ms for a small frame, where the CPU takes 20"
+        assert f"on the CPU, without GPU.0 ({words}), GPU.1 ({words})" in reason
+    assert timed == [("GPU.0", "CPU"), ("GPU.1", "CPU")]
+    assert open_backend("openvino", make_model("fast", 2), device="gpu")[0].unit == "GPU.0"
+
+
 def test_a_gpu_that_differs_is_not_trusted(played: Played, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = accuracy.real_frame
-    monkeypatch.setattr(accuracy, "exact", lambda model, batch: model.module(real((1, 96, 128)) * 0.9))
+    real = openvino.OpenVINOBackend.run
+    monkeypatch.setattr(
+        openvino.OpenVINOBackend, "run", lambda self, batch: real(self, batch if self.unit == "CPU" else batch * 0.9)
+    )
     with pytest.raises(BackendError, match=r"dB and .* codes from FP32, and 55 dB and at most 1 code are needed"):
         open_backend("openvino", make_model("fast", 2), device="gpu")
 

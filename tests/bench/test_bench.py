@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests import warm
 from tests.conftest import Result
 from vidsr.backends.accuracy import MIN_PSNR
 from vidsr.bench import chart, network, timing
@@ -46,7 +47,7 @@ def report(plotted: Path) -> dict:  # type: ignore[type-arg]
         "--sizes", "48x32,32x24", "--seconds", "0.05", "--threads", "1", "--backends", "cpu,cuda", "--precisions",
         "fp32", "--variants", "--preset", "ultrafast", "--json", "--plot", str(plotted),
     ]  # fmt: skip
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = warm.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 

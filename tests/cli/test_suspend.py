@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+from tests import warm
 from tests.clips import make_clip
 from tests.conftest import ROOT
 
@@ -17,9 +17,9 @@ OPTIONS = ("--model", "bicubic", "--backend", "cpu", "--scale", "4", "--segment-
 def test_a_suspended_job_goes_on_without_harm(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", frames=240, width=160, height=96)
     command = [sys.executable, "-m", "vidsr", "upscale", str(clip), *OPTIONS]
-    subprocess.run([*command, "-q", "-o", str(tmp_path / "plain.mp4")], check=True, cwd=ROOT, timeout=120)
+    warm.run([*command, "-q", "-o", str(tmp_path / "plain.mp4")], check=True, cwd=ROOT, timeout=120)
     output = tmp_path / "suspended.mp4"
-    job = subprocess.Popen([*command, "-q", "-o", str(output)], cwd=ROOT)
+    job = warm.Popen([*command, "-q", "-o", str(output)], cwd=ROOT)
     work = tmp_path / "suspended.mp4.vidsr"
     deadline = time.monotonic() + 60
     while not list(work.glob("[0-9]*.mp4")) and time.monotonic() < deadline:

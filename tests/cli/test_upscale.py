@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import warm
 from tests.clips import Audio, Subtitles, make_clip, shown
 from tests.conftest import ROOT, Result
 from vidsr.jobs import run
@@ -200,7 +201,7 @@ def run_for_real(*arguments: object, prefix: str = "") -> subprocess.Popen[str]:
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in a shell's background
     script = f"{heed}\n{prefix}\nfrom vidsr.cli import main\nmain()"
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return warm.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -240,6 +241,6 @@ def test_ctrl_c_after_the_end_of_the_work_is_too_late(tmp_path: Path) -> None:
     )
     source = make_clip(tmp_path / "a.mp4", frames=2)
     command = [sys.executable, "-c", script, "upscale", str(source), *QUICK, "-q"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = warm.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")
     assert (tmp_path / "a_x2.mp4").exists()

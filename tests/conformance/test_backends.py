@@ -58,7 +58,7 @@ def places() -> Iterator[tuple[str, str]]:
     for row in LISTED:
         for kind in row.units if row.name != "cpu" else ():
             yield row.name, kind
-            if kind == "gpu" and row.torch == "cpu":
+            if kind == "gpu" and not row.torch:
                 yield from ((row.name, str(number)) for number in range(1, 9) if not missing(row.name, number))
 
 

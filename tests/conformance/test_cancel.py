@@ -117,7 +117,7 @@ def test_after_ctrl_c_openvino_writes_into_nothing_that_is_freed(monkeypatch: py
 
     class Interrupted:
         def __init__(self, shape: tuple[int, ...]) -> None:
-            requests.append(request(shape))
+            requests.extend(request(shape))
 
         def __getattr__(self, name: str) -> Any:
             return getattr(requests[-1], name)
@@ -125,7 +125,7 @@ def test_after_ctrl_c_openvino_writes_into_nothing_that_is_freed(monkeypatch: py
         def wait_for(self, _: int) -> bool:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(opened, "_request", Interrupted)
+    monkeypatch.setattr(opened, "_request", lambda shape: (Interrupted(shape),))
     with pytest.raises(KeyboardInterrupt):
         opened(batch)
     assert [part.shape for part in opened._running[1:]] == [(1, 3, 120, 120), (1, 3, 480, 480)]  # type: ignore[attr-defined]

@@ -32,9 +32,9 @@ __all__ = ["gpu"]
 CAPTURED = Speedups(True, False, True)
 
 
-def opened(gpu: torch.device, name: str = "fast", scale: int = 4, path: Speedups = CAPTURED, **how: float) -> Upscaler:
-    backend = TorchBackend(registry.load(name, scale), precision="fp16", device=gpu, speedups=path)
-    return Upscaler(name, scale=how.get("scale", scale), backend=backend, reuse=False)
+def opened(gpu: torch.device, name: str = "fast", scale: float = 4, path: Speedups = CAPTURED) -> Upscaler:
+    backend = TorchBackend(registry.load(name, 4), precision="fp16", device=gpu, speedups=path)
+    return Upscaler(name, scale=scale, backend=backend, reuse=False)
 
 
 def both(upscaler: Upscaler, clip: list[Frame], canvas: Canvas) -> tuple[list[Frame], list[Frame]]:
@@ -116,7 +116,7 @@ def test_a_scale_between(
 ) -> None:
     monkeypatch.setattr(module, "GPU_BATCH_PIXELS", 1)
     clip = [make_frame(*size, pts=index, seed=index) for index in range(5)]
-    with opened(gpu, scale=scale) as upscaler:  # type: ignore[arg-type]
+    with opened(gpu, scale=scale) as upscaler:
         alike(*both(upscaler, clip, upscaler.canvas(clip[0])))
 
 

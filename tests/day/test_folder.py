@@ -28,7 +28,7 @@ FILMS = (
     "\N{FILM FRAMES} film.mkv",
     "two  spaces .mp4",
 )
-PHOTOS = ("a.png", "b.png", "c.jpg", "d.JPG", "e.webp", "f.tif", "g.png", "umlaut \u00e4.jpeg")
+PHOTOS = ("a.png", "b.png", "c.jpg", "d.JPG", "e.webp", "f.tif", "g.bmp", "umlaut \u00e4.jpeg")
 NOTHING = (
     "a.srt",
     "b.ass",

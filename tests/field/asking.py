@@ -58,10 +58,14 @@ def num_chapters(path: Path) -> int:
 
 
 @cache
+def _tracks(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run("mediainfo", "--Output=JSON", path).stdout)["media"]["track"]
+    return found
+
+
 def mediainfo(path: Path, kind: str) -> dict[str, Any]:
     """The first track of a kind: General, Video, Audio or Text."""
-    tracks = json.loads(run("mediainfo", "--Output=JSON", path).stdout)["media"]["track"]
-    return next((track for track in tracks if track["@type"] == kind), {})
+    return next((track for track in _tracks(path) if track["@type"] == kind), {})
 
 
 def rates(path: Path) -> dict[str, float | None]:

@@ -24,7 +24,7 @@ SLACK = 0.15  # seconds of a length: one block of sound, and the roundings of co
 IN_SYNC = 0.08  # seconds
 IN_COLOUR = 7  # of 255
 
-_NO_QUESTION = ("options", "wrong", "alone", "says", "never_says")
+_NO_QUESTION = ("options", "wrong", "alone", "found", "says", "never_says")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Case:
     options: tuple[str, ...] = ()
     wrong: bool = False  # it does not come out so today
     alone: bool = False  # in a process of its own: it may take this one with it
+    found: bool = False  # it found what no case of its question did: it is not left to `make soak`
     exit: int = 0
     streams: tuple[str, ...] | None = None  # codecs, by ffprobe
     rate: str | None = None  # frames a second, or "none" where they vary

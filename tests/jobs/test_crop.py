@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import warm
 from tests.clips import make_clip
 from tests.conftest import Result
 from tests.numbered import Planes
@@ -128,7 +128,7 @@ def test_a_pipe_is_cropped_as_it_comes_but_cannot_be_looked_over(tmp_path: Path)
     luma = barred(0, PixelFormat("grey"), 96, 72)[0]
     y4m = b"YUV4MPEG2 W96 H72 F25:1 Cmono\nFRAME\n" + luma.tobytes()
     command = [sys.executable, "-m", "vidsr", "upscale", "-", "-o", "-", *QUICK, "--crop"]
-    told = subprocess.run([*command, "auto"], input=y4m, capture_output=True, check=False)
+    told = warm.run([*command, "auto"], input=y4m, capture_output=True)
     assert (told.returncode, b"a pipe comes once" in told.stderr) == (2, True)
-    made = subprocess.run([*command, "96x48+0+12"], input=y4m, capture_output=True, check=True)
+    made = warm.run([*command, "96x48+0+12"], input=y4m, capture_output=True, check=True)
     assert made.stdout.startswith(b"YUV4MPEG2 W192 H96 ")

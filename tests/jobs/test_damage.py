@@ -6,7 +6,6 @@ Each case runs in a process of its own under a limit of time, so that a hang or 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,6 +14,7 @@ from pathlib import Path
 import av
 import pytest
 
+from tests import warm
 from tests.clips import Audio, cut_off, damage, make_clip, read_number, seconds
 from tests.conftest import ROOT
 
@@ -87,7 +87,7 @@ def test_damage_stops_with_where_and_what_or_is_counted(tmp_path: Path, name: st
 
 def run(source: Path, output: Path, *options: str) -> tuple[int, list[dict[str, object]], str]:
     command = [sys.executable, "-m", "vidsr", "upscale", str(source), "-o", str(output), *QUICK, *options]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
+    ended = warm.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert "Traceback" not in ended.stderr
     return ended.returncode, [json.loads(line) for line in ended.stdout.splitlines()], ended.stderr
 

@@ -29,6 +29,7 @@ OTHER: dict[str, Any] = {  # for each option that a plan decides by, another val
     "end": Fraction(2, 25),
     "deinterlace": "off",
     "steady": 0.5,
+    "grain": 0.5,
     "crop": "32x24+8+8",
     "target_size": 10**6,
 }
@@ -57,10 +58,10 @@ def test_every_option_is_in_the_fingerprint_or_among_the_named_exceptions() -> N
 def test_an_option_that_is_new_decides(tmp_path: Path) -> None:
     @dataclasses.dataclass(frozen=True)
     class Newer(Options):
-        grain: float = 0.0
+        gloss: float = 0.0
 
-    assert Newer(grain=0.5).deciding() == Options().deciding() | {"grain": "0.5"}
-    assert Newer(grain=0.5).deciding(film=False) == {"grain": "0.5"}
+    assert Newer(gloss=0.5).deciding() == Options().deciding() | {"gloss": "0.5"}
+    assert Newer(gloss=0.5).deciding(film=False) == {"gloss": "0.5"}
     assert Options().deciding(film=False) == {}  # fingerprints of images are as they were before there was one
 
 

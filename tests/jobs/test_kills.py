@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.clips import Audio, make_clip
 from tests.conftest import ROOT, Result
 from vidsr.jobs.manifest import NAME
@@ -32,7 +33,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(clip: Path, output: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "vidsr", "upscale", str(clip), "-o", str(output), *QUICK, "-q"]
-    return subprocess.Popen(command, cwd=ROOT)
+    return warm.Popen(command, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def stopped(clip: Path, output: Path, counter: Path, how: signal.Signals, after:
     """Exit code, what was said, and the frames written, of a run that is stopped once it has written `after`."""
     counter.touch()
     command = [sys.executable, "-c", SLOW, str(counter), "upscale", str(clip), "-o", str(output), *QUICK]
-    run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"})
+    run = warm.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"COLUMNS": "200"})
     while counter.stat().st_size < max(after, 1):
         assert run.poll() is None
         time.sleep(0.002)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.clips import Audio, make_clip, read_number
 from tests.conftest import ROOT, Result
 from vidsr import pipeline
@@ -166,7 +167,7 @@ def begin(*arguments: str, prefix: str = "", stdin: int | None = None) -> subpro
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored in a shell's background
     script = f"{heed}\n{prefix}\nfrom vidsr.cli import main\nmain()"
     command = [sys.executable, "-c", script, *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return warm.Popen(command, cwd=ROOT, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for(process: subprocess.Popen[str], words: str) -> None:
@@ -175,10 +176,13 @@ def wait_for(process: subprocess.Popen[str], words: str) -> None:
         assert line, f"{words!r} was never said"
 
 
+IMPATIENT = "from vidsr import pipeline\npipeline.Ahead.close.__defaults__ = (0.5,)  # instead of ten times as much"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_read_that_never_comes_back_does_not_outlive_the_first_signal(tmp_path: Path, number: signal.Signals) -> None:
     reading, writing = os.pipe()
-    process = begin("upscale", "-", "-o", str(tmp_path / "out.mp4"), *QUICK, stdin=reading)
+    process = begin("upscale", "-", "-o", str(tmp_path / "out.mp4"), *QUICK, prefix=IMPATIENT, stdin=reading)
     os.close(reading)
     frame = b"FRAME\n" + bytes(64 * 48 * 3 // 2)
     os.write(writing, b"YUV4MPEG2 W64 H48 F24:1\n" + 3 * frame)

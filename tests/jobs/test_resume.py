@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests import warm
 from tests.clips import Audio, make_clip, shown
 from tests.conftest import ROOT, Result
 from vidsr import files
@@ -39,7 +39,7 @@ main()
 
 def run_and_kill(at: int, name: str, *arguments: object) -> int:
     command = [sys.executable, "-c", KILLER, str(at), name, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
+    return warm.run(command, cwd=ROOT, capture_output=True).returncode
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def whole(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The output of a run that nothing disturbed."""
     output = tmp_path_factory.mktemp("whole") / "out.mp4"
     command = [sys.executable, "-m", "vidsr", "upscale", str(clip), "-o", str(output), *QUICK]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    warm.run(command, cwd=ROOT, check=True, capture_output=True)
     return output.read_bytes()
 
 
@@ -167,7 +167,7 @@ def test_a_pipe_does_not_remove_the_parts_of_another_job(clip: Path, tmp_path: P
     work = kill_late(clip, tmp_path / "out.mp4")
     command = [sys.executable, "-m", "vidsr", "upscale", "-", "-o", str(tmp_path / "out.mp4"), *QUICK]
     stream = b"YUV4MPEG2 W64 H48 F24:1\nFRAME\n" + bytes(64 * 48 * 3 // 2)
-    result = subprocess.run(command, input=stream, cwd=ROOT, capture_output=True, check=False)
+    result = warm.run(command, input=stream, cwd=ROOT, capture_output=True)
     assert result.returncode == 1
     assert b"source" in result.stderr
     assert len(list(work.glob("0*.mp4"))) == 2

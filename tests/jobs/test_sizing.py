@@ -90,10 +90,12 @@ def test_what_cannot_be_is_said(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
     assert (told.code, "leave nothing for pictures" in told.err) == (2, True)
     told = vidsr("upscale", clip, "-o", output, *QUICK, "--target-size", "36kB")
     assert (told.code, "are too little" in told.err) == (1, True), told.err
+    assert "another --target-size (target_size) goes on from there" in told.err
     told = vidsr("upscale", clip, "-o", tmp_path / "o.mkv", *QUICK[:6], "--codec", "ffv1", "--target-size", "1MB")
     assert (told.code, "scale of quality" in told.err) == (2, True)
-    told = vidsr("upscale", clip, "-o", tmp_path / "large.mp4", *QUICK, "--target-size", "1GB")
-    assert (told.code, "finer is of no use" in told.err) == (0, True)
+    told = vidsr("upscale", clip, "-o", output, *QUICK, "--target-size", "1GB")
+    assert (told.code, "goes on after" in told.err, "finer is of no use" in told.err) == (0, True, True), told.err
+    assert not output.with_name("out.mp4.vidsr").exists()
 
 
 def test_a_dry_run_says_it(vidsr: Cli, clip: Path, tmp_path: Path) -> None:

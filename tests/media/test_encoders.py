@@ -22,7 +22,7 @@ from vidsr.media.write.encoder import VideoSpec, check_encoder, check_starts, co
 from vidsr.media.write.layouts import encoder_layouts
 from vidsr.media.write.writer import Writer
 
-SOFTWARE = [row for row in ENCODERS.values() if not row.hardware]
+SOFTWARE = [row for row in ENCODERS.values() if not row.hardware and not row.parts]
 HARDWARE = [row for row in ENCODERS.values() if row.hardware]
 WITH_ALPHA = {name for container in CONTAINERS.values() for name in container.alpha}
 WORDS = bytes([0xFC, 0x41, 0x42] * 2)  # two caption triplets

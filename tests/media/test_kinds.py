@@ -10,7 +10,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.clips import Audio, Picture, Subtitles, make_clip, read_number
 from tests.numbered import Planes, draw_number
@@ -144,22 +143,6 @@ def test_alpha_is_kept(
     assert isinstance(dropped, Done)
     assert any("transparency is dropped" in note for note in dropped.notes)
     assert not probe(tmp_path / "b.mp4").video.format.alpha
-
-
-def test_a_transparent_gif_becomes_webm(tmp_path: Path) -> None:
-    pictures = []
-    for number in range(6):
-        pixels = np.full((48, 64, 4), 200, np.uint8)
-        pixels[..., 3] = 255
-        pixels[:, : 8 + 4 * number, 3] = 0
-        pictures.append(Image.fromarray(pixels))
-    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], duration=80, disposal=2)
-    done = upscale_video(tmp_path / "a.gif", **QUICK)
-    assert isinstance(done, Done)
-    assert done.output.name == "a_x2.webm"
-    video, edges = alpha_edges(done.output)
-    assert (video.codec, video.format.name) == ("vp9", "yuva420p")
-    assert edges == pytest.approx([16 + 8 * k for k in range(6)], abs=2)
 
 
 def alpha_edges(path: Path) -> tuple[Any, list[int]]:

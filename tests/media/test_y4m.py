@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 
+from tests import warm
 from tests.clips import draw_number, make_clip, read_number
 from tests.conftest import ROOT
 from vidsr.errors import DamagedError, MediaError
@@ -193,7 +194,7 @@ def test_a_stream_is_read_while_it_is_written() -> None:
     """The first pictures come out before the last ones have gone in: nothing is collected first."""
     data = y4m(frames=80, width=320, height=240)
     command = [sys.executable, "-m", "vidsr", "upscale", "-", "-o", "-", "-q", *QUICK]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with warm.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(data[: len(data) // 2])
@@ -207,7 +208,7 @@ def test_a_stream_is_read_while_it_is_written() -> None:
 
 def test_a_reader_that_leaves_ends_the_job() -> None:
     command = [sys.executable, "-m", "vidsr", "upscale", "-", "-o", "-", "-q", *QUICK]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = warm.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.close()
     process.stdout = None

@@ -36,7 +36,7 @@ def test_the_graph_is_the_fused_one_with_leaky_relus() -> None:
     onnx = pytest.importorskip("onnx")
     from vidsr.models.onnx import graph
 
-    made = onnx.load_from_string(graph(registry.load("srgan", 4), torch.float16)).graph
+    made = onnx.load_from_string(graph(registry.load("srgan", 4), "fp16")).graph
     kinds = [node.op_type for node in made.node]
     assert "PRelu" not in kinds
     assert kinds.count("LeakyRelu") == 19  # of the head, 16 blocks and two sub-pixel steps
@@ -66,7 +66,7 @@ def test_a_file_that_computes_something_else_is_never_given_its_name(
     from vidsr.models import onnx
 
     model = registry.load("bicubic", 2)
-    written = onnx.graph(registry.load("fast", 2), torch.float32)
+    written = onnx.graph(registry.load("fast", 2), "fp32")
     monkeypatch.setattr(onnx, "graph", lambda *_: written)
     with pytest.raises(ModelError, match="differs"):
         onnx.export(model, tmp_path / "net.onnx")

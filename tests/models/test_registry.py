@@ -218,37 +218,53 @@ def test_shipped_weights_hold_what_they_promise() -> None:
             assert set(info.metadata) >= {"training_data", "metrics", "recipe", "steps", "licence"}
 
 
-def test_detail_mixes_the_weights_of_both_stages(shelf: Path) -> None:
+def shelve_random(path: Path, name: str) -> None:
     generator = GeneratorConfig("srgan", 4, channels=4, blocks=1)
-    write(shelf / "srresnet-x4.safetensors", generator, "srresnet")
-    write(shelf / "srgan-x4.safetensors", generator, "srgan")
-    path = shelf / "srgan-x4.safetensors"
+    path.parent.mkdir(exist_ok=True)
     save_file({key: torch.randn(value.shape).half() for key, value in build(generator).state_dict().items()}, path, {
-        "format": "1", "name": "srgan", "config": json.dumps(generator.to_dict()), "scale": "4",
+        "format": "1", "name": name, "config": json.dumps(generator.to_dict()), "scale": "4",
     })  # fmt: skip
-    plain, sharp, mixed = (registry.load(name, 4) for name in ("srresnet", "srgan", "srgan@0.25"))
+
+
+def mixed_of(name: str) -> dict[str, torch.Tensor]:
+    return registry.load(name, 4).module.state_dict()
+
+
+def test_a_strength_mixes_the_weights_of_two_stages(shelf: Path) -> None:
+    """Also where the earlier one is no model any more: a newer srresnet stands on no line with an older srgan."""
+    for path, name in (("srresnet", "srresnet"), ("srgan", "srgan"), ("origins/srgan", "srresnet")):
+        shelve_random(shelf / f"{path}-x4.safetensors", name)
+    origin = str(shelf / "origins" / "srgan-x4.safetensors")
+    plain, sharp, mixed = mixed_of(origin), mixed_of("srgan"), registry.load("srgan@0.25", 4)
     for name, value in mixed.module.state_dict().items():
-        wanted = 0.75 * plain.module.state_dict()[name] + 0.25 * sharp.module.state_dict()[name]
-        assert torch.allclose(value, wanted, atol=1e-6), name
+        assert torch.allclose(value, 0.75 * plain[name] + 0.25 * sharp[name], atol=1e-6), name
+        assert torch.equal(mixed_of("srgan@0")[name], plain[name])
+        assert torch.equal(mixed_of("srgan@detail=1")[name], sharp[name])
     assert (mixed.name, mixed.path, mixed.scale) == ("srgan@0.25", None, 4)
-    hashes = {registry.load(name, 4).weights_hash for name in ("srresnet", "srgan", "srgan@0.25", "srgan@0.5")}
-    assert len(hashes) == 4
+    names = ("srresnet", "srgan", "srgan@0.25", "srgan@0.5", "srgan@0.5@grain=1", origin)
+    assert len({registry.load(name, 4).weights_hash for name in names}) == 5
     assert registry.native_scale("srgan@0.25", 3) == 4
-
-
-def test_detail_mixes_with_the_weights_that_it_began_with(shelf: Path) -> None:
-    """A newer srresnet stands on no line with an older srgan, whose beginning is kept beside."""
-    generator = GeneratorConfig("srgan", 4, channels=4, blocks=1)
-    for name in ("srresnet", "srgan"):
-        write(shelf / f"{name}-x4.safetensors", generator, name)
-    (shelf / registry.ORIGINS).mkdir()
-    origin = shelf / registry.ORIGINS / "srgan-x4.safetensors"
-    save_file({key: torch.randn(value.shape).half() for key, value in build(generator).state_dict().items()}, origin, {
-        "format": "1", "name": "srresnet", "config": json.dumps(generator.to_dict()), "scale": "4",
-    })  # fmt: skip
-    began, none = registry.load(str(origin), 4), registry.load("srgan@0", 4)
-    assert all(torch.equal(value, none.module.state_dict()[name]) for name, value in began.module.state_dict().items())
     assert [info.name for info in registry.available_models() if info.path] == ["srgan", "srresnet"]
+
+
+def test_a_model_of_several_stages_has_a_strength_for_each(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.STAGES, "srgan-video", (("detail", "origins/pixel"), ("denoise", "srresnet")))
+    for path in ("srgan-video", "origins/pixel", "srresnet"):
+        shelve_random(shelf / f"{path}-x4.safetensors", path)
+    clean, video, sharp = (
+        mixed_of("srresnet"),
+        mixed_of(str(shelf / "origins" / "pixel-x4.safetensors")),
+        mixed_of("srgan-video"),
+    )
+    for name, value in mixed_of("srgan-video@0.5@denoise=0.25").items():
+        wanted = clean[name] + 0.25 * (video[name] - clean[name]) + 0.5 * (sharp[name] - video[name])
+        assert torch.allclose(value, wanted, atol=1e-5), name
+    for name, value in mixed_of("srgan-video@denoise=0@detail=0").items():
+        assert torch.equal(value, clean[name])
+        assert torch.equal(mixed_of("srgan-video@0")[name], video[name])
+    assert registry.load("srgan-video@denoise=0.5", 4).name == "srgan-video@denoise=0.5"
+    assert registry.having("detail") == ["srgan-video", "srgan"]
+    assert registry.having("denoise", "detail") == ["srgan-video"]
 
 
 @pytest.mark.parametrize(
@@ -256,10 +272,12 @@ def test_detail_mixes_with_the_weights_that_it_began_with(shelf: Path) -> None:
     [
         ("srgan@1.5", "The detail of srgan is a number from 0 to 1, not '1.5'"),
         ("srgan@much", "The detail of srgan is a number from 0 to 1, not 'much'"),
-        ("fast@0.5", "Detail can be chosen for srgan only, not for fast"),
+        ("fast@0.5", "fast has no strength to choose; srgan and fast-video have"),
+        ("srgan@denoise=0.5", "srgan has no denoise, which goes with fast-video; choose"),
+        ("fast@grain=2", "The grain of fast is a number from 0 to 1, not '2'"),
     ],
 )
-def test_detail_that_cannot_be(shelf: Path, name: str, sentence: str) -> None:
+def test_a_strength_that_cannot_be(shelf: Path, name: str, sentence: str) -> None:
     shelve(shelf, "fast-x4")
     with pytest.raises(ModelError, match=re.escape(sentence)):
         registry.load(name, 4)

@@ -185,7 +185,7 @@ def test_bicubic_is_keys_interpolation_with_mirrored_borders(scale: int, width: 
 
 def test_cubic_weights() -> None:
     assert keys_cubic(torch.tensor([0.0, 1.0, 2.0, 0.5, -1.5])).tolist() == [1, 0, 0, 0.5625, -0.0625]
-    assert torch.allclose(cubic_phases(4).sum(1), torch.ones(4))
+    assert np.allclose(cubic_phases(4).sum(1), 1)
 
 
 @pytest.mark.parametrize(

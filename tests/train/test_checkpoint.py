@@ -2,13 +2,13 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests import warm
 from train import checkpoint
 from train.checkpoint import Checkpoint, list_checkpoints, load, save
 from vidsr.errors import ModelError, OutputError
@@ -97,7 +97,7 @@ def test_killed_while_writing_leaves_the_previous_one(tmp_path: Path) -> None:
     for limit in limits:
         save(tmp_path / limit, 1, some(1))
     command = [sys.executable, "-c", KILLED_AT_EACH_CALL, str(tmp_path), *limits]
-    done = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True)
+    done = warm.run(command, check=True, timeout=120, capture_output=True, text=True)
     assert done.stdout.split() == [str(-signal.SIGKILL)] * 8
     newest = [load(list_checkpoints(tmp_path / limit)[-1]).state["step"] for limit in limits]
     assert newest == [1, 1, 1, 1, 1, 1, 1, 2]  # the new one is seen only once all of it is synced

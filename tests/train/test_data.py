@@ -140,10 +140,10 @@ def find(full: torch.Tensor, patch: torch.Tensor) -> tuple[tuple[int, int] | Non
     side = patch.shape[-1]
     windows = full.unfold(1, side, 1).unfold(2, side, 1)
     for way in range(8):
-        off = (windows - undo(patch, way)[:, None, None]).abs().amax((0, 3, 4))
-        if off.min() < 1e-6:
-            place = int(off.argmin())
-            return (place // off.shape[1], place % off.shape[1]), way
+        wanted = undo(patch, way)
+        for top, left in ((windows[..., 0, 0] - wanted[:, :1, :1]).abs() < 1e-6).all(0).nonzero().tolist():
+            if (windows[:, top, left] - wanted).abs().max() < 1e-6:
+                return (top, left), way
     return None, 0
 
 

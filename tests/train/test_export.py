@@ -3,7 +3,6 @@
 import json
 import os
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import warm
 from tests.train.conftest import photo, save
 from tests.train.test_evaluate import benchmark
 from train import checkpoint, degrade, export
@@ -322,7 +322,7 @@ def test_photos_smaller_than_a_patch(folder: Path, capsys: pytest.CaptureFixture
 def test_the_command_runs_as_a_program(folder: Path) -> None:
     command = [sys.executable, "-m", "train", *fit_arguments(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    done = warm.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert "step 6/6" in done.stderr

@@ -4,13 +4,13 @@ import csv
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests import warm
 from train import checkpoint, fit
 from train.__main__ import main
 from train.checkpoint import Checkpoint
@@ -197,7 +197,7 @@ def test_a_full_disk_is_one_sentence_and_loses_no_checkpoint(
     places = ["--data", str(photos), "--cache", str(tmp_path / "cache"), "--out", str(out)]
     command = [sys.executable, "-c", FULL_DISK, "4096", "fit", str(tmp_path / "tiny.toml"), *places, "--resume"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=False, timeout=120, capture_output=True, text=True, env=environment)
+    done = warm.run(command, timeout=120, capture_output=True, text=True, env=environment)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "error: Cannot write the checkpoint" in done.stderr

@@ -3,7 +3,6 @@
 import math
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import warm
 from train import checkpoint, export, losses
 from train.data import Bank
 from train.fit import Trainer
@@ -98,7 +98,7 @@ def test_killed_in_a_checkpoint_it_goes_on_to_the_same_weights(
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     out = ["--out", str(tmp_path / "killed")]
     command = [sys.executable, "-c", KILLED_IN_A_CHECKPOINT, "8", *places, *out]
-    done = subprocess.run(command, check=False, timeout=120, capture_output=True, env=environment)
+    done = warm.run(command, timeout=120, capture_output=True, env=environment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     left = checkpoint.list_checkpoints(tmp_path / "killed" / "stable")
     assert left

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import warm
 from tests.conftest import ROOT
 from tests.train.conftest import photo, save
 from train import checkpoint
@@ -139,7 +140,7 @@ def test_a_plan_from_photos_to_measured_weights(rented: Path) -> None:
 
 def started(plan: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "train", "lease", plan, "--seconds", "40", "--out", "out", "--device", "cpu"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return warm.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
 def wait_for(process: subprocess.Popen[bytes], name: str, out: Path) -> None:

@@ -6,11 +6,12 @@ import torch
 from train import losses
 from train.crops import Sample
 from train.data import Bank
-from train.patches import STEEPEST, put_patches
+from train.patches import NOISE, STEEPEST, put_patches
 from train.recipe import Recipe
 from train.resample import downscale
 from train.sample import samples
 from vidsr.errors import UsageError
+from vidsr.models.srgan import Bicubic
 
 CPU = torch.device("cpu")
 
@@ -28,7 +29,8 @@ def test_only_the_last_crops_are_replaced() -> None:
     assert (after.hr[4:] - before.hr[4:]).abs().max() > 0.1
 
 
-def test_a_patch_is_constant_or_slopes_and_its_small_side_is_its_reduction() -> None:
+def test_a_patch_is_constant_or_slopes_and_its_small_side_is_its_reduction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.patches.NOISY", 0.0)
     sample = put_patches(noise(), 6, torch.Generator().manual_seed(3))
     spread = (sample.hr.amax((2, 3)) - sample.hr.amin((2, 3))) * 255
     assert 0 < (spread.amax(1) == 0).sum() < 6
@@ -36,6 +38,21 @@ def test_a_patch_is_constant_or_slopes_and_its_small_side_is_its_reduction() -> 
     reduced = downscale(sample.hr, 4)[..., 2:-2, 2:-2]
     assert (reduced - sample.lr[..., 2:-2, 2:-2]).abs().max() * 255 < 1.01  # two roundings against one
     assert torch.equal(sample.lr * 255, (sample.lr * 255).round())
+
+
+def test_noise_on_constants_is_to_become_its_cubic_enlargement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.patches.NOISY", 1.0)
+    monkeypatch.setattr("train.patches.CONSTANT", 1.0)
+    sample = put_patches(noise(), 4, torch.Generator().manual_seed(3))
+    assert sample.made == 4
+    rough = sample.lr[-4:] * 255
+    assert torch.allclose(rough, rough.round(), atol=1e-4)
+    assert 0.2 < rough.std((2, 3)).max() < 3 * NOISE
+    assert torch.allclose(sample.hr[-4:], Bicubic(4)(sample.lr[-4:]))
+    grey = (
+        (rough - rough.mean((2, 3), keepdim=True)).diff(dim=1).abs().amax((1, 2, 3)) < 2
+    ).sum()  # clipped apart, at most
+    assert 0 < grey < 4
 
 
 def test_a_pair_of_patches_shows_the_same_slope_shifted() -> None:

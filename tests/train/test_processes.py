@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import warm
 from train import checkpoint
 from train.__main__ import main
 from train.processes import World
@@ -51,7 +52,7 @@ def test_two_processes_train_as_one(photos: Path, tmp_path: Path) -> None:
     common = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
     command = [sys.executable, "-m", "train", *places, "--out", str(tmp_path / "both")]
     workers = [
-        subprocess.Popen(command, env=os.environ | common | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        warm.Popen(command, env=os.environ | common | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
     ]
     said = [worker.communicate(timeout=180)[1] for worker in workers]

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.stage import PreciseTail, in_fp16, quicken
+from train.stage import PreciseTail, in_fp16, quicken, tame
 from vidsr.models import srgan
 
 HALF = 2e-3  # of the largest value: FP16 holds eleven bits, and sums hundreds of products
@@ -44,20 +44,32 @@ def _through(convolution: object, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def test_what_was_compiled_under_autocast_is_not_compiled_again_for_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[bool] = []
+    calls: list[str] = []
 
-    def compile_(function: object, **_options: object) -> object:
-        return lambda x: compiled.append(True) or x
+    def compiled(x: Tensor) -> Tensor:
+        calls.append("compiled")
+        return x
 
-    monkeypatch.setattr("torch.compile", compile_)
+    def plain(x: Tensor) -> Tensor:
+        calls.append("plain")
+        return x
+
+    monkeypatch.setattr("torch.compile", lambda _function, **_options: compiled)
     monkeypatch.setattr("train.stage._compiles", lambda _device: True)
-    monkeypatch.setattr("torch.is_autocast_enabled", lambda _kind: cast)
-    quick, x = quicken(lambda x: x, torch.device("cuda")), torch.ones(1)
-    cast = False
-    quick(x)
-    assert len(compiled) == 1  # a run in FP32 throughout
-    cast = True
-    quick(x)
-    cast = False
-    quick(x)
-    assert len(compiled) == 2
+    quick = quicken(plain, torch.device("cuda"))
+    for cast in (False, True, False):  # the first as in a run in FP32 throughout
+        monkeypatch.setattr("torch.is_autocast_enabled", lambda _kind, cast=cast: cast)
+        quick(torch.ones(1))
+    assert calls == ["compiled", "compiled", "plain"]
+
+
+def test_a_gradient_that_is_no_number_moves_nothing() -> None:
+    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(3)]
+    for weight, value in zip(weights[:2], (0.5, 2.0), strict=True):
+        weight.grad = torch.full((3,), value)
+    tame(weights)
+    assert weights[0].grad is not None
+    assert weights[0].grad.tolist() == [0.5] * 3
+    weights[0].grad[1] = torch.inf
+    tame(weights)
+    assert [w.grad.tolist() for w in weights if w.grad is not None] == [[0.0] * 3] * 2

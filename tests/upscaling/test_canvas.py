@@ -9,10 +9,10 @@ import pytest
 
 from tests.upscaling.test_upscaler import constant_frame, make_frame
 from vidsr.errors import UsageError
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat, output_colour
+from vidsr.frame import SRGB, Colour, Frame, Matrix, PixelFormat, output_colour
 from vidsr.upscaling import upscaler as module
 from vidsr.upscaling.colour import from_rgb, to_rgb
-from vidsr.upscaling.upscaler import SRGB, Upscaler
+from vidsr.upscaling.upscaler import Upscaler
 
 YUV420 = PixelFormat.parse("yuv420p")
 

@@ -12,17 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vidsr.frame import Colour, Matrix, PixelFormat, Siting
 from vidsr.media.pyav import samples_of
-from vidsr.upscaling.colour import (
-    _mixed,
-    chroma_offset,
-    decode,
-    decode_alpha,
-    encode,
-    encode_alpha,
-    from_rgb,
-    to_rgb,
-    ycc_matrix,
-)
+from vidsr.upscaling.codes import chroma_offset, ycc_matrix
+from vidsr.upscaling.colour import _mixed, decode, decode_alpha, encode, encode_alpha, from_rgb, to_rgb
 from vidsr.upscaling.staging import as_plane, as_tensor
 
 SITINGS: tuple[Siting, ...] = ("left", "center", "topleft", "top", "bottomleft", "bottom")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -14,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from tests import warm
 from tests.backends.torch.kernels.compiling import compiled
+from vidsr import findings
 from vidsr.backends.tensorrt.recipes import recipes
 from vidsr.backends.torch import kernels
-from vidsr.backends.torch.kernels import findings
 from vidsr.frame import Colour, PixelFormat
 from vidsr.upscaling import colour as colours
 
@@ -30,7 +30,7 @@ needs_triton = pytest.mark.skipif(
 @needs_triton
 def test_planes_and_pictures_are_those_of_torch() -> None:
     command = [sys.executable, "-m", "tests.upscaling.interpret_colour"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     rows, steps = ([line for line in lines if name in line] for name in ("layout", "step"))

@@ -22,8 +22,8 @@ from vidsr.frame import Colour, Frame, PixelFormat
 from vidsr.jobs.events import Done
 from vidsr.models.registry import Model
 from vidsr.upscaling import enlarger as module
+from vidsr.upscaling.device import DeviceRenderer
 from vidsr.upscaling.enlarger import Enlarger
-from vidsr.upscaling.renderer import Renderer
 from vidsr.upscaling.upscaler import Upscaler
 
 
@@ -220,14 +220,14 @@ def test_out_of_memory_in_the_colour_conversion_is_a_step_too(model: Model, monk
     frames = clip(2)
     upscaler = make_upscaler(model, Small(model, math.inf))
     expected = [upscaler.upscale(frame) for frame in frames]
-    real, failures = Renderer._attempt, [torch.OutOfMemoryError("CUDA out of memory")]
+    real, failures = DeviceRenderer._attempt, [torch.OutOfMemoryError("CUDA out of memory")]
 
     def attempt(*arguments: object) -> object:
         if failures:
             raise failures.pop()
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Renderer, "_attempt", attempt)
+    monkeypatch.setattr(DeviceRenderer, "_attempt", attempt)
     same_frames(
         list(upscaler.stream(frames)), expected, codes=1
     )  # tiles differ by 1e-6: a code may round the other way

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from tests.upscaling.test_upscaler import make_frame
+from vidsr import findings
 from vidsr.backends.nearest import NearestBackend
-from vidsr.backends.torch.kernels import findings
 from vidsr.errors import BackendError, Cancelled
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat
 from vidsr.upscaling import stepper as module
@@ -101,7 +101,9 @@ class PlayedLanes:
 
 
 class Capturable(NearestBackend):
-    """Nearest neighbour that a graph may hold."""
+    """Nearest neighbour by torch, that a graph may hold."""
+
+    needs_torch = True
 
     def __init__(self, scale: int = 2) -> None:
         super().__init__(scale)

@@ -16,8 +16,10 @@ from torch import Tensor
 from vidsr.backends.nearest import NearestBackend
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
-from vidsr.models import srgan
-from vidsr.upscaling import upscaler as module
+from vidsr.models import registry, srgan
+from vidsr.upscaling.device import DeviceRenderer
+from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.upscaler import Upscaler
 
 YUV420 = PixelFormat.parse("yuv420p")
@@ -88,7 +90,7 @@ def test_batches_keep_order_and_equal_single_frames(weights: Path, monkeypatch: 
         monkeypatch.setattr(Upscaler, "batch_size", lambda *_: 3)
         calls: list[int] = []
         run = upscaler.enlarger._tiled
-        monkeypatch.setattr(upscaler.enlarger, "_tiled", lambda batch: calls.append(len(batch)) or run(batch))
+        monkeypatch.setattr(upscaler.enlarger, "_tiled", lambda batch, by: calls.append(len(batch)) or run(batch, by))
         batched = list(upscaler.stream(frames))
     assert calls == [3, 3, 1]  # what is not full is filled up: another size would be compiled anew
     assert [frame.pts for frame in batched] == [0, 1, 2, 3, 4, 5]
@@ -155,7 +157,7 @@ def test_super_whites_pass_where_there_is_no_network(weights: Path) -> None:
     seen: list[float] = []
     with Upscaler(weights, scale=2, backend="cpu") as upscaler:
         run = upscaler.enlarger._tiled
-        upscaler.enlarger._tiled = lambda batch: seen.append(float(batch.max())) or run(batch)  # type: ignore[method-assign]
+        upscaler.enlarger._tiled = lambda batch, by: seen.append(float(batch.max())) or run(batch, by)  # type: ignore[method-assign]
         upscaler.upscale(frame)
     assert seen == [1.0]
 
@@ -202,8 +204,11 @@ def test_batches_on_their_way_follow_the_free_memory(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free // 2, 80 << 30))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: free - free // 2 + 1000)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1000)
-    assert module._depth(torch.device("cuda", 0)) == expected
-    assert module._depth(torch.device("cpu")) == 0
+    backend = NearestBackend(2)
+    renderer = DeviceRenderer(Enlarger(registry.load("bicubic", 2), backend))
+    assert renderer.depth == HostRenderer(renderer.enlarger).depth == 0
+    backend.device = torch.device("cuda", 0)
+    assert renderer.depth == expected
 
 
 def test_a_stream_reads_no_further_than_it_must() -> None:
@@ -263,9 +268,9 @@ def count_calls(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> list[int
     calls: list[int] = []
     real = upscaler.enlarger._tiled
 
-    def counted(pictures: torch.Tensor) -> torch.Tensor:
+    def counted(pictures: torch.Tensor, by: object) -> torch.Tensor:
         calls.append(pictures.shape[0])
-        return real(pictures)
+        return real(pictures, by)
 
     monkeypatch.setattr(upscaler.enlarger, "_tiled", counted)
     return calls

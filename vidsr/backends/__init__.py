@@ -52,9 +52,9 @@ class Runtime:
         home: ``module:Class``, the `base.Backend` that runs it.
         precisions: that it computes in, on some machine.
         why: where it is to be preferred.
-        torch: the kind of torch's device that it takes batches from; one that is not the CPU has to be there.
+        torch: the kind of torch's device that it runs on, which has to be there; empty: it does without torch.
         units: kinds of `UNITS` that it can compute on.
-        package: the module that must be installed besides torch; empty: none.
+        package: the module that must be installed; empty: none.
         distributions: the packages that bring it, as pip knows them.
         extra: of vidsr's own package, which installs it.
         accelerators: packages with which it drives a GPU that torch may not know: ``auto`` then tries that early.
@@ -67,7 +67,7 @@ class Runtime:
     home: str
     precisions: tuple[str, ...]
     why: str
-    torch: str = "cpu"
+    torch: str = ""
     units: tuple[str, ...] = ("cpu",)
     package: str = ""
     distributions: tuple[str, ...] = ()
@@ -113,6 +113,9 @@ RUNTIMES = (
         why="any NVIDIA GPU, with nothing to build",
         torch="cuda",
         units=("gpu",),
+        package="torch",
+        distributions=("torch",),
+        extra="torch",
     ),
     Runtime(
         name="mps",
@@ -122,6 +125,9 @@ RUNTIMES = (
         why="the GPU of a Mac, with nothing to install",
         torch="mps",
         units=("gpu",),
+        package="torch",
+        distributions=("torch",),
+        extra="torch",
         tried=True,
     ),
     Runtime(
@@ -155,6 +161,10 @@ RUNTIMES = (
         home="vidsr.backends.torch.backend:TorchBackend",
         precisions=("fp32", "bf16"),
         why="everywhere; in FP32 the reference of all others",
+        torch="cpu",
+        package="torch",
+        distributions=("torch",),
+        extra="torch",
     ),
     Runtime(
         name="nearest",

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
 
-from vidsr.backends.base import Backend
+from vidsr.backends.base import Backend, HostBackend, Pictures
 from vidsr.errors import BackendError
+from vidsr.models import plain
+from vidsr.models.config import GeneratorConfig
 from vidsr.models.registry import Model
 from vidsr.tiling import plan
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 FRAME = Path(__file__).with_suffix(".png")  # of Sintel, (c) Blender Foundation, CC BY 3.0
 MIN_PSNR = 55.0  # dB between a result and FP32's, both clamped to [0, 1]
@@ -35,26 +42,41 @@ class Accuracy:
     passed: bool
 
 
-def real_frame(shape: tuple[int, int, int]) -> Tensor:
-    """(N, 3, H, W) float32 RGB in [0, 1] on the CPU: a film frame, mirrored until it fills; each second one flipped."""
+def film_frame(shape: tuple[int, int, int]) -> Pictures:
+    """(N, 3, H, W) RGB in [0, 1]: a film frame, mirrored until it fills; each second one flipped."""
     num, height, width = shape
     image = np.asarray(Image.open(FRAME).convert("RGB"), dtype=np.float32) / 255
     missing = [(0, max(0, side - have)) for side, have in zip((height, width), image.shape[:2], strict=True)]
     image = np.pad(image, (*missing, (0, 0)), mode="symmetric")[:height, :width]
-    picture = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    return torch.stack([picture.flip(-1) if index % 2 else picture for index in range(num)])
+    picture = image.transpose(2, 0, 1)
+    return np.stack([picture[..., ::-1] if index % 2 else picture for index in range(num)])
 
 
-def compare(result: Tensor, reference: Tensor) -> Accuracy:
+def real_frame(shape: tuple[int, int, int]) -> Tensor:
+    """`film_frame` as a tensor of torch on the CPU."""
+    from torch import from_numpy
+
+    return from_numpy(film_frame(shape))
+
+
+def compare(result: Tensor | Pictures, reference: Tensor | Pictures) -> Accuracy:
     """The error of `result` against `reference`, both (N, 3, H, W) around [0, 1] and clamped to it."""
-    if result.shape != reference.shape or not bool(torch.isfinite(result).all()):
+    made, exact = _array(result), _array(reference)
+    if made.shape != exact.shape or not np.isfinite(made).all():
         return Accuracy(0.0, 255.0, False)
-    error = (result.float().clamp(0, 1) - reference.float().clamp(0, 1)).abs().flatten() * 255
-    error = error.cpu() if error.device.type == "mps" else error  # which has no doubles
-    mean = float(error.double().square().mean())
+    error = np.abs(made.clip(0, 1) - exact.clip(0, 1)).ravel() * np.float32(255)
+    mean = float(np.square(error, dtype=np.float64).mean())
     psnr = BEST_PSNR if mean == 0 else min(BEST_PSNR, 10 * math.log10(255**2 / mean))
-    p999 = float(error.topk(max(1, error.numel() // 1000)).values[-1])
+    rank = max(1, error.size // 1000)
+    p999 = float(np.partition(error, -rank)[-rank])
     return Accuracy(round(psnr, 2), round(p999, 4), psnr >= MIN_PSNR and p999 <= MAX_P999)
+
+
+def _array(pictures: Tensor | Pictures) -> Pictures:
+    if isinstance(pictures, np.ndarray):
+        return pictures
+    found: NDArray[np.float32] = pictures.detach().float().cpu().numpy()
+    return found
 
 
 def check(
@@ -65,13 +87,46 @@ def check(
     return compare(run(batch.to(dtype)), exact(model, batch))
 
 
+def trial(backend: Backend, model: Model, shape: tuple[int, int, int]) -> tuple[Accuracy, Callable[[], object]]:
+    """How far an open backend, of torch or without it, is from FP32 on a film frame; and a call of it, to be timed."""
+    if isinstance(backend, HostBackend) and isinstance(model.config, GeneratorConfig):
+        host, frame = backend, film_frame(shape)
+        return compare(host(frame), plain.run(model.config, model.weights, frame)), lambda: host(frame)
+    batch = real_frame(shape).to(backend.device, backend.dtype)
+    return compare(backend(batch), exact(model, batch.float())), lambda: backend(batch).cpu()
+
+
 def prove(backend: Backend, model: Model) -> str:
-    """What is to be said of an open backend that is near enough to FP32 on a small film frame.
+    """What is to be said of an open backend of torch that is near enough to FP32 on a small film frame.
 
     Raises:
         BackendError: it is not.
     """
-    found = check(backend, model, PROOF, backend.device, backend.dtype)
+    return _verdict(check(backend, model, PROOF, backend.device, backend.dtype))
+
+
+def prove_beside(backend: HostBackend, reference: HostBackend) -> str:
+    """`prove`, without torch: beside what the same runtime makes of the frame on the CPU in FP32.
+
+    Raises:
+        BackendError: it is not near enough.
+    """
+    frame = film_frame(PROOF)
+    return _verdict(compare(backend(frame), reference(frame)))
+
+
+def seconds_beside(backend: HostBackend, other: HostBackend) -> tuple[float, float]:
+    """What one call takes with a small film frame, of each in turn after one that does not count."""
+    frame, taken = film_frame(PROOF), []
+    for one in (backend, other):
+        one(frame)
+        began = time.perf_counter()
+        one(frame)
+        taken.append(time.perf_counter() - began)
+    return taken[0], taken[1]
+
+
+def _verdict(found: Accuracy) -> str:
     if not found.passed:
         limits = f"{MIN_PSNR:g} dB and at most {MAX_P999:g} code are needed"
         raise BackendError(f"its result is {found.psnr:g} dB and {found.p999:g} codes from FP32, and {limits}")
@@ -80,6 +135,8 @@ def prove(backend: Backend, model: Model) -> str:
 
 def exact(model: Model, batch: Tensor) -> Tensor:
     """The plain network in FP32 on the batch's device, in tiles, without TF32."""
+    import torch
+
     module: nn.Module = model.module
     if batch.device.type != "cpu":
         module = copy.deepcopy(module).to(batch.device)

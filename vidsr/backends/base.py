@@ -6,20 +6,30 @@ import operator
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self, overload
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from vidsr.backends import AUTO, Unit
 from vidsr.errors import BackendError, Cancelled
+from vidsr.models.config import GeneratorConfig, elements_per_pixel
 from vidsr.models.registry import Model
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+BYTES = 1.5 * 4  # of an element of FP32, and half as much again
 MEMORY = 1 << 30  # bytes that the activations of one call may take
 GPU_MEMORY = 2 << 30  # of a GPU whose memory nobody tells; a call that does not fit is halved
 CALL_MACS = 40e9  # multiply-adds of one call: about a second on two ordinary cores
 PROBE = 16  # side of the picture on which activations are counted
 MAX_ELEMENTS = 2**31 - 1  # of one tensor
+
+Pictures = NDArray[np.float32]
+"""(N, 3, H, W) in the host's memory."""
 
 NOT_USABLE = (BackendError, ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
 """What a runtime of another version, or one with parts missing, may raise."""
@@ -51,6 +61,7 @@ class Backend(ABC):
     precision: str  # of the arithmetic: fp32, bf16 or fp16
     device: torch.device
     dtype: torch.dtype
+    needs_torch: bool = True  # False: it is a `HostBackend`
     scale: int
     max_pixels: int | None = None  # the largest N*H*W that one call should hold
     threads: int | None = None  # those of the CPU that results depend on; None: they depend on none
@@ -64,9 +75,9 @@ class Backend(ABC):
     @classmethod
     @abstractmethod
     def open(
-        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, unit: Unit = AUTO
+        cls, model: Model, *, precision: str, device: torch.device | None, threads: int | None, unit: Unit = AUTO
     ) -> Self:
-        """Make `model` ready on torch's `device`, or on the `unit` that a runtime finds by itself.
+        """Make `model` ready on torch's `device`, or (None) on the `unit` that a runtime finds by itself.
 
         `threads` limits a CPU's (None: the runtime's choice).
 
@@ -75,7 +86,7 @@ class Backend(ABC):
         """
 
     @classmethod
-    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
+    def best_precision(cls, device: torch.device | None, unit: Unit = AUTO) -> tuple[str, str]:
         """The precision that ``auto`` means there for a network with weights, and why.
 
         Raises:
@@ -83,6 +94,11 @@ class Backend(ABC):
         """
         del device, unit
         return "fp32", "the one there is"
+
+    @property
+    def on_host(self) -> bool:
+        """Whether its batches are in the host's memory."""
+        return not self.needs_torch or self.device.type == "cpu"
 
     @abstractmethod
     def __call__(self, batch: Tensor) -> Tensor:
@@ -126,6 +142,53 @@ class Backend(ABC):
         self._state.closed = True
 
 
+class HostBackend(Backend):
+    """A backend that needs no torch: pictures come from the host's memory, and go there, as float32.
+
+    They are arrays of numpy, or tensors of torch, and what comes out is of the same kind. Its `device` and `dtype`, for
+    those who have tensors, load torch.
+    """
+
+    needs_torch = False
+
+    @cached_property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """The CPU."""
+        from torch import device
+
+        return device("cpu")
+
+    @cached_property
+    def dtype(self) -> torch.dtype:  # type: ignore[override]
+        """FP32."""
+        from torch import float32
+
+        return float32
+
+    @overload
+    def __call__(self, batch: Pictures) -> Pictures: ...
+
+    @overload
+    def __call__(self, batch: Tensor) -> Tensor: ...
+
+    def __call__(self, batch: Any) -> Any:
+        """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32, an array or a tensor as what came."""
+        self._state.check()
+        if isinstance(batch, np.ndarray):
+            if batch.dtype != np.float32:
+                raise BackendError(f"This backend takes float32, not {batch.dtype}.")
+            _check_shape(batch)
+            return self.run(np.ascontiguousarray(batch))
+        from torch import from_numpy
+
+        check_batch(batch, self.device, self.dtype)
+        return from_numpy(self.run(batch.contiguous().numpy()))
+
+    @abstractmethod
+    def run(self, batch: Pictures) -> Pictures:
+        """What `__call__` does, to a batch in one piece that is right; the result is nobody else's."""
+
+
 def auto_on_cpu(has_bf16: bool) -> tuple[str, str]:
     """`Backend.best_precision` of a CPU."""
     return ("bf16", "this CPU has bf16 units") if has_bf16 else ("fp32", "this CPU has no bf16 units")
@@ -133,11 +196,15 @@ def auto_on_cpu(has_bf16: bool) -> tuple[str, str]:
 
 def check_batch(batch: Tensor, device: torch.device, dtype: torch.dtype) -> None:
     """Refuse (`BackendError`) what is no (N, 3, H, W) of that type on that device, or holds nothing."""
-    shape = "x".join(map(str, batch.shape))
-    if batch.ndim != 4 or batch.shape[1] != 3 or batch.numel() == 0:
-        raise BackendError(f"A backend takes batches of shape (N, 3, H, W), not {shape or 'a scalar'}.")
+    _check_shape(batch)
     if batch.dtype != dtype or batch.device.type != device.type:
         raise BackendError(f"This backend takes {dtype} on {device}, not {batch.dtype} on {batch.device}.")
+
+
+def _check_shape(batch: Tensor | Pictures) -> None:
+    shape = "x".join(map(str, batch.shape))
+    if batch.ndim != 4 or batch.shape[1] != 3 or 0 in batch.shape:
+        raise BackendError(f"A backend takes batches of shape (N, 3, H, W), not {shape or 'a scalar'}.")
 
 
 def max_pixels(model: Model, *, halos: int, memory: float = MEMORY) -> int:
@@ -146,12 +213,19 @@ def max_pixels(model: Model, *, halos: int, memory: float = MEMORY) -> int:
     Smaller tiles would spend most of their work on their borders, and `cancel` stops a long call anyway.
     """
     by_time = max(CALL_MACS / model.macs_per_pixel, (halos * model.halo) ** 2)
-    return int(min(by_time, memory / activation_bytes(model.module)))
+    return int(min(by_time, memory / model_bytes(model)))
+
+
+def model_bytes(model: Model) -> float:
+    """`activation_bytes` of a model, of ours without torch."""
+    if isinstance(model.config, GeneratorConfig):
+        return BYTES * elements_per_pixel(model.config)
+    return activation_bytes(model.module)
 
 
 def activation_bytes(module: nn.Module) -> float:
     """Memory of an FP32 call per input pixel: the largest input plus output of a layer, and half as much again."""
-    return 1.5 * 4 * _largest(module, operator.add)
+    return BYTES * _largest(module, operator.add)
 
 
 def countable_pixels(module: nn.Module) -> int:
@@ -161,6 +235,8 @@ def countable_pixels(module: nn.Module) -> int:
 
 def _largest(module: nn.Module, size: Callable[[int, int], int]) -> float:
     """The largest `size` that a layer has of its elements of input and output, per pixel of the network's input."""
+    import torch
+
     largest = 0
 
     def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from vidsr.backends import AUTO, Unit
-from vidsr.backends.base import Backend, check_batch
+from vidsr.backends.base import HostBackend, Pictures
 from vidsr.models.registry import Model
 
+if TYPE_CHECKING:
+    import torch
 
-class NearestBackend(Backend):
+
+class NearestBackend(HostBackend):
     """Nearest neighbour by a whole `scale`. Every call first sleeps for `delay` seconds, which `cancel` cuts short."""
 
     name = "nearest"
     precision = "fp32"
-    device = torch.device("cpu")
-    dtype = torch.float32
 
     def __init__(self, scale: int, *, delay: float = 0.0) -> None:
         super().__init__()
@@ -27,22 +27,21 @@ class NearestBackend(Backend):
 
     @classmethod
     def open(
-        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, unit: Unit = AUTO
+        cls, model: Model, *, precision: str, device: torch.device | None, threads: int | None, unit: Unit = AUTO
     ) -> Self:
         """For the scale of `model`; nothing else of it counts, and no option."""
         del precision, device, threads, unit
         return cls(model.scale)
 
     @classmethod
-    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
+    def best_precision(cls, device: torch.device | None, unit: Unit = AUTO) -> tuple[str, str]:
         """FP32."""
         del device, unit
         return "fp32", "there is nothing to speed up"
 
-    def __call__(self, batch: Tensor) -> Tensor:
+    def run(self, batch: Pictures) -> Pictures:
         """(N, 3, H, W) -> (N, 3, H*scale, W*scale)."""
-        check_batch(batch, self.device, self.dtype)
         if self.delay:
             self._state.cancelled.wait(self.delay)
         self._state.check()
-        return batch.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+        return np.repeat(np.repeat(batch, self.scale, 2), self.scale, 3)

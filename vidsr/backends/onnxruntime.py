@@ -11,16 +11,19 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from vidsr.backends import AUTO, Unit, accuracy
-from vidsr.backends.base import GPU_MEMORY, NOT_USABLE, Backend, activation_bytes, check_batch, max_pixels
+from vidsr.backends.base import GPU_MEMORY, NOT_USABLE, HostBackend, Pictures, max_pixels, model_bytes
+from vidsr.backends.hardware import num_threads
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.onnx import INPUT, OUTPUT, graph
 from vidsr.models.registry import Model
+
+if TYPE_CHECKING:
+    import torch
 
 HALOS = 8  # width of the smallest tile in halos, on the CPU
 MAX_SESSIONS = 2  # shapes kept compiled, where a provider compiles for one
@@ -60,7 +63,7 @@ PROVIDERS = (
 class _Call(threading.Thread):
     """One run of a session, which `stop` ends after its node."""
 
-    def __init__(self, session: Any, binding: Any, options: Any, *memory: Tensor) -> None:
+    def __init__(self, session: Any, binding: Any, options: Any, *memory: Pictures) -> None:
         super().__init__(name="vidsr-onnxruntime", daemon=True)
         self._work = (session, binding, options)
         self._memory = memory  # that the runtime reads and writes, however the call ends
@@ -77,7 +80,7 @@ class _Call(threading.Thread):
         self._work[2].terminate = True
 
 
-class ONNXRuntimeBackend(Backend):
+class ONNXRuntimeBackend(HostBackend):
     """Runs the ONNX graph of a model by one provider. Batches come from the host's memory, and go there.
 
     In FP16 weights and sums are halves, input and output stay FP32.
@@ -87,8 +90,6 @@ class ONNXRuntimeBackend(Backend):
     """
 
     name = "onnxruntime"
-    device = torch.device("cpu")
-    dtype = torch.float32
 
     def __init__(
         self,
@@ -103,12 +104,12 @@ class ONNXRuntimeBackend(Backend):
         self._runtime = _import()
         self.provider, self.precision, self.scale = provider, precision, model.scale
         self.unit = "CPU" if provider is CPU else provider.title
-        self._gpu, self._num_threads = gpu, threads or torch.get_num_threads()
+        self._gpu, self._num_threads = gpu, threads or num_threads()
         if provider is CPU:
             self.max_pixels = max_pixels(model, halos=HALOS)
         else:
-            self.max_pixels = int(GPU_MEMORY / activation_bytes(model.module))
-        self._graph = graph(model, torch.float16 if precision == "fp16" else torch.float32, outer=torch.float32)
+            self.max_pixels = int(GPU_MEMORY / model_bytes(model))
+        self._graph = graph(model, precision, outer="fp32")
         self._sessions: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._call: _Call | None = None  # the last, which may not have ended
         if not provider.fixed:
@@ -116,7 +117,7 @@ class ONNXRuntimeBackend(Backend):
 
     @classmethod
     def open(
-        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, unit: Unit = AUTO
+        cls, model: Model, *, precision: str, device: torch.device | None, threads: int | None, unit: Unit = AUTO
     ) -> Self:
         """By the first provider of `unit` that agrees with FP32 on a film frame; the CPU's needs no such proof."""
         del device
@@ -138,7 +139,7 @@ class ONNXRuntimeBackend(Backend):
         raise BackendError(f"ONNX Runtime does not run here: {'; '.join(refused)}.")
 
     @classmethod
-    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
+    def best_precision(cls, device: torch.device | None, unit: Unit = AUTO) -> tuple[str, str]:
         """FP16 on a GPU."""
         del device
         first = providers(unit)[0]
@@ -152,21 +153,19 @@ class ONNXRuntimeBackend(Backend):
         """
         if self.provider is CPU:
             return "by the CPU"
-        return f"by {self.provider.title}: {self.provider.why}, {accuracy.prove(self, model)}"
+        reference = ONNXRuntimeBackend(model, threads=self._num_threads)
+        return f"by {self.provider.title}: {self.provider.why}, {accuracy.prove_beside(self, reference)}"
 
-    def __call__(self, batch: Tensor) -> Tensor:
+    def run(self, batch: Pictures) -> Pictures:
         """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32; both share their memory with the runtime."""
-        self._state.check()
-        check_batch(batch, self.device, self.dtype)
         num, channels, height, width = batch.shape
         self._settle()
-        batch = batch.contiguous()
-        result = torch.empty((num, channels, height * self.scale, width * self.scale))
+        result = np.empty((num, channels, height * self.scale, width * self.scale), np.float32)
         try:
             session = self._session((num, height, width))
             binding = session.io_binding()
-            binding.bind_input(INPUT, "cpu", 0, "float32", tuple(batch.shape), batch.data_ptr())
-            binding.bind_output(OUTPUT, "cpu", 0, "float32", tuple(result.shape), result.data_ptr())
+            binding.bind_input(INPUT, "cpu", 0, "float32", tuple(batch.shape), batch.ctypes.data)
+            binding.bind_output(OUTPUT, "cpu", 0, "float32", tuple(result.shape), result.ctypes.data)
             self._call = _Call(session, binding, self._runtime.RunOptions(), batch, result)
             self._wait(self._call)
         except _errors() as error:
@@ -283,7 +282,7 @@ def _import() -> ModuleType:
     return runtime
 
 
-def _translate(error: Exception, batch: Tensor) -> BackendError:
+def _translate(error: Exception, batch: Pictures) -> BackendError:
     size = "x".join(map(str, batch.shape))
     text = str(error)
     if any(words in text.lower() for words in ("alloc", "out of memory", "e_outofmemory", "887a0005")):

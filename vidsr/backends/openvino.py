@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
+from vidsr import __version__, findings
 from vidsr.backends import AUTO, Unit, accuracy
-from vidsr.backends.base import (
-    GPU_MEMORY,
-    NOT_USABLE,
-    Backend,
-    activation_bytes,
-    auto_on_cpu,
-    check_batch,
-    max_pixels,
-)
+from vidsr.backends.base import GPU_MEMORY, NOT_USABLE, HostBackend, Pictures, auto_on_cpu, max_pixels, model_bytes
+from vidsr.backends.openvino_graph import Graph, graphs
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
-from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
-from vidsr.models.srgan import Fast
 from vidsr.stages import stage
+
+if TYPE_CHECKING:
+    import torch
 
 HALOS = 8  # width of the smallest tile in halos
 MAX_COMPILED = 2  # shapes kept compiled; each holds its activations
@@ -46,11 +38,6 @@ class _Request(Protocol):
     def cancel(self) -> None: ...
 
 
-class _Graph(Protocol):
-    def clone(self) -> _Graph: ...
-    def reshape(self, shape: list[int]) -> None: ...
-
-
 class _Compiled(Protocol):
     def create_infer_request(self) -> _Request: ...
 
@@ -59,21 +46,10 @@ class _Core(Protocol):
     available_devices: list[str]
 
     def get_property(self, device: str, name: str) -> object: ...
-    def compile_model(self, graph: _Graph, device: str, options: dict[str, object]) -> _Compiled: ...
+    def compile_model(self, graph: Graph, device: str, options: dict[str, object]) -> _Compiled: ...
 
 
-class _Residual(nn.Module):
-    """What ``fast`` adds to its base, alone."""
-
-    def __init__(self, module: Fast) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.module.residual(x)
-
-
-class OpenVINOBackend(Backend):
+class OpenVINOBackend(HostBackend):
     """Compiles the generator once per shape of batch, which is faster than one graph for all shapes.
 
     In bf16 OpenVINO would round the input first, and near 1.0 a bf16 step is a whole 8-bit code value: all of ``fast``
@@ -86,8 +62,6 @@ class OpenVINOBackend(Backend):
     """
 
     name = "openvino"
-    device = torch.device("cpu")
-    dtype = torch.float32
 
     def __init__(self, model: Model, *, precision: str, threads: int | None = None, processor: str = "CPU") -> None:
         super().__init__()
@@ -97,14 +71,9 @@ class OpenVINOBackend(Backend):
             raise BackendError(f"openvino does not compute in {precision} on this {processor}; use precision auto.")
         self.precision, self.scale, self.unit = precision, model.scale, processor
         on_cpu = processor == "CPU"
-        self.max_pixels = max_pixels(model, halos=HALOS) if on_cpu else int(GPU_MEMORY / activation_bytes(model.module))
-        self._base: Callable[[Tensor], Tensor] | None = None
-        module: nn.Module = fuse(model.module)
-        if precision == "bf16" and isinstance(module, Fast):
-            self._base = module.base
-            module = _Residual(module)
+        self.max_pixels = max_pixels(model, halos=HALOS) if on_cpu else int(GPU_MEMORY / model_bytes(model))
         with stage("compiling"):
-            self._graph = _convert(module)
+            self._graphs = graphs(model, apart=precision == "bf16")
         self._options: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[precision],
@@ -113,12 +82,12 @@ class OpenVINOBackend(Backend):
             self._options["ENABLE_CPU_PINNING"] = False  # decoder and encoder want the same cores
         if threads and on_cpu:
             self._options["INFERENCE_NUM_THREADS"] = threads
-        self._requests: OrderedDict[tuple[int, ...], _Request] = OrderedDict()
-        self._running: tuple[_Request, Tensor, Tensor] | None = None  # with the memory that it writes, however it ended
+        self._requests: OrderedDict[tuple[int, ...], tuple[_Request, ...]] = OrderedDict()
+        self._running: tuple[_Request, Pictures, Pictures] | None = None  # with memory that it writes, however it ended
 
     @classmethod
     def open(
-        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, unit: Unit = AUTO
+        cls, model: Model, *, precision: str, device: torch.device | None, threads: int | None, unit: Unit = AUTO
     ) -> Self:
         """On the first device of `unit` that agrees with FP32 on a film frame; the CPU needs no such proof."""
         del device
@@ -130,7 +99,7 @@ class OpenVINOBackend(Backend):
                 each = "fp32" if takes_over else precision
                 opened = cls(model, precision=each, threads=threads, processor=processor)
                 if processor != "CPU":
-                    proof = accuracy.prove(opened, model)
+                    proof = opened._proof(model, compared=unit.kind == "auto")
                     opened.reason = f"on {processor}, {_title(processor)}, {proof}"
                 elif refused:
                     opened.reason = f"on the CPU, without {refused}"
@@ -142,8 +111,40 @@ class OpenVINOBackend(Backend):
                 refused += f"{', ' if refused else ''}{processor} ({first.rstrip('.')})"
         raise AssertionError("the last one opens or raises")
 
+    def _proof(self, model: Model, *, compared: bool) -> str:
+        """How far it is from FP32 and, where the CPU would do as well, how much faster.
+
+        Raises:
+            BackendError: too far, or slower than the CPU.
+        """
+        said = accuracy.prove_beside(self, OpenVINOBackend(model, precision="fp32"))
+        if not compared:
+            return said
+        own, cpu = self._seconds(model)
+        times = f"{1000 * own:.0f} ms for a small frame, where the CPU takes {1000 * cpu:.0f}"
+        if own > cpu:
+            raise BackendError(f"slower than the CPU: {times}")
+        return f"{said}, {times}"
+
+    def _seconds(self, model: Model) -> tuple[float, float]:
+        """Of a small frame here and on the CPU as that would run it; measured once, and remembered."""
+        facts = {
+            "gpu": _title(self.unit),
+            "cpu": _title("CPU"),
+            "network": f"{model.weights_hash} {self.precision}",
+            "openvino": self._openvino.__version__,
+            "vidsr": __version__,
+        }
+        name = f"openvino {model.name} x{model.scale}"
+        if isinstance(known := findings.recall(name, facts), list):
+            return known[0], known[1]
+        *_, best = _precisions(self._core, "CPU")
+        found = accuracy.seconds_beside(self, OpenVINOBackend(model, precision=best))
+        findings.remember(name, facts, found)
+        return found
+
     @classmethod
-    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
+    def best_precision(cls, device: torch.device | None, unit: Unit = AUTO) -> tuple[str, str]:
         """bf16 where OpenVINO computes in it on this CPU; FP16 on a GPU or NPU."""
         del device
         able = _precisions(_core(), first := _processors(unit)[0])
@@ -151,25 +152,27 @@ class OpenVINOBackend(Backend):
             return auto_on_cpu("bf16" in able)
         return ("fp16", f"{first} has units for it") if "fp16" in able else ("fp32", f"what {first} computes in")
 
-    def __call__(self, batch: Tensor) -> Tensor:
+    def run(self, batch: Pictures) -> Pictures:
         """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32; both share their memory with the runtime."""
-        self._state.check()
-        check_batch(batch, self.device, self.dtype)
-        num, channels, height, width = batch.shape
         self._settle()
-        batch = batch.contiguous()
-        result = torch.empty((num, channels, height * self.scale, width * self.scale))
         try:
-            request = self._request(tuple(batch.shape))
-            request.set_input_tensor(self._share(batch))
-            request.set_output_tensor(self._share(result))
-            self._running = (request, batch, result)
-            request.start_async()
-            self._wait(request)
+            first, *others = [self._result(request, batch) for request in self._request(batch.shape)]
         except RuntimeError as error:
             raise _translate(error, batch) from error
+        for part in others:
+            first += part
+        return first
+
+    def _result(self, request: _Request, batch: Pictures) -> Pictures:
+        num, channels, height, width = batch.shape
+        result = np.empty((num, channels, height * self.scale, width * self.scale), np.float32)
+        request.set_input_tensor(self._share(batch))
+        request.set_output_tensor(self._share(result))
+        self._running = (request, batch, result)
+        request.start_async()
+        self._wait(request)
         self._running = None
-        return result if self._base is None else result.add_(self._base(batch))
+        return result
 
     def _wait(self, request: _Request) -> None:
         """Wait for the result, or for `cancel` or Ctrl-C: then leave at once; the runtime stops after its layer."""
@@ -189,19 +192,25 @@ class OpenVINOBackend(Backend):
                 self._running[0].wait()
         self._running = None
 
-    def _request(self, shape: tuple[int, ...]) -> _Request:
+    def _request(self, shape: tuple[int, ...]) -> tuple[_Request, ...]:
+        """Of the network, and of the base where that is computed apart."""
         if shape not in self._requests:
             while len(self._requests) >= MAX_COMPILED:
                 self._requests.popitem(last=False)
             with stage("compiling"):
-                graph = self._graph.clone()
-                graph.reshape(list(shape))
-                self._requests[shape] = self._core.compile_model(graph, self.unit, self._options).create_infer_request()
+                made = [self._compiled(graph, shape, exact=number > 0) for number, graph in enumerate(self._graphs)]
+            self._requests[shape] = tuple(made)
         self._requests.move_to_end(shape)
         return self._requests[shape]
 
-    def _share(self, tensor: Tensor) -> object:
-        return self._openvino.Tensor(tensor.numpy(), shared_memory=True)
+    def _compiled(self, graph: Graph, shape: tuple[int, ...], *, exact: bool) -> _Request:
+        fixed = graph.clone()
+        fixed.reshape(list(shape))
+        options = self._options | {"INFERENCE_PRECISION_HINT": "f32"} if exact else self._options
+        return self._core.compile_model(fixed, self.unit, options).create_infer_request()
+
+    def _share(self, pictures: Pictures) -> object:
+        return self._openvino.Tensor(pictures, shared_memory=True)
 
     def close(self) -> None:
         """Wait for an abandoned call (the rest of one layer), and free the compiled graphs."""
@@ -270,24 +279,7 @@ def _import() -> ModuleType:
         raise BackendError("openvino is not installed; run `pip install openvino`, or use the backend cpu.") from error
 
 
-def _convert(module: nn.Module) -> _Graph:
-    """The module as an OpenVINO graph with N, H and W open.
-
-    The frontend is called directly: `openvino.convert_model` takes four times as long, and brings telemetry with it.
-    """
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # tracing is deprecated in torch, and what the frontend reads best
-        traced = torch.jit.trace(module, torch.zeros(1, 3, 16, 16), check_trace=False)  # type: ignore[no-untyped-call]
-        decoder = TorchScriptPythonDecoder(traced)  # must outlive the conversion
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        graph: _Graph = frontend.convert(frontend.load(decoder))
-        return graph
-
-
-def _translate(error: RuntimeError, batch: Tensor) -> BackendError:
+def _translate(error: RuntimeError, batch: Pictures) -> BackendError:
     size = "x".join(map(str, batch.shape))
     text = str(error)
     if "alloc" in text.lower():

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from torch import backends, cuda
-from torch import device as Device
-
-from vidsr.backends import LISTED, PRECISIONS, Runtime, Unit, find
+from vidsr.backends import LISTED, PRECISIONS, Runtime, Unit, find, hardware
 from vidsr.backends.base import NOT_USABLE, Backend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models.registry import Model
 from vidsr.stages import stage
+
+if TYPE_CHECKING:
+    import torch
 
 
 def open_backend(
@@ -62,7 +63,7 @@ def _first(model: Model, precision: str, threads: int | None, unit: Unit) -> tup
 def _candidates(unit: Unit) -> Iterator[tuple[Runtime, Unit]]:
     """What ``auto`` asks in turn, and for what: GPUs that torch does not know before any CPU."""
     rows = [row for row in LISTED if unit.kind == "auto" or unit.kind in row.units]
-    on_torch = [row for row in rows if row.torch != "cpu"]
+    on_torch = [row for row in rows if row.torch not in ("", "cpu")]
     yield from ((row, unit) for row in on_torch)
     if unit.kind == "auto":
         yield from ((row, Unit("gpu")) for row in rows if row.is_accelerated)
@@ -72,6 +73,8 @@ def _candidates(unit: Unit) -> Iterator[tuple[Runtime, Unit]]:
 def _here(row: Runtime, unit: Unit, lacks: list[str]) -> str:
     """Why it is this runtime: the GPU that it has, or what those before it lack."""
     if row.gpu:
+        from torch import cuda
+
         return cuda.get_device_name(_place(row, unit))
     if row.torch == "mps":
         return "an Apple GPU"
@@ -81,8 +84,11 @@ def _here(row: Runtime, unit: Unit, lacks: list[str]) -> str:
 def _lack(row: Runtime) -> str | None:
     """What keeps ``auto`` from a runtime; None where nothing does, empty where it is not worth a word."""
     if row.gpu:  # TensorRT says itself what is missing
-        return None if cuda.is_available() else "no NVIDIA GPU"
-    if row.torch == "mps" and not backends.mps.is_available():
+        if hardware.has_nvidia():
+            return None
+        wanted = not hardware.has_torch() and hardware.has_driver()
+        return f"torch is not installed, which an NVIDIA GPU needs ({hardware.TORCH})" if wanted else "no NVIDIA GPU"
+    if row.torch == "mps" and not hardware.has_apple():
         return "no Apple GPU" if sys.platform == "darwin" else ""
     if row.is_installed:
         return None
@@ -104,8 +110,8 @@ def _open(row: Runtime, why: str, model: Model, precision: str, threads: int | N
     return backend, f"{row.name}: {why}; {backend.precision.upper()}: {why_precision}{said}"
 
 
-def _place(row: Runtime, unit: Unit) -> Device:
-    """Where a runtime runs, as far as torch knows it.
+def _place(row: Runtime, unit: Unit) -> torch.device | None:
+    """Where torch runs a network; None for runtimes that do without it.
 
     Raises:
         BackendError: it does not run on such a unit, or there is none.
@@ -113,17 +119,21 @@ def _place(row: Runtime, unit: Unit) -> Device:
     if unit.kind not in ("auto", *row.units):
         kinds = " and ".join(row.units)
         raise BackendError(f"{row.title} runs on the device {kinds}, not on {unit.kind}; use device auto.")
-    if row.torch == "cpu":
-        return Device("cpu")
-    if row.torch == "mps":
-        if not backends.mps.is_available():
-            raise BackendError("This torch finds no Apple GPU; use the backend auto.")
-        return Device("mps")
-    if not cuda.is_available():
+    if not row.torch:
+        return None
+    if not hardware.has_torch():
+        raise BackendError(f"torch is not installed; run {hardware.TORCH}, or use the backend auto.")
+    if row.gpu and not hardware.has_nvidia():
         raise BackendError("This torch finds no NVIDIA GPU; use the backend auto, or install a CUDA build of torch.")
-    if unit.index >= cuda.device_count():
-        raise BackendError(f"There is no GPU {unit.index}; this machine has {cuda.device_count()}, counted from 0.")
-    return Device("cuda", unit.index)
+    if row.torch == "mps" and not hardware.has_apple():
+        raise BackendError("This torch finds no Apple GPU; use the backend auto.")
+    import torch
+
+    if row.gpu and unit.index >= torch.cuda.device_count():
+        raise BackendError(
+            f"There is no GPU {unit.index}; this machine has {torch.cuda.device_count()}, counted from 0."
+        )
+    return torch.device("cuda", unit.index) if row.gpu else torch.device(row.torch)
 
 
 def _kind(row: Runtime) -> type[Backend]:
@@ -132,9 +142,11 @@ def _kind(row: Runtime) -> type[Backend]:
     return kind
 
 
-def _choose_precision(kind: type[Backend], precision: str, model: Model, device: Device, unit: Unit) -> tuple[str, str]:
+def _choose_precision(
+    kind: type[Backend], precision: str, model: Model, device: torch.device | None, unit: Unit
+) -> tuple[str, str]:
     if precision != "auto":
         return precision, "as asked"
-    if not any(True for _ in model.module.parameters()):
+    if not model.is_network:
         return "fp32", "there is nothing to speed up"
     return kind.best_precision(device, unit)

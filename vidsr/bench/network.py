@@ -118,7 +118,13 @@ def variants(lines: Sequence[BenchLine]) -> list[BenchLine]:
 
 
 def _backends_here() -> list[str]:
-    there = {"cuda"} if torch.cuda.is_available() else {"cpu", "mps"} if torch.backends.mps.is_available() else {"cpu"}
+    there = (
+        {"cuda"}
+        if torch.cuda.is_available()
+        else {"", "cpu", "mps"}
+        if torch.backends.mps.is_available()
+        else {"", "cpu"}
+    )
     return [row.name for row in LISTED if row.torch in there and row.is_installed]
 
 

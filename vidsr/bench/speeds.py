@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vidsr import __version__, files
+from vidsr.backends.hardware import num_cores
 from vidsr.frame import Colour, Frame, PixelFormat
-from vidsr.machine import cpu_name, num_cores
+from vidsr.machine import cpu_name
 from vidsr.models.registry import ModelInfo, available_models
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ def main() -> NoReturn:
 
     An expected error is one sentence on stderr; with ``VIDSR_DEBUG=1`` it is a traceback, as a bug always is.
     """
+    _speak()
     try:
         with watched():
             from vidsr.cli.app import app
@@ -47,6 +49,9 @@ def main() -> NoReturn:
         complain(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
         sys.exit(1)
     except (MemoryError, ImportError) as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "torch":
+            complain("this needs torch, which is not installed: pip install 'vidsr-upscaler[torch]'")
+            sys.exit(1)
         no_room = isinstance(error, MemoryError) or any(words in str(error) for words in _NO_ROOM)
         if os.environ.get("VIDSR_DEBUG") or not no_room:
             raise
@@ -55,6 +60,13 @@ def main() -> NoReturn:
     finally:  # the work is over: Ctrl-C would only tear Python's own end
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(0)
+
+
+def _speak() -> None:
+    """Names that a console's encoding does not have, as Windows' of one byte, are written with escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _help() -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidsr.backends import LISTED
+from vidsr.backends.hardware import TORCH, has_torch, num_cores
 from vidsr.cli.options import Json
 from vidsr.cli.output import print_json
 from vidsr.errors import MediaError, VidsrError
-from vidsr.machine import cpu_name, gpus, num_cores, version
+from vidsr.machine import cpu_name, gpus, version
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ PACKAGES = (
     "typer",
     "rich",
 )
+NO_TORCH = "torch is not installed"
 DECODERS = ("h264", "hevc", "libdav1d", "vp9", "mpeg2video", "prores")
 CUDA_TORCH = "pip install --force-reinstall 'torch>=2.11,<2.14'"
 CPU_TORCH = "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cpu"
@@ -123,6 +125,8 @@ def _gpu() -> str:
 
 
 def _cuda() -> str:
+    if not has_torch():
+        return NO_TORCH
     import torch
 
     built: str | None = torch.version.cuda
@@ -168,6 +172,8 @@ def _engines() -> str:
 
 
 def _compiler() -> str:
+    if not has_torch():
+        return NO_TORCH
     from vidsr.backends.torch import kernels
 
     why = kernels.why_none(_place())
@@ -176,6 +182,8 @@ def _compiler() -> str:
 
 def _kernels() -> str:
     """Whether the network that a job would take on a GPU runs by them."""
+    if not has_torch():
+        return NO_TORCH
     from vidsr.backends.torch.speedups import trusted
     from vidsr.models import registry
 
@@ -185,6 +193,8 @@ def _kernels() -> str:
 
 
 def _colour() -> str:
+    if not has_torch():
+        return "by numpy"
     from vidsr.upscaling.colour import why_not_fused
 
     why = why_not_fused(_place())
@@ -192,6 +202,8 @@ def _colour() -> str:
 
 
 def _step() -> str:
+    if not has_torch():
+        return NO_TORCH
     from vidsr.upscaling.stepper import why_not
 
     why = why_not(_place())
@@ -206,6 +218,8 @@ def _place() -> torch.device:
 
 
 def _cpu_units() -> str:
+    if not has_torch():
+        return f"{NO_TORCH}, which knows them"
     import torch
 
     return ", ".join(name for name, there in torch.cpu.get_capabilities().items() if there is True) or "none"
@@ -257,6 +271,18 @@ def _cuda_bytes() -> int:
 
 def _advice() -> str:
     """The next step to a faster path, with the line that takes it."""
+    if has_torch() and (advice := _advice_of_torch()):
+        return advice
+    if _driver() != "no NVIDIA driver":
+        return f"this NVIDIA GPU needs torch: {TORCH}"
+    missing = next((row for row in CPU_RUNTIMES if not row.is_installed and row.name == "openvino"), None)
+    if missing is not None:
+        return f"install {missing.title} for a faster CPU path: pip install 'vidsr-upscaler[{missing.extra}]'"
+    return "nothing for the CPU; an NVIDIA GPU with a CUDA build of torch is many times faster"
+
+
+def _advice_of_torch() -> str:
+    """What its build and the GPUs call for; empty: nothing."""
     import torch
 
     from vidsr.backends.tensorrt.flavour import installed
@@ -286,7 +312,4 @@ def _advice() -> str:
         )
     if torch.version.cuda is not None and (size := _cuda_bytes()):
         return f"this torch is built for CUDA, of which {size / 1e9:.1f} GB are for nothing here: {CPU_TORCH}"
-    missing = next((row for row in CPU_RUNTIMES if not row.is_installed and row.name == "openvino"), None)
-    if missing is not None:
-        return f"install {missing.title} for a faster CPU path: pip install 'vidsr-upscaler[{missing.extra}]'"
-    return "nothing for the CPU; an NVIDIA GPU with a CUDA build of torch is many times faster"
+    return ""

@@ -163,7 +163,7 @@ def prune(
 
 def _check_scale_and_precision(scale: int | None, precision: str | None) -> None:
     from vidsr.backends.tensorrt.recipes import PRECISIONS
-    from vidsr.models.srgan import SCALES
+    from vidsr.models.config import SCALES
 
     if scale is not None and scale not in SCALES:
         raise UsageError(f"Engines are for the native scales {' and '.join(map(str, SCALES))}, not {scale}.")

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 128 + signal.SIGINT  # 130, as shells count
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 PATIENCE_SECONDS = 5.0  # with a call of the main thread: the encoding of a very large picture is none that hangs
 UNANSWERED = "a file does not answer. What was finished before is kept, and the same command goes on after it"
 SHOW_CURSOR = "\x1b[?25h"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vidsr.backends.hardware import has_driver
 from vidsr.cli.options import Json
 from vidsr.cli.output import print_json, print_table, table
 
@@ -42,7 +42,7 @@ def models(
     else:
         here = speeds.known()
     rows = available_models()
-    defaults = {(default_model(scale, gpu=_has_gpu())[0], scale) for scale in {row.scale for row in rows}}
+    defaults = {(default_model(scale, gpu=has_driver())[0], scale) for scale in {row.scale for row in rows}}
     if json:
         print_json(
             [
@@ -75,8 +75,3 @@ def models(
 
 def _rate(fps: float | None) -> str:
     return "" if fps is None else f"{fps:.0f}" if fps >= 10 else f"{fps:.2g}"
-
-
-def _has_gpu() -> bool:
-    """Whether an NVIDIA driver runs; torch, which knows better, would take seconds to load."""
-    return Path("/proc/driver/nvidia/version").exists() or Path("C:/Windows/System32/nvcuda.dll").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Iterable
 from enum import Enum
 from fractions import Fraction
@@ -20,7 +21,8 @@ COLUMNS = 1000  # more than any table has
 
 def print_json(value: object) -> None:
     """Print one JSON document, indented."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(plain(value), indent=2, ensure_ascii=not utf8))
 
 
 def plain(value: object) -> object:

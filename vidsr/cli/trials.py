@@ -38,10 +38,9 @@ def _network(row: Runtime, unit: str) -> str:
     except BackendError as error:
         return f"no: {error}"
     try:
-        found = accuracy.check(backend, model, (1, *SHAPE), backend.device, backend.dtype)
-        batch = accuracy.real_frame((1, *SHAPE)).to(backend.device, backend.dtype)
+        found, run = accuracy.trial(backend, model, (1, *SHAPE))
         began = time.perf_counter()
-        backend(batch).cpu()
+        run()
         seconds = time.perf_counter() - began
     finally:
         backend.close()

@@ -17,6 +17,7 @@ from vidsr.cli import complete, options
 from vidsr.errors import UsageError, VidsrError
 from vidsr.media.containers import offered
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
+from vidsr.models import registry
 from vidsr.stages import StageTimes, heard, stage
 
 if TYPE_CHECKING:
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 _NTSC = {text: Fraction(round(float(text)) * 1000, 1001) for text in ("23.976", "29.97", "59.94")}
 _USUAL_CRF = next(f"{row.quality.default} for {row.title}" for row in OFFERED if row.quality)
+
+
+def _of(strength: str) -> str:
+    """Of which models a strength can be chosen."""
+    return f"For {' and '.join(registry.having(strength))}"
+
+
 EXAMPLES = """\b
 Examples:
   vidsr upscale clip.mp4                        makes clip_x4.mp4
@@ -55,8 +63,14 @@ def upscale(
     ] = None,
     model: options.Model = "auto",
     detail: Annotated[
-        float | None, typer.Option(help="How much srgan invents: 0 (faithful, steady: srresnet) to 1 (most).")
+        float | None, typer.Option(help=f"How much it invents: 0 (faithful, steady) to 1. {_of('detail')}.")
     ] = None,
+    denoise: Annotated[
+        float | None, typer.Option(help=f"How much noise it takes away: 0 (little) to 1. {_of('denoise')}.")
+    ] = None,
+    grain: Annotated[
+        float, typer.Option(help="How much of the source's grain, where it is gone, is put back: 0 to 1 (all).")
+    ] = 0.0,
     backend: options.Backend = "auto",
     precision: options.Precision = "auto",
     device: options.Device = "auto",
@@ -130,13 +144,13 @@ def upscale(
         from vidsr.jobs.preview import Preview
 
     wanted = Options(
-        scale=scale, size=size, model=_model(model, detail), backend=backend, precision=precision, device=device,
-        codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt,
+        scale=scale, size=size, model=_model(model, {"detail": detail, "denoise": denoise}), backend=backend,
+        precision=precision, device=device, codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt,
         container=container.lstrip(".").lower() if container else None, start=parse_time(start) if start else None,
         end=parse_time(end) if end else None, tile=_side(tile), threads=threads,
         segment_seconds=_seconds(segment_seconds), keep_going=keep_going,
         deinterlace=deinterlace, decoder=decoder,  # type: ignore[arg-type]  # Options checks them
-        steady=steady, square_pixels=square_pixels, crop=crop,
+        steady=steady, grain=grain, square_pixels=square_pixels, crop=crop,
         target_size=parse_bytes(target_size) if target_size is not None else None,
         reuse=not no_reuse, fps=_rate(fps) if fps else None,
     )  # fmt: skip
@@ -174,15 +188,21 @@ def _runner(dry_run: bool) -> Callable[[Batch, list[tuple[Path, VidsrError]]], B
     return dry.run_batch if dry_run else run.run_batch
 
 
-def _model(name: str, detail: float | None) -> str:
+def _model(name: str, strengths: dict[str, float | None]) -> str:
     """The name of the weights in between, as the registry spells it."""
-    if detail is None:
+    given = {strength: value for strength, value in strengths.items() if value is not None}
+    if not given:
         return name
-    if name not in ("auto", "srgan"):
-        raise UsageError(f"--detail mixes srgan with srresnet and does not go with --model {name}; leave one out")
-    if not 0 <= detail <= 1:
-        raise UsageError(f"--detail must be from 0 to 1, not {detail:g}")
-    return f"srgan@{detail:g}"
+    options, fitting = " and ".join(f"--{strength}" for strength in given), registry.having(*given)
+    if not fitting:
+        raise UsageError(f"there is no model for {options} at once; leave one out")
+    if name != "auto" and name not in fitting:
+        raise UsageError(f"{options} goes with {' and '.join(fitting)}, not with --model {name}; leave one out")
+    for strength, value in given.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"--{strength} must be from 0 to 1, not {value:g}")
+    chosen = fitting[0] if name == "auto" else name
+    return chosen + "".join(f"@{strength}={value:g}" for strength, value in given.items())
 
 
 def _seconds(value: float) -> Fraction:

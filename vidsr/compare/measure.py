@@ -6,17 +6,18 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import av
 import numpy as np
-import torch
 from av.filter import Graph
 from av.filter.context import FilterContext
-from torch import Tensor
 
 from vidsr.compare.picture import Pixels
 from vidsr.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILTERS = ("psnr", "ssim", "xpsnr")
 KEYS = {"psnr": "lavfi.psnr.psnr.y", "ssim": "lavfi.ssim.Y", "xpsnr": "lavfi.xpsnr.xpsnr.y"}
@@ -65,6 +66,8 @@ class Meter:
             chain = self._chains[label] = _Chain(picture.shape)
         figures = chain(picture, reference)
         if self._perceptual is not None:
+            import torch
+
             images = (torch.from_numpy(x).permute(2, 0, 1).float() for x in (picture, reference))
             figures[str(self._name)] = self._perceptual(*images)
         return figures

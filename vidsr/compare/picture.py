@@ -8,16 +8,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from vidsr.frame import Frame, Samples
+from vidsr.frame import Samples
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
 from vidsr.media.stills import read_image
-from vidsr.upscaling.colour import to_rgb
-from vidsr.upscaling.resize import resize
+from vidsr.upscaling.host import resize
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 
@@ -72,13 +70,6 @@ def as_rgb8(samples: Samples) -> Pixels:
     return np.ascontiguousarray(np.broadcast_to(planes, (*planes.shape[:2], 3)))
 
 
-def frame_rgb8(frame: Frame) -> Pixels:
-    """A video frame as RGB of 8 bits in its own transfer: HDR looks flat, and is compared as it is stored."""
-    rgb = to_rgb(frame.planes, frame.format, frame.colour, torch.device("cpu"))
-    codes = rgb[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
-    return np.ascontiguousarray(codes.numpy())
-
-
 def upright(pixels: Pixels, matrix: Sequence[int] | None) -> Pixels:
     """`pixels` turned and mirrored as a display matrix of FFmpeg says; other angles than right ones are ignored."""
     a, b, _, c, d = matrix[:5] if matrix else (1, 0, 0, 0, 1)
@@ -115,9 +106,8 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """`pixels` at (width, height), by an antialiased cubic filter."""
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
-    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    large = resize(image.float(), size).clamp(0, 255).round().byte()
-    return np.ascontiguousarray(large[0].permute(1, 2, 0).numpy())
+    large = resize(pixels.transpose(2, 0, 1)[None].astype(np.float32), size)[0]
+    return np.ascontiguousarray(np.rint(large.clip(0, 255)).astype(np.uint8).transpose(1, 2, 0))
 
 
 def open_reader(info: MediaInfo, start: Fraction | None = None, reach: int = 0) -> Reader:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vidsr.compare.moments import Moment, Shot, around, at, pick
-from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, frame_rgb8, upright
+from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, upright
 from vidsr.compare.steadiness import Ruler, figures
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
@@ -20,6 +20,7 @@ from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image, read_image
 from vidsr.models.registry import BICUBIC
 from vidsr.neighbours import same_picture, windows
+from vidsr.upscaling.host import to_rgb8
 from vidsr.upscaling.steady import REACH, Steadier
 from vidsr.upscaling.upscaler import Upscaler
 
@@ -83,7 +84,7 @@ def preview(
 def _shown(info: MediaInfo, shot: Shot, frames: Sequence[Frame]) -> _Shown:
     """Of all `frames` of a shot the moment's own, and the one beside it."""
     own, *beside = (
-        upright(frame_rgb8(frames[k]), info.video.display_matrix) for k in (shot.own, shot.beside) if k is not None
+        upright(to_rgb8(frames[k]), info.video.display_matrix) for k in (shot.own, shot.beside) if k is not None
     )
     return own, beside[0] if beside else None
 

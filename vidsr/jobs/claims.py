@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidsr.errors import OutputError
+from vidsr.files import key
 from vidsr.jobs.inputs import Input
 from vidsr.media.mux.fingerprint import read_fingerprint
-from vidsr.media.stills import is_image, open_image
+from vidsr.media.stills import WITHOUT_METADATA, is_image, open_image, read_mark
 
 SOFTWARE = 0x0131  # the EXIF tag that carries an image's fingerprint: the program that made it, and from what
 
@@ -17,8 +18,8 @@ class Claims:
     """Which file of a batch is written for which source; no source is ever written."""
 
     def __init__(self, inputs: Sequence[Input]) -> None:
-        self._sources = {item.path.resolve(): item for item in inputs}
-        self._taken: dict[Path, Path] = {}
+        self._sources = {key(item.path): item for item in inputs}
+        self._taken: dict[str, Path] = {}
 
     def is_own_output(self, item: Input) -> bool:
         """Whether `item` is an output of vidsr that a folder or a glob, our own or the shell's, swept up."""
@@ -30,7 +31,7 @@ class Claims:
         Raises:
             OutputError: another source of this batch has claimed it, or is it.
         """
-        place = output.resolve()
+        place = key(output)
         if (item := self._sources.get(place)) is not None and not self.is_own_output(item):
             raise OutputError(f"{source}: its output {output} is itself a source; choose another place for it")
         other = self._taken.setdefault(place, source)
@@ -43,10 +44,13 @@ def _is_marked(path: Path) -> bool:
 
 
 def image_mark(path: Path) -> str | None:
-    """The mark in an image's EXIF; None where there is none, or no image."""
+    """The mark in an image's EXIF, or where its format has none; None where there is none, or no image."""
     try:
-        with open_image(path) as image:
-            text = str(image.getexif().get(SOFTWARE, ""))
+        if path.suffix.lower() in WITHOUT_METADATA:
+            text = read_mark(path)
+        else:
+            with open_image(path) as image:
+                text = str(image.getexif().get(SOFTWARE, ""))
     except (OSError, ValueError, SyntaxError):
         return None
     return text if text.startswith("vidsr ") else None

@@ -22,6 +22,8 @@ from vidsr.jobs.inputs import Input
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.run import BatchReport, each, prepare, started
 from vidsr.jobs.sources import closing
+from vidsr.media.containers import CONTAINERS
+from vidsr.media.mux.animation import animate
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.stills import is_image
 from vidsr.media.write.writer import Writer
@@ -112,14 +114,14 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
     with tempfile.TemporaryDirectory(prefix="vidsr-") as folder:
         segment = Path(folder) / "try"
         try:
-            if upscaler.backend.device.type != "cpu":
+            if not upscaler.backend.on_host:
                 _warm_up(tried, lambda frames: stream(islice(frames, untimed)), upscaler.cancel)
             last, flush = _make(tried, segment, few, upscaler.cancel)
         except MediaError:  # nothing decodes from there on: a clip of one frame, or a duration that is not true
             last, flush = _make(job, segment, few, upscaler.cancel)
-        key, other = _packet_sizes(segment)
+        of_parts, (key, other) = _packet_sizes(segment), _packet_sizes(_as_written(job, segment))
     num_frames = job.num_frames or last.num_frames
-    seconds = steady_seconds(last, flush, shared=upscaler.backend.device.type == "cpu")
+    seconds = steady_seconds(last, flush, shared=upscaler.backend.on_host)
     fps = last.num_frames / max(seconds, 1e-9)
     length = job.part_seconds(upscaler.model.macs_per_pixel, on_gpu=upscaler.on_gpu)  # each begins with a keyframe
     keyframes = max(num_frames / float(job.rate * min(length, Fraction(job.spec.keyframe_seconds))), 1)
@@ -131,7 +133,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         fps=fps,
         bytes=num_bytes if job.options.target_size is None else min(num_bytes, job.options.target_size),
         num_tried=last.num_frames,
-        warnings=warnings(job, num_frames / fps, num_bytes),
+        warnings=warnings(job, num_frames / fps, max(num_bytes, of_parts[1] * num_frames)),
     )
 
 
@@ -188,6 +190,16 @@ def _make(
         writer.abort()
         raise
     return last, flush
+
+
+def _as_written(job: Plan, segment: Path) -> Path:
+    """The pictures of `segment` as the output holds them."""
+    if not CONTAINERS[job.choice.container].animated:
+        return segment
+    output = segment.with_suffix(f".{job.choice.container}")
+    kind, encoded = job.choice.container, job.choice.encoder
+    animate([segment], job.source, output, container=kind, encoded=encoded, spec=job.spec, metadata={})
+    return output
 
 
 def _packet_sizes(segment: Path) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vidsr.errors import ExistsError, OutputError, UnfitError, UsageError
-from vidsr.frame import Frame, Samples
+from vidsr.frame import SRGB, Frame, Samples
 from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.claims import SOFTWARE, image_mark
 from vidsr.jobs.events import Done, Skipped, Started
@@ -105,7 +105,7 @@ def _cropped(pixels: Samples, options: Options) -> tuple[Samples, tuple[str, ...
     height, width = pixels.shape[:2]
     crop = parse_crop(options.crop)
     if crop == "auto":
-        frame = Frame(sequence.planes_of(pixels), sequence.layout(pixels), sequence.SRGB, 0, Fraction(1))
+        frame = Frame(sequence.planes_of(pixels), sequence.layout(pixels), SRGB, 0, Fraction(1))
         left, top, right, bottom = black_bars([frame])
         crop = left, top, width - right, height - bottom
     left, top, right, bottom = crop
@@ -127,7 +127,7 @@ def _fingerprint(path: Path, size: tuple[int, int], options: Options, network: I
 
 def _stamped(meta: ImageMeta, stamp: str, suffix: str) -> ImageMeta:
     if suffix.lower() in WITHOUT_METADATA:
-        return meta
+        return replace(meta, mark=stamp)
     exif = Image.Exif()
     if meta.exif:
         exif.load(meta.exif)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from vidsr.errors import MediaError, UsageError, VidsrError
-from vidsr.files import fitting
+from vidsr.files import WINDOWS, fitting, key, why_no_name
 from vidsr.media import sequence
 from vidsr.media.containers import VIDEO_SUFFIXES
 from vidsr.media.read.content import holds_pictures
@@ -40,12 +40,12 @@ def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[I
     Raises:
         UsageError: an argument that can be no file: an address, or a scale.
     """
-    found: dict[Path, Input] = {}
+    found: dict[str, Input] = {}
     missing: list[tuple[Path, VidsrError]] = []
     for argument in arguments:
         try:
             for item in _expand_one(argument, recursive):
-                found.setdefault(item.path.resolve(), item)
+                found.setdefault(key(item.path), item)
         except UsageError:
             raise
         except VidsrError as error:
@@ -169,6 +169,8 @@ def target(output: str | None, arguments: Sequence[str], inputs: Sequence[Input]
             raise UsageError("standard input has no name: say where its output goes, with -o FILE or -o -")
         return Target()
     path = Path(output)
+    if WINDOWS and (why := why_no_name(path)) is not None:
+        raise UsageError(f"{output} cannot be written on Windows: {why}; choose another name")
     if output == PIPE or sequence.is_pattern(output):
         if len(inputs) > 1:
             raise UsageError(f"{output} is for one source, but there are {len(inputs)}: use a folder, such as out/")

@@ -35,6 +35,7 @@ def open_upscaler(options: Options, scale: int, *, model: str | None = None, thr
         threads=threads or options.threads,
         reuse=options.reuse,
         steady=options.steady,
+        grain=options.grain,
     )
 
 

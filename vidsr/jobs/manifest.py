@@ -18,6 +18,7 @@ from vidsr.media.write.writer import writing
 NAME = "manifest.json"
 ONCE = "pipe "  # begins the "source" of a job that nothing can go on with
 LOCK = "lock"
+NOT_OF_PARTS = {"target size"}  # facts that decide what parts become, and not what they are
 FORMAT = 2
 _OURS = re.compile(r"manifest\.json(\.part)?|joined\.\w+|(\d{6,})(\.q\d+)?\.\w+(\.part)?")
 
@@ -143,7 +144,7 @@ def _read(path: Path) -> tuple[dict[str, str], Fraction, list[Entry]] | None:
 
 
 def _check_same(folder: Path, found: Mapping[str, str], facts: Mapping[str, str]) -> None:
-    different = sorted(key for key in {*found, *facts} if found.get(key) != facts.get(key))
+    different = sorted(key for key in {*found, *facts} - NOT_OF_PARTS if found.get(key) != facts.get(key))
     if different:
         raise OutputError(
             f"{folder} holds an unfinished job of another {', '.join(different)}; "

@@ -56,6 +56,7 @@ class OptionKeywords(TypedDict, total=False):
     decoder: str
     reuse: bool
     steady: float
+    grain: float
     fps: float | Fraction | None
     segment_seconds: float | Fraction
 
@@ -91,6 +92,7 @@ class Options:
     decoder: str = "software"  # or one of `HARDWARE_DECODERS`: on the GPU, where it can
     reuse: bool = True  # a frame that repeats the one before it is not computed again
     steady: float = 0.0  # from 0 to 1: how far each large frame is blended with its neighbours
+    grain: float = 0.0  # from 0 to 1: how much of the source's grain, where it is gone, is put back
     fps: Fraction | None = None  # of numbered images
     segment_seconds: Fraction = Fraction(10)  # at most: a part also ends after a counted amount of work
 
@@ -119,8 +121,9 @@ class Options:
             raise UsageError(f"tile must be auto, off, or at least 32 pixels, not {self.tile}")
         if self.crf is not None and not 0 <= self.crf <= WORST_QUALITY:
             raise UsageError(f"crf must be from 0 to {WORST_QUALITY}, not {self.crf}")
-        if not 0 <= self.steady <= 1:
-            raise UsageError(f"steady must be from 0 to 1, not {self.steady:g}")
+        for name in ("steady", "grain"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name):g}")
         if isinstance(self.target_size, str):
             object.__setattr__(self, "target_size", parse_bytes(self.target_size))
         if self.target_size is not None and self.target_size < 1000:

@@ -1,14 +1,14 @@
-"""Jobs whose output is no file of its own: raw video on standard output, or numbered images.
+"""Jobs whose output is no file of its own: raw video or a film on standard output, or numbered images.
 
-Frames are written as they are made. There are no parts to go on after, and no other streams.
+Frames are written as they are made. There are no parts to go on after.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,8 +21,10 @@ from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Advanced, Done, PartsKept, Started
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
-from vidsr.jobs.plan import crop_notes, geometry, rounded, scan_notes, settled
+from vidsr.jobs.plan import crop_notes, geometry, plan, rounded, scan_notes, settled
 from vidsr.media import sequence, y4m
+from vidsr.media.containers import CONTAINERS
+from vidsr.media.mux.live import LiveWriter, check_live
 from vidsr.media.read.probe import MediaInfo
 
 if TYPE_CHECKING:
@@ -44,14 +46,31 @@ class Sink(Protocol):
     def close(self) -> None:
         """Hand over what is buffered."""
 
+    def abort(self) -> None:
+        """Let go of what is open; what was written stands."""
+
 
 def is_stream(target: Target) -> bool:
     """Whether outputs go to standard output or become numbered images."""
     return target.pipe or target.pattern is not None
 
 
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """What is written, and how: settled before a network is opened."""
+
+    info: MediaInfo
+    options: Options
+    canvas: Canvas
+    codec: str
+    notes: tuple[str, ...]
+    dropped: tuple[str, ...]
+    open: Callable[[], Sink]
+    pipe: y4m.Y4MReader | None
+
+
 def run(item: Input, batch: Batch) -> Done:
-    """Upscale the pictures of one source into a stream.
+    """Upscale one source into a stream: a film where a container is named, else its pictures alone.
 
     Raises:
         VidsrError: whatever ended the job. What was written until then stands.
@@ -64,32 +83,15 @@ def run(item: Input, batch: Batch) -> Done:
         )
     if options.target_size is not None:
         raise UsageError(f"a target size is for a file, and the output {_output(target)} is a stream; leave it out")
-    pipe = sources.standard_input(options) if item.kind == "pipe" else None
-    info = sources.examine(item, options, pipe)
-    options, said = settled(info, options)
-    wide, high, aspect, notes = geometry(info, options)
-    format, colour = _format(info, target)
-    shift = format.chroma_shift
-    size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
+    made = _film(item, batch) if target.pipe and options.container is not None else _pictures(item, batch)
+    info, size = made.info, made.canvas.size
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
-    cropped, scanned = crop_notes(info.video, options), scan_notes(info, options)
-    notes = (*said, *notes, *cropped, *scanned, *_lost(info, format, aspect, target))
-    started = _started(info, options, size, upscaler.reason, notes, batch)
+    started = _started(made, upscaler.reason, batch)
     batch.on_event(started)
-    scan = pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p"
-    header = y4m.Y4mHeader(
-        *size,
-        format,
-        colour.siting,
-        sources.deinterlacing(info, options).rate(info.video),
-        aspect,
-        scan,
-        colour.full_range,
-    )
-    sink = _sink(target, header, batch.overwrite)
+    sink = made.open()
     reused = upscaler.num_reused
-    reader = sources.open_source(info, options, options.start, pipe, reach=upscaler.reach)
-    last = _make(reader, upscaler, Canvas(size, format, colour), sink, started, batch)
+    reader = sources.open_source(info, made.options, options.start, made.pipe, reach=upscaler.reach)
+    last = _make(reader, upscaler, made.canvas, sink, started, batch)
     if not last.num_frames:
         raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
     seconds = time.perf_counter() - began
@@ -105,8 +107,69 @@ def run(item: Input, batch: Batch) -> Done:
         limit=last.limit,
         bytes=sink.num_bytes,
         kept=(),
-        dropped=tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
-        notes=(*notes, *sources.source_notes(reader.report), *sink.notes),
+        dropped=made.dropped,
+        notes=(*made.notes, *sources.source_notes(reader.report), *sink.notes),
+    )
+
+
+def _film(item: Input, batch: Batch) -> _Stream:
+    """A film in a container that plays while it is written, on standard output."""
+    _check_terminal()
+    job = plan(item, Target(), batch.options)
+    check_live(CONTAINERS[job.choice.container])
+    options, opens = job.options, sources.is_file(job.source)
+
+    def sink() -> Sink:
+        return LiveWriter(
+            sys.stdout.buffer,
+            job.choice.container,
+            job.spec,
+            job.source,
+            job.kept,
+            opens=opens,
+            cut=options.start is not None or options.end is not None,
+            end=options.end,
+            keep_going=options.keep_going,
+        )
+
+    dropped = [str(item) for item in job.dropped]
+    dropped += [
+        f"{item.kind} {item.index} ({item.codec}): dropped, a film that is written as it is made has no place for it"
+        for item in job.kept
+        if item.how in ("attached", "rewritten")
+    ]
+    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, job.notes, tuple(dropped), sink, job.pipe)
+
+
+def _pictures(item: Input, batch: Batch) -> _Stream:
+    """Raw video on standard output, or numbered images."""
+    target, options = batch.target, batch.options
+    pipe = sources.standard_input(options) if item.kind == "pipe" else None
+    info = sources.examine(item, options, pipe)
+    options, said = settled(info, options)
+    wide, high, aspect, notes = geometry(info, options)
+    format, colour = _format(info, target)
+    shift = format.chroma_shift
+    size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
+    cropped, scanned = crop_notes(info.video, options), scan_notes(info, options)
+    header = y4m.Y4mHeader(
+        *size,
+        format,
+        colour.siting,
+        sources.deinterlacing(info, options).rate(info.video),
+        aspect,
+        pipe.header.scan if pipe is not None and options.deinterlace == "off" else "p",
+        colour.full_range,
+    )
+    return _Stream(
+        info,
+        options,
+        Canvas(size, format, colour),
+        _output(target).suffix.lstrip(".") or "y4m",
+        (*said, *notes, *cropped, *scanned, *_lost(info, format, aspect, target)),
+        tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
+        lambda: _sink(target, header, batch.overwrite),
+        pipe,
     )
 
 
@@ -136,8 +199,10 @@ def _make(
         last = pipeline.run(frames, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
         sink.close()
     except BrokenPipeError:
+        sink.abort()
         raise
     except BaseException:
+        sink.abort()
         again = "it cannot be gone on with, and begins again"
         batch.on_event(PartsKept(job.source, job.output, 0, num_frames, again, 0.0))
         raise
@@ -175,21 +240,23 @@ def _output(target: Target) -> Path:
     return target.pattern or Path("stdout")
 
 
-def _started(
-    info: MediaInfo, options: Options, size: tuple[int, int], network: str, notes: tuple[str, ...], batch: Batch
-) -> Started:
-    output = _output(batch.target)
+def _started(made: _Stream, network: str, batch: Batch) -> Started:
     return Started(
         source=batch.inputs[0].path,
-        output=output,
-        source_size=(info.video.width, info.video.height),
-        size=size,
-        num_frames=sources.num_frames(info, options),
-        codec=output.suffix.lstrip(".") or "y4m",
+        output=_output(batch.target),
+        source_size=(made.info.video.width, made.info.video.height),
+        size=made.canvas.size,
+        num_frames=sources.num_frames(made.info, made.options),
+        codec=made.codec,
         network=network,
-        notes=notes,
+        notes=made.notes,
         dropped=(),
     )
+
+
+def _check_terminal() -> None:
+    if sys.stdout.isatty():
+        raise UsageError("-o - writes the video, which a terminal cannot show: send it to a file or a program")
 
 
 def _sink(target: Target, header: y4m.Y4mHeader, overwrite: bool) -> Sink:
@@ -199,6 +266,5 @@ def _sink(target: Target, header: y4m.Y4mHeader, overwrite: bool) -> Sink:
         except OSError as error:
             raise OutputError(f"{target.pattern}: cannot be written ({error.strerror or error})") from error
         return sequence.SequenceWriter(target.pattern, overwrite=overwrite)
-    if sys.stdout.isatty():
-        raise UsageError("-o - writes raw video, which a terminal cannot show: send it to a file or a program")
+    _check_terminal()
     return y4m.Y4MWriter(sys.stdout.buffer, header)

@@ -12,12 +12,12 @@ from typing import Protocol
 
 from vidsr import __version__
 from vidsr.errors import OutputError, UsageError
-from vidsr.frame import Colour, PixelFormat, output_colour
+from vidsr.frame import SRGB, Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.budget import check_target, finer, size_notes
 from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
-from vidsr.media.containers import container_of
+from vidsr.media.containers import CONTAINERS, container_of, suffix_of
 from vidsr.media.encoders import DEFAULT_THREADS
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
@@ -162,7 +162,8 @@ def plan(
     shift = chosen.pix_fmt.chroma_shift
     width, height = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     shrunk = _even(info, (wide, high), (width, height), chosen.pix_fmt)
-    output = target.path(source, options.label, f".{chosen.container}")
+    _check_shown(chosen.container, aspect, sources.deinterlacing(info, options).rate(info.video))
+    output = target.path(source, options.label, suffix_of(chosen.container, info.path))
     if is_same(output, info.path):
         raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
     kept, dropped = plan_streams(info, chosen.container) if sources.is_file(info) else ([], [])
@@ -189,6 +190,21 @@ def plan(
         copied_bytes=copied,
         pipe=pipe,
     )
+
+
+def _check_shown(container: str, aspect: Fraction, rate: Fraction | None) -> None:
+    """Raises UsageError where players of that container show no such pixels, or no pictures that fast."""
+    row = CONTAINERS[container]
+    if row.square and aspect != 1:
+        shape = f"{aspect.numerator}:{aspect.denominator}"
+        raise UsageError(
+            f"{row} has square pixels only, and these are {shape}: add --square-pixels (square_pixels=True)"
+        )
+    if row.fastest and rate is not None and rate > row.fastest * Fraction(101, 100):
+        raise UsageError(
+            f"{row} shows {row.fastest} pictures a second at most, and here are {float(rate):.4g}; "
+            "apng, webm and mp4 show them all (--container, container)"
+        )
 
 
 def geometry(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fraction, tuple[str, ...]]:
@@ -288,8 +304,10 @@ def rounded(side: Fraction, step: int) -> int:
     return max(round(side / step) * step, step)
 
 
-def _output_colour(video: Video, format: PixelFormat) -> Colour:
+def _output_colour(video: Video, format: PixelFormat, container: str) -> Colour:
     """As the upscaler has it; of 4:2:2 no codec tags the chroma's place, and players take it to be left."""
+    if CONTAINERS[container].srgb:
+        return SRGB
     colour = output_colour(video.colour, video.format, format)
     return replace(colour, siting="left") if format.chroma_shift == (1, 0) else colour
 
@@ -299,9 +317,9 @@ def _spec(
 ) -> VideoSpec:
     video, how = info.video, sources.deinterlacing(info, options)
     return VideoSpec(
-        encoder=chosen.encoder,
+        encoder=chosen.part_encoder,
         format=chosen.pix_fmt,
-        colour=_output_colour(video, chosen.pix_fmt),
+        colour=_output_colour(video, chosen.pix_fmt, chosen.container),
         width=size[0],
         height=size[1],
         time_base=how.time_base(video),

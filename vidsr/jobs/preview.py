@@ -20,6 +20,7 @@ from PIL import Image, PngImagePlugin
 from vidsr import files
 from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Frame, Samples
+from vidsr.upscaling.host import to_rgb8
 
 EVERY = 5.0  # seconds
 SHARE = 0.02  # of the time
@@ -112,7 +113,7 @@ def _small(frame: Frame) -> Frame:
 
 
 def _png(source: Frame, made: Frame, matrix: Sequence[int] | None) -> bytes:
-    pictures = [Image.fromarray(_upright(_rgb8(frame), matrix)) for frame in (source, made)]
+    pictures = [Image.fromarray(_upright(to_rgb8(frame), matrix)) for frame in (source, made)]
     size = pictures[1].size
     pictures[0] = pictures[0].resize(size, Image.Resampling.NEAREST)
     beside = Image.new("RGB", (2 * size[0] + GAP, size[1]))
@@ -123,16 +124,6 @@ def _png(source: Frame, made: Frame, matrix: Sequence[int] | None) -> bytes:
     out = io.BytesIO()
     beside.save(out, "PNG", pnginfo=told, compress_level=1)
     return out.getvalue()
-
-
-def _rgb8(frame: Frame) -> Samples:
-    """(H, W, 3) of 8 bits, in the frame's own transfer."""
-    import torch
-
-    from vidsr.upscaling.colour import to_rgb
-
-    rgb = to_rgb(frame.planes, frame.format, frame.colour, torch.device("cpu"))
-    return rgb[0, :3].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
 
 
 def _upright(pixels: Samples, matrix: Sequence[int] | None) -> Samples:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidsr.errors import OutputError
+from vidsr.errors import OutputError, TooSmallError
 from vidsr.files import rename
 from vidsr.frame import Frame
 from vidsr.jobs.events import Event, Fitting
@@ -48,7 +48,7 @@ def fitted(
     `weigh` joins parts and tells the output's bytes.
 
     Raises:
-        OutputError: the size cannot be reached.
+        TooSmallError: the size cannot be reached.
     """
     return _Fit(plan, manifest, work, on_event).run(weigh)
 
@@ -164,8 +164,8 @@ class _Fit:
             return (f"{words}: its encoder comes no closer",)
         return (words,)
 
-    def _impossible(self, size: float) -> OutputError:
-        return OutputError(
+    def _impossible(self, size: float) -> TooSmallError:
+        return TooSmallError(
             f"{self._plan.output}: {self._target / 1e6:.4g} MB are too little: even at the lowest quality, with its "
             f"other streams, it takes {size / 1e6:.4g} MB; ask for more, or for a smaller --scale or --size"
         )

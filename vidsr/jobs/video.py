@@ -16,8 +16,8 @@ from pathlib import Path
 import av
 from filelock import FileLock, Timeout
 
-from vidsr import verify
-from vidsr.errors import DamagedError, MediaError, OutputError, VidsrError
+from vidsr import files, verify
+from vidsr.errors import DamagedError, MediaError, OutputError, TooSmallError, VidsrError
 from vidsr.files import fitting, rename
 from vidsr.jobs import sources
 from vidsr.jobs.batch import REPLACE, Batch
@@ -27,7 +27,9 @@ from vidsr.jobs.plan import Plan, fingerprint
 from vidsr.jobs.segment_maker import SegmentMaker, SegmentsMade
 from vidsr.jobs.segments import Segments
 from vidsr.jobs.sizing import fitted
+from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux import join
+from vidsr.media.mux.animation import animate
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.write.times import read_times
 from vidsr.stages import stage
@@ -132,7 +134,7 @@ class Unjoined:
         pts = read_times(self.manifest.paths).pts.tolist()
         verify.quick(
             self.work / f"joined{plan.output.suffix}",
-            verify.Expected(plan.spec, pts, plan.choice.container, joined.shift, num_streams),
+            verify.Expected(plan.spec, pts, plan.choice.container, joined.shift, num_streams, joined.late),
             source=plan.source,
             frames=plan.open_reader if again else None,
             budget=SAMPLE_SHARE * (time.perf_counter() - self.started),
@@ -189,13 +191,25 @@ def _to_size(
     try:
         return fitted(plan, manifest, work, weigh, batch.on_event)
     except BaseException as error:
-        batch.on_event(_kept(plan, work, manifest, error, 0.0))
+        kept = _kept(plan, work, manifest, error, 0.0)
+        too_small = replace(kept, advice="another --target-size (target_size) goes on from there")
+        batch.on_event(too_small if isinstance(error, TooSmallError) else kept)
         raise
 
 
 def _join(plan: Plan, paths: Sequence[Path], work: Path, mark: str) -> join.JoinReport:
     """Join the segments `paths`."""
     finished = work / f"joined{plan.output.suffix}"
+    if CONTAINERS[plan.choice.container].animated:
+        return animate(
+            paths,
+            plan.source,
+            finished,
+            container=plan.choice.container,
+            encoded=plan.choice.encoder,
+            spec=plan.spec,
+            metadata={KEY: mark},
+        )
     return join.join(
         paths,
         plan.source if sources.is_file(plan.source) else replace(plan.source, path=paths[0]),
@@ -245,7 +259,9 @@ def _work_folder(output: Path) -> Iterator[Path]:
         if not any(path.suffix != ".part" for path in folder.glob("[0-9]*")):  # no finished segment
             with suppress(OSError):
                 clear(folder)
-                (folder / LOCK).unlink()  # still held: nobody else can be inside
+                if files.WINDOWS:
+                    lock.release()
+                (folder / LOCK).unlink(missing_ok=True)  # still held where that can be: nobody else is inside
             _remove_empty([folder, *created])
         lock.release()
 

@@ -58,6 +58,33 @@ def _finish_stream(written: Written) -> None:
         fingerprint.append_null_packet(written.path, written.fingerprint)
 
 
+def _finish_gif(written: Written) -> None:
+    """The fingerprint, as a comment."""
+    if written.fingerprint is not None:
+        from vidsr.media.mux import fingerprint
+
+        fingerprint.insert_comment(written.path, written.fingerprint)
+
+
+def _finish_apng(written: Written) -> None:
+    """The fingerprint, as a text."""
+    if written.fingerprint is not None:
+        from vidsr.media.mux import fingerprint
+
+        fingerprint.append_text(written.path, written.fingerprint)
+
+
+def _gif_loop(plays: int, last: Fraction) -> dict[str, str]:
+    """It counts how often it is shown again, -1 for never."""
+    again = {0: 0, 1: -1}.get(plays, plays - 1)
+    return {"loop": str(min(again, 0xFFFF)), "final_delay": str(min(max(round(last * 100), 2), 0xFFFF))}
+
+
+def _apng_loop(plays: int, last: Fraction) -> dict[str, str]:
+    length = min(last, Fraction(0xFFFF)).limit_denominator(0xFFFF)
+    return {"plays": str(min(plays, 0xFFFF)), "final_delay": f"{length.numerator}/{length.denominator}"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Container:
     """One container, as FFmpeg 8 writes and reads it. Codecs, encoders, formats and flags have FFmpeg's names."""
@@ -79,10 +106,13 @@ class Container:
     refuses: frozenset[str] = frozenset()  # codecs that its muxer takes, and players do not find in it
     cover: Literal["copied", "attached"] | None = None  # how a still that stands for the file is kept
     text: str | None = None  # the encoder that text subtitles are converted with
-    sound: tuple[str, int] = ("aac", 96_000)  # the encoder of sound that is not kept; bits a second and channel
+    sound: tuple[str, int] | None = ("aac", 96_000)  # the encoder of sound that is not kept; bits a second and channel
 
     clock: Fraction | None = None  # seconds; None: any
     before_zero: bool = True  # whether packets may have times below 0
+    from_zero: bool = False  # whether its first picture stands at 0, whenever it came in the source
+    lengths_only: bool = False  # whether it says how long pictures are, not when: a reader's rounding adds up
+    fastest: int | None = None  # pictures a second, above which players slow down
     says_end: bool = True  # whether it says when the last picture ends
     annex_b: bool = False  # whether H.264 and HEVC have start codes in it, not lengths
 
@@ -96,13 +126,22 @@ class Container:
     rotation: Literal["matrix", "turn"] | None = "matrix"  # a display matrix, or only its turn and mirror
     stereo_modes: frozenset[str] | None = None  # Matroska's names of those that it has; None: all
     stream_ids: bool = False  # whether streams have numbers that mean something
+    srgb: bool = False  # whether its pictures are full-range RGB of the web, always
+    square: bool = False  # whether its pixels are square, always
 
     options: Mapping[str, str] = field(default_factory=dict)  # of the muxer
+    live: Mapping[str, str] | None = None  # and these, where it is written as it is made; None: it cannot be
+    animated: Callable[[int, Fraction], dict[str, str]] | None = None  # and these, of a loop: plays, last length
+    source_suffixes: tuple[str, ...] = ()  # those of sources that outputs take over
     placeholder: str | None = None  # title of a picture whose samples are not square, until `finish` comes
     finish: Callable[[Written], None] = lambda _: None  # its own repairs of a finished file
 
     def __str__(self) -> str:
         return self.name
+
+    def tolerance(self, rounding: Fraction, num_pictures: int) -> Fraction:
+        """By how much a picture's time may differ from what it was, where one length is rounded by so much."""
+        return rounding * max(num_pictures, 1) if self.lengths_only else rounding
 
     @property
     def boxes(self) -> bool:
@@ -131,6 +170,7 @@ _MP4 = Container(
     pictures=("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
     codec_tags={"hevc": "hvc1"},  # Apple's players take no other
     segments=True,
+    live={"movflags": "+frag_keyframe+delay_moov+default_base_moof", "frag_duration": "1000000"},  # microseconds
     refuses=_words(
         "pcm_s24le pcm_s24be pcm_s32le pcm_s32be pcm_f32le pcm_f32be pcm_f64le pcm_f64be"
     ),  # FFmpeg 5: noise
@@ -157,8 +197,32 @@ _MKV = Container(
     text_flags=_words("descriptions"),
     rotation="turn",
     options=_PLAIN,
+    live={"cluster_time_limit": "1000"},  # milliseconds
     placeholder=matroska.PLACEHOLDER,
     finish=_finish_matroska,
+)
+_GIF = Container(
+    name="gif",
+    muxer="gif",
+    demuxer="gif",
+    pictures=("gif",),
+    encoders=("gif", "gif"),
+    alpha=("gif",),
+    keeps=frozenset(),
+    sound=None,
+    clock=Fraction(1, 100),
+    before_zero=False,
+    from_zero=True,
+    fastest=50,  # players show what is to last 0.01 s for 0.1 s
+    implied_flags=_words("default"),
+    languages="one",
+    metadata=False,
+    tags=frozenset(),
+    rotation=None,
+    srgb=True,
+    square=True,
+    animated=_gif_loop,
+    finish=_finish_gif,
 )
 _ROWS = (
     _MP4,
@@ -215,7 +279,25 @@ _ROWS = (
         rotation=None,
         stream_ids=True,
         options=_PLAIN,
+        live={},
         finish=_finish_stream,
+    ),
+    _GIF,
+    replace(
+        _GIF,
+        name="apng",
+        muxer="apng",
+        demuxer="apng",
+        suffixes=("png",),
+        source_suffixes=("png",),
+        pictures=("apng",),
+        encoders=("apng", "apng"),
+        alpha=("apng",),
+        clock=Fraction(1, 100_000),
+        lengths_only=True,
+        fastest=None,
+        animated=_apng_loop,
+        finish=_finish_apng,
     ),
 )
 CONTAINERS = {row.name: row for row in _ROWS}
@@ -224,13 +306,16 @@ HOLDS_ALL = CONTAINERS["mkv"]
 """The one that anything is written in which fits no other."""
 KEEPS_IT = f"the container {HOLDS_ALL} keeps it"
 """What to do about something that another container does not hold."""
-FOR_ALPHA = CONTAINERS["webm"]
-"""The one for short films with transparency whose own container is not written."""
-
 _SAME = {suffix: row.name for row in _ROWS for suffix in row.suffixes}
-_READ = "avi mpg mpeg vob m2v wmv asf flv f4v 3gp 3g2 ogv mxf dv gif h264 264 h265 265 hevc y4m mj2"
+_READ = "avi mpg mpeg vob m2v wmv asf flv f4v 3gp 3g2 ogv mxf dv h264 264 h265 265 hevc y4m mj2"
 VIDEO_SUFFIXES = frozenset("." + name for name in (*CONTAINERS, *_SAME, *_READ.split()))
 """Suffixes, in lower case, that count as video when a folder is searched."""
+
+
+def suffix_of(container: str, source: Path) -> str:
+    """Of an output in `container`: its name, or the suffix of its `source` where people know it by that."""
+    own = source.suffix.lower()
+    return own if own.lstrip(".") in CONTAINERS[container].source_suffixes else f".{container}"
 
 
 def container_of(suffix: str) -> str:
@@ -293,6 +378,6 @@ def offered() -> list[str]:
 
 
 def keeping_alpha() -> str:
-    """Names of the containers that hold transparency, in words."""
-    *most, last = sorted((row.name for row in _ROWS if row.alpha), reverse=True)
+    """Names of the containers of films that hold transparency, in words."""
+    *most, last = sorted((row.name for row in _ROWS if row.alpha and not row.animated), reverse=True)
     return f"{', '.join(most)} and {last}" if most else last

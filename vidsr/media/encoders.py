@@ -67,6 +67,7 @@ class Encoder:
     fixed_params: tuple[str, ...] = ()
     thread_params: Mapping[str, int | None] = field(default_factory=dict)  # keys that take threads, each up to so many
     environment: Mapping[str, str] = field(default_factory=dict)
+    parts: str | None = None  # encodes a job's parts, without loss, where this one has to see the whole film
     layouts: tuple[str, ...] = ()  # that it is fed; none: all planar ones that FFmpeg says it takes
     packed: Mapping[str, str] = field(default_factory=dict)  # layout -> how FFmpeg wants it stored
     alpha_layouts: tuple[str, ...] = ()  # the only ones with alpha that players know; none: all
@@ -202,6 +203,7 @@ _ROWS = (
         codec="ffv1",
         spoken=("ffv1",),
         title="FFV1",
+        packed={"gbrp": "bgr0", "gbrap": "bgra"},
         options={"level": "3", "g": "1", "slicecrc": "1", "slices": "4"},
         keeps_hdr10=False,
     ),
@@ -261,6 +263,15 @@ _ROWS = (
     *_vendor("qsv", ("h264", "hevc", "av1"), _QSV),
     *_vendor("amf", ("h264", "hevc", "av1"), _AMF),
     *_vendor("videotoolbox", ("h264", "hevc"), _VIDEOTOOLBOX),
+    Encoder("gif", "gif", parts="ffv1", layouts=("gbrp", "gbrap"), packed={"gbrp": "pal8", "gbrap": "pal8"}),
+    Encoder(
+        name="apng",
+        codec="apng",
+        options={"pred": "mixed"},
+        parts="ffv1",
+        layouts=("gbrp", "gbrap"),
+        packed={"gbrp": "rgb24", "gbrap": "rgba"},
+    ),
     Encoder("libvpx", "vp8"),
     Encoder("mpeg2video", "mpeg2video", options=_FINE, captions=True),
     Encoder("mpeg4", "mpeg4", options=_FINE),

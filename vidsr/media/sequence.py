@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from vidsr.errors import DamagedError, MediaError, OutputError
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat, Plane
+from vidsr.frame import SRGB, Frame, PixelFormat, Plane
 from vidsr.media.read.probe import MediaInfo, Stream, Video
 from vidsr.media.read.report import ReadReport
 from vidsr.media.stills import IMAGE_SUFFIXES, ImageMeta, read_image, write_image
 
 CONTAINER = "sequence"
 DEFAULT_RATE = Fraction(24)  # frames per second, where the user names none
-SRGB = Colour(Matrix.RGB, primaries=1, transfer=13, full_range=True)
 
 _NUMBER = re.compile(r"%(?:0(\d{1,2}))?d")
 
@@ -159,6 +158,9 @@ class SequenceWriter:
 
     def close(self) -> None:
         """Every image is whole already."""
+
+    def abort(self) -> None:
+        """Nothing is held open."""
 
 
 def _described(shape: tuple[int, ...], format: PixelFormat) -> str:

@@ -61,6 +61,8 @@ _DEEP = {"PNG": ("png", "rgb48be", "rgba64be"), "TIFF": ("tiff", "rgb48le", "rgb
 _READ = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "TGA")
 _WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 _WITHOUT_METADATA = ("BMP", "PPM", "TGA", "JPEG2000")
+_NOTED = {"TGA": "id_section", "JPEG2000": "comment"}  # where they have a place for a word after all
+_MARK_BYTES = 64
 WITHOUT_METADATA = frozenset([".bmp", ".ppm", ".pgm", ".tga", ".jp2"])
 """Suffixes of images that hold pixels and nothing else."""
 
@@ -73,6 +75,7 @@ class ImageMeta:
     icc_profile: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    mark: str | None = None  # ASCII, for formats without metadata
 
 
 def is_image(path: Path) -> bool:
@@ -232,10 +235,40 @@ def _encoded(samples: Samples, kind: str, meta: ImageMeta) -> bytes:
     options: dict[str, object] = dict(_SAVE.get(kind, {}))
     if meta.exif:
         options["exif"] = _resized_exif(meta.exif, samples.shape[1], samples.shape[0])
+    if meta.mark and kind in _NOTED:
+        options[_NOTED[kind]] = meta.mark.encode()
     options |= {k: v for k, v in (("icc_profile", meta.icc_profile), ("xmp", meta.xmp), ("dpi", meta.dpi)) if v}
     out = io.BytesIO()
     Image.fromarray(samples).save(out, kind, **options)
-    return out.getvalue()
+    return _marked(out.getvalue(), kind, meta.mark) if meta.mark else out.getvalue()
+
+
+def _marked(data: bytes, kind: str, mark: str) -> bytes:
+    """With the mark where readers look for nothing: behind a BMP, in a comment of a PPM."""
+    if kind == "BMP":
+        return data + mark.encode()
+    if kind == "PPM":
+        magic, line, rest = data.partition(b"\n")
+        return magic + line + b"# " + mark.encode() + line + rest
+    return data
+
+
+def read_mark(path: Path) -> str:
+    """The mark that `write_image` put into an image whose format has no metadata; whatever else stands there, or ''.
+
+    Raises what Pillow raises.
+    """
+    with open_image(path) as image:
+        kind, noted = image.format or "", image.info.get(_NOTED.get(image.format or "", ""), b"")
+    if kind in _NOTED:
+        return bytes(noted).decode("ascii", "replace")
+    with path.open("rb") as file:
+        head = file.read(_MARK_BYTES)
+        file.seek(-min(_MARK_BYTES, file.seek(0, 2)), 2)
+        behind = file.read()
+    if kind == "PPM":
+        return head.partition(b"\n# ")[2].partition(b"\n")[0].decode("ascii", "replace")
+    return behind[behind.rfind(b"vidsr ") :].decode("ascii", "replace") if kind == "BMP" else ""
 
 
 def _resized_exif(raw: bytes, width: int, height: int) -> bytes:

@@ -276,6 +276,9 @@ class Y4MWriter:
         """Hand over what is buffered; the stream is the caller's."""
         self._stream.flush()
 
+    def abort(self) -> None:
+        """Nothing is held open."""
+
 
 def _line(stream: BinaryIO) -> bytes:
     """The next line without its end; empty at the end of the stream, cut where it is too long to be one."""

@@ -1,26 +1,18 @@
-"""The same network in a form that moves less memory: exact algebra on a generator that is built already.
-
-- An activation with one slope for all channels commutes with the pixel shuffle. Before it, a runtime fuses it into
-  the convolution.
-- A convolution after a pixel shuffle equals a wider one before it, followed by the shuffle: the last 9x9 of SRGAN
-  becomes a 5x5 at half the size, and its 64 channels at full size never exist.
-
-Zeros around the shuffled picture are the shuffle of zeros around the other one, so borders are the same, too.
-"""
+"""The same network in a form that moves less memory: the algebra of `graph`, on a module of torch that is built."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Sequence
-from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vidsr.models import graph
+from vidsr.models.graph import SHUFFLE
 from vidsr.models.srgan import SRGAN, SubPixel
-
-SHUFFLE = 2  # of every sub-pixel step
 
 
 def fuse(module: nn.Module) -> nn.Module:
@@ -67,22 +59,14 @@ def before_shuffle(conv: nn.Conv2d, factor: int) -> nn.Conv2d:
 def before_shuffle_places(shape: Sequence[int], factor: int) -> Tensor:
     """Where in a weight of `shape` (O, C, k, k) each number of the wider one is found; O*C*k*k where it is zero.
 
-    With u the tap, a the place of an output pixel within its block and p the padding: the tap reads the pixel
-    a + u - p, which lies in the block floor((a + u - p) / factor), at the place that remains.
+    See `graph.before_shuffle`.
 
     Returns:
         (O*factor**2, C*factor**2, K, K) int64.
     """
-    out, channels, size = shape[:3]
-    padding, place = size // 2, range(factor)
-    reach = -(-padding // factor)
-    narrow = torch.arange(math.prod(shape)).view(*shape)
-    wide = narrow.new_full((out, factor, factor, channels, factor, factor, *[2 * reach + 1] * 2), narrow.numel())
-    for a, b, u, v in product(place, place, range(size), range(size)):
-        block_y, y = divmod(a + u - padding, factor)
-        block_x, x = divmod(b + v - padding, factor)
-        wide[:, a, b, :, y, x, block_y + reach, block_x + reach] = narrow[:, :, u, v]
-    return wide.reshape(out * factor**2, channels * factor**2, 2 * reach + 1, 2 * reach + 1)
+    numel = math.prod(shape)
+    numbered = np.arange(1, numel + 1).reshape(shape)
+    return torch.from_numpy((graph.before_shuffle(numbered, factor) - 1) % (numel + 1))
 
 
 def before_shuffle_weight(weight: Tensor, places: Tensor) -> Tensor:

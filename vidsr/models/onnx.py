@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vidsr.errors import BackendError, ModelError, OutputError
 from vidsr.files import replacing
-from vidsr.models import onnx_nodes
-from vidsr.models.fused import inference_form
+from vidsr.models import onnx_nodes, plain
+from vidsr.models.config import GeneratorConfig
 from vidsr.models.registry import Model
-from vidsr.models.srgan import GeneratorConfig
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -54,12 +51,11 @@ def export(model: Model, path: Path, *, precision: str = "fp32") -> Exported:
         OutputError: `path` cannot be written.
     """
     _require("onnx", "onnxruntime")
-    dtype = torch.float16 if precision == "fp16" else torch.float32
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
-            part.write_bytes(graph(model, dtype))
-            error = _largest_error(model, part, dtype)
+            part.write_bytes(graph(model, precision))
+            error = _largest_error(model, part, precision)
             if not error <= TOLERANCE[precision]:
                 raise ModelError(f"{model.name} as ONNX differs by {error:.2g} from the network; nothing was written.")
     except OSError as failed:
@@ -74,8 +70,8 @@ class _Session(Protocol):
         """All outputs."""
 
 
-def graph(model: Model, dtype: torch.dtype, *, outer: torch.dtype | None = None) -> bytes:
-    """What `export` writes, not compared with anything yet: in `dtype`, its input and output, too, unless `outer` is.
+def graph(model: Model, precision: str, *, outer: str | None = None) -> bytes:
+    """What `export` writes, not compared with anything yet: in `precision`, input and output too, or those in `outer`.
 
     Networks of other projects are written by torch's exporter, which takes half a minute.
 
@@ -86,10 +82,11 @@ def graph(model: Model, dtype: torch.dtype, *, outer: torch.dtype | None = None)
     _require("onnx")
     if isinstance(model.config, GeneratorConfig):
         names = (INPUT, OUTPUT)
-        module = inference_form(model.module, dtype)
-        proto = onnx_nodes.build(module, dtype, names=names, opset=OPSET, outer=outer or dtype)
+        proto = onnx_nodes.build(
+            model.config, model.weights, precision, names=names, opset=OPSET, outer=outer or precision
+        )
     else:
-        proto = _exported(model, dtype)
+        proto = _exported(model, precision)
     facts = {"scale": model.scale, "weights": model.weights_hash, "halo": model.halo, "multiple": model.multiple}
     for key, value in {"name": model.name, **{k: json.dumps(v) for k, v in facts.items()}}.items():
         entry = proto.metadata_props.add()
@@ -97,9 +94,14 @@ def graph(model: Model, dtype: torch.dtype, *, outer: torch.dtype | None = None)
     return bytes(proto.SerializeToString())
 
 
-def _exported(model: Model, dtype: torch.dtype) -> ModelProto:
+def _exported(model: Model, precision: str) -> ModelProto:
     """By torch's exporter."""
     _require("onnxscript")
+    import torch
+
+    from vidsr.models.fused import inference_form
+
+    dtype = torch.float16 if precision == "fp16" else torch.float32
     sample = torch.rand(2, 3, *CHECK_SIDES[0]).to(dtype)
     sides = {0: torch.export.Dim("n", min=1), 2: torch.export.Dim("h", min=2), 3: torch.export.Dim("w", min=2)}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -127,17 +129,25 @@ def _require(*names: str) -> None:
         raise BackendError(f"Writing ONNX needs {missing[0]}, which is missing: pip install 'vidsr-upscaler[onnx]'.")
 
 
-def _largest_error(model: Model, path: Path, dtype: torch.dtype) -> float:
+def _largest_error(model: Model, path: Path, precision: str) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    return max(_error(model, session, dtype, height, width) for height, width in CHECK_SIDES)
+    return max(_error(model, session, precision, height, width) for height, width in CHECK_SIDES)
 
 
-def _error(model: Model, session: _Session, dtype: torch.dtype, height: int, width: int) -> float:
+def _error(model: Model, session: _Session, precision: str, height: int, width: int) -> float:
     height, width = (-(-side // model.multiple) * model.multiple for side in (height, width))
-    batch = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    batch = np.random.default_rng(0).random((1, 3, height, width), np.float32)
+    (made,) = session.run(None, {INPUT: batch.astype(np.float16 if precision == "fp16" else np.float32)})
+    return float(np.abs(made.astype(np.float32) - _exact(model, batch)).max())
+
+
+def _exact(model: Model, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    if isinstance(model.config, GeneratorConfig):
+        return plain.run(model.config, model.weights, batch)
+    import torch
+
     with torch.no_grad():
-        expected: Tensor = model.module(batch)
-    (made,) = session.run(None, {INPUT: batch.to(dtype).numpy()})
-    return float((torch.from_numpy(made).float() - expected).abs().max())
+        made: NDArray[np.float32] = model.module(torch.from_numpy(batch)).numpy()
+        return made

@@ -1,19 +1,13 @@
-"""Our own graphs as ONNX, node by node: what torch's exporter writes in half a minute, without onnxscript.
-
-The generator's own `forward` is traced, so that what it computes still stands in one place.
-"""
+"""Our own graphs as ONNX, node by node: what torch's exporter writes in half a minute, without it and without torch."""
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
 
-from vidsr.models.srgan import CUBIC_REACH, Bicubic
+from vidsr.models.config import CUBIC_REACH, GeneratorConfig
+from vidsr.models.graph import Array, Weights, draw
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -23,28 +17,24 @@ TO_START = np.iinfo(np.int32).min  # where a slice that goes backwards ends
 
 
 def build(
-    module: nn.Module, dtype: torch.dtype, *, names: tuple[str, str], opset: int, outer: torch.dtype
+    config: GeneratorConfig, weights: Weights, precision: str, *, names: tuple[str, str], opset: int, outer: str
 ) -> ModelProto:
-    """`module`, in its form for inference and wholly in `dtype`, with N, H and W open.
+    """The network of `config`, wholly in `precision`, ``fp32`` or ``fp16``, with N, H and W open.
 
     `names` are those of its input and output, which are of `outer`: another type is converted inside.
-
-    Raises:
-        NotImplementedError: it holds what stands in no graph of ours.
     """
     from onnx import TensorProto, helper
 
-    types = {torch.float32: TensorProto.FLOAT, torch.float16: TensorProto.FLOAT16}
+    types = {"fp32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16}
     given, result = names
-    nodes = _Nodes()
-    start = given if outer == dtype else nodes.add("Cast", [given], to=types[dtype])
-    end = nodes.bicubic(module, start) if isinstance(module, Bicubic) else nodes.traced(module, start)
-    nodes.add(
-        "Identity" if outer == dtype else "Cast", [end], result, **({} if outer == dtype else {"to": types[outer]})
-    )
+    nodes = _Nodes(precision)
+    start = given if outer == precision else nodes.node("Cast", [given], to=types[precision])
+    end = draw(config, weights, nodes, start)
+    cast = {} if outer == precision else {"to": types[outer]}
+    nodes.node("Cast" if cast else "Identity", [end], result, **cast)
     graph = helper.make_graph(
         nodes.made,
-        type(module).__name__,
+        config.graph,
         [helper.make_tensor_value_info(given, types[outer], ["n", 3, "h", "w"])],
         [helper.make_tensor_value_info(result, types[outer], ["n", 3, "H", "W"])],
         nodes.constants,
@@ -53,79 +43,52 @@ def build(
 
 
 class _Nodes:
-    """Nodes and constants so far; every method adds some, and returns the name of what they make."""
+    """A `graph.Pen` with all nodes and constants so far; each step is the name of what it makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, precision: str) -> None:
         self.made: list[Any] = []
         self.constants: list[Any] = []
+        self._dtype = {"fp32": np.float32, "fp16": np.float16}[precision]
 
-    def add(self, kind: str, inputs: list[str], name: str = "", **attributes: Any) -> str:
+    def node(self, kind: str, inputs: list[str], name: str = "", **attributes: Any) -> str:
         from onnx import helper
 
         name = name or f"{kind.lower()}{len(self.made)}"
         self.made.append(helper.make_node(kind, inputs, [name], name, **attributes))
         return name
 
-    def constant(self, values: Tensor | list[int] | list[float]) -> str:
+    def constant(self, values: Array | list[int] | list[float]) -> str:
         from onnx import numpy_helper
 
-        floats = not isinstance(values, Tensor) and isinstance(values[0], float)
-        array = values.detach().numpy() if isinstance(values, Tensor) else np.array(values, "f4" if floats else "i8")
+        floats = isinstance(values, list) and isinstance(values[0], float)
+        array = np.array(values, "f4" if floats else "i8") if isinstance(values, list) else values.astype(self._dtype)
         self.constants.append(numpy_helper.from_array(array, f"constant{len(self.constants)}"))
         return f"constant{len(self.constants) - 1}"
 
-    def traced(self, module: nn.Module, start: str) -> str:
-        """All that `module` does to `start`."""
-        known: dict[fx.Node, str] = {}
-        for node in fx.symbolic_trace(module).graph.nodes:
-            values = [known[value] for value in node.args if isinstance(value, fx.Node)]
-            if node.op == "placeholder":
-                known[node] = start
-            elif node.op == "output":
-                return values[0]
-            elif node.op == "call_module":
-                known[node] = self.layer(module.get_submodule(node.target), values[0])
-            else:
-                known[node] = self.function(node, values)
-        raise AssertionError("a traced module ends with its output")
+    def convolution(self, x: str, weight: Array, bias: Array | None, *, groups: int = 1, padded: bool = True) -> str:
+        inputs = [x, self.constant(weight), *([] if bias is None else [self.constant(bias)])]
+        size = weight.shape[-1]
+        return self.node("Conv", inputs, pads=[size // 2 * padded] * 4, group=groups, kernel_shape=[size, size])
 
-    def layer(self, layer: nn.Module, value: str) -> str:
-        if isinstance(layer, nn.Conv2d):
-            return self.convolution(value, layer.weight, layer.bias, layer.padding[0], layer.groups)
-        if isinstance(layer, nn.LeakyReLU):
-            return self.add("LeakyRelu", [value], alpha=layer.negative_slope)
-        if isinstance(layer, nn.PReLU):
-            return self.add("PRelu", [value, self.constant(layer.weight.reshape(-1, 1, 1))])
-        if isinstance(layer, nn.PixelShuffle):
-            return self.shuffle(value, layer.upscale_factor)
-        raise NotImplementedError(f"a layer {type(layer).__name__}")
+    def leaky(self, x: str, slope: float) -> str:
+        return self.node("LeakyRelu", [x], alpha=slope)
 
-    def function(self, node: fx.Node, values: list[str]) -> str:
-        if node.target is operator.add:
-            return self.add("Add", values)
-        if node.target is F.pixel_shuffle:
-            return self.shuffle(values[0], node.args[1])
-        if node.target is F.interpolate and node.kwargs["mode"] == "bilinear" and not node.kwargs["align_corners"]:
-            factor = float(node.kwargs["scale_factor"])  # type: ignore[arg-type]
-            sizes = self.constant([1.0, 1.0, factor, factor])
-            shape = {"coordinate_transformation_mode": "half_pixel", "mode": "linear"}
-            return self.add("Resize", [values[0], "", sizes], **shape)
-        raise NotImplementedError(f"a step {node.target}")
+    def add(self, one: str, other: str) -> str:
+        return self.node("Add", [one, other])
 
-    def convolution(self, value: str, weight: Tensor, bias: Tensor | None, padding: int | str, groups: int) -> str:
-        inputs = [value, self.constant(weight), *([] if bias is None else [self.constant(bias)])]
-        return self.add("Conv", inputs, pads=[padding] * 4, group=groups, kernel_shape=list(weight.shape[2:]))
+    def shuffle(self, x: str, factor: int) -> str:
+        return self.node("DepthToSpace", [x], blocksize=factor, mode="CRD")
 
-    def shuffle(self, value: str, factor: object) -> str:
-        return self.add("DepthToSpace", [value], blocksize=factor, mode="CRD")
+    def bilinear(self, x: str, factor: int) -> str:
+        sizes = self.constant([1.0, 1.0, float(factor), float(factor)])
+        return self.node("Resize", [x, "", sizes], coordinate_transformation_mode="half_pixel", mode="linear")
 
-    def bicubic(self, module: Bicubic, value: str) -> str:
-        """With the mirrored borders of sides of at least two pixels; the module's own `forward` asks for them."""
+    def mirrored(self, x: str) -> str:
         for axis in (3, 2):
-            first = self.backwards(value, axis, CUBIC_REACH - 1, TO_START)
-            last = self.backwards(value, axis, -1, -1 - CUBIC_REACH)
-            value = self.add("Concat", [first, value, last], axis=axis)
-        return self.shuffle(self.convolution(value, module.weight, None, 0, 3), module.scale)
+            first = self._backwards(x, axis, CUBIC_REACH - 1, TO_START)
+            last = self._backwards(x, axis, -1, -1 - CUBIC_REACH)
+            x = self.node("Concat", [first, x, last], axis=axis)
+        return x
 
-    def backwards(self, value: str, axis: int, start: int, end: int) -> str:
-        return self.add("Slice", [value, *(self.constant([number]) for number in (start, end, axis, -1))])
+    def _backwards(self, x: str, axis: int, start: int, end: int) -> str:
+        return self.node("Slice", [x, *(self.constant([number]) for number in (start, end, axis, -1))])

@@ -1,34 +1,43 @@
 """The models that exist: shipped weights by name, anyone's weights by path. Listing them loads no torch.
 
-``srgan@0.3`` names weights in between: 0.3 of the way from those of ``srresnet`` to those of ``srgan``, which began
-with them. Invented detail, and its flicker, grow with the number.
+``srgan@0.3`` names weights in between: 0.3 of the way from those that ``srgan`` was trained on from to its own. What
+that stage of its training taught grows with the number: ``detail`` of one model, ``denoise`` of another.
+``fast-video@denoise=0.3`` says which. ``@grain=0.5`` behind any model is for whoever runs it.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidsr.errors import ModelError, UnknownModelError
+from vidsr.errors import BackendError, ModelError, UnknownModelError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from vidsr.models.foreign import ForeignConfig
-    from vidsr.models.srgan import GeneratorConfig
+    from vidsr.models.config import GeneratorConfig
+    from vidsr.models.foreign import Foreign, ForeignConfig
+    from vidsr.models.graph import Weights
 
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = "1"  # of the header; a string, as all safetensors metadata is
 MAX_HEADER = 1 << 20  # bytes; ours are a few thousand
 STRUCTURED = ("config", "metrics", "training_data")  # header values that are JSON
 REQUIRED = ("format", "name", "config", "scale")
-
 PICKLED = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
 
-PIXEL_STAGE = {"srgan": "srresnet"}  # adversarial weights, and those of the pixel stage that they began with
-ORIGINS = "origins"  # folder in WEIGHTS of such as are no model any more: an older srgan mixes with no newer srresnet
+STAGES: dict[str, tuple[tuple[str, str], ...]] = {
+    "srgan": (("detail", "origins/srgan"),),
+    "fast-video": (("denoise", "fast"),),
+}
+"""What weights were trained on from, the last stage of their training first: its name, and the weights before it.
+
+Those are files in `WEIGHTS`, of a model or of what is none any more: an older srgan mixes with no newer srresnet.
+"""
+GRAIN = "grain"
 
 BICUBIC = "bicubic"
 BICUBIC_SCALES = (2, 4)
@@ -61,7 +70,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A generator ready to run: `module` is FP32, on the CPU, in evaluation mode, without gradients.
+    """A generator: its weights, or for other projects' networks the module that has them.
 
     It maps (N, 3, H, W) RGB in [0, 1] to (N, 3, H*scale, W*scale), not clamped. `halo` is the receptive radius in
     input pixels; input sides must be multiples of `multiple`; `macs_per_pixel` counts multiply-adds per input pixel.
@@ -71,7 +80,7 @@ class Model:
     name: str
     scale: int
     config: "GeneratorConfig | ForeignConfig"
-    module: "nn.Module"
+    given: "nn.Module | Weights"
     halo: int
     multiple: int
     macs_per_pixel: int
@@ -79,9 +88,31 @@ class Model:
     metadata: Mapping[str, object]
     path: Path | None
 
+    @cached_property
+    def module(self) -> "nn.Module":
+        """The network in torch, which this loads: FP32, on the CPU, in evaluation mode, without gradients."""
+        if not isinstance(self.given, Mapping):
+            return self.given
+        from vidsr.models.srgan import GeneratorConfig, restored
+
+        assert isinstance(self.config, GeneratorConfig)
+        return restored(self.config, self.given)
+
+    @cached_property
+    def weights(self) -> "Weights":
+        """Of one of our own graphs, float32, without torch where they were read from a file."""
+        if isinstance(self.given, Mapping):
+            return self.given
+        return {name: value.float().numpy() for name, value in self.given.state_dict().items()}
+
+    @property
+    def is_network(self) -> bool:
+        """Whether there are weights at all."""
+        return bool(self.given) if isinstance(self.given, Mapping) else any(True for _ in self.given.parameters())
+
 
 def use_of(info: ModelInfo) -> str:
-    """What to take a model for, in a sentence."""
+    """What to take a model for."""
     return USES.get(info.name) or str(info.metadata.get("purpose", ""))
 
 
@@ -118,9 +149,7 @@ def read_info(path: Path) -> ModelInfo:
 
 def _foreign_info(path: Path) -> ModelInfo:
     """A file that vidsr did not write: what spandrel recognises in it."""
-    from vidsr.models import foreign
-
-    _, config = foreign.load(path)
+    _, config = _foreign(path)
     values = {"config": config.to_dict(), "purpose": f"a {config.graph} network of another project"}
     return ModelInfo(path.stem, config.scale, path, values)
 
@@ -176,28 +205,49 @@ def find(name_or_path: str, scale: int) -> ModelInfo:
     )
 
 
-def split_detail(name_or_path: str) -> tuple[str, float | None]:
-    """``srgan@0.3`` -> ``srgan`` and 0.3; any other model, as it is, and None.
+def split_strengths(name_or_path: str) -> tuple[str, dict[str, float]]:
+    """``srgan@0.3`` -> ``srgan`` and ``{"detail": 0.3}``; any other model, as it is, and nothing.
 
     Raises:
-        ModelError: it is not a number from 0 to 1, or the model has no pixel stage to mix with.
+        UnknownModelError: a strength is not a number from 0 to 1, or the model has none of that name.
     """
-    name, at, text = name_or_path.partition("@")
-    if not at or is_path(name_or_path):
-        return name_or_path, None
+    name, *parts = name_or_path.split("@")
+    if not parts or is_path(name_or_path):
+        return name_or_path, {}
+    own = [stage for stage, _ in STAGES.get(name, ())]
+    found: dict[str, float] = {}
+    for part in parts:
+        stage, named, text = part.rpartition("=")
+        stage = stage if named else next(iter(own), "strength")
+        if stage not in (*own, GRAIN):
+            fitting = having(stage)
+            raise UnknownModelError(
+                f"{name} has no {stage}, which goes with {' and '.join(fitting)}; choose one of these."
+                if fitting
+                else f"{name} has no strength to choose; {' and '.join(STAGES)} have."
+            )
+        found[stage] = _strength(name, stage, text)
+    return name, found
+
+
+def _strength(name: str, stage: str, text: str) -> float:
     try:
-        detail = float(text)
+        value = float(text)
     except ValueError:
-        detail = -1.0
-    if not 0 <= detail <= 1:
-        raise UnknownModelError(f"The detail of {name} is a number from 0 to 1, not {text!r}.")
-    if name not in PIXEL_STAGE:
-        raise UnknownModelError(f"Detail can be chosen for {' and '.join(PIXEL_STAGE)} only, not for {name}.")
-    return name, detail
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UnknownModelError(f"The {stage} of {name} is a number from 0 to 1, not {text!r}.")
+    return value
+
+
+def having(*stages: str) -> list[str]:
+    """The models whose strength can be chosen in all of `stages`, in the order in which they are preferred."""
+    own = {name: {stage for stage, _ in STAGES[name]} for name in sorted(STAGES, key=PREFERRED_CPU.index)}
+    return [name for name, known in own.items() if known >= set(stages)]
 
 
 def _named(name_or_path: str) -> list[ModelInfo]:
-    name, models = split_detail(name_or_path)[0], available_models()
+    name, models = split_strengths(name_or_path)[0], available_models()
     found = [info for info in models if info.name == name]
     if not found:
         names = ", ".join(dict.fromkeys(info.name for info in models))
@@ -232,7 +282,7 @@ def default_model(scale: float, *, gpu: bool = False) -> tuple[str, str]:
 
 
 def load(name_or_path: str, scale: int) -> Model:
-    """Build a model and read its weights. This loads torch.
+    """Find a model and read its weights. Other projects' networks load torch.
 
     Args:
         name_or_path: a name of `available_models`, or a weights file.
@@ -241,54 +291,66 @@ def load(name_or_path: str, scale: int) -> Model:
     Raises:
         ModelError: no such model, not at this scale, or a file whose weights are not what its header claims.
     """
-    from vidsr.models import srgan
+    from vidsr.models import config as configs
+    from vidsr.models import graph
 
-    name, detail = split_detail(name_or_path)
-    if detail is not None:
-        return _mix(load(_pixel_stage(name, scale), scale), load(name, scale), detail)
-    info = find(name_or_path, scale)
+    name, strengths = split_strengths(name_or_path)
+    strengths.pop(GRAIN, None)
+    if strengths:
+        return _mixed(load(name, scale), strengths)
+    info = find(name, scale)
     if info.path is None:
-        config, weights_hash = srgan.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
-        module = srgan.build(config)
+        config, weights_hash = configs.GeneratorConfig(BICUBIC, scale), f"{BICUBIC}-keys-x{scale}"
+        weights: Weights = {}
     elif "format" not in info.metadata:
         return _load_foreign(info)
     else:
-        config = srgan.GeneratorConfig.from_dict(_config_values(info))
+        config = configs.GeneratorConfig.from_dict(_config_values(info))
         if config.scale != info.scale:
             raise ModelError(f"The header of {info.path} contradicts itself about the scale; export the weights again.")
         weights_hash = hashlib.sha256(info.path.read_bytes()).hexdigest()
-        module = srgan.build(config)
-        _fill(module, info.path)
+        weights = graph.read(info.path, config)
     return Model(
         name=info.name,
         scale=info.scale,
         config=config,
-        module=module.float().eval().requires_grad_(False),
-        halo=srgan.halo(config),
+        given=weights,
+        halo=configs.halo(config),
         multiple=config.multiple,
-        macs_per_pixel=srgan.macs_per_pixel(config),
+        macs_per_pixel=configs.macs_per_pixel(config),
         weights_hash=weights_hash,
         metadata=info.metadata,
         path=info.path,
     )
 
 
-def _pixel_stage(name: str, scale: int) -> str:
-    """The weights that those of `name` began with, by file where a newer model took their place."""
-    kept = WEIGHTS / ORIGINS / f"{name}-x{scale}.safetensors"
-    return str(kept.resolve()) if kept.exists() else PIXEL_STAGE[name]
-
-
-def _mix(plain: Model, adversarial: Model, detail: float) -> Model:
-    """The model whose weights stand at `detail` (0 to 1) on the line between the two (arXiv:1811.10515)."""
-    weights, other = plain.module.state_dict(), adversarial.module.state_dict()
-    adversarial.module.load_state_dict({name: weights[name].lerp(other[name], detail) for name in other})
-    identity = f"{plain.weights_hash} {adversarial.weights_hash} {detail:g}"
+def _mixed(model: Model, strengths: Mapping[str, float]) -> Model:
+    """`model` with the weights that stand so far on the ways that its training went (arXiv:1811.10515)."""
+    stages = STAGES[model.name]
+    known = [model, *(load(str(WEIGHTS / f"{stem}-x{model.scale}.safetensors"), model.scale) for _, stem in stages)]
+    weights = [one.weights for one in known]
+    chosen = [strengths.get(stage, 1.0) for stage, _ in stages]
+    mixed = weights[-1]
+    for number in reversed(range(len(stages))):
+        after, before, strength = weights[number], weights[number + 1], chosen[number]
+        moved = (
+            {name: before[name] + strength * (after[name] - before[name]) for name in after} if strength < 1 else after
+        )
+        if mixed is not before:  # an earlier stage is not whole: what this one added comes on top of what there is
+            moved = {name: mixed[name] + (moved[name] - before[name]) for name in after}
+        mixed = moved
+    identity = " ".join([*(one.weights_hash for one in known), *(f"{strength:g}" for strength in chosen)])
+    said = [
+        f"@{stage}={strengths[stage]:g}" if k else f"@{strengths[stage]:g}"
+        for k, (stage, _) in enumerate(stages)
+        if stage in strengths
+    ]
     return replace(
-        adversarial,
-        name=f"{adversarial.name}@{detail:g}",
+        model,
+        given=mixed,
+        name=model.name + "".join(said),
         weights_hash=hashlib.sha256(identity.encode()).hexdigest(),
-        metadata={key: value for key, value in adversarial.metadata.items() if key != "metrics"},
+        metadata={key: value for key, value in model.metadata.items() if key != "metrics"},
         path=None,
     )
 
@@ -297,12 +359,12 @@ def _load_foreign(info: ModelInfo) -> Model:
     from vidsr.models import foreign
 
     assert info.path is not None
-    module, config = foreign.load(info.path)
+    module, config = _foreign(info.path)
     return Model(
         name=info.name,
         scale=info.scale,
         config=config,
-        module=module,
+        given=module,
         halo=foreign.halo(module, config.multiple),
         multiple=config.multiple,
         macs_per_pixel=foreign.macs_per_pixel(module, config.multiple),
@@ -312,21 +374,17 @@ def _load_foreign(info: ModelInfo) -> Model:
     )
 
 
+def _foreign(path: Path) -> "tuple[Foreign, ForeignConfig]":
+    try:
+        from vidsr.models import foreign
+    except ModuleNotFoundError as error:
+        line = "pip install 'vidsr-upscaler[models]'"
+        raise BackendError(f"Networks of other projects need {error.name}, which is missing: {line}.") from error
+    return foreign.load(path)
+
+
 def _config_values(info: ModelInfo) -> dict[str, object]:
     values = info.metadata["config"]
     if not isinstance(values, dict):
         raise ModelError(f"The header of {info.path} is damaged; export the weights again.")
     return values
-
-
-def _fill(module: "nn.Module", path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-        module.load_state_dict(tensors)
-    except SafetensorError as error:
-        raise ModelError(f"The weights file {path} is damaged; get it again.") from error
-    except RuntimeError as error:
-        raise ModelError(f"The weights in {path} do not fit the generator that its header describes.") from error

@@ -1,4 +1,6 @@
-"""THE generator definition: training and inference build their networks here, and nowhere else.
+"""THE generator definition in torch, for training and for inference where torch runs it.
+
+What a config says stands in `config`; `graph` draws the same networks for the runtimes that do without torch.
 
 Three graphs share one interface, (N, 3, H, W) RGB in [0, 1] -> (N, 3, H*scale, W*scale), not clamped:
 
@@ -7,69 +9,39 @@ Three graphs share one interface, (N, 3, H, W) RGB in [0, 1] -> (N, 3, H*scale, 
 - ``bicubic``: Keys' cubic interpolation with a = -0.5 (MATLAB's ``imresize``), which has nothing to train.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vidsr.errors import ModelError
+from vidsr.models.config import (
+    CUBIC_REACH,
+    GRAPHS,
+    SCALES,
+    GeneratorConfig,
+    cubic_kernel,
+    cubic_phases,
+    halo,
+    keys_cubic,
+    macs_per_pixel,
+    upsteps,
+)
 
-GRAPHS = ("srgan", "fast", "bicubic")
-SCALES = (2, 4)
-CUBIC_REACH = 2  # input pixels on either side that one output pixel of a cubic upscale can see
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Everything needed to rebuild a generator; its dict stands in the header of every weights file.
-
-    `blocks` counts residual blocks of two convolutions for ``srgan``, and 3x3 convolutions between the first and
-    the last one for ``fast``. `skip` is for ``fast`` only: every `skip` of those are bridged by an identity (0: none).
-
-    Raises:
-        ModelError: a value is impossible.
-    """
-
-    graph: str
-    scale: int
-    channels: int = 64
-    blocks: int = 16
-    skip: int = 0
-
-    def __post_init__(self) -> None:
-        if self.graph not in GRAPHS:
-            raise ModelError(f"Unknown graph {self.graph!r}; expected one of {', '.join(GRAPHS)}.")
-        if self.scale not in SCALES:
-            raise ModelError(f"A generator of scale {self.scale!r} cannot be built; the native scales are 2 and 4.")
-        if not all(type(value) is int for value in (self.channels, self.blocks, self.skip)):
-            raise ModelError("channels, blocks and skip of a generator must be whole numbers.")
-        if self.channels < 1 or self.blocks < 1 or self.skip < 0:
-            raise ModelError("A generator needs channels >= 1, blocks >= 1 and skip >= 0.")
-        if self.skip and (self.graph != "fast" or self.blocks % self.skip):
-            raise ModelError("skip belongs to the graph 'fast' and must divide its blocks; use skip = 0 otherwise.")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild a config from `to_dict`'s result; unknown and missing keys are refused by name (`ModelError`)."""
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise ModelError(f"Unknown generator setting {unknown[0]!r}; the settings are {', '.join(known)}.")
-        if missing := [key for key in ("graph", "scale") if key not in values]:
-            raise ModelError(f"The generator setting {missing[0]!r} is missing.")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, object]:
-        """All settings by name, as JSON can hold them."""
-        return asdict(self)
-
-    @property
-    def multiple(self) -> int:
-        """Input sides must be a multiple of this: 1, since no graph ever reduces its input."""
-        return 1
+__all__ = [
+    "CUBIC_REACH",
+    "GRAPHS",
+    "SCALES",
+    "SRGAN",
+    "Bicubic",
+    "Fast",
+    "GeneratorConfig",
+    "ResidualBlock",
+    "SubPixel",
+]
+__all__ += ["build", "cubic_phases", "halo", "icnr_", "keys_cubic", "macs_per_pixel", "restored"]
 
 
 def build(config: GeneratorConfig) -> nn.Module:
@@ -79,30 +51,11 @@ def build(config: GeneratorConfig) -> nn.Module:
     return Fast(config) if config.graph == "fast" else Bicubic(config.scale)
 
 
-def halo(config: GeneratorConfig) -> int:
-    """Receptive radius in input pixels, rounded up: tiles that overlap by it reproduce the untiled result."""
-    if config.graph == "bicubic":
-        return CUBIC_REACH
-    if config.graph == "fast":
-        return config.blocks + 2
-    up = sum(0.5**step for step in range(_upsteps(config)))
-    tail = 4 / config.scale  # half of 9x9, seen from the input
-    return math.ceil(4 + 2 * config.blocks + 1 + up + tail)
-
-
-def macs_per_pixel(config: GeneratorConfig) -> int:
-    """Multiply-adds of all convolutions per input pixel (2,218,176 for SRGAN x4)."""
-    c, s = config.channels, config.scale
-    if config.graph == "bicubic":
-        return (2 * CUBIC_REACH + 1) ** 2 * 3 * s * s
-    if config.graph == "fast":
-        return 9 * (3 * c + config.blocks * c * c + c * 3 * s * s)
-    up = sum((1 << 2 * step) * 9 * c * 4 * c for step in range(_upsteps(config)))
-    return 81 * 3 * c + (2 * config.blocks + 1) * 9 * c * c + up + s * s * 81 * c * 3
-
-
-def _upsteps(config: GeneratorConfig) -> int:
-    return config.scale.bit_length() - 1
+def restored(config: GeneratorConfig, weights: Mapping[str, NDArray[np.float32]]) -> nn.Module:
+    """The generator with those weights, by the names of its modules: in evaluation mode, without gradients."""
+    module = build(config)
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    return module.eval().requires_grad_(False)
 
 
 class ResidualBlock(nn.Module):
@@ -141,7 +94,7 @@ class SRGAN(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(3, c, 9, padding=4), nn.PReLU())
         self.blocks = nn.Sequential(*(ResidualBlock(c) for _ in range(config.blocks)))
         self.trunk = nn.Conv2d(c, c, 3, padding=1)
-        self.up = nn.Sequential(*(SubPixel(c) for _ in range(_upsteps(config))))
+        self.up = nn.Sequential(*(SubPixel(c) for _ in range(upsteps(config))))
         self.tail = nn.Conv2d(c, 3, 9, padding=4)
         self._initialise()
 
@@ -215,29 +168,12 @@ class Bicubic(nn.Module):
     def __init__(self, scale: int) -> None:
         super().__init__()
         self.scale = scale
-        phases = cubic_phases(scale)
-        kernel = torch.einsum("ai,bj->abij", phases, phases).reshape(scale * scale, 1, *[2 * CUBIC_REACH + 1] * 2)
-        self.register_buffer("weight", kernel.repeat(3, 1, 1, 1), persistent=False)
+        self.register_buffer("weight", torch.from_numpy(cubic_kernel(scale)), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] -> (N, 3, H*scale, W*scale); overshoots [0, 1] at sharp edges."""
         padded = _pad_symmetric(_pad_symmetric(x, -1), -2)
         return F.pixel_shuffle(F.conv2d(padded, self.weight, groups=3), self.scale)
-
-
-def keys_cubic(x: Tensor) -> Tensor:
-    """The cubic convolution kernel at distance `x`, a = -0.5 (Keys 1981, equation 15)."""
-    x = x.abs()
-    near = 1.5 * x**3 - 2.5 * x**2 + 1
-    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
-    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
-
-
-def cubic_phases(scale: int) -> Tensor:
-    """(scale, 5) float32: weights of the pixels i-2..i+2 in the output pixels scale*i .. scale*i + scale-1."""
-    centres = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
-    taps = torch.arange(-CUBIC_REACH, CUBIC_REACH + 1, dtype=torch.float64)
-    return keys_cubic(centres[:, None] - taps[None, :]).float()
 
 
 def icnr_(weight: Tensor, scale: int) -> Tensor:

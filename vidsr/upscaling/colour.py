@@ -1,4 +1,4 @@
-"""Frame planes to R'G'B' and back, in torch on the network's device. Pure functions.
+"""Frame planes to R'G'B' and back, in torch on the network's device; `host` does it in numpy. Pure functions.
 
 The matrix, range and chroma siting follow ITU-T H.273. Primaries and transfer are left alone: the network works in the
 source's own R'G'B'. Chroma is interpolated linearly at its true positions going up, and goes through a triangle filter
@@ -7,7 +7,6 @@ of the chroma spacing's radius, centred on its true positions, coming down. Code
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import product
@@ -18,28 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vidsr import findings
 from vidsr.backends.torch import kernels
-from vidsr.backends.torch.kernels import findings
-from vidsr.frame import Colour, Matrix, PixelFormat, Plane, Siting
+from vidsr.frame import Colour, PixelFormat, Plane
 from vidsr.stages import stage
 from vidsr.upscaling.block import Block
+from vidsr.upscaling.codes import between, chroma_offset, codes_to_rgb, rgb_to_codes, triangle
 from vidsr.upscaling.staging import as_plane, as_tensor
 
-# (K_R, K_B) of H.273, table 4.
-LUMA = {
-    Matrix.BT709: (0.2126, 0.0722),
-    Matrix.FCC: (0.30, 0.11),
-    Matrix.BT470BG: (0.299, 0.114),
-    Matrix.SMPTE170M: (0.299, 0.114),
-    Matrix.SMPTE240M: (0.212, 0.087),
-    Matrix.BT2020_NCL: (0.2627, 0.0593),
-    Matrix.BT2020_CL: (0.2627, 0.0593),
-}
-GBR = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])  # the plane order of RGB formats
 CHECKED = ("yuv420p", "yuv422p10le", "gbrp")  # layouts in which a kernel is tried
 CHECKED_SIZES = ((45, 67), (48, 64))  # (height, width): Triton compiles for multiples of 16 by themselves
 CLOSE = 1e-5  # of RGB in [0, 1] in FP32, where sums round otherwise
-YCGCO = np.array([[0.25, 0.5, 0.25], [-0.25, 0.5, -0.25], [0.5, 0.0, -0.5]])
 How: TypeAlias = tuple[NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]]
 PlaneMaker = Callable[[Tensor, NDArray[np.float64], float, int, tuple[int, int], tuple[float, float]], Tensor]
 """Makes a plane: `_plane`, or `vidsr.upscaling.colour_kernel.plane`."""
@@ -71,7 +59,7 @@ def decode(planes: Sequence[Tensor], format: PixelFormat, colour: Colour) -> Ten
     height, width = planes[0].shape
     device, bits = planes[0].device, format.bits
     if format.model == "grey":
-        matrix, offset = _decoding(format, colour)
+        matrix, offset = codes_to_rgb(format, colour)
         grey = _as_float(planes[0], bits).mul_(float(matrix[0, 0])).add_(float(offset[0]))
         return grey.expand(3, height, width)[None].contiguous()
     codes = torch.empty((3, height, width), device=device)
@@ -148,7 +136,7 @@ def _planes(make: PlaneMaker, rgb: Tensor, format: PixelFormat, colour: Colour) 
 
 def encoding(format: PixelFormat, colour: Colour) -> list[How]:
     """How each plane without alpha is made of RGB: what a `PlaneMaker` is told of it."""
-    matrix, offset = _encoding(format, colour)
+    matrix, offset = rgb_to_codes(format, colour)
     planes: list[How] = [(matrix[0], float(offset[0]), format.bits, (1, 1), (0.0, 0.0))]
     if format.model != "grey":
         (sx, sy), place = format.chroma_shift, chroma_offset(format, colour.siting)
@@ -162,7 +150,7 @@ def decoding(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int], tuple[float, float]]:
     """(A, b) such that rgb = A @ codes + b, the pixels (x, y) between chroma samples, and where the first stands."""
     sx, sy = format.chroma_shift
-    return *_decoding(format, colour), (1 << sx, 1 << sy), chroma_offset(format, colour.siting)
+    return *codes_to_rgb(format, colour), (1 << sx, 1 << sy), chroma_offset(format, colour.siting)
 
 
 def _plane(
@@ -188,53 +176,9 @@ def encode_alpha(alpha: Tensor, bits: int) -> Tensor:
     return _quantise(alpha[0, 0].float() * float((1 << bits) - 1), 0.0, bits)
 
 
-def chroma_offset(format: PixelFormat, siting: Siting) -> tuple[float, float]:
-    """(x, y) of the first chroma sample, in pixels from the centre of the first pixel."""
-    last_x, last_y = ((1 << shift) - 1 for shift in format.chroma_shift)
-    x = 0.0 if "left" in siting else last_x / 2
-    y = 0.0 if "top" in siting else float(last_y) if "bottom" in siting else last_y / 2
-    return x, y
-
-
-def ycc_matrix(matrix: Matrix) -> NDArray[np.float64]:
-    """(3, 3) from R'G'B' to luma and colour differences in [-0.5, 0.5], or to the planes G, B, R.
-
-    Unspecified counts as BT.709 (readers resolve it before). Constant luminance is taken as BT.2020 non-constant.
-    """
-    if matrix is Matrix.RGB:
-        return GBR
-    if matrix is Matrix.YCGCO:
-        return YCGCO
-    kr, kb = LUMA.get(matrix, LUMA[Matrix.BT709])
-    y = np.array([kr, 1 - kr - kb, kb])
-    cb, cr = ((np.eye(3)[i] - y) / (2 * (1 - k)) for i, k in ((2, kb), (0, kr)))
-    return np.stack([y, cb, cr])
-
-
-def _encoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(A, b) such that codes = A @ rgb + b. H.273, equations 20 to 37."""
-    is_rgb = format.model == "rgb" or (format.model == "yuv" and colour.matrix is Matrix.RGB)
-    matrix = GBR if is_rgb else ycc_matrix(Matrix.BT709 if colour.matrix is Matrix.RGB else colour.matrix)
-    unit, peak = float(1 << (format.bits - 8)), float((1 << format.bits) - 1)
-    luma = (peak, 0.0) if colour.full_range else (219 * unit, 16 * unit)
-    chroma = luma if is_rgb else (peak if colour.full_range else 224 * unit, 128 * unit)
-    gain, offset = np.array([luma, chroma, chroma], dtype=np.float64).T
-    return matrix * gain[:, None], offset
-
-
-def _decoding(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(A, b) such that rgb = A @ codes + b; of grey only the first entry of each is meant."""
-    matrix, offset = _encoding(format, colour)
-    if format.model == "grey":
-        gain = matrix[0].sum()
-        return np.array([[1 / gain]]), np.array([-offset[0] / gain])
-    inverse = np.asarray(np.linalg.inv(matrix), np.float64)
-    return inverse, -inverse @ offset
-
-
 @lru_cache(maxsize=64)
 def _decoding_on_cpu(format: PixelFormat, colour: Colour) -> tuple[Tensor, Tensor]:
-    matrix, offset = _decoding(format, colour)
+    matrix, offset = codes_to_rgb(format, colour)
     return torch.tensor(matrix, dtype=torch.float32), torch.tensor(offset[:, None], dtype=torch.float32)
 
 
@@ -248,7 +192,7 @@ def _mixed(codes: Tensor, format: PixelFormat, colour: Colour) -> Tensor:
 
     A GPU may round a matrix product to the 10 bits of TF32: some containers switch that on for all programs.
     """
-    matrix, offset = _decoding(format, colour)
+    matrix, offset = codes_to_rgb(format, colour)
     return torch.stack([_mix(codes, row).add_(float(bias)) for row, bias in zip(matrix, offset, strict=True)])
 
 
@@ -277,11 +221,10 @@ def _interpolate(x: Tensor, dim: int, factor: int, offset: float, size: int) -> 
     padded = torch.cat((x[..., :1], x, x[..., -1:]), -1)
     out = torch.empty((*x.shape[:-1], size), device=x.device)
     for phase in range(min(factor, size)):
-        position = (phase - offset) / factor
-        start = math.floor(position)
+        start, way = between(phase, factor, offset)
         num = -(-(size - phase) // factor)
         before, after = padded[..., start + 1 :][..., :num], padded[..., start + 2 :][..., :num]
-        out[..., phase::factor] = torch.lerp(before, after, position - start)
+        out[..., phase::factor] = torch.lerp(before, after, way)
     return out.movedim(-1, dim)
 
 
@@ -291,12 +234,10 @@ def _decimate(x: Tensor, dim: int, factor: int, offset: float) -> Tensor:
         return x
     x = x.movedim(dim, -1)
     size = x.shape[-1]
-    taps = {j: (1 - abs(j - offset) / factor) / factor for j in range(1 - factor, 2 * factor)}
+    taps = dict(triangle(factor, offset))
     out = x[..., ::factor] * taps.pop(0)
     num = out.shape[-1]
     for j, weight in taps.items():
-        if weight <= 0:
-            continue
         low, high = max(0, -(j // factor)), min(num, (size - 1 - j) // factor + 1)
         if high > low:
             out[..., low:high].add_(x[..., low * factor + j :: factor][..., : high - low], alpha=weight)

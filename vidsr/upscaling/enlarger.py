@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
@@ -17,7 +15,64 @@ from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models.registry import Model
 from vidsr.tiling import Tile, plan
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MIN_SIDE = 2  # what a backend takes
+
+Pictures = Any
+"""(N, 3, H, W): an array of numpy where the backend does without torch, else a tensor of torch."""
+
+
+class Arrays(Protocol):
+    """What is done to pictures on their way into the network: by numpy here, by torch in `tensors`."""
+
+    unfit: tuple[type[Exception], ...]  # what says that memory did not suffice
+
+    def clamped(self, rgb: Pictures) -> Pictures:
+        """In [0, 1], in its own memory."""
+
+    def extended(self, rgb: Pictures, right: int, below: int) -> Pictures:
+        """With the last column and row repeated."""
+
+    def given(self, rgb: Pictures, backend: Backend) -> Pictures:
+        """On the backend's device, of its type."""
+
+    def joined(self, parts: list[Pictures]) -> Pictures:
+        """One after the other."""
+
+    def empty(self, like: Pictures, height: int, width: int) -> Pictures:
+        """As many pictures and channels of another size."""
+
+
+class _Numpy:
+    """`Arrays` in the host's memory."""
+
+    unfit: tuple[type[Exception], ...] = (OutOfMemoryError,)
+
+    def clamped(self, rgb: Pictures) -> Pictures:
+        return np.clip(rgb, np.float32(0), np.float32(1), out=rgb)
+
+    def extended(self, rgb: Pictures, right: int, below: int) -> Pictures:
+        return np.pad(rgb, ((0, 0), (0, 0), (0, below), (0, right)), mode="edge")
+
+    def given(self, rgb: Pictures, backend: Backend) -> Pictures:
+        del backend
+        return rgb
+
+    def joined(self, parts: list[Pictures]) -> Pictures:
+        return np.concatenate(parts)
+
+    def empty(self, like: Pictures, height: int, width: int) -> Pictures:
+        return np.empty((*like.shape[:2], height, width), like.dtype)
+
+
+def _arrays(host: bool) -> Arrays:
+    if host:
+        return _Numpy()
+    from vidsr.upscaling.tensors import Tensors
+
+    return Tensors()
 
 
 class Enlarger:
@@ -35,11 +90,13 @@ class Enlarger:
         self.notes: list[str] = []
         self._tile = tile
         self._limit: int | None = None  # pixels of one call, learnt from calls that did not fit
-        self.clamps = any(True for _ in model.module.parameters())
+        self.clamps = model.is_network
         self._cancelled = threading.Event()
 
-    def __call__(self, rgb: Tensor) -> Tensor:
+    def __call__(self, rgb: Pictures) -> Pictures:
         """(N, 3, H, W) float32, which may be overwritten -> (N, 3, H*s, W*s) of the backend's type, on its device.
+
+        Where the backend does without torch both are arrays.
 
         Networks are trained on [0, 1] and get nothing else; super-whites survive only where there is no network.
 
@@ -48,18 +105,19 @@ class Enlarger:
             Cancelled: `cancel` was called.
             BackendError: the runtime failed.
         """
+        by = _arrays(isinstance(rgb, np.ndarray))
         if self.clamps:
-            rgb = rgb.clamp_(0, 1)
+            rgb = by.clamped(rgb)
         height, width = rgb.shape[2:]
         s = self.model.scale
-        padding = (0, self.padded(width) - width, 0, self.padded(height) - height)
-        padded = F.pad(rgb, padding, mode="replicate") if any(padding) else rgb
+        padding = self.padded(width) - width, self.padded(height) - height
+        padded = by.extended(rgb, *padding) if any(padding) else rgb
         while True:
             try:
-                large = self._run(padded.to(self.backend.device, self.backend.dtype))
+                large = self._run(by.given(padded, self.backend), by)
                 self._take_notes()
                 return large[..., : height * s, : width * s]
-            except (OutOfMemoryError, torch.OutOfMemoryError) as error:
+            except by.unfit as error:
                 self.make_room(padded.shape[0], padded.shape[2], padded.shape[3], error)
 
     def prepare(self, num: int, height: int, width: int, num_frames: int | None) -> None:
@@ -70,6 +128,7 @@ class Enlarger:
             BackendError: it cannot compile.
         """
         height, width = self.padded(height), self.padded(width)
+        by = _arrays(not self.backend.needs_torch)
         while True:
             at_once, _ = self._calls(num, height, width)
             tiles = self._tiles(at_once, height, width)
@@ -78,7 +137,7 @@ class Enlarger:
             try:
                 self.notes += [said] if (said := self.backend.prepare(shape, calls)) else []
                 return
-            except (OutOfMemoryError, torch.OutOfMemoryError) as error:
+            except by.unfit as error:
                 self.make_room(num, height, width, error)
 
     def whole(self, num: int, height: int, width: int) -> Callable[[Tensor], Tensor] | None:
@@ -111,7 +170,8 @@ class Enlarger:
         if smaller * tile < failed:
             self._note(f"calls of at most {smaller} x {tile} pixels from here on")
         elif self.backend.unit != "CPU":
-            self._replace("cpu", "the CPU goes on in FP32")
+            self._note("the CPU goes on in FP32")
+            self._replace("cpu" if self.backend.needs_torch else self.backend.name, "cpu")
             self._limit = None
         else:
             raise OutOfMemoryError(str(error)) from error
@@ -125,7 +185,9 @@ class Enlarger:
         what = f"{self.model.name} in {self.backend.precision} gave values that are not numbers"
         if self.backend.precision == "fp32":
             raise BackendError(f"{what}; use another model, or the backend cpu.")
-        self._replace(self.backend.name, f"{what}: FP32 goes on, from the same picture", given=True)
+        index = None if self.backend.on_host else self.backend.device.index
+        self.notes.append(f"{what}: FP32 goes on, from the same picture")
+        self._replace(self.backend.name, "auto" if index is None else index)
 
     def _take_notes(self) -> None:
         """What the backend has to say."""
@@ -133,17 +195,12 @@ class Enlarger:
         self.backend.notes.clear()
 
     def _note(self, what: str) -> None:
-        place = self.backend.device if self.backend.device.type != "cpu" else self.backend.unit
+        place = self.backend.unit if self.backend.on_host else self.backend.device
         self.notes.append(f"out of memory on {self.backend.name} ({place}): {what}, beginning with the same picture")
 
-    def _replace(self, name: str, what: str, *, given: bool = False) -> None:
-        if given:
-            self.notes.append(what)
-        else:
-            self._note(what)
+    def _replace(self, name: str, device: int | str) -> None:
         old = self.backend
-        place = "auto" if old.device.index is None or name == "cpu" else old.device.index
-        self.backend, _ = open_backend(name, self.model, precision="fp32", device=place)
+        self.backend, _ = open_backend(name, self.model, precision="fp32", device=device)
         old.close()
         if self._cancelled.is_set():
             self.backend.cancel()
@@ -168,19 +225,19 @@ class Enlarger:
         known = [bound for bound in bounds if bound is not None]
         return min(known) // num if known else None
 
-    def _run(self, batch: Tensor) -> Tensor:
+    def _run(self, batch: Pictures, by: Arrays) -> Pictures:
         num, _, height, width = batch.shape
         at_once, _ = self._calls(num, height, width)
-        parts = [self._tiled(batch[first : first + at_once]) for first in range(0, num, at_once)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        parts = [self._tiled(batch[first : first + at_once], by) for first in range(0, num, at_once)]
+        return parts[0] if len(parts) == 1 else by.joined(parts)
 
-    def _tiled(self, batch: Tensor) -> Tensor:
-        num, channels, height, width = batch.shape
+    def _tiled(self, batch: Pictures, by: Arrays) -> Pictures:
+        num, _, height, width = batch.shape
         tiles = self._tiles(num, height, width)
         if len(tiles) == 1:
             return self.backend(batch)
         s = self.model.scale
-        large = torch.empty((num, channels, height * s, width * s), dtype=batch.dtype, device=batch.device)
+        large = by.empty(batch, height * s, width * s)
         for tile in tiles:
             large[tile.placed(s)] = self.backend(batch[tile.read()])[tile.kept(s)]
         return large

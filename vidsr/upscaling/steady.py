@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 
 from vidsr.frame import Frame, Plane
 from vidsr.upscaling.motion import BLOCK, Field, Floats, box, find, gather
@@ -91,9 +90,8 @@ def _codes(frame: Frame) -> Floats:
 
 
 def _enlarged(weights: Floats, shape: tuple[int, ...]) -> Floats:
-    large = F.interpolate(torch.from_numpy(weights)[None, None], shape, mode="bilinear", align_corners=False)[0, 0]
-    found: Floats = large.numpy()
-    return found
+    height, width = shape
+    return np.asarray(Image.fromarray(weights).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _moved(plane: Plane, field: Field, small: tuple[int, ...]) -> Plane:

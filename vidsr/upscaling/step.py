@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,22 +21,12 @@ from vidsr.frame import Canvas, Colour, Frame, PixelFormat, Plane
 from vidsr.upscaling import colour as colours
 from vidsr.upscaling.block import Block
 from vidsr.upscaling.lanes import Lanes, Ring
+from vidsr.upscaling.renderer import Rendering
 from vidsr.upscaling.resize import resize
 
 SLOTS = 3  # batches on their way: one more than a stream is late by
 
 Network = Callable[[Tensor], Tensor]
-
-
-class Rendering(Protocol):
-    """Frames on their way to the host."""
-
-    def wait(self) -> tuple[bool, list[tuple[Plane, ...]]]:
-        """Whether the network's output is finite, and the planes of each frame; any number of times.
-
-        Raises:
-            BackendError: the device failed in the meantime.
-        """
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vidsr import light
+from vidsr import findings, light
 from vidsr.backends.torch.graphs import Pool, capture
-from vidsr.backends.torch.kernels import findings
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat
 from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.lanes import Lanes
-from vidsr.upscaling.step import Kind, Network, Rendering, Step, make, make_plainly
+from vidsr.upscaling.renderer import Rendering
+from vidsr.upscaling.step import Kind, Network, Step, make, make_plainly
 
 MAX_STEPS = 2  # kept; a film needs one
 MAX_SEEN = 32  # kinds remembered that came once

@@ -13,26 +13,23 @@ from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack
 
 import numpy as np
-import torch
 
-from vidsr.backends import may_use_gpu
+from vidsr.backends import hardware, may_use_gpu
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
-from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat, Samples, output_colour
+from vidsr.frame import SRGB, Canvas, Colour, Frame, PixelFormat, Samples, output_colour
 from vidsr.models import registry
 from vidsr.neighbours import same_picture, same_shot, windows
 from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
-from vidsr.upscaling.renderer import Renderer
+from vidsr.upscaling.grain import Grainer
+from vidsr.upscaling.host import HostRenderer
+from vidsr.upscaling.renderer import Renderer, Rendering
 from vidsr.upscaling.steady import REACH, Made, Steadier
-from vidsr.upscaling.step import Rendering
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
-GPU_DEPTH = 2  # batches on their way to, on and from a GPU while the next one is prepared
-GPU_ROOM = 2 << 30  # bytes; with less of it free they are one: an 8K picture is 0.2 GB in half precision
-SRGB = Colour(Matrix.RGB, primaries=1, transfer=13, full_range=True)  # of images given as arrays
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,7 @@ class UpscalerKeywords(TypedDict, total=False):
     threads: int | None
     reuse: bool
     steady: float
+    grain: float
 
 
 class Upscaler:
@@ -74,6 +72,7 @@ class Upscaler:
         threads: of a CPU backend; None leaves it to the runtime.
         reuse: whether a frame that repeats the one before it takes over its result.
         steady: from 0 to 1, how far each large frame of a stream is blended with its neighbours; 0 leaves it alone.
+        grain: from 0 to 1, how much of the source's grain, where it is gone, is put back; also as ``NAME@grain=0.5``.
 
     Raises:
         UsageError: an impossible value.
@@ -95,21 +94,28 @@ class Upscaler:
             name, why_model = _choose_model(model, scale, backend)
         with stage("weights"):
             self.model = registry.load(name, registry.native_scale(name, scale))
+        grain = keywords.get("grain", 0.0) or registry.split_strengths(name)[1].get(registry.GRAIN, 0.0)
+        if not 0 <= grain <= 1:
+            raise UsageError(f"grain must be from 0 to 1, not {grain:g}.")
+        self._grainer = Grainer(grain) if grain else None
         tile = _check_tile(tile, self.model)
         if isinstance(backend, str):
             precision, device = keywords.get("precision", "auto"), keywords.get("device", "auto")
             opened, why_backend = open_backend(backend, self.model, precision=precision, threads=threads, device=device)
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
-        self.renderer = Renderer(Enlarger(self.model, opened, tile=tile))
+        self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
-        if opened.threads is not None and any(True for _ in self.model.module.parameters()):
+        if grain:
+            self._opened["grain"] = grain
+        if opened.threads is not None and self.model.is_network:
             self._opened["network threads"] = opened.threads
-        if opened.unit != "CPU" and opened.device.type == "cpu":
+        if opened.unit != "CPU" and opened.on_host:
             self._opened["unit"] = opened.unit
-        self._depth = _depth(opened.device)
+        self._depth = self.renderer.depth
         self.on_gpu = opened.unit != "CPU"  # as opened; out of memory it may go on elsewhere
-        self.reason = f"{self.model.name} x{self.model.scale}: {why_model}. {why_backend}."
+        self.label = self.model.name + (f"@{registry.GRAIN}={grain:g}" if grain else "")
+        self.reason = f"{self.label} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = keywords.get("reuse", True)
         steady = keywords.get("steady", 0.0)
@@ -204,20 +210,25 @@ class Upscaler:
         Frames that are aside are only neighbours: none comes out for them. Where a result depends on `reach` frames
         on either side, it comes as many later, and the ends of the stream and of each shot stand in for themselves.
 
-        On a GPU results come up to `GPU_DEPTH` batches late, so that copies and computation overlap.
+        On a GPU results come up to `Renderer.depth` batches late, so that copies and computation overlap.
 
         Raises:
             OutOfMemoryError: not even the smallest tile fits, neither on the device nor on the CPU.
             Cancelled: `cancel` was called.
             BackendError: the runtime failed, or the network's output is not finite even in FP32.
         """
-        made = self._made(frames, canvas)
+        for small, large in self._steadied(self._made(frames, canvas)):
+            if not small.aside:
+                yield self._grainer(small, large) if self._grainer else large
+
+    def _steadied(self, made: Iterator[Made]) -> Iterator[Made]:
+        """Blended with their neighbours, where that is asked for."""
         if self._steadier is None:
-            yield from (large for source, large in made if not source.aside)
+            yield from made
             return
         for window in windows(made, REACH, lambda before, one: same_shot(before[0], one[0])):
-            if not window[REACH][0].aside:
-                yield self._steadier(window)
+            small, large = window[REACH]
+            yield small, large if small.aside else self._steadier(window)
 
     def _made(self, frames: Iterable[Frame], canvas: Canvas | None) -> Iterator[Made]:
         """Every frame, and what the network makes of it."""
@@ -250,7 +261,7 @@ class Upscaler:
 
     def batch_size(self, pixels: int) -> int:
         """How many frames of that many pixels the device takes at once: more than one only on a GPU."""
-        if self.backend.device.type == "cpu":
+        if self.backend.on_host:
             return 1
         most = min(GPU_BATCH_PIXELS, self.backend.max_pixels or GPU_BATCH_PIXELS)
         return max(1, most // pixels)
@@ -315,18 +326,19 @@ class Upscaler:
         self.close()
 
 
-def _depth(device: torch.device) -> int:
-    """How many batches are on their way at a time, by the memory that is free; none where nothing overlaps."""
-    if device.type != "cuda":
-        return 0
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for what comes next
-    return GPU_DEPTH if torch.cuda.mem_get_info(device)[0] + kept >= GPU_ROOM else 1
+def _renderer(enlarger: Enlarger) -> Renderer:
+    """In numpy where the backend does without torch, else in torch on the device that its backend is on."""
+    if not enlarger.backend.needs_torch:
+        return HostRenderer(enlarger)
+    from vidsr.upscaling.device import DeviceRenderer
+
+    return DeviceRenderer(enlarger)
 
 
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:
     if str(model) != "auto":
         return str(model), "as asked"
-    gpu = isinstance(backend, str) and may_use_gpu(backend) and torch.cuda.is_available()
+    gpu = isinstance(backend, str) and may_use_gpu(backend) and hardware.has_nvidia()
     return registry.default_model(scale, gpu=gpu)
 
 

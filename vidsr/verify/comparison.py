@@ -76,7 +76,7 @@ def compare(
         info,
         made,
         shift=None if part else _shift(info, after, pairing),
-        tolerance=rounding(clock, base),
+        tolerance=CONTAINERS[after.container].tolerance(rounding(clock, base), len(pairing.picture.pts)),
         start=start,
         end=end,
         deinterlace=how,
@@ -179,7 +179,7 @@ def _check_length(
         begin = Fraction(0) if row.ebml else track.first or Fraction(0)
         found.append(begin + made.video.duration)
     end = min(found, key=lambda end: abs(end - want))
-    tolerance = rounding(clock, track.time_base)
+    tolerance = row.tolerance(rounding(clock, track.time_base), len(track.pts))
     tolerance *= 2 if row.ebml else 1  # which rounds the last picture's begin and its length
     detail = f"it ends {ms(abs(end - want))} {'late' if end > want else 'early'}"
     yield same("picture end", seconds(want), seconds(end), abs(end - want) <= tolerance, detail)
@@ -192,7 +192,10 @@ def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:
     where it is as small as it can be: then something of the output begins at 0.
     """
     begin = (info.video.start_pts or 0) * info.video.time_base
-    before_zero = CONTAINERS[after.container].before_zero
+    row = CONTAINERS[after.container]
+    if row.from_zero:
+        return -begin
+    before_zero = row.before_zero
     early = late_start(info, after.container)
     if before_zero and begin >= early:
         return -early

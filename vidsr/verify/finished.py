@@ -24,7 +24,7 @@ from vidsr.verify.sample import FramesFrom, check_sample
 class Expected:
     """What a finished file has to hold: frames at `pts`, in units of the spec's time base, all `shift` seconds later.
 
-    `num_streams` counts those that are there at least.
+    `num_streams` counts those that are there at least; some frames may stand up to `late` seconds later.
     """
 
     spec: VideoSpec
@@ -32,6 +32,7 @@ class Expected:
     container: str
     shift: Fraction = Fraction(0)
     num_streams: int = 1
+    late: Fraction = Fraction(0)
 
 
 def quick(
@@ -52,9 +53,10 @@ def quick(
             the file does not decode.
     """
     spec, container = expected.spec, expected.container
-    own = CONTAINERS[container].clock
-    clock = own or FINEST_CLOCK
-    tolerance = clock / 2 if own or spec.time_base < clock else Fraction(0)
+    row = CONTAINERS[container]
+    clock = row.clock or FINEST_CLOCK
+    tolerance = clock / 2 if row.clock or spec.time_base < clock else Fraction(0)
+    tolerance = row.tolerance(tolerance, len(expected.pts)) + expected.late
     times = sorted(p * spec.time_base + expected.shift for p in expected.pts)
     with open_input(output) as opened:
         candidates = [s.index for s in opened.streams.video if (s.width, s.height) == (spec.width, spec.height)]

@@ -15,6 +15,7 @@ from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.joints import joints_of, notes
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
+from vidsr.upscaling.host import from_rgb, relit, to_rgb
 from vidsr.verify.content import Likeness, Shrinker, SmallPicture, liken
 
 MAX_NAMED = 5  # pictures that a row names
@@ -179,9 +180,6 @@ def as_output(frame: Frame, target: PixelFormat, colour: Colour, own: Colour) ->
     alike = frame.colour == own
     if alike and (grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB) and not wide)):
         return frame
-    from vidsr.upscaling.colour import from_rgb, to_rgb  # loads torch
-    from vidsr.upscaling.relight import relit
-
     fmt = PixelFormat(target.model, target.bits, target.chroma_shift)
     planes = from_rgb(relit(to_rgb(frame.planes, frame.format, frame.colour), frame.colour, colour), fmt, colour)
     return replace(frame, planes=planes, format=fmt, colour=colour)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
-from vidsr.frame import Colour, Matrix, output_colour
+from vidsr.frame import SRGB, Colour, Matrix, output_colour
 from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS, Container, segment_container
 from vidsr.media.encoders import ENCODERS, WITHOUT_HDR10
@@ -26,7 +26,7 @@ def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterato
     old, new = source.video, output.video
     yield _check_aspect(old, new)
     yield from _check_rotation(old, new, container)
-    yield from _check_colour(old, new)
+    yield from _check_colour(old, new, container)
     yield from _check_hdr10(old, new)
     yield from _check_side_data(old, new, container)
     for name, (word, reason) in DYNAMIC.items():
@@ -59,7 +59,7 @@ def _parts_of(new: Video) -> Container:
 
 def _with_alpha() -> str:
     """Codecs whose pictures have alpha themselves, in words."""
-    rows = (ENCODERS[name] for container in CONTAINERS.values() for name in container.alpha)
+    rows = (ENCODERS[name] for row in CONTAINERS.values() if not row.animated for name in row.alpha)
     return " and ".join(sorted({row.codec for row in rows if not row.alpha_beside}, reverse=True))
 
 
@@ -110,14 +110,16 @@ def _turn(matrix: tuple[int, ...] | None) -> str:
     return f"{turned[signs]} degrees" if signs in turned else "mirrored"
 
 
-def expected_colour(old: Video, new: Video) -> Colour:
-    """What the output's samples mean: as the source's, where both are of one model."""
+def expected_colour(old: Video, new: Video, container: str) -> Colour:
+    """What the output's samples mean: as the source's, where both are of one model, and the container says it."""
+    if CONTAINERS[container].srgb:
+        return SRGB
     colour = output_colour(old.colour, old.format, new.format)
     return replace(colour, siting="left") if new.format.chroma_shift == (1, 0) else colour
 
 
-def _check_colour(old: Video, new: Video) -> Iterator[Finding]:
-    want, found = expected_colour(old, new), new.colour
+def _check_colour(old: Video, new: Video, container: str) -> Iterator[Finding]:
+    want, found = expected_colour(old, new, container), new.colour
     tagged = new.colour_tagged or found.matrix is Matrix.RGB or "grey" in (old.format.model, new.format.model)
     matrices = [want.matrix.name.lower(), found.matrix.name.lower() if tagged else "untagged"]
     yield same("colour matrix", matrices[0], matrices[1], matrices[0] == matrices[1], "colours are shown differently")

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests import warm
 from tests.backends.tensorrt.making import write_weights
 from vidsr.backends.tensorrt import flavour, key
 from vidsr.backends.tensorrt.build import prepare
@@ -39,15 +40,7 @@ pytestmark = pytest.mark.skipif(
 def start(folder: Path, *arguments: object, program: str = "vidsr") -> subprocess.Popen[str]:
     environment = {**os.environ, "VIDSR_ENGINE_DIR": str(folder)}
     command = [sys.executable, "-m", program, "engine", "build", *map(str, arguments)]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored in a shell's background
-    )
+    return warm.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[str, str]:

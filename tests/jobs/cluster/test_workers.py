@@ -27,7 +27,8 @@ ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 FRAMES, SEGMENTS = 240, 10
-HEAD = {"num_cpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 3}
+HEAD = {"num_cpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False, "_system_config": SOON}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def upscale(
         preset="ultrafast",
         crf=30,
         steady=steady,
+        grain=steady,
     )
     inputs, _ = expand([str(source)])
     place = target(str(output), [str(source)], inputs)

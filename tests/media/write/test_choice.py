@@ -41,6 +41,8 @@ def chosen(info: MediaInfo, width: int = 640, height: int = 360, **options: Any)
         ("a.mkv", "matroska,webm", "mkv", "h264"),
         ("a.webm", "matroska,webm", "webm", "vp9"),
         ("a.mts", "mpegts", "ts", "h264"),
+        ("a.gif", "gif", "gif", "gif"),
+        ("a.png", "apng", "apng", "apng"),
     ],
 )
 def test_source_container_is_kept(name: str, demuxer: str, container: str, codec: str) -> None:
@@ -50,7 +52,7 @@ def test_source_container_is_kept(name: str, demuxer: str, container: str, codec
 
 @pytest.mark.parametrize(
     ("name", "demuxer"),
-    [("a.avi", "avi"), ("a.mpg", "mpeg"), ("a.wmv", "asf"), ("a.flv", "flv"), ("a.gif", "gif"), ("a.h264", "h264"),
+    [("a.avi", "avi"), ("a.mpg", "mpeg"), ("a.wmv", "asf"), ("a.flv", "flv"), ("a.h264", "h264"),
      ("a.3gp", "mov,mp4,m4a,3gp,3g2,mj2")],
 )  # fmt: skip
 def test_containers_that_lose_times_become_mkv_and_say_so(name: str, demuxer: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from tests import warm
 from tests.media.making import HEIGHT, WIDTH, frames_of, numbers, spec_of, write_segment
 from vidsr.errors import OutputError
 from vidsr.frame import Colour, Frame, Matrix
@@ -236,6 +236,7 @@ def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 FULL = """
 import errno, resource, sys
 from pathlib import Path
+from tests import warm
 from tests.media.making import frames_of, spec_of
 from vidsr.errors import OutputError
 from vidsr.frame import Frame
@@ -262,7 +263,7 @@ def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     """The system's limit on file sizes fails like a full disk, from write()."""
     root = Path(__file__).parents[3]
     command = [sys.executable, "-c", FULL, str(tmp_path / "a.mkv")]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=60)
+    done = warm.run(command, cwd=root, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "takes no file of this size" in done.stdout
     assert done.stdout.count("\n") == 1

@@ -59,19 +59,20 @@ class TensorRTBackend(Backend):
         model: Model,
         *,
         precision: str,
-        device: torch.device,
+        device: torch.device | None,
         threads: int | None,
         unit: Unit = AUTO,
         folder: Path | None = None,
     ) -> Self:
         """With engines in `folder` (see `engine_folder`) by the recipe of that GPU."""
         del threads, unit
+        assert device is not None
         flavour, target = require(), of_device(device.index)
         maker = Maker(model, precision, target, flavour, EngineCache(engine_folder(folder)), device)
         return cls(model, maker, recipes.for_target(target).dynamic)
 
     @classmethod
-    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
+    def best_precision(cls, device: torch.device | None, unit: Unit = AUTO) -> tuple[str, str]:
         """FP16."""
         del device, unit
         return "fp16", "twice as fast on a GPU"

@@ -120,7 +120,7 @@ def _network(
     from vidsr.models import onnx
 
     if precision not in graphs:
-        graphs[precision] = onnx.graph(model, DTYPES[precision])
+        graphs[precision] = onnx.graph(model, precision)
     return parsed.network(flavour.load(), graphs[precision], profile)
 
 

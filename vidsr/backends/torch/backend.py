@@ -93,19 +93,21 @@ class TorchBackend(Backend):
 
     @classmethod
     def open(
-        cls, model: Model, *, precision: str, device: torch.device, threads: int | None, unit: Unit = AUTO
+        cls, model: Model, *, precision: str, device: torch.device | None, threads: int | None, unit: Unit = AUTO
     ) -> Self:
         """By the fastest way that is at hand; on an Apple GPU once it has agreed with FP32 on a film frame."""
         del unit  # it is `device`
+        assert device is not None
         opened = cls(model, precision=precision, device=device, threads=threads)
         if device.type == "mps":
             opened.reason = accuracy.prove(opened, model)
         return opened
 
     @classmethod
-    def best_precision(cls, device: torch.device, unit: Unit = AUTO) -> tuple[str, str]:
+    def best_precision(cls, device: torch.device | None, unit: Unit = AUTO) -> tuple[str, str]:
         """FP16 on a GPU, bf16 on a CPU that has units for it."""
         del unit
+        assert device is not None
         if device.type != "cpu":
             return "fp16", "twice as fast on a GPU"
         units = torch.cpu.get_capabilities()

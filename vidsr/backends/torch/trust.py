@@ -11,14 +11,14 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from vidsr import findings
 from vidsr.backends import accuracy
 from vidsr.backends.accuracy import Accuracy
-from vidsr.backends.torch.kernels import findings
 from vidsr.backends.torch.kernels.network import kinds, with_kernels
 from vidsr.backends.torch.kernels.tuner import Strip, strips_for
+from vidsr.models.config import GeneratorConfig
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
-from vidsr.models.srgan import GeneratorConfig
 from vidsr.stages import stage
 
 SHAPE = (1, 45, 270)  # (N, H, W) of the film frame: more than two of the widest strips across

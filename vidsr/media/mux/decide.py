@@ -147,7 +147,7 @@ def _made_anew(stream: Stream, container: Container) -> Iterator[KeptStream]:
     codec = codec_name(stream)
     if stream.type == "subtitle" and codec in _TEXT_CODECS and container.text:
         yield KeptStream(stream.index, "subtitle", codec, "converted", container.text)
-    if stream.type == "audio" and stream.codec_context is not None:
+    if stream.type == "audio" and stream.codec_context is not None and container.sound is not None:
         context, encoder = cast(AudioCodecContext, stream.codec_context), container.sound[0]
         own = layout_of(context)
         layout = encoded_layout(named_layout(context), encoder) if own.nb_channels else "stereo"

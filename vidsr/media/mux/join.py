@@ -46,7 +46,7 @@ _SHARED_GRID = 50  # steps a second: a common grid of all clocks that is coarser
 
 @dataclass(frozen=True, slots=True)
 class JoinReport:
-    """What an output holds. `shift` seconds were added to all times of the source."""
+    """What an output holds. `shift` seconds were added to all times of the source, up to `late` more to some."""
 
     num_frames: int
     kept: tuple[KeptStream, ...]
@@ -54,6 +54,7 @@ class JoinReport:
     notes: tuple[str, ...]
     num_bytes: int
     shift: Fraction
+    late: Fraction = Fraction(0)
 
 
 def join(

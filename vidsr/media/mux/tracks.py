@@ -64,7 +64,7 @@ def add_track(out: OutputContainer, container: Container, stream: Stream, plan: 
     ticks = round(shift / stream.time_base) if stream.time_base else 0
     if plan.how == "converted" and plan.encoder:
         return TextTrack(out, stream, plan.encoder, ticks)
-    if plan.how == "encoded":
+    if plan.how == "encoded" and container.sound is not None:
         track = SoundTrack(out, stream, *container.sound, plan.layout or "stereo", ticks)
         describe(track.target, stream)
         return track

@@ -18,6 +18,7 @@ from vidsr.frame import Colour, PixelFormat
 from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
 from vidsr.media.read.colour_tags import chroma_siting, resolve
 from vidsr.media.read.crop import crop_of
+from vidsr.media.read.loops import clears
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
 from vidsr.media.read.png import kinds_in_png
@@ -202,7 +203,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
     else:
         side_data = _side_data(frame)
     meant = {name: raw for name, raw in side_data.items() if not _is_idle(name, raw, frame.width, frame.height)}
-    fmt = _yielded_format(frame, codec)
+    fmt = _yielded_format(frame, codec, path)
     colour, tagged = resolve(frame, stream, chroma_siting(stream, packets, codec, fmt), str(path))
     duration = _duration(stream) or _seconds(container.duration, Fraction(1, av.time_base))
     rate = _rate(stream)
@@ -307,10 +308,10 @@ def _display_matrix(side_data: dict[str, bytes]) -> tuple[int, ...] | None:
     return struct.unpack("<9i", raw[:36]) if raw else None
 
 
-def _yielded_format(frame: av.VideoFrame, codec: str) -> PixelFormat:
-    """As planar as `planar_format` says; a GIF whose first picture is opaque stays so and needs no alpha."""
+def _yielded_format(frame: av.VideoFrame, codec: str, path: Path) -> PixelFormat:
+    """As planar as `planar_format` says; a GIF needs no alpha if its first picture is opaque and all stay."""
     fmt = planar_format(frame.format.name)
     if codec == "gif" and fmt.alpha:
         alpha = planes_of(frame.reformat(format=fmt.name), fmt)[-1]
-        return replace(fmt, alpha=bool((alpha != 255).any()))
+        return replace(fmt, alpha=bool((alpha != 255).any()) or clears(path))
     return fmt

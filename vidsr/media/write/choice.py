@@ -8,7 +8,7 @@ from fractions import Fraction
 from vidsr.errors import OutputError, UnfitError, UsageError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.media import containers, encoders, hdr, side_data
-from vidsr.media.containers import CONTAINERS, FOR_ALPHA, HOLDS_ALL, Container
+from vidsr.media.containers import CONTAINERS, HOLDS_ALL, Container
 from vidsr.media.encoders import CODECS, ENCODERS, Encoder
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, check_starts, why_not
@@ -56,9 +56,15 @@ class OutputFormat:
     notes: tuple[str, ...] = ()
 
     @property
+    def part_encoder(self) -> str:
+        """The encoder of one segment."""
+        return encoders.encoder(self.encoder).parts or self.encoder
+
+    @property
     def segment_container(self) -> str:
         """The container that one segment is written into."""
-        return containers.segment_container(self.codec, self.encoder, alpha=self.pix_fmt.alpha)
+        row = encoders.encoder(self.part_encoder)
+        return containers.segment_container(row.codec, row.name, alpha=self.pix_fmt.alpha)
 
 
 def choose(source: MediaInfo, asked: Encoding) -> OutputFormat:
@@ -89,9 +95,6 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
     video, named = source.video, containers.named(asked.container, asked.out_suffix)
     notes: list[str] = []
     target, reason = (named, None) if named else containers.own(source.container, source.path, source.metadata)
-    if target is None and asked.codec == "auto" and video.format.alpha and video.codec == "gif":
-        target, reason = FOR_ALPHA, None
-        notes.append(f"{target}: it keeps the transparency")
     row = _encoder(source, asked, target or HOLDS_ALL, notes)
     if target is None or not (named or row.codec in target.pictures):
         notes.append(f"{HOLDS_ALL}: {reason or f'{target} cannot hold {row.codec}'}")
@@ -117,7 +120,7 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
 def _check(made: OutputFormat, asked: Encoding) -> None:
     """Open the encoder once."""
     spec = VideoSpec(
-        encoder=made.encoder,
+        encoder=made.part_encoder,
         format=made.pix_fmt,
         colour=Colour(),
         width=asked.width,
@@ -163,7 +166,7 @@ def _encoder(source: MediaInfo, asked: Encoding, container: Container, notes: li
         return row
     if container.encoders is not None:
         usual, deep = (ENCODERS[name] for name in container.encoders)
-        if asked.bits <= 8:
+        if asked.bits <= 8 or usual is deep:
             return usual
         notes.append(f"{deep.title}: this build of {usual.title} encodes 8 bits only")
         return deep

@@ -22,6 +22,7 @@ from vidsr.media.hdr import bitstream_params
 from vidsr.media.write.layouts import encoder_layouts
 
 _SMALL = 256  # pixels of a picture for which an encoder is tried
+_PACKED_RGB = ("bgr0", "bgra")
 _INTERLEAVED = {"nv12": 0, "p010le": 6}  # layout -> bits that its samples are shifted up by
 
 
@@ -178,6 +179,9 @@ def to_video_frame(frame: Frame, spec: VideoSpec) -> av.VideoFrame:
     if picture.format.name in _INTERLEAVED:
         _fill_interleaved(picture, frame)
         return picture
+    if picture.format.name in _PACKED_RGB:
+        _fill_packed(picture, frame)
+        return picture
     for plane, samples in zip(picture.planes, frame.planes, strict=True):
         height, width = samples.shape
         _rows(plane, frame.format.dtype, height)[:, :width] = samples
@@ -200,6 +204,15 @@ def _fill_interleaved(picture: av.VideoFrame, frame: Frame) -> None:
     rows = _rows(picture.planes[1], frame.format.dtype, height)
     for offset, samples in enumerate(chroma):
         rows[:, offset : 2 * width : 2] = samples << shift
+
+
+def _fill_packed(picture: av.VideoFrame, frame: Frame) -> None:
+    """Blue, green, red, and alpha where there is one, beside each other."""
+    height, width = frame.planes[0].shape
+    rows = _rows(picture.planes[0], frame.format.dtype, height)
+    green, blue, red, *alpha = frame.planes
+    for offset, samples in enumerate((blue, green, red, *alpha)):
+        rows[:, offset : 4 * width : 4] = samples
 
 
 def _rows(plane: av.video.plane.VideoPlane, dtype: np.dtype[np.generic], height: int) -> NDArray[np.generic]:

@@ -18,8 +18,8 @@ import torch
 
 from tests.backends.torch.kernels.making import error, untrained
 from tests.conformance.test_backends import make_model
+from vidsr import findings
 from vidsr.backends.torch import trust
-from vidsr.backends.torch.kernels import findings
 from vidsr.backends.torch.kernels.conv import Conv3x3, HalfStrip
 from vidsr.backends.torch.kernels.network import with_kernels
 from vidsr.backends.torch.kernels.tuner import INTERPRETED

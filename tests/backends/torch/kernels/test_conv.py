@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests import warm
 from tests.backends.torch.kernels.compiling import assembled, compiled
 from tests.conformance.test_backends import make_model
 from vidsr.backends.tensorrt.recipes import recipes
@@ -29,7 +29,7 @@ SHARED = {(8, 0): 166912, (8, 6): 101376, (8, 9): 101376, (9, 0): 232448, (12, 0
 
 def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.backends.torch.kernels.interpret_network", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     *rows, trusted = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 9
@@ -95,7 +95,8 @@ def test_strips_are_as_high_as_fills_the_gpu() -> None:
 
 
 def test_the_fastest_strip_is_found_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from vidsr.backends.torch.kernels import findings, tuner
+    from vidsr import findings
+    from vidsr.backends.torch.kernels import tuner
     from vidsr.backends.torch.kernels.conv import STRIPS
 
     properties = SimpleNamespace(name="GPU", multi_processor_count=132, shared_memory_per_multiprocessor=233472)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import warm
 from tests.backends.torch.kernels.compiling import assembled, compiled
 from vidsr.backends.tensorrt.recipes import recipes
 
@@ -25,7 +25,7 @@ ROOM = 99328  # bytes of shared memory that one program may have on all of them
 
 def test_they_make_what_torch_makes() -> None:
     command = [sys.executable, "-m", "tests.backends.torch.kernels.interpret_ends"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = warm.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["layer"] for row in rows] == ["tail"] * 3 + ["head 9"] * 2 + ["head 3"] * 2

@@ -12,7 +12,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from triton.errors import TritonError
 
-from vidsr.backends.torch.kernels import findings
+from vidsr import findings
 from vidsr.stages import stage
 
 CHANNELS = 64  # of the input, and of the output of one program

@@ -1,4 +1,4 @@
-"""What was found out of a GPU, kept in the user's cache: whether kernels do what torch does, and how they are fastest.
+"""What was found out of a GPU, kept in the user's cache: what does what torch does, and what is fastest.
 
 A finding stands in a JSON file with all that it depends on: GPU, versions, the kernels' code. Where any of that has
 changed, or the file is damaged, it is found out again and written in its place. A folder that cannot be written makes
@@ -15,11 +15,12 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import cast
-
-import torch
+from typing import TYPE_CHECKING, cast
 
 from vidsr import __version__, files
+
+if TYPE_CHECKING:
+    import torch
 
 Facts = Mapping[str, object]
 
@@ -33,6 +34,8 @@ def why_not_trusted(name: str, facts: Facts, agree: Callable[[], str | None]) ->
     Raises:
         torch.OutOfMemoryError: there is no room to try it.
     """
+    import torch
+
     if isinstance(known := recall(name, facts), str):
         return known or None
     try:
@@ -49,6 +52,8 @@ def why_not_trusted(name: str, facts: Facts, agree: Callable[[], str | None]) ->
 
 def machine(device: torch.device) -> dict[str, object]:
     """All that every finding of `device` depends on."""
+    import torch
+
     gpu = device.type == "cuda"
     return {
         "gpu": torch.cuda.get_device_name(device) if gpu else device.type,
@@ -105,8 +110,8 @@ def _triton() -> str:
 def _code() -> str:
     """Of all kernels: between releases they change, too."""
     here = Path(__file__).parent
-    steps = (here.parents[2] / "upscaling" / f"{name}.py" for name in ("block", "colour_kernel", "lanes", "step"))
-    sources = [*sorted(here.glob("*.py")), *steps]
+    steps = (here / "upscaling" / f"{name}.py" for name in ("block", "colour_kernel", "lanes", "step"))
+    sources = [*sorted((here / "backends" / "torch" / "kernels").glob("*.py")), *steps]
     with suppress(OSError):
         return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     return ""

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidsr import files
-from vidsr.backends.torch.kernels import findings
+from vidsr import files, findings
 
 FACTS = {"gpu": "NVIDIA H200", "capability": [9, 0], "torch": "2.11"}
 

@@ -1,0 +1,63 @@
+"""Cores, and which GPUs torch would find: it is not loaded where the answer is none, since that takes two seconds."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from importlib import metadata
+from importlib.util import find_spec
+
+TORCH = "pip install 'vidsr-upscaler[torch]'"  # what installs it
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def num_threads() -> int:
+    """How many threads compute where nobody says: one a core, or as many as OMP_NUM_THREADS says."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdecimal() and int(said) else num_cores()
+
+
+def has_torch() -> bool:
+    """Whether torch is installed; it is not loaded."""
+    return find_spec("torch") is not None
+
+
+def has_nvidia() -> bool:
+    """Whether torch finds an NVIDIA GPU (or one of AMD's, where its build is for those)."""
+    if not _may_have_gpu():
+        return False
+    from torch import cuda
+
+    return cuda.is_available()
+
+
+def has_apple() -> bool:
+    """Whether torch finds an Apple GPU."""
+    if not has_torch() or ("torch" not in sys.modules and sys.platform != "darwin"):
+        return False
+    from torch.backends import mps
+
+    return mps.is_available()
+
+
+def has_driver() -> bool:
+    """Whether NVIDIA's driver is installed."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
+def _may_have_gpu() -> bool:
+    if not has_torch():
+        return False
+    if "torch" in sys.modules:
+        return True
+    build = metadata.version("torch").partition("+")[2]  # cpu, cu130, rocm7.0; empty: that of the package index
+    return build != "cpu" and (build.startswith("rocm") or has_driver())

@@ -1,0 +1,201 @@
+"""A film that plays while it is written: pictures and the other streams of the source, into what cannot be sought."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from fractions import Fraction
+from typing import BinaryIO, cast
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Discard
+from av.video.stream import VideoStream
+
+from vidsr.errors import OutputError
+from vidsr.frame import Frame
+from vidsr.media.containers import CONTAINERS, Container
+from vidsr.media.mux.languages import held
+from vidsr.media.mux.origin import late_start
+from vidsr.media.mux.others import Others, Timed
+from vidsr.media.mux.streams import NOT_COPIED, KeptStream
+from vidsr.media.mux.tracks import Track, add_track, own_metadata
+from vidsr.media.read.open import open_input
+from vidsr.media.read.probe import MediaInfo
+from vidsr.media.write.encoder import VideoSpec, configure, encoder_clock, open_politely, scaled_matrix, to_video_frame
+
+
+class LiveWriter:
+    """Encodes frames, the first of which begins the film, into `sink`, and beside them the streams that are `kept`.
+
+    `opens` says whether `source` is a file, which has other streams; `cut` that only a part of it was asked for, up to
+    `end` seconds. `num_bytes` were written so far. Nothing is held back but what the muxer interleaves.
+
+    Raises:
+        OutputError: the encoder fails.
+        BrokenPipeError: nobody reads.
+    """
+
+    def __init__(
+        self, sink: BinaryIO, container: str, spec: VideoSpec, source: MediaInfo, kept: Sequence[KeptStream], *,
+        opens: bool, cut: bool, end: Fraction | None, keep_going: bool,
+    ) -> None:  # fmt: skip
+        self._sink, self._row, self._spec, self._source, self._kept = (
+            _Counted(sink),
+            CONTAINERS[container],
+            spec,
+            source,
+            kept,
+        )
+        self._opens, self._cut, self._end, self._keep_going = opens, cut, end, keep_going
+        self._clock = encoder_clock(spec.time_base)
+        self._stack = ExitStack()
+        self._stream: VideoStream | None = None  # until the first frame
+        self._shift = Fraction(0)
+        self._last_dts: int | None = None
+        self._lengths: dict[int, int] = {}  # pts -> of frames that the encoder has
+        self._others: Others | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Written so far."""
+        return self._sink.num_bytes
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know of the other streams, once all is written."""
+        return self._others.notes() if self._others else []
+
+    def write(self, frame: Frame) -> None:
+        """Encode one frame, and write what is due by then."""
+        if self._stream is None:
+            self._begin(frame)
+        time = frame.pts * frame.time_base + self._shift
+        picture = to_video_frame(frame, self._spec)
+        picture.pts, picture.time_base = round(time / self._clock), self._clock
+        length = frame.duration * frame.time_base or 1 / (self._spec.rate or Fraction(25))
+        self._lengths[picture.pts] = max(round(length / self._clock), 1)
+        self._mux(self._encoded(picture))
+
+    def close(self) -> None:
+        """Write the rest."""
+        if self._stream is not None:
+            self._mux(self._encoded(None))
+            self._catch_up(math.inf)
+            self._out.close()
+        self._stack.close()
+
+    def abort(self) -> None:
+        """Let go of what is open; what was written stands. Never raises."""
+        with suppress(Exception):
+            self._stack.close()
+
+    def _begin(self, first: Frame) -> None:
+        begin = first.pts * first.time_base
+        self._shift = -begin if self._cut else -late_start(self._source, self._row.name) if self._opens else Fraction(0)
+        self._shift = max(self._shift, -begin)  # a film has no picture before 0
+        options = {**self._row.options, **(self._row.live or {})}
+        out = av.open(self._sink, "w", format=self._row.muxer, container_options=options)
+        self._out = cast(OutputContainer, out)
+        opened = self._stack.enter_context(open_input(self._source.path)) if self._opens else None
+        tracks = self._add_streams(opened)
+        if opened is not None:
+            self._out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
+        end = (
+            math.inf
+            if self._end is None
+            else (self._source.video.start_pts or 0) * self._source.video.time_base + self._end
+        )
+        self._others = Others(self._source, (begin, end) if self._cut else None, self._keep_going) if opened else None
+        packets = self._others.packets(opened, tracks) if self._others and opened else None
+        if packets is not None:
+            self._stack.callback(packets.close)
+        self._packets = packets
+        self._next: Timed | None = next(packets, None) if packets else None
+
+    def _add_streams(self, opened: InputContainer | None) -> dict[int, Track]:
+        """All streams of the output, in the source's order."""
+        plans = {plan.index: plan for plan in self._kept if plan.how in ("copied", "converted", "encoded")}
+        tracks: dict[int, Track] = {}
+        for stream in opened.streams if opened is not None else ():
+            if stream.index == self._source.video.index:
+                self._stream = self._add_picture()
+                self._stream.metadata.update(own_metadata(stream))
+            elif stream.index in plans:
+                tracks[stream.index] = add_track(self._out, self._row, stream, plans[stream.index], self._shift)
+            if stream.index not in tracks:
+                stream.discard = Discard.all
+        self._stream = self._stream or self._add_picture()
+        for made in self._out.streams:
+            if language := held(made.metadata.get("language"), made.type, self._row):
+                made.metadata["language"] = language
+        return tracks
+
+    def _add_picture(self) -> VideoStream:
+        spec, video = self._spec, self._source.video
+        stream = self._out.add_stream(spec.encoder)
+        assert isinstance(stream, VideoStream)
+        configure(stream.codec_context, spec)
+        if tag := self._row.codec_tags.get(stream.codec_context.codec.canonical_name):
+            stream.codec_context.codec_tag = tag
+        open_politely(stream.codec_context)
+        stream.time_base = self._clock
+        grown = Fraction(spec.width, video.width), Fraction(spec.height, video.height)
+        stream.set_display_matrix(scaled_matrix(spec.display_matrix, *grown))
+        return stream
+
+    def _encoded(self, picture: av.VideoFrame | None) -> list[Packet[VideoStream]]:
+        assert self._stream is not None
+        try:
+            return self._stream.encode(picture)
+        except av.FFmpegError as error:
+            raise OutputError(f"{self._spec.encoder} failed ({error.strerror}): choose another codec.") from error
+
+    def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            pts = packet.pts or 0
+            packet.duration = self._lengths.pop(pts, 0)
+            dts = min(pts if packet.dts is None else packet.dts, pts)
+            packet.dts = self._last_dts = dts if self._last_dts is None else max(dts, self._last_dts + 1)
+            self._catch_up(float(packet.dts * self._clock))
+            self._write(packet)
+
+    def _catch_up(self, seconds: float) -> None:
+        """Write what other streams have up to then."""
+        while self._next is not None and self._next[0] <= seconds:
+            assert self._packets is not None
+            assert self._others is not None
+            try:
+                self._write(self._next[1])
+            except av.InvalidDataError:  # of a copied packet
+                self._others.num_left_out += 1
+            self._next = next(self._packets, None)
+
+    def _write(self, packet: Packet[VideoStream] | object) -> None:
+        try:
+            self._out.mux(cast("Packet[VideoStream]", packet))
+        except av.BrokenPipeError as error:
+            raise BrokenPipeError from error
+
+
+class _Counted:
+    """Takes bytes for a sink that nobody may seek in."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink, self.num_bytes = sink, 0
+
+    def write(self, data: bytes) -> int:
+        """Pass them on at once."""
+        self._sink.write(data)
+        self._sink.flush()
+        self.num_bytes += len(data)
+        return len(data)
+
+
+def check_live(row: Container) -> None:
+    """Raises OutputError where a container cannot be written as it is made."""
+    if row.live is None:
+        able = ", ".join(other.name for other in CONTAINERS.values() if other.live is not None and other.offered)
+        raise OutputError(f"{row} cannot be written as it is made; name a file, or the container {able}")

@@ -1,0 +1,75 @@
+"""What FFmpeg reads over in animations: how often they are shown, and whether pictures are taken away."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+_CONTROL, _TO_BACKGROUND = b"\xf9", 2  # an extension of GIF, and what it says of a picture
+_LOOPING = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # extensions of GIF that mean the same
+
+
+def plays_of(path: Path, demuxer: str) -> int:
+    """How often the animation in `path` is shown, 0 for without end; so is a film that becomes one."""
+    read = _READERS.get(demuxer)
+    if read is None:
+        return 0
+    with path.open("rb") as file:
+        return read(file)
+
+
+def clears(path: Path) -> bool:
+    """Whether a picture of a GIF is taken away before the next one comes, which may uncover what lies behind all."""
+    with path.open("rb") as file:
+        return any(
+            label == _CONTROL and blocks and (blocks[0][0] >> 2) & 7 == _TO_BACKGROUND
+            for label, blocks in _extensions(file, beyond_pictures=True)
+        )
+
+
+def _of_gif(file: BinaryIO) -> int:
+    """By its extension before the first picture (GIF89a, 17 to 26); it counts how often it comes again."""
+    for label, blocks in _extensions(file):
+        if label == b"\xff" and len(blocks) > 1 and blocks[0] in _LOOPING and blocks[1][:1] == b"\1":
+            again = int.from_bytes(blocks[1][1:3], "little")
+            return again + 1 if again else 0
+    return 1
+
+
+def _extensions(file: BinaryIO, *, beyond_pictures: bool = False) -> Iterator[tuple[bytes, list[bytes]]]:
+    """The labels and data of a GIF's extensions, up to the first picture or to the end."""
+    head = file.read(13)
+    file.seek(_colours(head[10:11]), 1)
+    while (kind := file.read(1)) == b"!" or (kind == b"," and beyond_pictures):
+        if kind == b"!":
+            yield file.read(1), list(_blocks(file))
+        else:
+            file.seek(_colours(file.read(9)[8:9]) + 1, 1)
+            for _ in _blocks(file):
+                pass
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while (size := file.read(1)) not in (b"", b"\0"):
+        yield file.read(size[0])
+
+
+def _colours(flags: bytes) -> int:
+    """Bytes of a palette, if there is one."""
+    return 3 << (1 + (flags[0] & 7)) if flags and flags[0] & 0x80 else 0
+
+
+def _of_png(file: BinaryIO) -> int:
+    """By its animation control chunk (PNG 3rd edition, 11.3.6.1)."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        (length,) = struct.unpack(">I", head[:4])
+        if head[4:] == b"acTL":
+            return int.from_bytes(file.read(8)[4:], "big")
+        file.seek(length + 4, 1)
+    return 0
+
+
+_READERS: Mapping[str, Callable[[BinaryIO], int]] = {"gif": _of_gif, "apng": _of_png}
