@@ -183,7 +183,7 @@ def table(report: VideoScore) -> str:
     return "\n".join(lines)
 
 
-class Made(Protocol):
+class Digested(Protocol):
     """A benchmark on disk."""
 
     @property
@@ -209,7 +209,7 @@ def add_options(parser: argparse.ArgumentParser, items: str, usual: int) -> None
 
 def make_or_measure(
     args: argparse.Namespace,
-    make: Callable[[BenchPlan, Path, Path], Made],
+    make: Callable[[BenchPlan, Path, Path], Digested],
     score: Callable[[Part], VideoScore],
     shown: Callable[[VideoScore], VideoScore] = lambda report: report,
 ) -> int:

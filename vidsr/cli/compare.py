@@ -71,13 +71,14 @@ def compare(
         raise OutputError(f"{folder}: cannot be written (it is a file, not a folder); choose another -o.")
     if not 0 <= steady <= 1:
         raise UsageError(f"--steady must be from 0 to 1, not {steady:g}.")
+    notes: Sequence[str] = ()
     with Steps(quiet=quiet) as tell:
         from vidsr.compare.steadiness import with_unsteadiness
 
         if len(inputs) == 1:
             views = _views(inputs[0], at or [], models, scale, backend, steady, tell)
             files = _preview(inputs[0], views, folder, html, tell)
-            made, table, notes = _moments(inputs[0], views), with_unsteadiness({}, views), ()
+            made, table = _moments(inputs[0], views), with_unsteadiness({}, views)
         else:
             from vidsr.compare.pair import compare as measure
 

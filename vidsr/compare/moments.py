@@ -33,7 +33,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Shot:
+class Around:
     """Frames around a moment that follow each other without a cut: which is its own, and which is looked at beside."""
 
     frames: tuple[Frame, ...]
@@ -99,14 +99,14 @@ def pick(info: MediaInfo) -> list[Moment]:
     return chosen
 
 
-def around(info: MediaInfo, moment: Moment, reach: int = 0) -> Shot:
+def around(info: MediaInfo, moment: Moment, reach: int = 0) -> Around:
     """The moment's frame, the next one, or the one before where that shows more, and `reach` more around both."""
     most = reach + 1
     with open_reader(info, moment.seconds, most) as reader:
         frames = list(islice(reader, 2 * most + 1))
     own = next((k for k, frame in enumerate(frames) if not frame.aside), None)
     if own is None or frames[own].pts != moment.frame.pts:
-        return Shot((moment.frame,), 0, None)
+        return Around((moment.frame,), 0, None)
     first = last = own
     while first > max(own - most, 0) and same_shot(frames[first - 1], frames[first]):
         first -= 1
@@ -118,7 +118,7 @@ def around(info: MediaInfo, moment: Moment, reach: int = 0) -> Shot:
     ends = (own, own if beside is None else beside)
     first, last = max(first, min(ends) - reach), min(last, max(ends) + reach)
     shown = tuple(replace(frame, aside=False) for frame in frames[first : last + 1])
-    return Shot(shown, own - first, None if beside is None else beside - first)
+    return Around(shown, own - first, None if beside is None else beside - first)
 
 
 def _sample(info: MediaInfo) -> list[_Look]:

@@ -235,10 +235,8 @@ def _watched(view: View) -> View:
     pairs = [(one.pixels, one.beside) for one in films if one.beside is not None]
     if not pairs:
         return view
-    if len(films) > 2:
-        source = plain = pairs[2]
-    else:
-        source, plain = tuple(_middle(*one) for one in zip(*pairs, strict=True)), None
+    plain = pairs[2] if len(films) > 2 else None
+    source = plain or (_middle(pairs[0][0], pairs[1][0]), _middle(pairs[0][1], pairs[1][1]))
     height, width = source[0].shape[:2]
     times = max(min(REDUCED, height // LEAST, width // LEAST), 1)
     small = (resized(one, (width // times, height // times)) for one in source)

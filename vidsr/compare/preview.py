@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vidsr.compare.moments import Moment, Shot, around, at, pick
+from vidsr.compare.moments import Around, Moment, around, at, pick
 from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, upright
 from vidsr.compare.steadiness import Ruler, figures
 from vidsr.errors import UsageError
@@ -81,7 +81,7 @@ def preview(
     return _views(titles, names, scale, open_upscaler, film, own)
 
 
-def _shown(info: MediaInfo, shot: Shot, frames: Sequence[Frame]) -> _Shown:
+def _shown(info: MediaInfo, shot: Around, frames: Sequence[Frame]) -> _Shown:
     """Of all `frames` of a shot the moment's own, and the one beside it."""
     own, *beside = (
         upright(to_rgb8(frames[k]), info.video.display_matrix) for k in (shot.own, shot.beside) if k is not None
@@ -90,7 +90,7 @@ def _shown(info: MediaInfo, shot: Shot, frames: Sequence[Frame]) -> _Shown:
 
 
 def _upscaled(
-    upscaler: Upscaler, shot: Shot, moment: Moment, on_step: Callable[[str, float], None]
+    upscaler: Upscaler, shot: Around, moment: Moment, on_step: Callable[[str, float], None]
 ) -> tuple[list[Frame], float]:
     """All frames of the shot, and the seconds that the fastest took."""
     large: list[Frame] = []
@@ -106,7 +106,7 @@ def _upscaled(
     return large, min(times)
 
 
-def _blended(shot: Shot, large: Sequence[Frame], steady: float) -> list[Frame]:
+def _blended(shot: Around, large: Sequence[Frame], steady: float) -> list[Frame]:
     made = zip(shot.frames, large, strict=True)
     return list(map(Steadier(steady), windows(made, REACH, lambda _before, _one: True)))
 

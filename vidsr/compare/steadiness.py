@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -18,6 +19,7 @@ TRUSTED = 0.5  # agreement of the two small pictures from which a place counts
 LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
 SLIP, SLOPE = 1, 1  # pixels; square codes a pixel that slopes must be well above
 TAPS = 4  # of the cubic that finds what stands between pixels
+Value = TypeVar("Value", bound=np.generic)
 Both = tuple[Pixels, Pixels]  # of two frames that follow each other, in either order
 
 
@@ -91,10 +93,11 @@ def with_unsteadiness(means: Mapping[str, Mapping[str, float]], views: Sequence[
 
 
 def _luma(pixels: Pixels) -> Floats:
-    return pixels @ np.array(LUMA, np.float32)
+    found: Floats = pixels.astype(np.float32) @ np.array(LUMA, np.float32)
+    return found
 
 
-def _wide(values: NDArray[np.generic], times: int) -> NDArray[np.generic]:
+def _wide(values: NDArray[Value], times: int) -> NDArray[Value]:
     return np.repeat(np.repeat(values, times, 0), times, 1)
 
 
@@ -125,11 +128,12 @@ def _slipped(first: Floats, moved: Floats, block: int) -> Floats:
     height, width = first.shape
     room = ((0, -height % block), (0, -width % block))
     change, middle = np.pad(moved - first, room), np.pad((first + moved) / 2, room, mode="edge")
-    down, right = np.gradient(middle)
+    down, right = (np.gradient(middle, axis=k).astype(np.float32) for k in (0, 1))
     pairs = ((down, down), (right, right), (down, right), (down, change), (right, change))
     yy, xx, xy, ty, tx = (_sums(a * b, block) for a, b in pairs)
     yy, xx = yy + SLOPE * block**2, xx + SLOPE * block**2
-    steps = ((xy * tx - xx * ty), (xy * ty - yy * tx)) / (yy * xx - xy * xy)
+    scale = 1 / (yy * xx - xy * xy)
+    steps = ((xy * tx - xx * ty) * scale, (xy * ty - yy * tx) * scale)
     step_down, step_right = (_wide(one.clip(-SLIP, SLIP), block) for one in steps)
     before, after = np.abs(change), np.abs(change + down * step_down + right * step_right)
     found: Floats = np.where(_wide(_sums(after, block) < _sums(before, block), block), after, before)
