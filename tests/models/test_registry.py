@@ -242,8 +242,8 @@ def test_a_strength_mixes_the_weights_of_two_stages(shelf: Path, monkeypatch: py
         assert torch.equal(mixed_of("srgan@0")[name], plain[name])
         assert torch.equal(mixed_of("srgan@detail=1")[name], sharp[name])
     assert (mixed.name, mixed.path, mixed.scale) == ("srgan@0.25", None, 4)
-    names = ("srresnet", "srgan", "srgan@0.25", "srgan@0.5", "srgan@0.5@grain=1", origin)
-    assert len({registry.load(name, 4).weights_hash for name in names}) == 5
+    several = ("srresnet", "srgan", "srgan@0.25", "srgan@0.5", "srgan@0.5@grain=1", origin)
+    assert len({registry.load(name, 4).weights_hash for name in several}) == 5
     assert registry.native_scale("srgan@0.25", 3) == 4
     assert [info.name for info in registry.available_models() if info.path] == ["srgan", "srresnet"]
 
