@@ -124,7 +124,7 @@ def _machine(notes: Notes) -> str:
 
 
 def _input_in_words(recipe: Recipe, data: Notes) -> str:
-    plain = f"; {recipe.patches} of a batch constants and slow slopes instead" if recipe.patches else ""
+    plain = f"; {recipe.patches} of a batch constants, slow slopes and noise instead" if recipe.patches else ""
     return f"{_pictures_in_words(recipe, data)}{plain}"
 
 
