@@ -78,7 +78,7 @@ def on(machine: str, *line: str, apart: bool = False) -> list[str]:
 
 @contextmanager
 def running(line: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
     with log.open("wb") as file:
         process = subprocess.Popen(line, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=log.parent)
     try:
