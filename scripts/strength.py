@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vidsr.media.read.reader import Reader
-from vidsr.models.registry import STAGES, available_models, load
+from vidsr.models.names import STAGES
+from vidsr.models.registry import available_models, load
 from vidsr.upscaling.colour import to_rgb
 
 ROOT = Path(__file__).parent.parent

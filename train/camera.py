@@ -30,6 +30,12 @@ class Shot:
         p = self.pitch
         return [[p, 0.0, self.left + (p - 1) / 2], [0.0, p, self.top + (p - 1) / 2]]
 
+    def motion(self, after: "Shot") -> Tensor:
+        """(2, 3) float64: what stands at pixel (x, y) of this frame stands at ``motion @ (x, y, 1)`` of `after`."""
+        a, b = (torch.tensor([*view.affine(), [0, 0, 1]], dtype=torch.float64) for view in (self, after))
+        moved: Tensor = torch.linalg.solve(b, a)
+        return moved[:2]
+
 
 @dataclass(frozen=True)
 class Motion:

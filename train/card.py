@@ -7,7 +7,7 @@ from train.evaluate import COLUMNS, LEGEND, show
 from train.filters import SHARPEN_SIGMA
 from train.recipe import Losses, Recipe
 from train.trained import Notes, Trained
-from vidsr.models.registry import is_path
+from vidsr.models.names import is_path
 from vidsr.models.srgan import macs_per_pixel
 
 LICENCE = "MIT"
@@ -124,7 +124,7 @@ def _machine(notes: Notes) -> str:
 
 
 def _input_in_words(recipe: Recipe, data: Notes) -> str:
-    plain = f"; {recipe.patches} of a batch constants and slow slopes instead" if recipe.patches else ""
+    plain = f"; {recipe.patches} of a batch constants, slow slopes and noise instead" if recipe.patches else ""
     return f"{_pictures_in_words(recipe, data)}{plain}"
 
 

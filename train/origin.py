@@ -12,6 +12,7 @@ from train import export, morph
 from train.run import Run, below
 from vidsr.errors import ModelError
 from vidsr.models import registry
+from vidsr.models.names import is_path
 from vidsr.models.srgan import SRGAN, Fast, ResidualBlock
 
 log = logging.getLogger("train")
@@ -36,13 +37,13 @@ def read_origin(name_or_path: str, scale: int) -> Origin:
         trained = export.read_run(path)
         made = f"{trained.recipe.name} x{trained.recipe.generator.scale}"
         return Origin(f"{made} at step {trained.saved.state['step']:,}", below(trained.saved.tensors, "ema."))
-    if registry.is_path(name_or_path):
+    if is_path(name_or_path):
         scale = registry.read_info(path).scale
     else:
         scales = [info.scale for info in registry.available_models() if info.name == name_or_path]
         scale = scale if scale in scales or not scales else scales[0]
     model = registry.load(name_or_path, scale)
-    shipped = "shipped " if not registry.is_path(name_or_path) else ""
+    shipped = "shipped " if not is_path(name_or_path) else ""
     return Origin(f"{shipped}{model.name} x{scale} ({model.weights_hash[:12]})", dict(model.module.state_dict()))
 
 

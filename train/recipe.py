@@ -137,7 +137,7 @@ class Recipe:
 
     `data` says what --data holds: photos, or a cache of degraded clips as ``bake`` writes it. `sharpen` is how much
     the originals are sharpened (`train.filters.sharpen`) before outputs are compared to them. `patches` is how many
-    samples of a batch are constants and slow slopes (`train.patches`) instead.
+    samples of a batch are constants, slow slopes and noise (`train.patches`) instead.
 
     Raises:
         UsageError: a value is impossible.

@@ -36,12 +36,8 @@ class Layer:
 
     def motion(self, first: int, second: int) -> Tensor | None:
         """(2, 3) float64: what it shows at (x, y) of `first` is at ``motion @ (x, y, 1)`` of `second`; None: not."""
-        views = self.views[first], self.views[second]
-        if views[0] is None or views[1] is None:
-            return None
-        a, b = (torch.tensor([*view.affine(), [0, 0, 1]], dtype=torch.float64) for view in views if view is not None)
-        moved: Tensor = torch.linalg.solve(b, a)
-        return moved[:2]
+        before, after = self.views[first], self.views[second]
+        return before.motion(after) if before and after else None
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,10 @@ from train.camera import Shot
 from train.data import find_photos, read_image
 from train.resample import downscale
 from train.scenes import KINDS, Layer, Scene, compose, noisy, plan_scenes
-from train.videobench import BenchPlan, read_clip, write_hr, write_lr
+from train.videobench import FORMAT, BenchPlan, read_clip, read_index, write_hr, write_lr
 from vidsr.errors import MediaError, UsageError
 from vidsr.files import write
 
-FORMAT = 1
 INDEX = "steady.json"
 SCENES = len(KINDS)
 
@@ -94,21 +93,11 @@ def open_bench(folder: Path) -> SteadyBench:
     Raises:
         MediaError: none in `folder`, a damaged one, or one of another format.
     """
-    path = folder / INDEX
-    try:
-        text = path.read_text(encoding="utf-8")
-        index = json.loads(text)
-        if index["format"] != FORMAT:
-            raise MediaError(f"{path} has format {index['format']}, this version reads {FORMAT}; make it again.")
-        plan = BenchPlan(**index["plan"] | {"crfs": tuple(index["plan"]["crfs"])})
-        scenes = tuple(_scene(one) for one in index["scenes"])
-    except OSError as error:
-        raise MediaError(
-            f"{folder} holds no benchmark of steadiness ({error.strerror}); make it with --data PHOTOS --out {folder}."
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise MediaError(f"{path} is damaged; delete the folder and make the benchmark again.") from error
-    return SteadyBench(folder, plan, scenes, hashlib.sha256(text.encode()).hexdigest()[:12])
+    return SteadyBench(folder, *read_index(folder / INDEX, "benchmark of steadiness", _scenes))
+
+
+def _scenes(index: dict[str, Any]) -> tuple[Scene, ...]:
+    return tuple(_scene(one) for one in index["scenes"])
 
 
 def _scene(one: dict[str, Any]) -> Scene:

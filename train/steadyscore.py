@@ -1,9 +1,9 @@
 """``python -m train steadybench``: the benchmark of steadiness, and the figures of an upscaler on it."""
 
 import argparse
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -16,8 +16,18 @@ from train.inference import upscale
 from train.metrics import crop_border, psnr, rgb_to_y
 from train.scenes import MIXED, Layer, Scene
 from train.steadybench import SCENES, SteadyBench, make, open_bench
-from train.videobench import CRFS, RATE, RGB, BenchPlan
-from train.videoscore import EVERY, ORIGINAL, Distance, Part, VideoScore, table
+from train.videobench import RATE, RGB
+from train.videoscore import (
+    EVERY,
+    ORIGINAL,
+    Distance,
+    Part,
+    VideoScore,
+    add_options,
+    average,
+    make_or_measure,
+    mean,
+)
 from vidsr.errors import UsageError
 from vidsr.frame import Frame, Matrix, PixelFormat
 from vidsr.models import registry
@@ -62,7 +72,7 @@ def measure(
         raise UsageError("Measuring steadiness needs at least 1 scene and 2 frames.")
     crfs = part.crfs or bench.plan.crfs
     clips = {scene.name: _measure_scene(process, bench, scene, num, crfs, distances or {}) for scene in chosen}
-    rows = {row: _mean([one[row] for one in clips.values()]) for row in next(iter(clips.values()))}
+    rows = {row: mean([one[row] for one in clips.values()]) for row in next(iter(clips.values()))}
     return VideoScore(name, bench.plan.scale, bench.digest, num * len(chosen), rows, clips)
 
 
@@ -80,10 +90,10 @@ def _measure_scene(
         sr = process(bench.decoded(scene, crf, num))
         error = [a - b for a, b in zip(sr, hr, strict=True)]
         lumas = [crop_border(rgb_to_y(a) - rgb_to_y(b), border) for a, b in zip(sr, hr, strict=True)]
-        row = {"psnr_y": _average([psnr(one, torch.zeros_like(one)) for one in lumas])}
+        row = {"psnr_y": average([psnr(one, torch.zeros_like(one)) for one in lumas])}
         row |= _along(scene, sr, error, seen, border) | _ghosts(scene, error, seen, border)
         for name, distance in distances.items():
-            row[name] = _average([distance(a, b) for a, b in list(zip(sr, hr, strict=True))[::EVERY]])
+            row[name] = average([distance(a, b) for a, b in list(zip(sr, hr, strict=True))[::EVERY]])
             row[f"tlp-{name}"] = _tlp(distance, scene, sr, hr)
         rows[f"crf{crf}"] = row
     nothing = [torch.zeros_like(frame) for frame in hr]
@@ -92,7 +102,7 @@ def _measure_scene(
 
 def _tlp(distance: Distance, scene: Scene, sr: list[Tensor], hr: list[Tensor]) -> float:
     pairs = [k for k in range(len(sr) - 1) if k + 1 not in scene.cuts][::EVERY]
-    return 100 * _average([abs(distance(sr[k + 1], sr[k]) - distance(hr[k + 1], hr[k])) for k in pairs])
+    return 100 * average([abs(distance(sr[k + 1], sr[k]) - distance(hr[k + 1], hr[k])) for k in pairs])
 
 
 def _along(
@@ -171,15 +181,6 @@ def _joined(parts: list[Tensor]) -> float:
     return float(torch.cat(parts).double().mean().item()) if parts else math.nan
 
 
-def _average(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: _average([row[name] for row in rows if name in row]) for name in names}
-
-
 def measure_model(
     model: str, folder: Path, part: Part = ALL, *, distances: Sequence[str] = (), steady: float = 0
 ) -> VideoScore:
@@ -226,39 +227,20 @@ def by_kind(report: VideoScore, bench: SteadyBench) -> VideoScore:
     rows: dict[str, dict[str, float]] = {}
     for kind in dict.fromkeys(scene.kind for scene in bench.scenes if scene.name in report.clips):
         clips = [report.clips[s.name] for s in bench.scenes if s.kind == kind and s.name in report.clips]
-        rows |= {f"{kind} {row}": _mean([clip[row] for clip in clips]) for row in report.rows if row != ORIGINAL}
+        rows |= {f"{kind} {row}": mean([clip[row] for clip in clips]) for row in report.rows if row != ORIGINAL}
     return VideoScore(report.model, report.scale, report.benchmark, report.num_frames, report.rows | rows, report.clips)
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``steadybench`` to the commands of ``python -m train``."""
     parser = commands.add_parser("steadybench", help="make the benchmark of steadiness, or measure a model on it")
-    parser.add_argument("--data", type=Path, help="folder of photos: make the benchmark from them")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the benchmark")
-    parser.add_argument("--scale", type=int, default=4, choices=(2, 4))
-    parser.add_argument("--size", type=int, default=384, help="side of an HR frame in pixels (default: 384)")
-    parser.add_argument("--scenes", type=int, help=f"make, or measure, only the first N (default: {SCENES}, or all)")
-    parser.add_argument("--frames", type=int, help="of each scene only the first N (default: 12, or all)")
-    parser.add_argument("--crf", type=int, action="append", help="quality; may be repeated (default: 23, 28, 33)")
-    parser.add_argument("--measure", metavar="MODEL", help="a shipped model's name, or a .safetensors file")
+    add_options(parser, "scenes", SCENES)
     parser.add_argument("--steady", type=float, default=0, help="as of vidsr upscale: 0 (default) to 1")
-    parser.add_argument("--distance", action="append", default=[], help="perceptual distance to measure; repeatable")
-    parser.add_argument("--json", action="store_true", help="the figures as one JSON object on stdout")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.data is None and args.measure is None:
-        raise UsageError("Give --data PHOTOS to make the benchmark, --measure MODEL to measure, or both.")
-    if args.data is not None:
-        scenes, frames, crfs = args.scenes or SCENES, args.frames or 12, tuple(args.crf or CRFS)
-        made = make(BenchPlan(args.scale, args.size, scenes, frames, crfs), args.data, args.out)
-        if args.measure is None:
-            print(f"{args.out}: {len(made.scenes)} scenes of {made.plan.frames} frames, digest {made.digest}")
-            return 0
     if not 0 <= args.steady <= 1:
         raise UsageError(f"--steady must be from 0 to 1, not {args.steady:g}.")
-    part = Part(args.scenes, args.frames, args.crf and tuple(args.crf))
-    report = measure_model(args.measure, args.out, part, distances=args.distance, steady=args.steady)
-    print(json.dumps(report.to_dict()) if args.json else table(by_kind(report, open_bench(args.out))))
-    return 0
+    score = partial(measure_model, args.measure, args.out, distances=args.distance, steady=args.steady)
+    return make_or_measure(args, make, score, lambda report: by_kind(report, open_bench(args.out)))

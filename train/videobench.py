@@ -9,11 +9,11 @@ be laid on each other without interpolation; zooms and shakes move by fractions.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import av
 import numpy as np
@@ -32,6 +32,8 @@ from vidsr.media.read.reader import Reader
 from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
 from vidsr.media.write.writer import writing
 from vidsr.upscaling.colour import from_rgb, to_rgb
+
+T = TypeVar("T")
 
 FORMAT = 1
 INDEX = "benchmark.json"
@@ -82,9 +84,7 @@ class Clip:
 
     def motion(self, first: int, second: int) -> Tensor:
         """(2, 3) float64: what stands at pixel (x, y) of frame `first` stands at ``motion @ (x, y, 1)`` of `second`."""
-        a, b = (torch.tensor([*self.views[k].affine(), [0, 0, 1]], dtype=torch.float64) for k in (first, second))
-        moved: Tensor = torch.linalg.solve(b, a)
-        return moved[:2]
+        return self.views[first].motion(self.views[second])
 
 
 @dataclass(frozen=True)
@@ -215,24 +215,35 @@ def open_benchmark(folder: Path) -> Benchmark:
     Raises:
         MediaError: none in `folder`, a damaged one, or one of another format.
     """
-    path = folder / INDEX
+    return Benchmark(folder, *read_index(folder / INDEX, "video benchmark", _clips))
+
+
+def _clips(index: dict[str, Any]) -> tuple[Clip, ...]:
+    return tuple(
+        Clip(one["name"], one["photo"], one["kind"], tuple(Shot(**view) for view in one["views"]))
+        for one in index["clips"]
+    )
+
+
+def read_index(path: Path, what: str, items: Callable[[dict[str, Any]], T]) -> tuple[BenchPlan, T, str]:
+    """The plan of a benchmark, the `items` of its index, and the digest; `what` is it called?
+
+    Raises:
+        MediaError: there is none, a damaged one, or one of another format.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         index = json.loads(text)
         if index["format"] != FORMAT:
             raise MediaError(f"{path} has format {index['format']}, this version reads {FORMAT}; make it again.")
         plan = BenchPlan(**index["plan"] | {"crfs": tuple(index["plan"]["crfs"])})
-        clips = [
-            Clip(one["name"], one["photo"], one["kind"], tuple(Shot(**view) for view in one["views"]))
-            for one in index["clips"]
-        ]
+        return plan, items(index), hashlib.sha256(text.encode()).hexdigest()[:12]
     except OSError as error:
         raise MediaError(
-            f"{folder} holds no video benchmark ({error.strerror}); make it with --data PHOTOS --out {folder}."
+            f"{path.parent} holds no {what} ({error.strerror}); make it with --data PHOTOS --out {path.parent}."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise MediaError(f"{path} is damaged; delete the folder and make the benchmark again.") from error
-    return Benchmark(folder, plan, tuple(clips), hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
 def _hr_path(folder: Path, clip: Clip) -> Path:

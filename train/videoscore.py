@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from vidsr.models import registry
 Upscale = Callable[[Tensor], Tensor]  # (3, h, w) code values -> (3, h*scale, w*scale) code values, rounded
 Distance = Callable[[Tensor, Tensor], float]  # of two (3, H, W) of code values
 EVERY = 3  # distances are slow: they are measured on every third frame, and between it and the next
+CLIPS = 16  # of a benchmark, unless it is told otherwise
 ORIGINAL = "original"  # the row of the HR frames themselves: what the motion alone costs
 
 
@@ -92,7 +94,7 @@ def measure(
         clip.name: _measure_clip(upscale, bench, clip, num, list(part.crfs or bench.plan.crfs), distances or {})
         for clip in chosen
     }
-    rows = {row: _mean([one[row] for one in found.values()]) for row in next(iter(found.values()))}
+    rows = {row: mean([one[row] for one in found.values()]) for row in next(iter(found.values()))}
     return VideoScore(name, bench.plan.scale, bench.digest, num * len(chosen), rows, found)
 
 
@@ -121,7 +123,7 @@ def _measure_clip(
         rows[f"crf{crf}"] = _spatial(sr, hr, scale, distances) | _temporal(clip, sr, scale)
         for name, distance in distances.items():
             pairs = zip(_steps(distance, sr), steps[name], strict=True)
-            rows[f"crf{crf}"][f"tlp-{name}"] = 100 * _average([abs(a - b) for a, b in pairs])
+            rows[f"crf{crf}"][f"tlp-{name}"] = 100 * average([abs(a - b) for a, b in pairs])
     return rows | {ORIGINAL: _temporal(clip, hr, scale)}
 
 
@@ -129,13 +131,11 @@ def _spatial(sr: list[Tensor], hr: list[Tensor], border: int, distances: Mapping
     pairs = [(crop_border(a, border), crop_border(b, border)) for a, b in zip(sr, hr, strict=True)]
     lumas = [(rgb_to_y(a), rgb_to_y(b)) for a, b in pairs]
     figures = {
-        "psnr_y": _average([psnr(a, b) for a, b in lumas]),
-        "ssim_y": _average([ssim(a, b) for a, b in lumas]),
-        "chroma": _average([_chroma_error(a, b) for a, b in pairs]),
+        "psnr_y": average([psnr(a, b) for a, b in lumas]),
+        "ssim_y": average([ssim(a, b) for a, b in lumas]),
+        "chroma": average([_chroma_error(a, b) for a, b in pairs]),
     }
-    return figures | {
-        name: _average([distance(*one) for one in pairs[::EVERY]]) for name, distance in distances.items()
-    }
+    return figures | {name: average([distance(*one) for one in pairs[::EVERY]]) for name, distance in distances.items()}
 
 
 def _chroma_error(a: Tensor, b: Tensor) -> float:
@@ -147,11 +147,11 @@ def _chroma_error(a: Tensor, b: Tensor) -> float:
 def _temporal(clip: Clip, frames: list[Tensor], border: int) -> dict[str, float]:
     pairs = list(pairwise(frames))
     errors = [warp_error(a, b, clip.motion(k, k + 1), border) for k, (a, b) in enumerate(pairs)]
-    figures = {"warp_error": _average(errors)}
+    figures = {"warp_error": average(errors)}
     if clip.kind == "pan":
         before, after = clip.views[:2]
         down, right = round(before.top - after.top), round(before.left - after.left)
-        figures["flicker"] = _average([shift_flicker(a, b, down, right, border) for a, b in pairs])
+        figures["flicker"] = average([shift_flicker(a, b, down, right, border) for a, b in pairs])
     return figures
 
 
@@ -159,12 +159,14 @@ def _steps(distance: Distance, frames: list[Tensor]) -> list[float]:
     return [distance(after, before) for before, after in list(pairwise(frames))[::EVERY]]
 
 
-def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+def mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Of every measure over the rows that have it."""
     names = dict.fromkeys(name for row in rows for name in row)
-    return {name: _average([row[name] for row in rows if name in row]) for name in names}
+    return {name: average([row[name] for row in rows if name in row]) for name in names}
 
 
-def _average(values: list[float]) -> float:
+def average(values: list[float]) -> float:
+    """The mean of at least one value."""
     return math.fsum(values) / len(values)
 
 
@@ -181,32 +183,61 @@ def table(report: VideoScore) -> str:
     return "\n".join(lines)
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``videobench`` to the commands of ``python -m train``."""
-    parser = commands.add_parser("videobench", help="make the fixed video benchmark, or measure a model on it")
+class Digested(Protocol):
+    """A benchmark on disk."""
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides its figures."""
+
+
+def add_options(parser: argparse.ArgumentParser, items: str, usual: int) -> None:
+    """The options of a benchmark of `items`, of which as many are usual."""
     parser.add_argument("--data", type=Path, help="folder of photos: make the benchmark from them")
     parser.add_argument("--out", type=Path, required=True, help="folder of the benchmark")
     parser.add_argument("--scale", type=int, default=4, choices=(2, 4))
     parser.add_argument("--size", type=int, default=384, help="side of an HR frame in pixels (default: 384)")
-    parser.add_argument("--clips", type=int, help="make, or measure, only the first N (default: 16, or all)")
-    parser.add_argument("--frames", type=int, help="no more than the first N of each clip (default: 12, or all)")
+    only = f"make, or measure, only the first N (default: {usual}, or all)"
+    parser.add_argument(f"--{items}", dest="items", metavar=items.upper(), type=int, help=only)
+    parser.add_argument("--frames", type=int, help="of each only the first N (default: 12, or all)")
     parser.add_argument("--crf", type=int, action="append", help="quality; may be repeated (default: 23, 28, 33)")
     parser.add_argument("--measure", metavar="MODEL", help="a shipped model's name, or a .safetensors file")
     parser.add_argument("--distance", action="append", default=[], help="perceptual distance to measure; repeatable")
     parser.add_argument("--json", action="store_true", help="the figures as one JSON object on stdout")
+    parser.set_defaults(noun=items, usual=usual)
+
+
+def make_or_measure(
+    args: argparse.Namespace,
+    make: Callable[[BenchPlan, Path, Path], Digested],
+    score: Callable[[Part], VideoScore],
+    shown: Callable[[VideoScore], VideoScore] = lambda report: report,
+) -> int:
+    """What a command with `add_options` does; `shown` is what its table has of a score.
+
+    Raises:
+        UsageError: neither is asked for.
+    """
+    if args.data is None and args.measure is None:
+        raise UsageError("Give --data PHOTOS to make the benchmark, --measure MODEL to measure, or both.")
+    if args.data is not None:
+        plan = BenchPlan(args.scale, args.size, args.items or args.usual, args.frames or 12, tuple(args.crf or CRFS))
+        made = make(plan, args.data, args.out)
+        if args.measure is None:
+            print(f"{args.out}: {plan.clips} {args.noun} of {plan.frames} frames, digest {made.digest}")
+            return 0
+    report = score(Part(args.items, args.frames, args.crf and tuple(args.crf)))
+    print(json.dumps(report.to_dict()) if args.json else table(shown(report)))
+    return 0
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``videobench`` to the commands of ``python -m train``."""
+    parser = commands.add_parser("videobench", help="make the fixed video benchmark, or measure a model on it")
+    add_options(parser, "clips", CLIPS)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    if args.data is None and args.measure is None:
-        raise UsageError("Give --data PHOTOS to make the benchmark, --measure MODEL to measure, or both.")
-    if args.data is not None:
-        clips, frames, crfs = args.clips or 16, args.frames or 12, tuple(args.crf or CRFS)
-        made = make(BenchPlan(args.scale, args.size, clips, frames, crfs), args.data, args.out)
-        if args.measure is None:
-            print(f"{args.out}: {len(made.clips)} clips of {made.plan.frames} frames, digest {made.digest}")
-            return 0
-    part = Part(args.clips, args.frames, args.crf and tuple(args.crf))
-    report = measure_model(args.measure, args.out, part, distances=args.distance)
-    print(json.dumps(report.to_dict()) if args.json else table(report))
-    return 0
+    score = partial(measure_model, args.measure, args.out, distances=args.distance)
+    return make_or_measure(args, make, score)

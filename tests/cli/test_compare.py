@@ -27,20 +27,23 @@ def test_a_preview_shows_each_model_beside_bicubic(vidsr: Cli, clip: Path, tmp_p
                    "--html", "--json", "-o", tmp_path)  # fmt: skip
     assert result.code == 0
     made = json.loads(result.out)
-    assert made["moments"] == [
-        {"title": "0:00:00.2 (as asked)", "seconds": 0.25, "pictures": ["bicubic x2", "fast x2", "source"]}
-    ]
+    (moment,) = made["moments"]
+    figures = moment.pop("figures")
+    assert moment == {"title": "0:00:00.2 (as asked)", "seconds": 0.25, "pictures": ["bicubic x2", "fast x2", "source"]}
+    assert {label: values["unsteadiness"] for label, values in figures.items()} == made["unsteadiness"]
+    assert abs(made["unsteadiness"]["bicubic x2"]) < 0.5
     sheet, page = map(Path, made["files"])
     assert Image.open(sheet).width > 440
     html = page.read_text()
-    assert html.count("data:image/webp;base64,") == 3, "both, and the source"
+    assert html.count("data:image/webp;base64,") == 6, "both, and the source, and of each the frame beside"
     assert "fast x2" in html
 
 
 def test_moments_are_chosen_without_at(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
     result = vidsr("compare", clip, "--model", "bicubic", "--scale", "2", "-o", tmp_path)
     assert result.code == 0
-    names = [Path(line).name for line in result.out.splitlines()]
+    figure, *names = (Path(line).name for line in result.out.splitlines())
+    assert re.fullmatch(r"bicubic x2: unsteadiness -?\d\.\d\d of 255", figure)
     assert len(names) == 3
     assert [name.rsplit("-", 1)[1] for name in names] == ["sharpest.png", "busiest.png", "darkest.png"]
 
@@ -59,6 +62,8 @@ def test_two_films_are_measured(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
     assert result.code == 0
     made = json.loads(result.out)
     assert made["mean"]["worse.mp4"]["psnr"] < 60
+    assert made["unsteadiness"].keys() == {str(clip), "worse.mp4"}
+    assert made["unsteadiness"][str(clip)] == 0, "it is its own reference"
     assert len(made["frames"]) == 12
     assert made["reference"] == str(clip)
     assert {Path(name).suffix for name in made["files"]} == {".png", ".html"}
@@ -75,6 +80,8 @@ def test_two_films_are_measured(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
         (("{clip}", "{clip}", "--at", "0"), "--at is of a preview"),
         (("{clip}", "{clip}", "--model", "fast"), "--model is of a preview"),
         (("{clip}", "{clip}", "--scale", "4"), "--scale is of a preview"),
+        (("{clip}", "{clip}", "--steady", "1"), "--steady is of a preview"),
+        (("{clip}", "--steady", "2"), "--steady must be from 0 to 1, not 2"),
         (("{clip}", "--model", ","), "--model must name one model or more"),
         (("{photo}", "--at", "1"), "is an image, which has no moments"),
         (("{photo}", "{clip}"), "Images compare with images"),
@@ -98,8 +105,9 @@ def test_figures_are_said_with_their_units(vidsr: Cli, clip: Path, tmp_path: Pat
     worse = make_clip(tmp_path / "worse\x1b[31m.mp4", frames=12, options={"crf": "51"})
     result = vidsr("compare", clip, worse, "--reference", clip, "--every", "6", "-o", tmp_path / "out")
     same, other = result.out.splitlines()[:2]
-    assert same == f"{clip}: PSNR equal, SSIM 1.0000, XPSNR equal"
-    assert re.fullmatch(r"worse\?\[31m.mp4: PSNR \d\d\.\d\d dB, SSIM 0\.\d{4}, XPSNR \d\d\.\d\d dB", other)
+    assert same.startswith(f"{clip}: PSNR equal, SSIM 1.0000, XPSNR equal")
+    figures = r"PSNR \d\d\.\d\d dB, SSIM 0\.\d{4}, XPSNR \d\d\.\d\d dB, unsteadiness -?\d\.\d\d of 255"
+    assert re.fullmatch(r"worse\?\[31m.mp4: " + figures, other)
 
 
 def test_an_output_folder_that_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vidsr.compare.page import build, write
+from vidsr.compare.page import LOOPED, build, write
 from vidsr.compare.picture import Picture, View
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -41,15 +41,21 @@ def flat(colour: tuple[int, int, int], size: tuple[int, int] = (320, 180)) -> np
 
 def example() -> str:
     figures = {"red": {"psnr": 30.0, "ssim": 0.9}, "green": {"psnr": float("inf"), "ssim": 1.0}}
+    figures["green"]["unsteadiness"] = 1.25
     first = [Picture("red", flat(RED)), Picture("green", flat(GREEN)), Picture("blue", flat(BLUE), "a note")]
     second = [Picture("white", flat(WHITE)), Picture("red", flat(RED)), Picture("blue", flat(BLUE))]
-    views = [View("0:00:01.0", 1.0, tuple(first), figures), View("0:00:02.0", 2.0, tuple(second))]
+    third = [Picture("red", flat(RED), beside=flat(BLUE)), Picture("green", flat(GREEN), beside=flat(WHITE))]
+    views = [
+        View("0:00:01.0", 1.0, tuple(first), figures),
+        View("0:00:02.0", 2.0, tuple(second)),
+        View("0:00:03.0", 3.0, tuple(third)),
+    ]
     return build(HOSTILE, views, table=figures)
 
 
 def test_the_page_holds_everything_and_names_no_other_place() -> None:
     html = example()
-    assert html.count("data:image/webp;base64,") == 6
+    assert html.count("data:image/webp;base64,") == 10
     assert HOSTILE not in html
     assert all(f"{scheme}://" not in html for scheme in ("http", "https", "file"))
     assert "default-src 'none'" in html
@@ -256,6 +262,7 @@ def test_it_fits_narrow_and_wide_windows(page: Any, width: int) -> None:
     try:
         assert page.execute_script("return window.innerWidth") == width
         assert page.execute_script("return document.documentElement.scrollWidth") <= width
+        press(page, "..")  # where all buttons are
         for element in page.find_elements("css selector", "button, select, .divider"):
             assert element.rect["height"] >= 30
             assert element.rect["x"] >= 0
@@ -281,8 +288,62 @@ def test_everything_can_be_named_and_reached_without_a_mouse(page: Any) -> None:
 
 
 def test_the_means_stand_below_and_infinity_is_said_as_equal(page: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
     rows = [row.text for row in page.find_elements("css selector", "#table tr")]
-    assert rows == ["mean of all frames PSNR SSIM", "red 30.00 dB 0.9000", "green equal 1.0000"]
+    assert rows == [
+        "mean of all frames PSNR SSIM unsteadiness",
+        "red 30.00 dB 0.9000 -",
+        "green equal 1.0000 1.25 of 255",
+    ]
+    tip = page.find_element("css selector", "[role=tooltip]")
+    assert not tip.is_displayed()
+    ActionChains(page).move_to_element(page.find_element("css selector", ".hint")).perform()
+    assert "Lower is steadier" in tip.text
+    box = tip.rect
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= page.execute_script("return window.innerWidth")
+
+
+def test_two_frames_are_played_in_turn_where_there_are_two(page: Any) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    second = "return document.getElementById('stage').classList.contains('second')"
+    play = page.find_element("id", "play")
+    assert not play.is_displayed()
+    press(page, "p")  # nothing to play, and no error
+    press(page, "..")
+    assert near(colour_at(page, 0.3), RED)
+    assert near(colour_at(page, 0.7), GREEN)
+    assert play.get_attribute("aria-pressed") == "false"  # nothing moves by itself
+    press(page, "p")
+    assert play.get_attribute("aria-pressed") == "true"
+    page.execute_script("clearInterval(turning)")  # by hand: what is shown, not when
+    for shown in (True, False):
+        if page.execute_script(second) != shown:
+            page.execute_script("document.getElementById('stage').classList.toggle('second')")
+        assert near(colour_at(page, 0.3), BLUE if shown else RED)
+        assert near(colour_at(page, 0.7), WHITE if shown else GREEN)
+    play.click()
+    assert not page.execute_script(second)
+    play.click()
+    WebDriverWait(page, 5, 0.05).until(lambda _: page.execute_script(second))
+    press(page, ",")
+    assert not page.execute_script(second)  # the moment before has one frame
+
+
+def test_of_the_frame_beside_a_large_picture_the_page_holds_the_part_with_most_detail() -> None:
+    large = np.zeros((1000, 2000, 3), np.uint8)
+    large[800:900, 1500:1600] = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    html = build("large", [View("0", 0.0, (Picture("a", large, beside=large[::-1]),))])
+    (found,) = re.findall(r'"loop": ({[^}]*})', html)
+    box = json.loads(found)
+    assert (box["right"] - box["left"], box["bottom"] - box["top"]) == LOOPED
+    assert box["left"] <= 1500
+    assert box["right"] >= 1600
+    beside = base64.b64decode(re.findall(r"data:image/webp;base64,([^\"]+)", html)[1])
+    part = large[::-1][box["top"] : box["bottom"], box["left"] : box["right"]]
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(beside))), part)
 
 
 def test_a_hostile_title_is_only_text(page: Any) -> None:

@@ -46,7 +46,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(source: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Growing, list[Event]]:
-    out, told = Growing(), []
+    out, told = Growing(), list[Event]()
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out, isatty=lambda: False))
     inputs, _ = expand([str(source)])
     run_batch(Batch(inputs, Target(pipe=True), Options(**(QUICK | options)), on_event=told.append))
@@ -57,7 +57,7 @@ def written(source: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tu
 def packets(data: bytes) -> dict[str, list[float]]:
     """The times of each kind of stream."""
     found: dict[str, list[float]] = {}
-    with av.open(io.BytesIO(data)) as opened:
+    with av.open(io.BytesIO(data), "r") as opened:
         for packet in opened.demux():
             if packet.pts is not None and packet.size:
                 found.setdefault(packet.stream.type, []).append(float(packet.pts * packet.time_base))
@@ -73,9 +73,9 @@ def test_it_holds_what_a_file_would(clip: Path, container: str, monkeypatch: pyt
     wanted = [number / RATE for number in range(FRAMES)]
     assert [time - begin for time in found["video"]] == pytest.approx(wanted, abs=0.001)
     assert [time - begin for time in found["audio"]] == pytest.approx(own["audio"], abs=0.002)
-    with av.open(io.BytesIO(out.getvalue())) as opened:
+    with av.open(io.BytesIO(out.getvalue()), "r") as opened:
         assert opened.streams.audio[0].metadata["language"] == "deu"
-        assert sum(1 for _ in opened.decode(video=0)) == FRAMES
+        assert len(list(opened.decode(video=0))) == FRAMES
         if container != "ts":
             assert len(opened.streams.subtitles) == 1
             assert opened.metadata["title"] == "A"

@@ -17,9 +17,9 @@ from vidsr import upscale_video
 from vidsr.errors import UsageError
 from vidsr.frame import PixelFormat
 from vidsr.jobs.events import Done, Skipped
+from vidsr.media.animations import plays_of
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.animation import _placed
-from vidsr.media.read.loops import plays_of
 from vidsr.media.write.times import Times
 from vidsr.verify.comparison import compare
 

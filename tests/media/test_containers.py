@@ -16,9 +16,10 @@ from av.stream import Disposition
 from tests.clips import Audio, Subtitles, jpeg, make_clip, seconds
 from vidsr.errors import OutputError, UsageError
 from vidsr.media import containers
-from vidsr.media.containers import CONTAINERS, VIDEO_SUFFIXES, Container, Written
+from vidsr.media.containers import CONTAINERS, VIDEO_SUFFIXES, Container
 from vidsr.media.mux import flags, languages
 from vidsr.media.mux.decide import refusal
+from vidsr.media.mux.finish import Written
 from vidsr.media.pyav import side_data_of
 
 ALL = list(CONTAINERS.values())
@@ -206,6 +207,7 @@ def test_h264_has_start_codes_or_lengths(name: str, tmp_path: Path) -> None:
 def test_times_before_zero_are_kept(name: str) -> None:
     """With the row's own options, which make FFmpeg leave times as they are."""
     row = CONTAINERS[name]
+    assert row.sound is not None
     data = io.BytesIO()
     with av.open(data, "w", format=row.muxer, container_options=dict(row.options)) as out:
         stream: Any = out.add_stream(row.sound[0], rate=48000)

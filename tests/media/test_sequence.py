@@ -12,8 +12,8 @@ import pytest
 from tests.clips import draw_number, make_clip, read_number, shown
 from tests.conftest import Result
 from vidsr.errors import DamagedError, MediaError, OutputError
-from vidsr.frame import Frame, PixelFormat
-from vidsr.media.sequence import SRGB, SequenceReader, SequenceWriter, find, is_pattern, numbered, planes_of
+from vidsr.frame import SRGB, Frame, PixelFormat
+from vidsr.media.sequence import SequenceReader, SequenceWriter, find, is_pattern, numbered, planes_of
 from vidsr.media.stills import read_image, write_image
 
 Cli = Callable[..., Result]

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from vidsr.errors import BackendError, ModelError
-from vidsr.models import registry
+from vidsr.models import names, registry
 from vidsr.models.srgan import GeneratorConfig, build
 
 CONFIG = GeneratorConfig("fast", 4, channels=8, blocks=2)
@@ -230,8 +230,9 @@ def mixed_of(name: str) -> dict[str, torch.Tensor]:
     return registry.load(name, 4).module.state_dict()
 
 
-def test_a_strength_mixes_the_weights_of_two_stages(shelf: Path) -> None:
-    """Also where the earlier one is no model any more: a newer srresnet stands on no line with an older srgan."""
+def test_a_strength_mixes_the_weights_of_two_stages(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the earlier one is no model."""
+    monkeypatch.setitem(names.STAGES, "srgan", (("detail", "origins/srgan"),))
     for path, name in (("srresnet", "srresnet"), ("srgan", "srgan"), ("origins/srgan", "srresnet")):
         shelve_random(shelf / f"{path}-x4.safetensors", name)
     origin = str(shelf / "origins" / "srgan-x4.safetensors")
@@ -241,14 +242,14 @@ def test_a_strength_mixes_the_weights_of_two_stages(shelf: Path) -> None:
         assert torch.equal(mixed_of("srgan@0")[name], plain[name])
         assert torch.equal(mixed_of("srgan@detail=1")[name], sharp[name])
     assert (mixed.name, mixed.path, mixed.scale) == ("srgan@0.25", None, 4)
-    names = ("srresnet", "srgan", "srgan@0.25", "srgan@0.5", "srgan@0.5@grain=1", origin)
-    assert len({registry.load(name, 4).weights_hash for name in names}) == 5
+    chosen = ("srresnet", "srgan", "srgan@0.25", "srgan@0.5", "srgan@0.5@grain=1", origin)
+    assert len({registry.load(name, 4).weights_hash for name in chosen}) == 5
     assert registry.native_scale("srgan@0.25", 3) == 4
     assert [info.name for info in registry.available_models() if info.path] == ["srgan", "srresnet"]
 
 
 def test_a_model_of_several_stages_has_a_strength_for_each(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry.STAGES, "srgan-video", (("detail", "origins/pixel"), ("denoise", "srresnet")))
+    monkeypatch.setitem(names.STAGES, "srgan-video", (("detail", "origins/pixel"), ("denoise", "srresnet")))
     for path in ("srgan-video", "origins/pixel", "srresnet"):
         shelve_random(shelf / f"{path}-x4.safetensors", path)
     clean, video, sharp = (
@@ -263,8 +264,8 @@ def test_a_model_of_several_stages_has_a_strength_for_each(shelf: Path, monkeypa
         assert torch.equal(value, clean[name])
         assert torch.equal(mixed_of("srgan-video@0")[name], video[name])
     assert registry.load("srgan-video@denoise=0.5", 4).name == "srgan-video@denoise=0.5"
-    assert registry.having("detail") == ["srgan-video", "srgan"]
-    assert registry.having("denoise", "detail") == ["srgan-video"]
+    assert names.having("detail") == ["srgan-video", "srgan"]
+    assert names.having("denoise", "detail") == ["srgan-video"]
 
 
 @pytest.mark.parametrize(
@@ -272,8 +273,8 @@ def test_a_model_of_several_stages_has_a_strength_for_each(shelf: Path, monkeypa
     [
         ("srgan@1.5", "The detail of srgan is a number from 0 to 1, not '1.5'"),
         ("srgan@much", "The detail of srgan is a number from 0 to 1, not 'much'"),
-        ("fast@0.5", "fast has no strength to choose; srgan and fast-video have"),
-        ("srgan@denoise=0.5", "srgan has no denoise, which goes with fast-video; choose"),
+        ("fast@0.5", "fast has no strength to choose; fast-video, srgan-video, srgan have"),
+        ("srgan@denoise=0.5", "srgan has no denoise, which goes with fast-video and srgan-video; choose"),
         ("fast@grain=2", "The grain of fast is a number from 0 to 1, not '2'"),
     ],
 )

@@ -21,6 +21,7 @@ from vidsr.errors import ModelError, VidsrError
 from vidsr.media.read.probe import probe
 from vidsr.media.stills import read_image
 from vidsr.models import registry
+from vidsr.models.names import is_path
 
 Cli = Callable[..., Result]
 QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2")
@@ -216,7 +217,7 @@ def test_a_pickle_by_another_name_is_refused_unread(vidsr: Cli, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["..", "fast-x4", "weights", "fast\0", "%s", "fast-x4.safetensors.bak"])
 def test_a_model_name_is_never_a_path(name: str) -> None:
-    assert not registry.is_path(name)
+    assert not is_path(name)
     with pytest.raises(ModelError, match="Unknown model"):
         registry.find(name, 4)
 

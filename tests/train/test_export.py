@@ -198,7 +198,7 @@ def test_a_card_says_which_discriminator_and_what_stood_among_the_photos(tmp_pat
     losses = {"adversarial": 0.01, "ramp": 0}
     text = card_of(tmp_path, batch=4, patches=1, losses=losses, discriminator=judge, notes={"history": "made before"})
     assert "16 to 128 channels, group norms and a logit per place; 40 steps of its own first." in text
-    assert "nothing else; 1 of a batch constants and slow slopes instead." in text
+    assert "nothing else; 1 of a batch constants, slow slopes and noise instead." in text
     assert "- Loss: L1 + 0.01 adversarial." in text
 
 

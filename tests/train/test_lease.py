@@ -26,6 +26,7 @@ from train.recipe import Recipe
 from train.run import Anneal, Clock, Run
 from vidsr.errors import OutputError
 from vidsr.models import registry
+from vidsr.models.names import is_path
 
 RECIPE = """
 name = "tiny"
@@ -262,7 +263,7 @@ def test_every_committed_plan_is_possible(name: str) -> None:
     plan = read_plan(name)
     plan.check_seconds(840)
     known = {info.name for info in registry.available_models()}
-    assert all(phase.init in known for phase in plan.phases if phase.init and not registry.is_path(phase.init))
+    assert all(phase.init in known for phase in plan.phases if phase.init and not is_path(phase.init))
 
 
 def test_rates_follow_the_clock(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:

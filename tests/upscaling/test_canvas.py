@@ -10,7 +10,6 @@ import pytest
 from tests.upscaling.test_upscaler import constant_frame, make_frame
 from vidsr.errors import UsageError
 from vidsr.frame import SRGB, Colour, Frame, Matrix, PixelFormat, output_colour
-from vidsr.upscaling import upscaler as module
 from vidsr.upscaling.colour import from_rgb, to_rgb
 from vidsr.upscaling.upscaler import Upscaler
 
@@ -43,7 +42,7 @@ def upscaled(frame: Frame, **wanted: Any) -> Frame:
 
 
 def test_another_size_and_layout_on_request() -> None:
-    rgb = constant_frame(PixelFormat("rgb"), module.SRGB, (60, 90, 200), (12, 10))
+    rgb = constant_frame(PixelFormat("rgb"), SRGB, (60, 90, 200), (12, 10))
     target = PixelFormat.parse("yuv444p10le")
     result = upscaled(rgb, size=(31, 17), format=target)
     assert (result.width, result.height, result.format) == (31, 17, target)
@@ -60,8 +59,8 @@ def test_meaning_after_a_conversion() -> None:
     bt709 = Colour(Matrix.BT709)
     assert output_colour(bt709, yuv, replace(yuv, bits=10)) == bt709
     assert output_colour(bt709, yuv, rgb) == Colour(Matrix.RGB, full_range=True)
-    assert output_colour(module.SRGB, rgb, yuv).matrix is Matrix.BT709
-    assert output_colour(module.SRGB, grey, yuv).matrix is Matrix.BT709
+    assert output_colour(SRGB, rgb, yuv).matrix is Matrix.BT709
+    assert output_colour(SRGB, grey, yuv).matrix is Matrix.BT709
     assert output_colour(Colour(Matrix.RGB), yuv, yuv).matrix is Matrix.RGB
     assert output_colour(Colour(Matrix.RGB), yuv, YUV420).matrix is Matrix.BT709
 

@@ -75,9 +75,8 @@ def test_time_alone_draws_it() -> None:
     finer = Grainer(1)(small, replace(clean, pts=14, time_base=Fraction(1, 50))).planes[0]
     assert (one == again).all()
     assert (one == finer).all()
-    alike = np.corrcoef(
-        *(plane[:, 64:].astype(float).ravel() - clean.planes[0][:, 64:].ravel() for plane in (one, later))
-    )
+    first, second = (plane[:, 64:].astype(float) - clean.planes[0][:, 64:] for plane in (one, later))
+    alike = np.corrcoef(first.ravel(), second.ravel())
     assert abs(alike[0, 1]) < 0.1
 
 
@@ -102,7 +101,9 @@ def test_parts_add_the_same(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mkv", frames=6, width=128, height=96, draw=draw, codec="ffv1")
     options: dict[str, Any] = {"model": "bicubic", "backend": "cpu", "scale": 2, "codec": "ffv1"}
     found = []
-    for name, more in (("a", {}), ("b", {"grain": 1.0}), ("c", {"grain": 1.0, "segment_seconds": 0.1})):
+    parted: dict[str, Any] = {"grain": 1.0, "segment_seconds": 0.1}
+    cases: tuple[tuple[str, dict[str, Any]], ...] = (("a", {}), ("b", {"grain": 1.0}), ("c", parted))
+    for name, more in cases:
         done = upscale_video(source, tmp_path / f"{name}_x2.mkv", **options, **more)
         assert isinstance(done, Done)
         with Reader(done.output) as reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from vidsr.compare.pair import Comparison
     from vidsr.compare.picture import View
 
-OF_ONE = ("at", "model", "scale", "backend")
+OF_ONE = ("at", "model", "scale", "backend", "steady")
 OF_TWO = ("reference", "every", "perceptual")
 EXAMPLES = """\b
 Examples:
   vidsr compare clip.mp4 --html          three moments, beside bicubic
   vidsr compare clip.mp4 --at 1:23 --model fast,bicubic
+  vidsr compare clip.mp4 --steady 0.5    each model with and without
   vidsr compare a.mp4 b.mp4 --html       where two films differ
   vidsr compare a.mp4 b.mp4 --reference original.mp4
 """  # \b: lines as they are
@@ -41,6 +43,9 @@ def compare(
     ] = "auto",
     scale: options.Scale = 4.0,
     backend: options.Backend = "auto",
+    steady: Annotated[
+        float, typer.Option(help="For one film: every model with its pictures blended so, too: 0 (not) to 1.")
+    ] = 0.0,
     reference: Annotated[
         Path | None, typer.Option(help="For two films: the original that they are measured against.")
     ] = None,
@@ -64,21 +69,27 @@ def compare(
     folder = output or inputs[0].parent / f"{inputs[0].stem}_compare"
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: cannot be written (it is a file, not a folder); choose another -o.")
+    if not 0 <= steady <= 1:
+        raise UsageError(f"--steady must be from 0 to 1, not {steady:g}.")
+    notes: Sequence[str] = ()
     with Steps(quiet=quiet) as tell:
+        from vidsr.compare.steadiness import with_unsteadiness
+
         if len(inputs) == 1:
-            views = _views(inputs[0], at or [], models, scale, backend, tell)
+            views = _views(inputs[0], at or [], models, scale, backend, steady, tell)
             files = _preview(inputs[0], views, folder, html, tell)
-            made, result = _moments(inputs[0], views), None
+            made, table = _moments(inputs[0], views), with_unsteadiness({}, views)
         else:
             from vidsr.compare.pair import compare as measure
 
             result = measure(inputs[0], inputs[1], reference, every=every, perceptual=perceptual, on_step=tell)
             files = _pair(result, folder, html, tell)
-            made = _figures(result)
+            made, notes = _figures(result), result.notes
+            table = with_unsteadiness(result.means(), result.views)
     if json:
         print_json(made | {"files": files})
     else:
-        _show(result, files)
+        _show(table, notes, files)
 
 
 def _refuse_idle(context: typer.Context, num_inputs: int) -> None:
@@ -90,7 +101,9 @@ def _refuse_idle(context: typer.Context, num_inputs: int) -> None:
             raise UsageError(f"--{name} {why}")
 
 
-def _views(source: Path, at: list[str], models: list[str], scale: float, backend: str, tell: Steps) -> list[View]:
+def _views(
+    source: Path, at: list[str], models: list[str], scale: float, backend: str, steady: float, tell: Steps
+) -> list[View]:
     """The moments of one film, by every model."""
     from functools import partial
 
@@ -99,7 +112,8 @@ def _views(source: Path, at: list[str], models: list[str], scale: float, backend
     from vidsr.upscaling.upscaler import Upscaler
 
     opener = partial(Upscaler, backend=backend)
-    return preview(source, models, scale, [parse_time(text) for text in at], open_upscaler=opener, on_step=tell)
+    times = [parse_time(text) for text in at]
+    return preview(source, models, scale, times, steady=steady, open_upscaler=opener, on_step=tell)
 
 
 def _preview(source: Path, views: list[View], folder: Path, html: bool, tell: Steps) -> list[Path]:
@@ -114,11 +128,18 @@ def _preview(source: Path, views: list[View], folder: Path, html: bool, tell: St
 
 
 def _moments(source: Path, views: list[View]) -> dict[str, object]:
+    from vidsr.compare.steadiness import unsteadiness
+
     moments = [
-        {"title": view.title, "seconds": view.seconds, "pictures": [picture.label for picture in view.pictures]}
+        {
+            "title": view.title,
+            "seconds": view.seconds,
+            "pictures": [picture.label for picture in view.pictures],
+            "figures": view.figures,
+        }
         for view in views
     ]
-    return {"source": source, "moments": moments}
+    return {"source": source, "moments": moments, "unsteadiness": unsteadiness(views)}
 
 
 def _pair(result: Comparison, folder: Path, html: bool, tell: Steps) -> list[Path]:
@@ -136,6 +157,8 @@ def _pair(result: Comparison, folder: Path, html: bool, tell: Steps) -> list[Pat
 
 
 def _figures(result: Comparison) -> dict[str, object]:
+    from vidsr.compare.steadiness import unsteadiness
+
     worst = [view.seconds for view in result.views]
     frames = [{"seconds": row.seconds, "figures": row.figures} for row in result.rows]
     return {
@@ -143,18 +166,19 @@ def _figures(result: Comparison) -> dict[str, object]:
         "reference": result.reference,
         "mean": result.means(),
         "worst": worst,
+        "unsteadiness": unsteadiness(result.views),
         "notes": result.notes,
         "frames": frames,
     }
 
 
-def _show(result: Comparison | None, files: list[Path]) -> None:
+def _show(table: Mapping[str, Mapping[str, float]], notes: Sequence[str], files: list[Path]) -> None:
     from vidsr.compare.measure import NAMES, written
 
-    for label, values in result.means().items() if result else ():
+    for label, values in table.items():
         figures = ", ".join(f"{NAMES.get(name, name)} {written(name, value)}" for name, value in values.items())
         typer.echo(printable(f"{label}: {figures}"))
-    for note in result.notes if result else ():
+    for note in notes:
         typer.echo(printable(f"note: {note}"), err=True)
     for path in files:
         typer.echo(printable(str(path)))

@@ -201,10 +201,11 @@ def _profiles(recipe: EngineRecipe, sizes: list[str] | None, dynamic: bool | Non
 
 def _models(name: str, scale: int | None) -> Iterator[Model]:
     from vidsr.models import registry
+    from vidsr.models.names import is_path
 
     if name != "all":
         if scale is None:
-            scale = registry.read_info(Path(name)).scale if registry.is_path(name) else 4
+            scale = registry.read_info(Path(name)).scale if is_path(name) else 4
         yield registry.load(registry.default_model(scale, gpu=True)[0] if name == "auto" else name, scale)
         return
     for info in registry.available_models():

@@ -17,7 +17,7 @@ from vidsr.cli import complete, options
 from vidsr.errors import UsageError, VidsrError
 from vidsr.media.containers import offered
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
-from vidsr.models import registry
+from vidsr.models import names
 from vidsr.stages import StageTimes, heard, stage
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _USUAL_CRF = next(f"{row.quality.default} for {row.title}" for row in OFFERED if
 
 def _of(strength: str) -> str:
     """Of which models a strength can be chosen."""
-    return f"For {' and '.join(registry.having(strength))}"
+    return f"For {' and '.join(names.having(strength))}"
 
 
 EXAMPLES = """\b
@@ -193,7 +193,7 @@ def _model(name: str, strengths: dict[str, float | None]) -> str:
     given = {strength: value for strength, value in strengths.items() if value is not None}
     if not given:
         return name
-    options, fitting = " and ".join(f"--{strength}" for strength in given), registry.having(*given)
+    options, fitting = " and ".join(f"--{strength}" for strength in given), names.having(*given)
     if not fitting:
         raise UsageError(f"there is no model for {options} at once; leave one out")
     if name != "auto" and name not in fitting:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 FILTERS = ("psnr", "ssim", "xpsnr")
 KEYS = {"psnr": "lavfi.psnr.psnr.y", "ssim": "lavfi.ssim.Y", "xpsnr": "lavfi.xpsnr.xpsnr.y"}
+UNSTEADY = "unsteadiness"
 NAMES = {"psnr": "PSNR", "ssim": "SSIM", "xpsnr": "XPSNR"}  # others name themselves, and are distances
-UNITS = {"psnr": "dB", "xpsnr": "dB"}
+UNITS = {"psnr": "dB", "xpsnr": "dB", UNSTEADY: "of 255"}
 XPSNR_PIXELS = 2025  # of the smallest picture: below, FFmpeg's filter divides by a block size of zero
 _BASE = Fraction(1, 25)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 
@@ -14,6 +14,7 @@ from vidsr.compare.picture import open_reader
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
 from vidsr.media.read.probe import MediaInfo
+from vidsr.neighbours import same_picture, same_shot
 
 NUM_SAMPLES = 16
 NUM_APART = 8  # moments lie an eighth of the sampled time apart, where there is such a choice
@@ -29,6 +30,15 @@ class Moment:
     seconds: Fraction
     why: str
     frame: Frame
+
+
+@dataclass(frozen=True)
+class Around:
+    """Frames around a moment that follow each other without a cut: which is its own, and which is looked at beside."""
+
+    frames: tuple[Frame, ...]
+    own: int
+    beside: int | None  # None: it stands alone
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,28 @@ def pick(info: MediaInfo) -> list[Moment]:
             best = max(far or new, key=rank)
             chosen.append(Moment(best.seconds, why, best.frame))
     return chosen
+
+
+def around(info: MediaInfo, moment: Moment, reach: int = 0) -> Around:
+    """The moment's frame, the next one, or the one before where that shows more, and `reach` more around both."""
+    most = reach + 1
+    with open_reader(info, moment.seconds, most) as reader:
+        frames = list(islice(reader, 2 * most + 1))
+    own = next((k for k, frame in enumerate(frames) if not frame.aside), None)
+    if own is None or frames[own].pts != moment.frame.pts:
+        return Around((moment.frame,), 0, None)
+    first = last = own
+    while first > max(own - most, 0) and same_shot(frames[first - 1], frames[first]):
+        first -= 1
+    while last < min(own + most, len(frames) - 1) and same_shot(frames[last], frames[last + 1]):
+        last += 1
+    near = [k for k in (own + 1, own - 1) if first <= k <= last]
+    moved = [k for k in near if not same_picture(frames[own], frames[k])]
+    beside = next(iter(moved or near), None)
+    ends = (own, own if beside is None else beside)
+    first, last = max(first, min(ends) - reach), min(last, max(ends) + reach)
+    shown = tuple(replace(frame, aside=False) for frame in frames[first : last + 1])
+    return Around(shown, own - first, None if beside is None else beside - first)
 
 
 def _sample(info: MediaInfo) -> list[_Look]:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from vidsr.compare.measure import Meter
 from vidsr.compare.picture import Picture, Pixels, View, clock, open_reader, read_still, resized, upright
+from vidsr.compare.steadiness import Ruler, figures
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
+from vidsr.neighbours import same_picture, same_shot, windows
 from vidsr.upscaling.host import to_rgb8
 
+_Step = tuple[Fraction, list[Frame]]  # seconds, and a frame of each film
 NUM_VIEWS = 3
 APART = 0.5  # seconds between them: the frames beside the worst one say nothing new
 DIFFERENCE = "difference"
 HEAT_PEAK = 32  # a difference of so many code values is the hottest colour
+REDUCED, LEAST = 4, 64  # films are as many times as large as what motion is found on, whose sides are no smaller
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,9 @@ def compare(
     """Measure `first` and `second` against `reference`, or against one another, on every `every`-th frame.
 
     Frames are paired by their time. Other sizes than the reference's (without one, than the larger one's) are
-    resized to it, which is noted. `perceptual` names a network of `vidsr.perceptual`. `on_step` is told what is
-    done, and which share of the first film that is.
+    resized to it, which is noted. Beside the worst moments is a neighbouring frame, and it is measured how unsteady
+    both films are there, along the motion of the reference or of the mean of both. `perceptual` names a network of
+    `vidsr.perceptual`. `on_step` is told what is done, and which share of the first film that is.
 
     Raises:
         UsageError: images and videos are mixed, or no time is common to all.
@@ -106,17 +112,17 @@ def compare(
     with Meter(perceptual) as meter:
         infos = _films(paths)
         length = float(infos[0].video.duration or 0) if infos else 0.0
-        for seconds, pictures in _moments(paths, infos, every):
+        for seconds, pictures, beside in _moments(paths, infos, every):
             pictures = _same_size(pictures, labels, reference is not None, notes)
-            figures = _figures(meter, pictures, labels, reference is not None)
-            row = Row(seconds, figures)
+            found = _figures(meter, pictures, labels, reference is not None)
+            row = Row(seconds, found)
             rows.append(row)
             if seconds is not None:
                 on_step(f"{clock(seconds)}: {len(rows)} frames", min(seconds / length, 1.0) if length else 0.0)
-            worst.add(row.badness, seconds, lambda s=seconds, p=pictures, f=figures: _view(s, p, labels, f))  # type: ignore[misc]
+            worst.add(row.badness, seconds, partial(_view, seconds, pictures, beside, labels, found))
     if not rows:
         raise UsageError(f"{first} and {second} have no moment in common; nothing can be compared.")
-    views = tuple(view for _, view in worst.views)
+    views = tuple(_watched(view) for _, view in worst.views)
     name = labels[2] if reference else None
     return Comparison(labels[:2], name, tuple(rows), views, tuple(notes))
 
@@ -137,17 +143,31 @@ def _films(paths: Sequence[Path]) -> list[MediaInfo]:
 
 def _moments(
     paths: Sequence[Path], infos: Sequence[MediaInfo], every: int
-) -> Iterator[tuple[float | None, list[Pixels]]]:
+) -> Iterator[tuple[float | None, list[Pixels], Callable[[], list[Pixels] | None]]]:
+    """Seconds, pictures, and what gives those of a frame beside, if there is one in the shot."""
     if not infos:
-        yield None, [read_still(path) for path in paths]
+        yield None, [read_still(path) for path in paths], lambda: None
         return
-    for number, (seconds, frames) in enumerate(_in_step(infos)):
+    shots = windows(_in_step(infos), 1, lambda before, one: same_shot(before[1][-1], one[1][-1]))
+    for number, window in enumerate(shots):
         if number % every == 0:
-            pairs = zip(frames, infos, strict=True)
-            yield float(seconds), [upright(to_rgb8(frame), info.video.display_matrix) for frame, info in pairs]
+            seconds, frames = window[1]
+            yield float(seconds), _upright(frames, infos), partial(_beside, window, infos)
 
 
-def _in_step(infos: Sequence[MediaInfo]) -> Iterator[tuple[Fraction, list[Frame]]]:
+def _upright(frames: Sequence[Frame], infos: Sequence[MediaInfo]) -> list[Pixels]:
+    pairs = zip(frames, infos, strict=True)
+    return [upright(to_rgb8(frame), info.video.display_matrix) for frame, info in pairs]
+
+
+def _beside(window: Sequence[_Step], infos: Sequence[MediaInfo]) -> list[Pixels] | None:
+    """Of the next frame, or of the one before where that shows more."""
+    others = [window[k][1] for k in (2, 0) if window[k] is not window[1]]
+    moved = [one for one in others if not same_picture(one[-1], window[1][1][-1])]
+    return next((_upright(one, infos) for one in moved or others), None)
+
+
+def _in_step(infos: Sequence[MediaInfo]) -> Iterator[_Step]:
     """Frames of all films shown at the same time, to half a frame of the first film."""
     half = 1 / (2 * (infos[0].video.rate or Fraction(25)))
     with ExitStack() as stack:
@@ -191,14 +211,41 @@ def _figures(
 
 
 def _view(
-    seconds: float | None, pictures: Sequence[Pixels], labels: Sequence[str], figures: dict[str, dict[str, float]]
+    seconds: float | None,
+    pictures: list[Pixels],
+    beside: Callable[[], list[Pixels] | None],
+    labels: Sequence[str],
+    measured: dict[str, dict[str, float]],
 ) -> View:
-    shown = [Picture(label, pixels) for label, pixels in zip(labels, pictures, strict=True)]
-    heat = Picture(DIFFERENCE, heat_map(pictures[0], pictures[1]), f"white from {HEAT_PEAK} of 255 on")
+    other = beside()
+    frames = [pictures, *([_same_size(other, labels, len(labels) > 2, {})] if other else [])]
+    columns = [[*one, heat_map(one[0], one[1])] for one in frames]
+    notes = [*("" for _ in labels), f"white from {HEAT_PEAK} of 255 on"]
+    rows = zip((*labels, DIFFERENCE), notes, *columns, strict=True)
+    shown = [Picture(label, own, note, *more) for label, note, own, *more in rows]
     if len(pictures) == 2:  # the figures are those of the difference
-        figures = {DIFFERENCE: next(iter(figures.values()))}
+        measured = {DIFFERENCE: next(iter(measured.values()))}
     title = "image" if seconds is None else clock(seconds)
-    return View(title, seconds, (*shown, heat), figures)
+    return View(title, seconds, tuple(shown), measured)
+
+
+def _watched(view: View) -> View:
+    """`view` with how unsteady its films are, where a frame is beside."""
+    *films, _ = view.pictures
+    pairs = [(one.pixels, one.beside) for one in films if one.beside is not None]
+    if not pairs:
+        return view
+    plain = pairs[2] if len(films) > 2 else None
+    source = plain or (_middle(pairs[0][0], pairs[1][0]), _middle(pairs[0][1], pairs[1][1]))
+    height, width = source[0].shape[:2]
+    times = max(min(REDUCED, height // LEAST, width // LEAST), 1)
+    small = (resized(one, (width // times, height // times)) for one in source)
+    found = figures(Ruler((next(small), next(small)), plain), films[:2])
+    return replace(view, figures=view.figures | {k: view.figures.get(k, {}) | value for k, value in found.items()})
+
+
+def _middle(first: Pixels, second: Pixels) -> Pixels:
+    return ((first.astype(np.uint16) + second) // 2).astype(np.uint8)
 
 
 def heat_map(first: Pixels, second: Pixels) -> Pixels:

@@ -27,6 +27,7 @@ class Picture:
     label: str
     pixels: Pixels
     note: str = ""  # what it took, or how it was measured
+    beside: Pixels | None = None  # the same of a neighbouring frame of the shot
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return np.ascontiguousarray(np.rint(large.clip(0, 255)).astype(np.uint8).transpose(1, 2, 0))
 
 
-def open_reader(info: MediaInfo, start: Fraction | None = None) -> Reader:
-    """The frames of `info` from `start` on, as a job would read them; damaged places are passed over."""
-    return Reader(info, start=start, keep_going=True, deinterlace=Deinterlacing.of(info.video, "auto"))
+def open_reader(info: MediaInfo, start: Fraction | None = None, reach: int = 0) -> Reader:
+    """The frames of `info` from `start` on, and `reach` before, as a job would read them; damage is passed over."""
+    how = Deinterlacing.of(info.video, "auto")
+    return Reader(info, start=start, keep_going=True, deinterlace=how, reach=reach)

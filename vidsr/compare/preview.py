@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
-from vidsr.compare.moments import Moment, at, pick
+from vidsr.compare.moments import Around, Moment, around, at, pick
 from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, upright
+from vidsr.compare.steadiness import Ruler, figures
 from vidsr.errors import UsageError
+from vidsr.frame import Frame
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image, read_image
 from vidsr.models.registry import BICUBIC
+from vidsr.neighbours import same_picture, windows
 from vidsr.upscaling.host import to_rgb8
+from vidsr.upscaling.steady import REACH, Steadier
 from vidsr.upscaling.upscaler import Upscaler
 
-T = TypeVar("T")
-_Timed = tuple[Pixels, float]  # a picture, and the seconds that it took
+_Shown = tuple[Pixels, Pixels | None]  # of a moment, and of the frame beside it
+_Ways = dict[str, list[_Shown]]  # all moments, by what stands behind the model's name
 WARM_UP = 32
 
 
@@ -31,57 +35,80 @@ def preview(
     scale: float,
     times: Sequence[Fraction] = (),
     *,
+    steady: float = 0.0,
     open_upscaler: Callable[..., Upscaler] = Upscaler,
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> list[View]:
     """Upscale a few moments of `source` by bicubic and by each of `models`; `times` in seconds, else chosen.
 
-    `on_step` is told each picture before it is made, and a share of all, which is 0: models differ.
+    A moment of a film is two frames, along whose motion unsteadiness is measured. With `steady` above 0, up to 1, each
+    model is there once more, its pictures blended with their neighbours. `on_step` is told each picture before it is
+    made, and a share of all, which is 0: models differ.
 
     Raises:
-        UsageError: a time lies behind the end, or is asked of an image.
+        UsageError: a time lies behind the end, or what only films have is asked of an image.
         VidsrError: the source cannot be read, or a model does not exist.
     """
     names = [BICUBIC, *(name for name in models if name != BICUBIC)]
     if is_image(source):
-        if times:
-            raise UsageError(f"{source} is an image, which has no moments; leave --at (times) out.")
+        if times or steady:
+            option = "--at (times)" if times else "--steady"
+            raise UsageError(f"{source} is an image, which has no moments; leave {option} out.")
         samples, _ = read_image(source)
-        own = [as_rgb8(samples)]
 
-        def still(upscaler: Upscaler) -> list[_Timed]:
-            on_step(f"{source.name} by {upscaler.label}", 0.0)
-            return [_timed(lambda: as_rgb8(upscaler(samples)))]
+        def still(upscaler: Upscaler) -> tuple[_Ways, float]:
+            on_step(f"{source.name} by {upscaler.model.name}", 0.0)
+            started = time.perf_counter()
+            made = as_rgb8(upscaler(samples))
+            return {"": [(made, None)]}, time.perf_counter() - started
 
-        return _views([(source.stem, None)], names, scale, open_upscaler, still, own)
+        return _views([(source.stem, None)], names, scale, open_upscaler, still, [(as_rgb8(samples), None)])
     info = probe(source)
     on_step(f"{source.name}: choosing moments" if not times else f"{source.name}: reading", 0.0)
     moments = at(info, times) if times else pick(info)
+    shots = [around(info, moment, REACH if steady else 0) for moment in moments]
 
-    def film(upscaler: Upscaler) -> list[_Timed]:
-        return [_picture(upscaler, moment, info, on_step) for moment in moments]
+    def film(upscaler: Upscaler) -> tuple[_Ways, float]:
+        made = [_upscaled(upscaler, shot, moment, on_step) for shot, moment in zip(shots, moments, strict=True)]
+        ways = {"": [_shown(info, shot, large) for shot, (large, _) in zip(shots, made, strict=True)]}
+        if steady:
+            blended = [_blended(shot, large, steady) for shot, (large, _) in zip(shots, made, strict=True)]
+            ways[f" steady {steady:g}"] = [_shown(info, *one) for one in zip(shots, blended, strict=True)]
+        return ways, min(seconds for _, seconds in made)  # compiling for a size is part of a first call, too
 
     titles = [(f"{clock(float(moment.seconds))} ({moment.why})", float(moment.seconds)) for moment in moments]
-    own = [upright(to_rgb8(moment.frame), info.video.display_matrix) for moment in moments]
+    own = [_shown(info, shot, shot.frames) for shot in shots]
     return _views(titles, names, scale, open_upscaler, film, own)
 
 
-def _untouched(own: Pixels, made: Pixels) -> Picture:
-    """The source's pixels as they are, each as large as several."""
-    height, width = made.shape[:2]
-    large = Image.fromarray(own).resize((width, height), Image.Resampling.NEAREST)
-    return Picture("source", np.asarray(large), "its own pixels")
+def _shown(info: MediaInfo, shot: Around, frames: Sequence[Frame]) -> _Shown:
+    """Of all `frames` of a shot the moment's own, and the one beside it."""
+    own, *beside = (
+        upright(to_rgb8(frames[k]), info.video.display_matrix) for k in (shot.own, shot.beside) if k is not None
+    )
+    return own, beside[0] if beside else None
 
 
-def _picture(upscaler: Upscaler, moment: Moment, info: MediaInfo, on_step: Callable[[str, float], None]) -> _Timed:
-    on_step(f"{clock(float(moment.seconds))} by {upscaler.label}", 0.0)
-    made, seconds = _timed(lambda: upscaler.upscale(moment.frame))
-    return upright(to_rgb8(made), info.video.display_matrix), seconds
+def _upscaled(
+    upscaler: Upscaler, shot: Around, moment: Moment, on_step: Callable[[str, float], None]
+) -> tuple[list[Frame], float]:
+    """All frames of the shot, and the seconds that the fastest took."""
+    large: list[Frame] = []
+    times: list[float] = []
+    for number, frame in enumerate(shot.frames):
+        if large and same_picture(shot.frames[number - 1], frame):
+            large.append(replace(large[-1], pts=frame.pts))
+            continue
+        on_step(f"{clock(float(moment.seconds))} by {upscaler.model.name}", 0.0)
+        started = time.perf_counter()
+        large.append(upscaler.upscale(frame))
+        times.append(time.perf_counter() - started)
+    return large, min(times)
 
 
-def _timed(make: Callable[[], T]) -> tuple[T, float]:
-    started = time.perf_counter()
-    return make(), time.perf_counter() - started
+def _blended(shot: Around, large: Sequence[Frame], steady: float) -> list[Frame]:
+    made = zip(shot.frames, large, strict=True)
+    return list(map(Steadier(steady), windows(made, REACH, lambda _before, _one: True)))
 
 
 def _views(
@@ -89,17 +116,34 @@ def _views(
     names: Sequence[str],
     scale: float,
     open_upscaler: Callable[..., Upscaler],
-    make: Callable[[Upscaler], list[_Timed]],
-    sources: Sequence[Pixels],
+    make: Callable[[Upscaler], tuple[_Ways, float]],
+    sources: Sequence[_Shown],
 ) -> list[View]:
     columns: list[list[Picture]] = []
     for name in names:
         with open_upscaler(name, scale=scale) as upscaler:
             upscaler(np.zeros((WARM_UP, WARM_UP, 3), np.uint8))  # libraries load at the first call
-            pictures = make(upscaler)
-            seconds = min(seconds for _, seconds in pictures)  # compiling for a size is part of a first call, too
-            label = f"{upscaler.label} x{scale:g}"
-            columns.append([Picture(label, pixels, f"{seconds:.2g} s a picture") for pixels, _ in pictures])
-    columns.append([_untouched(own, made.pixels) for own, made in zip(sources, columns[0], strict=True)])
-    rows = zip(*columns, strict=True)
-    return [View(title, seconds, tuple(row)) for (title, seconds), row in zip(titles, rows, strict=True)]
+            ways, seconds = make(upscaler)
+            for way, shown in ways.items():
+                label, note = f"{upscaler.model.name} x{scale:g}{way}", f"{seconds:.2g} s a picture"
+                columns.append([Picture(label, own, note, beside) for own, beside in shown])
+    return [
+        View(title, seconds, (*row, _untouched(source, row[0].pixels)), _unsteadiness(source, row))
+        for (title, seconds), source, row in zip(titles, sources, zip(*columns, strict=True), strict=True)
+    ]
+
+
+def _unsteadiness(source: _Shown, row: Sequence[Picture]) -> dict[str, dict[str, float]]:
+    own, beside = source
+    return {} if beside is None else figures(Ruler((own, beside)), row)
+
+
+def _untouched(source: _Shown, made: Pixels) -> Picture:
+    """The source's pixels as they are, each as large as several."""
+    height, width = made.shape[:2]
+    own, beside = (
+        None if one is None else np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.NEAREST))
+        for one in source
+    )
+    assert own is not None
+    return Picture("source", own, "its own pixels", beside)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from vidsr.compare.measure import NAMES, UNITS, written
+from vidsr.compare.measure import NAMES, UNITS, UNSTEADY, written
 from vidsr.compare.pair import Comparison
 from vidsr.compare.picture import Picture, Pixels, View, busiest
 from vidsr.errors import OutputError
@@ -37,7 +37,8 @@ def sheet(view: View) -> Image.Image:
     width = GAP + columns * (wide + GAP)
     lines = [_lines(view, picture) for picture in view.pictures]
     cell = crops[0].height + max(map(len, lines)) * LINE + GAP + 6
-    whole = Image.fromarray(view.pictures[-1 if not view.figures else 0].pixels)
+    compared = any("psnr" in values for values in view.figures.values())
+    whole = Image.fromarray(view.pictures[0 if compared else -2].pixels)  # the last is the source, or the difference
     whole.thumbnail((width - 2 * GAP, 600), Image.Resampling.LANCZOS)
     top = GAP * 3 + FONT_SIZE + whole.height
     canvas = Image.new("RGB", (width, top + math.ceil(len(crops) / columns) * cell), PAPER)
@@ -63,7 +64,8 @@ def _crop(pixels: Pixels, box: tuple[int, int, int, int]) -> Image.Image:
 def _lines(view: View, picture: Picture) -> list[str]:
     """What stands below a crop."""
     values = view.figures.get(picture.label, {})
-    figures = ", ".join(f"{NAMES[name]} {written(name, values[name])}" for name in ("psnr", "ssim") if name in values)
+    shown = [name for name in ("psnr", "ssim", UNSTEADY) if name in values]
+    figures = ", ".join(f"{NAMES.get(name, name)} {written(name, values[name])}" for name in shown)
     return [text for text in (picture.label, figures, picture.note) if text]
 
 

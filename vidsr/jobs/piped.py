@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 class Sink(Protocol):
     """Takes frames of one size and layout; `notes` are what there is to say once all are written."""
 
-    num_bytes: int
+    @property
+    def num_bytes(self) -> int:
+        """Written so far."""
 
     @property
     def notes(self) -> list[str]:

@@ -5,84 +5,18 @@ A row says everything about its container that anything else goes by; another co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 from vidsr.errors import UnfitError, UsageError
-from vidsr.media.mux import matroska
+from vidsr.media.mux import finish, matroska
+from vidsr.media.mux.finish import Written
 
 FINEST_CLOCK = Fraction(1, 1_000_000)
 """Seconds: the finest clock that a container which takes any is written with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """An output that its muxer has finished, and what it should say. Times and packets are in place."""
-
-    path: Path
-    metadata: Mapping[str, str]  # of the file
-    languages: Sequence[str | None]  # of its streams, in order
-    fingerprint: str | None  # of the job, where the output is to be marked
-    size: tuple[int, int]  # of the pictures
-    aspect: Fraction  # of their samples
-    title: str | None  # of the picture stream, where a placeholder holds its place
-    varies: bool  # whether pictures come at no constant rate
-    picture: int  # number of the picture stream, of all in mp4, of the picture streams in Matroska
-    boxes: bytes = b""  # of its sample entry, in mp4, that FFmpeg does not write
-
-
-def _finish_boxes(written: Written) -> None:
-    """Metadata, languages and side data that FFmpeg leaves out."""
-    from vidsr.media.mux import mp4
-
-    mp4.extend_sample_entry(written.path, written.boxes, written.picture)
-    mp4.complete(written.path, written.metadata, written.languages)
-
-
-def _finish_matroska(written: Written) -> None:
-    """The samples' aspect, which FFmpeg writes only where the codec says it, too; no rate where it varies."""
-    if written.varies:
-        matroska.drop_rate(written.path, written.picture)
-    if written.aspect != 1:
-        matroska.write_aspect(written.path, *written.size, written.aspect, written.title)
-
-
-def _finish_stream(written: Written) -> None:
-    """The fingerprint, for which there is no metadata."""
-    if written.fingerprint is not None:
-        from vidsr.media.mux import fingerprint
-
-        fingerprint.append_null_packet(written.path, written.fingerprint)
-
-
-def _finish_gif(written: Written) -> None:
-    """The fingerprint, as a comment."""
-    if written.fingerprint is not None:
-        from vidsr.media.mux import fingerprint
-
-        fingerprint.insert_comment(written.path, written.fingerprint)
-
-
-def _finish_apng(written: Written) -> None:
-    """The fingerprint, as a text."""
-    if written.fingerprint is not None:
-        from vidsr.media.mux import fingerprint
-
-        fingerprint.append_text(written.path, written.fingerprint)
-
-
-def _gif_loop(plays: int, last: Fraction) -> dict[str, str]:
-    """It counts how often it is shown again, -1 for never."""
-    again = {0: 0, 1: -1}.get(plays, plays - 1)
-    return {"loop": str(min(again, 0xFFFF)), "final_delay": str(min(max(round(last * 100), 2), 0xFFFF))}
-
-
-def _apng_loop(plays: int, last: Fraction) -> dict[str, str]:
-    length = min(last, Fraction(0xFFFF)).limit_denominator(0xFFFF)
-    return {"plays": str(min(plays, 0xFFFF)), "final_delay": f"{length.numerator}/{length.denominator}"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -180,7 +114,7 @@ _MP4 = Container(
     paired_flags=True,
     languages="one",
     tags=_words("handler_name language title"),
-    finish=_finish_boxes,
+    finish=finish.boxes,
 )
 _MKV = Container(
     name="mkv",
@@ -199,7 +133,7 @@ _MKV = Container(
     options=_PLAIN,
     live={"cluster_time_limit": "1000"},  # milliseconds
     placeholder=matroska.PLACEHOLDER,
-    finish=_finish_matroska,
+    finish=finish.elements,
 )
 _GIF = Container(
     name="gif",
@@ -221,8 +155,8 @@ _GIF = Container(
     rotation=None,
     srgb=True,
     square=True,
-    animated=_gif_loop,
-    finish=_finish_gif,
+    animated=finish.gif_loop,
+    finish=finish.gif,
 )
 _ROWS = (
     _MP4,
@@ -280,7 +214,7 @@ _ROWS = (
         stream_ids=True,
         options=_PLAIN,
         live={},
-        finish=_finish_stream,
+        finish=finish.stream,
     ),
     _GIF,
     replace(
@@ -296,8 +230,8 @@ _ROWS = (
         clock=Fraction(1, 100_000),
         lengths_only=True,
         fastest=None,
-        animated=_apng_loop,
-        finish=_finish_apng,
+        animated=finish.png_loop,
+        finish=finish.png,
     ),
 )
 CONTAINERS = {row.name: row for row in _ROWS}

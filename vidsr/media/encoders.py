@@ -263,7 +263,14 @@ _ROWS = (
     *_vendor("qsv", ("h264", "hevc", "av1"), _QSV),
     *_vendor("amf", ("h264", "hevc", "av1"), _AMF),
     *_vendor("videotoolbox", ("h264", "hevc"), _VIDEOTOOLBOX),
-    Encoder("gif", "gif", parts="ffv1", layouts=("gbrp", "gbrap"), packed={"gbrp": "pal8", "gbrap": "pal8"}),
+    Encoder(
+        name="gif",
+        codec="gif",
+        alpha_options={"gifflags": "0"},  # pictures that can be taken away: see `vidsr.media.animations.take_away`
+        parts="ffv1",
+        layouts=("gbrp", "gbrap"),
+        packed={"gbrp": "pal8", "gbrap": "pal8"},
+    ),
     Encoder(
         name="apng",
         codec="apng",

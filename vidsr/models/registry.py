@@ -1,9 +1,4 @@
-"""The models that exist: shipped weights by name, anyone's weights by path. Listing them loads no torch.
-
-``srgan@0.3`` names weights in between: 0.3 of the way from those that ``srgan`` was trained on from to its own. What
-that stage of its training taught grows with the number: ``detail`` of one model, ``denoise`` of another.
-``fast-video@denoise=0.3`` says which. ``@grain=0.5`` behind any model is for whoever runs it.
-"""
+"""The models that exist: shipped weights by name, anyone's weights by path. Listing them loads no torch."""
 
 import hashlib
 import json
@@ -14,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vidsr.errors import BackendError, ModelError, UnknownModelError
+from vidsr.models.names import GRAIN, STAGES, is_path, split_strengths
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,17 +23,6 @@ FORMAT = "1"  # of the header; a string, as all safetensors metadata is
 MAX_HEADER = 1 << 20  # bytes; ours are a few thousand
 STRUCTURED = ("config", "metrics", "training_data")  # header values that are JSON
 REQUIRED = ("format", "name", "config", "scale")
-PICKLED = (".pth", ".pt", ".ckpt", ".pkl", ".bin")
-
-STAGES: dict[str, tuple[tuple[str, str], ...]] = {
-    "srgan": (("detail", "origins/srgan"),),
-    "fast-video": (("denoise", "fast"),),
-}
-"""What weights were trained on from, the last stage of their training first: its name, and the weights before it.
-
-Those are files in `WEIGHTS`, of a model or of what is none any more: an older srgan mixes with no newer srresnet.
-"""
-GRAIN = "grain"
 
 BICUBIC = "bicubic"
 BICUBIC_SCALES = (2, 4)
@@ -171,20 +156,6 @@ def _read_header(path: Path) -> dict[str, str]:
     return metadata
 
 
-def is_path(name_or_path: str) -> bool:
-    """Whether a model argument means a file, by its suffix or a folder separator in it.
-
-    Raises:
-        ModelError: a pickled checkpoint, which could run code.
-    """
-    if name_or_path.lower().endswith(PICKLED):
-        raise ModelError(
-            f"{name_or_path} is a pickled checkpoint, which could run code; turn it into .safetensors first, with "
-            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), ...)."
-        )
-    return name_or_path.endswith(".safetensors") or "/" in name_or_path or "\\" in name_or_path
-
-
 def find(name_or_path: str, scale: int) -> ModelInfo:
     """The model of that name or file, at exactly the native `scale`.
 
@@ -203,47 +174,6 @@ def find(name_or_path: str, scale: int) -> ModelInfo:
     raise UnknownModelError(
         f"The model {name_or_path} exists for {scales}, not for x{scale}; choose one of these scales."
     )
-
-
-def split_strengths(name_or_path: str) -> tuple[str, dict[str, float]]:
-    """``srgan@0.3`` -> ``srgan`` and ``{"detail": 0.3}``; any other model, as it is, and nothing.
-
-    Raises:
-        UnknownModelError: a strength is not a number from 0 to 1, or the model has none of that name.
-    """
-    name, *parts = name_or_path.split("@")
-    if not parts or is_path(name_or_path):
-        return name_or_path, {}
-    own = [stage for stage, _ in STAGES.get(name, ())]
-    found: dict[str, float] = {}
-    for part in parts:
-        stage, named, text = part.rpartition("=")
-        stage = stage if named else next(iter(own), "strength")
-        if stage not in (*own, GRAIN):
-            fitting = having(stage)
-            raise UnknownModelError(
-                f"{name} has no {stage}, which goes with {' and '.join(fitting)}; choose one of these."
-                if fitting
-                else f"{name} has no strength to choose; {' and '.join(STAGES)} have."
-            )
-        found[stage] = _strength(name, stage, text)
-    return name, found
-
-
-def _strength(name: str, stage: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise UnknownModelError(f"The {stage} of {name} is a number from 0 to 1, not {text!r}.")
-    return value
-
-
-def having(*stages: str) -> list[str]:
-    """The models whose strength can be chosen in all of `stages`, in the order in which they are preferred."""
-    own = {name: {stage for stage, _ in STAGES[name]} for name in sorted(STAGES, key=PREFERRED_CPU.index)}
-    return [name for name, known in own.items() if known >= set(stages)]
 
 
 def _named(name_or_path: str) -> list[ModelInfo]:

@@ -49,10 +49,7 @@ class Steadier:
         """The motion to the other picture, and how much of it to take at each pixel of the small one, of 256."""
         picture = _codes(small)
         field = find(picture, _codes(other))
-        down, right = np.gradient(picture) if min(picture.shape) > 1 else (np.zeros_like(picture),) * 2
-        least = AGREE + TEXTURE * box(np.hypot(down, right))
-        agreement = 1 - (box(np.abs(field.residual)) / least) ** 2
-        return field, (agreement.clip(0, 1) * self._share).astype(np.float32)
+        return field, (agreement(picture, field) * self._share).astype(np.float32)
 
     def _blended(self, large: Frame, others: Sequence[tuple[Plane, tuple[Field, Floats]]], place: int) -> Plane:
         own, bits = large.planes[place], large.format.bits
@@ -67,6 +64,14 @@ class Steadier:
             np.add(total, change, out=total)
         blended: Plane = np.add(codes, total >> 8).astype(own.dtype)
         return blended
+
+
+def agreement(picture: Floats, field: Field) -> Floats:
+    """(H, W), from 0 to 1: how well `picture` and the one that `field` leads to agree at each pixel."""
+    down, right = np.gradient(picture) if min(picture.shape) > 1 else (np.zeros_like(picture),) * 2
+    least = AGREE + TEXTURE * box(np.hypot(down, right))
+    found: Floats = (1 - (box(np.abs(field.residual)) / least) ** 2).clip(0, 1)
+    return found
 
 
 def _of_one_drawing(small: Frame, others: list[Made]) -> list[Made]:

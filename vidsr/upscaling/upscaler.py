@@ -19,7 +19,7 @@ from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
 from vidsr.frame import SRGB, Canvas, Colour, Frame, PixelFormat, Samples, output_colour
-from vidsr.models import registry
+from vidsr.models import names, registry
 from vidsr.neighbours import same_picture, same_shot, windows
 from vidsr.stages import stage
 from vidsr.upscaling.enlarger import Enlarger
@@ -94,7 +94,7 @@ class Upscaler:
             name, why_model = _choose_model(model, scale, backend)
         with stage("weights"):
             self.model = registry.load(name, registry.native_scale(name, scale))
-        grain = keywords.get("grain", 0.0) or registry.split_strengths(name)[1].get(registry.GRAIN, 0.0)
+        grain = keywords.get("grain", 0.0) or names.split_strengths(name)[1].get(names.GRAIN, 0.0)
         if not 0 <= grain <= 1:
             raise UsageError(f"grain must be from 0 to 1, not {grain:g}.")
         self._grainer = Grainer(grain) if grain else None
@@ -114,7 +114,7 @@ class Upscaler:
             self._opened["unit"] = opened.unit
         self._depth = self.renderer.depth
         self.on_gpu = opened.unit != "CPU"  # as opened; out of memory it may go on elsewhere
-        self.label = self.model.name + (f"@{registry.GRAIN}={grain:g}" if grain else "")
+        self.label = self.model.name + (f"@{names.GRAIN}={grain:g}" if grain else "")
         self.reason = f"{self.label} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
         self._reuse = keywords.get("reuse", True)

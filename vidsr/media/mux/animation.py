@@ -14,12 +14,13 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
-from vidsr.media.containers import CONTAINERS, Container, Written
+from vidsr.media.animations import plays_of
+from vidsr.media.containers import CONTAINERS, Container
 from vidsr.media.encoders import Encoder, encoder
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.fingerprint import KEY
+from vidsr.media.mux.finish import Written
 from vidsr.media.mux.join import JoinReport
-from vidsr.media.read.loops import plays_of
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.times import Times, read_times
@@ -79,7 +80,7 @@ class _Kind:
         """A graph, not yet linked, with a source of pictures in it."""
         graph, spec = av.filter.Graph(), self.spec
         base = spec.time_base
-        format = encoder(spec.encoder).packed[spec.format.name]
+        format = av.VideoFormat(encoder(spec.encoder).packed[spec.format.name])
         return graph, graph.add_buffer(width=spec.width, height=spec.height, format=format, time_base=base)
 
 
@@ -125,7 +126,8 @@ def _stream(stream: object, kind: _Kind, clock: Fraction) -> VideoStream:
     assert isinstance(stream, VideoStream)
     stream.width, stream.height, stream.pix_fmt = kind.spec.width, kind.spec.height, kind.stored
     stream.time_base = stream.codec_context.time_base = clock
-    stream.codec_context.options = dict(kind.encoder.options)
+    options, alpha = kind.encoder.options, kind.encoder.alpha_options
+    stream.codec_context.options = {**options, **(alpha if kind.spec.format.alpha else {})}
     stream.codec_context.thread_count = kind.spec.threads
     return stream
 
@@ -157,7 +159,9 @@ def _palette(pictures: Iterable[av.VideoFrame], kind: _Kind) -> av.VideoFrame:
 
 def _with_palette(pictures: Iterable[av.VideoFrame], palette: av.VideoFrame, kind: _Kind) -> Iterator[av.VideoFrame]:
     graph, begin = kind.graph()
-    colours = graph.add_buffer(width=palette.width, height=palette.height, format="bgra", time_base=Fraction(1))
+    colours = graph.add_buffer(
+        width=palette.width, height=palette.height, format=av.VideoFormat("bgra"), time_base=Fraction(1)
+    )
     use, end = graph.add("paletteuse", _DITHERED), graph.add("buffersink")
     begin.link_to(use, 0, 0)
     colours.link_to(use, 0, 1)
@@ -204,4 +208,5 @@ def _written(output: Path, spec: VideoSpec, metadata: Mapping[str, str]) -> Writ
         title=None,
         varies=True,
         picture=0,
+        alpha=spec.format.alpha,
     )

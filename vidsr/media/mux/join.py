@@ -21,11 +21,12 @@ from av.video.stream import VideoStream
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
 from vidsr.media import side_data
-from vidsr.media.containers import CONTAINERS, Container, Written
+from vidsr.media.containers import CONTAINERS, Container
 from vidsr.media.encoders import encoder
 from vidsr.media.mux import timecode
 from vidsr.media.mux.decide import decide
 from vidsr.media.mux.fingerprint import KEY
+from vidsr.media.mux.finish import Written
 from vidsr.media.mux.languages import held
 from vidsr.media.mux.origin import late_start
 from vidsr.media.mux.others import Others, Timed

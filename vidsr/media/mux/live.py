@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import BinaryIO, cast
 
 import av
-from av.container import InputContainer, OutputContainer
+from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
@@ -97,8 +97,7 @@ class LiveWriter:
         self._shift = -begin if self._cut else -late_start(self._source, self._row.name) if self._opens else Fraction(0)
         self._shift = max(self._shift, -begin)  # a film has no picture before 0
         options = {**self._row.options, **(self._row.live or {})}
-        out = av.open(self._sink, "w", format=self._row.muxer, container_options=options)
-        self._out = cast(OutputContainer, out)
+        self._out = av.open(self._sink, "w", format=self._row.muxer, container_options=options)
         opened = self._stack.enter_context(open_input(self._source.path)) if self._opens else None
         tracks = self._add_streams(opened)
         if opened is not None:

@@ -15,10 +15,10 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, PixelFormat
+from vidsr.media.animations import clears
 from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
 from vidsr.media.read.colour_tags import chroma_siting, resolve
 from vidsr.media.read.crop import crop_of
-from vidsr.media.read.loops import clears
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
 from vidsr.media.read.png import kinds_in_png

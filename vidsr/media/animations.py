@@ -1,4 +1,4 @@
-"""What FFmpeg reads over in animations: how often they are shown, and whether pictures are taken away."""
+"""What FFmpeg reads over in animations, and does not write: how often they are shown, what is taken away."""
 
 from __future__ import annotations
 
@@ -27,6 +27,23 @@ def clears(path: Path) -> bool:
             label == _CONTROL and blocks and (blocks[0][0] >> 2) & 7 == _TO_BACKGROUND
             for label, blocks in _extensions(file, beyond_pictures=True)
         )
+
+
+def take_away(path: Path) -> None:
+    """Let every picture of a GIF go before the next one: each must be whole, and have a clear colour as its last.
+
+    FFmpeg leaves an opaque picture behind one that is clear. What is taken away becomes clear where a picture has a
+    clear colour itself.
+    """
+    with path.open("r+b") as file:
+        for label, blocks in _extensions(file, beyond_pictures=True):
+            if label == _CONTROL:
+                here = file.tell()
+                file.seek(here - len(blocks[0]) - 1)
+                flags, *delay, clear = blocks[0]
+                clear = clear if flags & 1 else 255
+                file.write(bytes([flags & ~(7 << 2) | _TO_BACKGROUND << 2 | 1, *delay, clear]))
+                file.seek(here)
 
 
 def _of_gif(file: BinaryIO) -> int:
