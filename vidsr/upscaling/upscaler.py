@@ -95,9 +95,12 @@ class Upscaler:
         with stage("weights"):
             self.model = registry.load(name, registry.native_scale(name, scale))
         grain = keywords.get("grain", 0.0) or names.split_strengths(name)[1].get(names.GRAIN, 0.0)
-        if not 0 <= grain <= 1:
-            raise UsageError(f"grain must be from 0 to 1, not {grain:g}.")
+        steady = keywords.get("steady", 0.0)
+        for strength, value in (("grain", grain), ("steady", steady)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{strength} must be from 0 to 1, not {value:g}.")
         self._grainer = Grainer(grain) if grain else None
+        self._steadier = Steadier(steady) if steady else None
         tile = _check_tile(tile, self.model)
         if isinstance(backend, str):
             precision, device = keywords.get("precision", "auto"), keywords.get("device", "auto")
@@ -106,8 +109,7 @@ class Upscaler:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
-        if grain:
-            self._opened["grain"] = grain
+        self._opened |= {"grain": grain} if grain else {}
         if opened.threads is not None and self.model.is_network:
             self._opened["network threads"] = opened.threads
         if opened.unit != "CPU" and opened.on_host:
@@ -116,12 +118,10 @@ class Upscaler:
         self.on_gpu = opened.unit != "CPU"  # as opened; out of memory it may go on elsewhere
         self.label = self.model.name + (f"@{names.GRAIN}={grain:g}" if grain else "")
         self.reason = f"{self.label} x{self.model.scale}: {why_model}. {why_backend}."
-        self.num_reused = 0  # frames that repeated the one before them, so far
-        self._reuse = keywords.get("reuse", True)
-        steady = keywords.get("steady", 0.0)
-        if not 0 <= steady <= 1:
-            raise UsageError(f"steady must be from 0 to 1, not {steady:g}.")
-        self._steadier = Steadier(steady) if steady else None
+        self.num_reused, self._reuse = (
+            0,
+            keywords.get("reuse", True),
+        )  # frames that repeated the one before them, so far
 
     @property
     def reach(self) -> int:
