@@ -132,9 +132,15 @@ def test_sizes_by_their_common_names(size: str, meant: str) -> None:
     assert Options(size=size).size == meant
 
 
-@pytest.mark.parametrize("codec", ["gif", "rawvideo", "mpeg5"])
+@pytest.mark.parametrize("codec", ["roqvideo", "rawvideo", "mpeg5"])
 def test_a_codec_that_cannot_be_written_names_those_that_can(tmp_path: Path, codec: str) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=2)
     with pytest.raises((UsageError, OutputError)) as caught:
         upscale_video(source, model="bicubic", backend="cpu", scale=2, codec=codec)
     assert "h264, hevc, av1, vp9, ffv1, prores" in str(caught.value)
+
+
+def test_a_codec_of_one_container_alone_names_it(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=2)
+    with pytest.raises(OutputError, match=r"mkv cannot hold gif: choose another codec, or the container gif\."):
+        upscale_video(source, model="bicubic", backend="cpu", scale=2, codec="gif")
