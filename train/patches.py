@@ -1,6 +1,7 @@
 """Constants, slow slopes and noise: what no photo holds enough of, and where a network's drift and hatching show."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -42,6 +43,11 @@ def put_patches(sample: Sample, count: int, random: torch.Generator) -> Sample:
     return replace(sample, lr=lr, hr=hr, made=count)
 
 
+@lru_cache
+def _cubic(scale: int, device: torch.device) -> Bicubic:
+    return Bicubic(scale).to(device)
+
+
 def _put_noise(lr: Tensor, hr: Tensor, count: int, random: torch.Generator) -> None:
     """Noise on some of the constants among the last `count` crops; of one colour in some, of all in others."""
     codes = lr[-count:] * 255
@@ -51,7 +57,7 @@ def _put_noise(lr: Tensor, hr: Tensor, count: int, random: torch.Generator) -> N
     grain = torch.where(_draw(random, lr, count, 1, 1, 1) < GREY, grain[:, :1].expand_as(grain), grain)
     rough = ((codes + NOISE * _draw(random, lr, count, 1, 1, 1) * grain).round().clamp(0, 255)) / 255
     lr[-count:] = torch.where(noisy, rough, lr[-count:])
-    enlarged = Bicubic(hr.shape[-1] // lr.shape[-1]).to(lr.device)(rough)
+    enlarged = _cubic(hr.shape[-1] // lr.shape[-1], lr.device)(rough)
     hr[-count:] = torch.where(noisy, enlarged, hr[-count:])
 
 

@@ -73,7 +73,7 @@ LOSSES = {"pixel": 1.0, "perceptual": 0.1, "trunk": "stlpips-vgg16:relu1_2", "ad
     [
         (photos, {}, [(4, 4)]),
         (photos, {"losses": LOSSES}, [(4, 4)]),
-        (photos, {"patches": 1}, [(4, 4), (1, 3), (1, 3, 2), (1, 1, 1)]),
+        (photos, {"patches": 1}, [(4, 4), (1, 3), (1, 3, 2), (1, 1, 1), (1,), (1, 3, 16, 16), *[(1, 1, 1, 1)] * 2]),
         (pairs, {"losses": LOSSES | {"shift": 1.0}, "data": "baked", "sharpen": 0.5}, [(4, 5), (4,)]),
     ],
 )
