@@ -83,13 +83,12 @@ class Upscaler:
     def __init__(self, model: str | Path = "auto", **keywords: Unpack[UpscalerKeywords]) -> None:
         if wrong := UsageError.of_keywords("Upscaler", keywords, ("model", *UpscalerKeywords.__annotations__)):
             raise wrong
-        scale, tile = keywords.get("scale", 4), keywords.get("tile", "auto")
+        self.scale = scale = keywords.get("scale", 4)
         backend, threads = keywords.get("backend", "auto"), keywords.get("threads")
         if not (math.isfinite(scale) and MIN_SCALE <= scale <= MAX_SCALE):
             raise UsageError(f"The scale must be a number from 1 to 4, not {scale:g}.")
         if threads is not None and threads < 1:
             raise UsageError(f"The number of threads must be at least 1, not {threads}.")
-        self.scale = scale
         with stage("device"):
             name, why_model = _choose_model(model, scale, backend)
         with stage("weights"):
@@ -101,7 +100,7 @@ class Upscaler:
                 raise UsageError(f"{strength} must be from 0 to 1, not {value:g}.")
         self._grainer = Grainer(grain) if grain else None
         self._steadier = Steadier(steady) if steady else None
-        tile = _check_tile(tile, self.model)
+        tile = _check_tile(keywords.get("tile", "auto"), self.model)
         if isinstance(backend, str):
             precision, device = keywords.get("precision", "auto"), keywords.get("device", "auto")
             opened, why_backend = open_backend(backend, self.model, precision=precision, threads=threads, device=device)
@@ -118,10 +117,8 @@ class Upscaler:
         self.on_gpu = opened.unit != "CPU"  # as opened; out of memory it may go on elsewhere
         self.label = self.model.name + (f"@{names.GRAIN}={grain:g}" if grain else "")
         self.reason = f"{self.label} x{self.model.scale}: {why_model}. {why_backend}."
-        self.num_reused, self._reuse = (
-            0,
-            keywords.get("reuse", True),
-        )  # frames that repeated the one before them, so far
+        self.num_reused = 0  # frames that repeated the one before them, so far
+        self._reuse = keywords.get("reuse", True)
 
     @property
     def reach(self) -> int:
