@@ -18,9 +18,9 @@ CMD ["--help"]
 
 FROM base AS cpu
 RUN pip install /dist/*.whl && rm -r /dist
-USER vidsr
+USER 1000
 
 FROM base AS cuda
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,video,utility
 RUN pip install "$(echo /dist/*.whl)[rtx]" && rm -r /dist
-USER vidsr
+USER 1000
