@@ -29,9 +29,8 @@ class Adversarial(Stage):
         self.judge = quicken(run.discriminator, run.device)
         self.average = quicken(PreciseTail(run.ema), run.device)
         self.relative = run.recipe.discriminator.relative
-        self.begun: float | None = (
-            None  # share of a clock's seconds after which the first step was over: compiling can take many
-        )
+        # Share of a clock's seconds after which the first step was over: compiling can take many.
+        self.begun: float | None = None
 
     @property
     def gone(self) -> float:
