@@ -253,6 +253,16 @@ def test_a_pack_that_was_cut_anywhere_is_refused(pack: Path, here: EngineCache) 
     assert here.entries() == []
 
 
+def test_a_directory_that_places_engines_before_the_file_is_refused(pack: Path, here: EngineCache) -> None:
+    data = bytearray(pack.read_bytes())
+    offset = len(data) - 22 + 16  # of the directory, in the record that ends an archive without a comment
+    data[offset + 3] ^= 0x40  # 1 GiB further than it lies: every entry begins as much too early
+    pack.write_bytes(data)
+    with pytest.raises(BackendError, match=r"cannot be unpacked: .*nothing was taken"):
+        packs.unpack(here, pack, RTX, ADA)
+    assert here.entries() == []
+
+
 def test_damage_anywhere_is_refused_or_does_not_matter(pack: Path, here: EngineCache) -> None:
     data, chance = pack.read_bytes(), random.Random(0)
     good = {engine.sha256 for engine in EngineCache(pack.parent / "away").engines()}

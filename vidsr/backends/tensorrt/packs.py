@@ -6,6 +6,7 @@ cache. Nothing of a pack is believed: not its names, not its hashes, not that an
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -130,15 +131,17 @@ def _opened(path: Path) -> tuple[zipfile.ZipFile, list[Engine]]:
     try:
         archive = zipfile.ZipFile(path)
     except OSError as error:
-        raise BackendError(f"Cannot read {path} ({error.strerror or error}); check the path.") from error
+        raise _unreadable(path, error) from error
     except DAMAGE as error:
         raise _damaged(path, "it is no whole archive") from error
     try:
         return archive, list(_engines(path, archive))
     except BaseException as error:
         archive.close()
-        if isinstance(error, DAMAGE):
-            raise _damaged(path, "it is damaged") from error
+        if isinstance(error, DAMAGE) or (isinstance(error, OSError) and error.errno == errno.EINVAL):
+            raise _damaged(path, "it is damaged") from error  # EINVAL: a place before the file's beginning
+        if isinstance(error, OSError):
+            raise _unreadable(path, error) from error
         raise
 
 
@@ -167,6 +170,10 @@ def _engines(path: Path, archive: zipfile.ZipFile) -> Iterator[Engine]:
         if hashlib.sha256(archive.read(slot + ENGINE)).hexdigest() != engine.sha256:
             raise _damaged(path, f"{slot} is not the engine that was packed")
         yield replace(engine, check=None, ms=None)
+
+
+def _unreadable(path: Path, error: OSError) -> BackendError:
+    return BackendError(f"Cannot read {path} ({error.strerror or error}); check the path.")
 
 
 def _damaged(path: Path, why: str) -> BackendError:
