@@ -17,6 +17,7 @@ from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.jobs.events import Done
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.reader import Reader
+from vidsr.media.scan import Deinterlace
 
 NOISE = 5.0  # codes of 8 bit
 BAR = 16  # pixels of black at the left, and of white at the right
@@ -79,7 +80,7 @@ def test_a_film_in_hdr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("deinterlace", "num_frames"), [("auto", 6), ("fields", 12)])
-def test_an_interlaced_anamorphic_film(tmp_path: Path, deinterlace: str, num_frames: int) -> None:
+def test_an_interlaced_anamorphic_film(tmp_path: Path, deinterlace: Deinterlace, num_frames: int) -> None:
     source = make_clip(
         tmp_path / "a.mkv", frames=6, rate=Fraction(25), width=160, height=96, draw=grainy, options=INTERLACED,
         sample_aspect=WIDE_SCREEN,
