@@ -34,7 +34,7 @@ DAY: list[tuple[str, int, tuple[str, ...]]] = [  # a line, its exit code, and wh
     (f"upscale film.mkv --size 120x90 {QUICK}", 0, ("64x48 -> 120x90, 12 frames", "film_120x90.mkv: 12 frames")),
     (f"upscale film.mkv --start 1:30 --end 1:40 -o part.mkv {QUICK}", 0, (", 1 frame, h264", "part.mkv: 1 frame in")),
     (f"upscale holiday/ -o large/ --recursive --dry-run {QUICK}", 0,
-     ("1 of 2: ", "2 of 2: ", "2 planned\n", "all of them: about")),
+     ("1 of 2: ", "2 of 2: ", "32x24 -> 128x96, jpg\n", "2 planned\n", "all of them: about")),
     (f"upscale holiday/ -o large/ --recursive {QUICK}", 0, ("1 of 2: ", "2 of 2: ", "photo_x4.jpg: ", "2 done\n")),
     (f"upscale holiday/ -o large/ --recursive {QUICK}", 0, ("1 of 2: ", "2 of 2: ", "2 skipped\n")),
     (f"upscale damaged.mp4 --keep-going {QUICK}", 0, (": 12 frames in",)),
