@@ -24,9 +24,9 @@ def main() -> NoReturn:
     _speak()
     try:
         with watched():
-            from vidsr.cli.app import app
+            from vidsr.cli.app import command
 
-            app(prog_name="vidsr")
+            command()(prog_name="vidsr")
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise
