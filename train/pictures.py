@@ -74,7 +74,7 @@ def _frames(paths: Sequence[Path]) -> Iterator[Read]:
     except ImportError:  # a machine without PyAV has photos and pairs
         return
     for path in paths:
-        if path.suffix.lower() in VIDEO_SUFFIXES:
+        if path.suffix.lower() in VIDEO_SUFFIXES - SUFFIXES:
             try:
                 length = probe(path).duration or Fraction(0)
             except MediaError as error:

@@ -31,7 +31,7 @@ FORMAT = 1
 CODES = 256  # of what comes in: from 0 to 255
 TOP = 127  # of a weight, either way
 PAIR = 127.4  # codes of two neighbouring inputs' weights of one sign, together, before they are rounded
-MAKE = "make them with `python -m train quantise`"
+MAKE = "make them with `python -m train quantise`, or use precision auto"
 
 
 @dataclass(frozen=True, eq=False)
