@@ -70,7 +70,9 @@ class Drawn:
         try:
             write(self.path(number), file.getvalue())
         except OSError as error:
-            raise OutputError(f"Cannot write what was drawn into {self.folder} ({error.strerror}); make room.") from error
+            raise OutputError(
+                f"Cannot write what was drawn into {self.folder} ({error.strerror}); make room."
+            ) from error
 
     def read(self, number: int, cache: Cache) -> Pixels:
         """(scenes, variants, side, side, 3) uint8 of shard `number`.

@@ -68,9 +68,7 @@ def test_it_goes_on_where_it_was_stopped(drawn: Drawn) -> None:
     assert len(drawn.put_into(open_cache(drawn.folder))) == 12
 
 
-def test_a_step_learns_from_it_without_the_model(
-    drawn: Drawn, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_step_learns_from_it_without_the_model(drawn: Drawn, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loss of whole pictures is the one that the model itself would give, but for rounding to codes."""
     drawn.draw()
     one = Recipe.from_dict(recipe.to_dict() | KEPT)
