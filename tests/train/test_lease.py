@@ -54,9 +54,10 @@ recipe = "{recipe}"
 share = 2
 hold = 0.3
 after = "pixel"
+keeps = "pixel"
 [phases.changes]
 data = "baked"
-losses = {{ shift = 0.1, adversarial = 0.01 }}
+losses = {{ shift = 0.1, adversarial = 0.01, kept = 0.1, keeps = "fast" }}
 discriminator = {{ channels = 4 }}
 [bake]
 scale = 2
@@ -134,6 +135,7 @@ def test_a_plan_from_photos_to_measured_weights(rented: Path) -> None:
         assert inside[f"{name}.png"].startswith(b"\x89PNG")
     assert "from tiny x2" in str(load(out, "video").metadata["steps"])
     assert "pairs out of clips" in inside["video.md"].decode()
+    assert "0.1 L1 from the details that pixel.safetensors draws" in inside["video.md"].decode()
     assert "baked pairs" in (out / "lease.log").read_text()
     assert any(name.startswith("runs/video/stable/step-") for name in inside)
     assert main(["lease", plan, "--seconds", "200", "--out", "out"]) == 1  # not over what is there
@@ -220,6 +222,9 @@ def test_a_phase_that_fails_leaves_the_others_their_time(rented: Path, capsys: p
     [
         (PIXEL + PIXEL, "two phases called pixel"),
         (VIDEO, "after the unknown phase 'pixel'; before it: none"),
+        (VIDEO.replace('after = "pixel"', ""), "keeps the details of the unknown phase 'pixel'; before it: none"),
+        (PIXEL + VIDEO.replace("kept = 0.1, keeps", "keeps"), "belong together"),
+        (PIXEL + PIXEL.replace('"pixel"', '"other"\nkeeps = "pixel"'), "but its recipe weighs none: set losses.kept"),
         (PIXEL.replace("{recipe}", "srgan-x9"), "Cannot read the recipe srgan-x9"),
         (PIXEL.replace("share", "shar"), "Unknown phase key 'shar'"),
         (PIXEL.replace("share = 1", ""), "has no 'share'"),
