@@ -34,6 +34,7 @@ from vidsr.jobs.events import (
     Skipped,
     Started,
 )
+from vidsr.jobs.pace import faster
 from vidsr.stages import StageTimes
 
 if TYPE_CHECKING:
@@ -288,6 +289,5 @@ class LogShow(Show):
             return
         self._warned = True
         self._say(
-            f"  this takes about {span(left)} more at {event.progress.fps:.2f} fps; faster: an NVIDIA GPU, "
-            "a smaller model (vidsr models), a smaller --scale or --size; --start and --end try a part"
+            f"  this takes about {span(left)} more at {event.progress.fps:.2f} fps; faster: {faster(self._network)}"
         )
