@@ -144,7 +144,7 @@ def test_cover_art_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_what_only_a_file_has_a_place_for_is_said(clip: Path) -> None:
     info = probe(clip)
     light = replace(info, video=replace(info.video, light_level=bytes(8), spherical=bytes(36), extras=("SPHERICAL",)))
-    asked = {"width": 128, "height": 96, "bits": 8, "codec": "vp9"}
+    asked: dict[str, Any] = {"width": 128, "height": 96, "bits": 8, "codec": "vp9"}
     file, live = (choose(light, Encoding(**asked, container="webm", live=live)).notes for live in (False, True))
     assert [note for note in file if "dropped" in note] == []
     assert any("HDR10 mastering metadata is dropped" in note for note in live)
