@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from dataclasses import replace
 from fractions import Fraction
@@ -157,3 +159,16 @@ def test_raw_video_says_what_it_is_and_what_it_has_no_use_for(tmp_path: Path, mo
     (done,) = (event for event in told if isinstance(event, Done))
     assert "y4m does not name its colours: bt709, tell the next program" in done.notes
     assert "--crf (crf), --preset (preset): of no effect, since no film is encoded" in done.notes
+
+
+@pytest.mark.parametrize("container", [None, "mkv"])
+def test_a_full_disk_is_no_fault_of_the_source(
+    tmp_path: Path, container: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Growing, "write", full)
+    _, told = written(make_clip(tmp_path / "a.mkv", frames=2), monkeypatch, container=container)
+    (failure,) = (event for event in told if isinstance(event, Failed))
+    assert failure.error == "stdout: cannot be written (No space left on device)"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -90,7 +91,8 @@ def run(item: Input, batch: Batch) -> Done:
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
     started = _started(made, upscaler.reason, batch)
     batch.on_event(started)
-    sink = made.open()
+    with _writing(started.output):
+        sink = made.open()
     reused = upscaler.num_reused
     reader = sources.open_source(info, made.options, options.start, made.pipe, reach=upscaler.reach)
     last = _make(reader, upscaler, made.canvas, sink, started, batch)
@@ -191,10 +193,15 @@ def _make(
         num_frames = progress.num_frames
         batch.on_event(Advanced(job.source, progress, job.num_frames))
 
+    def write(frame: Frame) -> None:
+        with _writing(job.output):
+            sink.write(frame)
+
     try:
         frames = sources.closing(reader, reach=upscaler.reach)
-        last = pipeline.run(frames, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
-        sink.close()
+        last = pipeline.run(frames, stream, write, cancel=upscaler.cancel, on_progress=advance)
+        with _writing(job.output):
+            sink.close()
     except BrokenPipeError:
         sink.abort()
         raise
@@ -204,6 +211,17 @@ def _make(
         batch.on_event(PartsKept(job.source, job.output, 0, num_frames, again, 0.0))
         raise
     return last
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """What the system says of the output, as of standard output on a full disk, is no word of the source."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
 
 
 def _format(info: MediaInfo, target: Target) -> tuple[PixelFormat, Colour]:
@@ -267,10 +285,7 @@ def _check_terminal() -> None:
 
 def _sink(target: Target, header: y4m.Y4mHeader, overwrite: bool) -> Sink:
     if target.pattern is not None:
-        try:
-            target.pattern.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{target.pattern}: cannot be written ({error.strerror or error})") from error
+        target.pattern.parent.mkdir(parents=True, exist_ok=True)
         return sequence.SequenceWriter(target.pattern, overwrite=overwrite)
     _check_terminal()
     return y4m.Y4MWriter(sys.stdout.buffer, header)
