@@ -67,6 +67,7 @@ class _Stream:
     canvas: Canvas
     codec: str
     notes: tuple[str, ...]
+    kept: tuple[str, ...]
     dropped: tuple[str, ...]
     open: Callable[[], Sink]
     pipe: y4m.Y4MReader | None
@@ -95,9 +96,12 @@ def run(item: Input, batch: Batch) -> Done:
         sink = made.open()
     reused = upscaler.num_reused
     reader = sources.open_source(info, made.options, options.start, made.pipe, reach=upscaler.reach)
-    last = _make(reader, upscaler, made.canvas, sink, started, batch)
+    last = _make(reader, upscaler, made, sink, started, batch)
     if not last.num_frames:
         raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
+    if batch.preview is not None:
+        batch.preview.close()
+    previewed = batch.preview.notes if batch.preview is not None else ()
     seconds = time.perf_counter() - began
     return Done(
         source=started.source,
@@ -110,9 +114,9 @@ def run(item: Input, batch: Batch) -> Done:
         busy=dict(last.busy),
         limit=last.limit,
         bytes=sink.num_bytes,
-        kept=(),
+        kept=made.kept,
         dropped=made.dropped,
-        notes=(*made.notes, *sources.source_notes(reader.report), *sink.notes),
+        notes=(*made.notes, *sources.source_notes(reader.report), *sink.notes, *previewed),
     )
 
 
@@ -136,8 +140,8 @@ def _film(item: Input, batch: Batch) -> _Stream:
             keep_going=options.keep_going,
         )
 
-    dropped = tuple(str(item) for item in job.dropped)
-    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, job.notes, dropped, sink, job.pipe)
+    kept, dropped = (tuple(map(str, items)) for items in (job.kept, job.dropped))
+    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, job.notes, kept, dropped, sink, job.pipe)
 
 
 def _pictures(item: Input, batch: Batch) -> _Stream:
@@ -166,6 +170,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
         Canvas(size, format, colour),
         _output(target).suffix.lstrip(".") or "y4m",
         (*said, *notes, *cropped, *scanned, *_lost(info, format, colour, aspect, target), *_idle(options)),
+        (),
         tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
         lambda: _sink(target, header, batch.overwrite),
         pipe,
@@ -175,7 +180,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
 def _make(
     reader: sources.FrameSource,
     upscaler: Upscaler,
-    canvas: Canvas,
+    made: _Stream,
     sink: Sink,
     job: Started,
     batch: Batch,
@@ -185,8 +190,9 @@ def _make(
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
         if batch.preview is None:
-            return upscaler.stream(frames, canvas)
-        return batch.preview.made(upscaler.stream(batch.preview.sources(frames), canvas))
+            return upscaler.stream(frames, made.canvas)
+        turned = made.info.video.display_matrix if isinstance(sink, LiveWriter) else None
+        return batch.preview.made(upscaler.stream(batch.preview.sources(frames), made.canvas), turned)
 
     def advance(progress: pipeline.Progress) -> None:
         nonlocal num_frames
