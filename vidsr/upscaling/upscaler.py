@@ -99,7 +99,6 @@ class Upscaler:
             if not 0 <= value <= 1:
                 raise UsageError(f"{strength} must be from 0 to 1, not {value:g}.")
         self._grainer = Grainer(grain) if grain else None
-        self._steadier = Steadier(steady) if steady else None
         tile = _check_tile(keywords.get("tile", "auto"), self.model)
         if isinstance(backend, str):
             precision, device = keywords.get("precision", "auto"), keywords.get("device", "auto")
@@ -107,6 +106,7 @@ class Upscaler:
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
+        self._steadier = _steadier(steady, self.enlarger) if steady else None
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
         self._opened |= {"grain": grain} if grain else {}
         if opened.threads is not None and self.model.is_network:
@@ -330,6 +330,16 @@ def _renderer(enlarger: Enlarger) -> Renderer:
     from vidsr.upscaling.device import DeviceRenderer
 
     return DeviceRenderer(enlarger)
+
+
+def _steadier(strength: float, enlarger: Enlarger) -> Steadier:
+    """On the GPU that the network is on, where that does what the host does."""
+    backend = enlarger.backend
+    if backend.on_host or backend.device.type != "cuda":
+        return Steadier(strength)
+    from vidsr.upscaling import steady_device
+
+    return steady_device.opened(strength, backend.device, enlarger.notes)
 
 
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:
