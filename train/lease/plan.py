@@ -24,7 +24,8 @@ class Phase:
 
     It begins with new weights; with those that `init` names (shipped ones, a file, a run's folder); with those of the
     phase that it comes `after`; or it goes on from the newest stable checkpoint in the run's folder `resume`, moments
-    and discriminator included. Its rate is constant for `hold` of its time, then falls to zero.
+    and discriminator included. It may keep the details of an earlier phase (`keeps`; the recipe weighs them by
+    `losses.kept`). Its rate is constant for `hold` of its time, then falls to zero.
 
     Raises:
         UsageError: a value is impossible, or there is no such recipe.
@@ -37,6 +38,7 @@ class Phase:
     init: str = ""
     after: str = ""
     resume: str = ""
+    keeps: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", self.name):
@@ -101,11 +103,12 @@ class LeasePlan:
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"The plan {self.name} has two phases called {twice[0]}.")
         for number, phase in enumerate(self.phases):
-            if phase.after and phase.after not in names[:number]:
-                before = ", ".join(names[:number]) or "none"
-                raise UsageError(
-                    f"The phase {phase.name} comes after the unknown phase {phase.after!r}; before it: {before}."
-                )
+            for verb, other in (("comes after", phase.after), ("keeps the details of", phase.keeps)):
+                if other and other not in names[:number]:
+                    before = ", ".join(names[:number]) or "none"
+                    raise UsageError(f"The phase {phase.name} {verb} the unknown phase {other!r}; before it: {before}.")
+            if phase.keeps and not phase.recipe.losses.kept:
+                raise UsageError(f"The phase {phase.name} keeps details, but its recipe weighs none: set losses.kept.")
             scale = phase.recipe.generator.scale
             if phase.recipe.data == "baked" and scale != self.baking.plan.scale:
                 raise UsageError(

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from train.lease.bakery import Bakery
 from train.lease.parcels import Parcels
 from train.lease.plan import LEAST_SECONDS, LeasePlan, Phase
 from train.origin import initialise, read_origin
+from train.recipe import Recipe
 from train.run import Clock, Run
 from train.sample import Source
 from train.trained import Notes, Trained
@@ -153,7 +154,7 @@ class Lease:
         run.clock = Clock(self._seconds(left), phase.hold)
         log.info("=== %s: %.0f s", phase.name, run.clock.seconds)
         machine = arguments.machine(self.device)
-        losses = phase.recipe.losses.in_words()
+        losses = run.recipe.losses.in_words()
         with self.on_trouble():
             fit.note(out, {"data": data, "machine": machine, "losses": losses, "origin": run.origin, "processes": 1})
         piece = Piece(run, source, out, self._pairs(phase))
@@ -166,7 +167,7 @@ class Lease:
 
     def _start(self, phase: Phase, out: Path) -> Run:
         """A run that begins as the phase says, or goes on where an earlier lease was cut off."""
-        run = Run(phase.recipe, self.device)
+        run = Run(self._recipe(phase), self.device)
         cut_off = checkpoint.list_checkpoints(out / "stable")
         if cut_off or phase.resume:
             found = cut_off or checkpoint.list_checkpoints(Path(phase.resume) / "stable")
@@ -175,9 +176,18 @@ class Lease:
             run.thaw(checkpoint.load(found[-1]))
             log.info("%s goes on at step %d", phase.name, run.step)
         elif phase.init or phase.after:
-            origin = phase.init or str(self.work / f"{phase.after}.safetensors")
+            origin = phase.init or self._weights(phase.after)
             initialise(run, read_origin(origin, phase.recipe.generator.scale))
         return run
+
+    def _recipe(self, phase: Phase) -> Recipe:
+        """The phase's own, with the file of the weights whose details it keeps."""
+        if not phase.keeps:
+            return phase.recipe
+        return replace(phase.recipe, losses=replace(phase.recipe.losses, keeps=self._weights(phase.keeps)))
+
+    def _weights(self, phase: str) -> str:
+        return str(self.work / f"{phase}.safetensors")
 
     def _pairs(self, phase: Phase) -> dict[str, list[Pair]]:
         return read_benchmarks(self.benchmarks, phase.recipe.generator.scale)

@@ -13,6 +13,7 @@ from threading import Thread
 
 from vidsr.stages import loading
 
+UNITS_OF_INT8 = {"avx512_vnni", "avx_vnni", "amx_int8"}  # as Linux calls them
 TORCH = "pip install 'vidsr-upscaler[torch]'"  # what installs it
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"  # NVIDIA's
 
@@ -26,6 +27,17 @@ def num_threads() -> int:
     """How many threads compute where nobody says: one a core, or as many as OMP_NUM_THREADS says."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     return int(said) if said.isdecimal() and int(said) else num_cores()
+
+
+def has_int8_units() -> bool:
+    """Whether this processor multiplies numbers of 8 bits in units of their own, as Linux, or else numpy, knows it."""
+    with suppress(OSError, StopIteration):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        flags = next(line for line in text.splitlines() if line.startswith("flags"))
+        return not UNITS_OF_INT8.isdisjoint(flags.split())
+    with suppress(ImportError, AttributeError):
+        return bool(import_module("numpy._core._multiarray_umath").__cpu_features__.get("AVX512VNNI"))
+    return False
 
 
 def has_torch() -> bool:

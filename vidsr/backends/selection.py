@@ -43,6 +43,8 @@ def _first(model: Model, precision: str, threads: int | None, unit: Unit) -> tup
     lacks: list[str] = []
     failures: list[str] = []
     for row, where in _candidates(unit):
+        if precision not in ("auto", *row.precisions):
+            continue
         if (lack := _lack(row)) is not None:
             lacks += [lack] if lack else []
             continue
@@ -150,4 +152,8 @@ def _choose_precision(
         return precision, "as asked"
     if not model.is_network:
         return "fp32", "there is nothing to speed up"
-    return kind.best_precision(device, unit)
+    why_not = kind.why_not_int8(model, unit)
+    if why_not is None:
+        return "int8", "this CPU has units for it"
+    best, why = kind.best_precision(device, unit)
+    return best, f"{why}, {why_not}" if why_not else why

@@ -28,9 +28,9 @@ def main() -> NoReturn:
     try:
         with watched():
             with loading():
-                from vidsr.cli.app import app
+                from vidsr.cli.app import command
 
-            app(prog_name="vidsr")
+            command()(prog_name="vidsr")
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise

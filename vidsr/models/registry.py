@@ -22,13 +22,17 @@ WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = "1"  # of the header; a string, as all safetensors metadata is
 MAX_HEADER = 1 << 20  # bytes; ours are a few thousand
 STRUCTURED = ("config", "metrics", "training_data")  # header values that are JSON
+OF_WEIGHTS = ("metrics", "int8")  # what holds for these weights alone, and not for a mixture
 REQUIRED = ("format", "name", "config", "scale")
 
 BICUBIC = "bicubic"
+QUICKEST = "tiny-video"
+QUICK = "auto quick"  # in place of ``auto``: where the usual network takes too long for a film (`vidsr.jobs.pace`)
 BICUBIC_SCALES = (2, 4)
 # What an srgan invents flickers: it is for those who ask for it. fast-video is nearer and steadier than srresnet, too.
 USES = {
     "fast-video": "films, phones, old recordings: steady and quick",
+    QUICKEST: "films where fast-video takes too long: a sixth of its work, between it and bicubic",
     "srgan-video": "real video that should look sharper; it invents texture, and is slow",
     "srresnet": "clean pictures, as near to the truth as can be; slow",
     "srgan": "clean pictures that should look sharp; it invents, --detail says how much",
@@ -59,7 +63,7 @@ class Model:
 
     It maps (N, 3, H, W) RGB in [0, 1] to (N, 3, H*scale, W*scale), not clamped. `halo` is the receptive radius in
     input pixels; input sides must be multiples of `multiple`; `macs_per_pixel` counts multiply-adds per input pixel.
-    `weights_hash` is the SHA-256 of the weights file, a constant for ``bicubic``.
+    `weights_hash` is the SHA-256 of the weights file without its INT8 scales, a constant for ``bicubic``.
     """
 
     name: str
@@ -146,7 +150,7 @@ def _read_header(path: Path) -> dict[str, str]:
             header = json.loads(file.read(size)) if 2 <= size <= MAX_HEADER else None
     except OSError as error:
         raise ModelError(f"Cannot read the weights file {path} ({error.strerror}); check the path.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not a safetensors file; give weights made by `python -m train export`.") from error
     if not isinstance(header, dict):
         raise ModelError(f"{path} is not a safetensors file; give weights made by `python -m train export`.")
@@ -200,10 +204,16 @@ def native_scale(name_or_path: str, scale: float) -> int:
     )
 
 
-def default_model(scale: float, *, gpu: bool = False) -> tuple[str, str]:
-    """The best shipped model that reaches `scale`, and the reason for it in a few words."""
+def default_model(scale: float, *, gpu: bool = False, quick: bool = False) -> tuple[str, str]:
+    """The best shipped model that reaches `scale`, and the reason for it in a few words.
+
+    `quick`: the least one that is trained, where there is one of exactly that native scale.
+    """
+    models = available_models()
+    if quick and (QUICKEST, scale) in {(info.name, info.scale) for info in models}:
+        return QUICKEST, "the default for films that others take too long for"
     order = PREFERRED_GPU if gpu else PREFERRED_CPU
-    reach = {info.name for info in available_models() if info.scale >= scale}
+    reach = {info.name for info in models if info.scale >= scale}
     for rank, name in enumerate(order):
         if name in reach:
             place = "a GPU" if gpu else "a CPU"
@@ -222,7 +232,7 @@ def load(name_or_path: str, scale: int) -> Model:
         ModelError: no such model, not at this scale, or a file whose weights are not what its header claims.
     """
     from vidsr.models import config as configs
-    from vidsr.models import graph
+    from vidsr.models import graph, scales
 
     name, strengths = split_strengths(name_or_path)
     strengths.pop(GRAIN, None)
@@ -238,7 +248,7 @@ def load(name_or_path: str, scale: int) -> Model:
         config = configs.GeneratorConfig.from_dict(_config_values(info))
         if config.scale != info.scale:
             raise ModelError(f"The header of {info.path} contradicts itself about the scale; export the weights again.")
-        weights_hash = hashlib.sha256(info.path.read_bytes()).hexdigest()
+        weights_hash = scales.identity(info.path.read_bytes())
         weights = graph.read(info.path, config)
     return Model(
         name=info.name,
@@ -280,7 +290,7 @@ def _mixed(model: Model, strengths: Mapping[str, float]) -> Model:
         given=mixed,
         name=model.name + "".join(said),
         weights_hash=hashlib.sha256(identity.encode()).hexdigest(),
-        metadata={key: value for key, value in model.metadata.items() if key != "metrics"},
+        metadata={key: value for key, value in model.metadata.items() if key not in OF_WEIGHTS},
         path=None,
     )
 
