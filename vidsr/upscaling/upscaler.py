@@ -26,7 +26,7 @@ from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.grain import Grainer
 from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.renderer import Renderer, Rendering
-from vidsr.upscaling.steady import REACH, Made, Steadier
+from vidsr.upscaling.steady import REACH, Made
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
@@ -106,7 +106,7 @@ class Upscaler:
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
-        self._steadier = _steadier(steady, self.enlarger) if steady else None
+        self._steadier = self.renderer.steadier(steady) if steady else None
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
         self._opened |= ({"grain": grain} if grain else {}) | dict(opened.facts)
         if opened.threads is not None and self.model.is_network:
@@ -330,16 +330,6 @@ def _renderer(enlarger: Enlarger) -> Renderer:
     from vidsr.upscaling.device import DeviceRenderer
 
     return DeviceRenderer(enlarger)
-
-
-def _steadier(strength: float, enlarger: Enlarger) -> Steadier:
-    """On the GPU that the network is on, where that does what the host does."""
-    backend = enlarger.backend
-    if backend.on_host or backend.device.type != "cuda":
-        return Steadier(strength)
-    from vidsr.upscaling import steady_device
-
-    return steady_device.opened(strength, backend.device, enlarger.notes)
 
 
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:
