@@ -1,4 +1,4 @@
-"""``python -m train``: bake, fit, gan, lease, evaluate, export, quantise, doctor."""
+"""``python -m train``: bake, draw, fit, gan, lease, evaluate, export, quantise, doctor."""
 
 import argparse
 import importlib.util
@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from train import STARTED, arguments, bake, doctor, evaluate, export, fit, quantise
+from train import STARTED, arguments, bake, doctor, draw, evaluate, export, fit, quantise
 from train.lease import command as lease
 from train.origin import initialise, read_origin
 from train.processes import join
@@ -24,6 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_training(commands.add_parser("gan", help="train a generator against a discriminator"))
     lease.add_parser(commands)
     bake.add_parser(commands)
+    draw.add_parser(commands)
     evaluate.add_parser(commands)
     export.add_parser(commands)
     quantise.add_parser(commands)

@@ -11,9 +11,11 @@ from platformdirs import user_cache_path
 from train import export
 from train.cache import open_cache
 from train.data import crop_size, find_photos, open_bank
+from train.draw import Drawn
 from train.recipe import Recipe, read_recipe
 from train.sample import Source
 from vidsr.errors import UsageError
+from vidsr.models import registry
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +50,8 @@ def open_source(args: argparse.Namespace, recipe: Recipe) -> tuple[Source, dict[
         if len(args.data) > 1:
             raise UsageError(f"The recipe {recipe.name} trains on one baked cache; give --data once.")
         cache = open_cache(args.data[0])
+        if recipe.losses.kept and not recipe.losses.shift:
+            cache = Drawn(args.data[0], registry.load(recipe.losses.keeps, recipe.generator.scale)).put_into(cache)
         return cache, cache.header.data | {"pairs": len(cache), "degraded_by": cache.header.maker}
     photos = find_photos(args.data)
     folder = args.cache or user_cache_path("vidsr") / "photos"

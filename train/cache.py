@@ -11,7 +11,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -110,13 +110,15 @@ class Cache:
     """The scenes of a cache as uint8 tensors, all on one device.
 
     hr: (N, window, window, 3). lr: (N, variants, crop, crop, 3). offsets: (N, variants, 2) int64, where in the window
-    the HR of a variant begins: top and left in HR pixels.
+    the HR of a variant begins: top and left in HR pixels. drawn: (N, variants, crop*scale, crop*scale, 3), what a model
+    draws of each LR picture, where that was made ahead (`train.draw`).
     """
 
     header: Header
     hr: Tensor
     lr: Tensor
     offsets: Tensor
+    drawn: Tensor | None = None
 
     def __len__(self) -> int:
         """The number of LR/HR pairs."""
@@ -129,10 +131,18 @@ class Cache:
 
     def near(self, device: torch.device) -> "Cache":
         """The same cache on `device` where it takes at most half of the free memory there, else as it is."""
-        size = self.hr.numel() + self.lr.numel()
+        pixels = [self.hr, self.lr] if self.drawn is None else [self.hr, self.lr, self.drawn]
+        size = sum(part.numel() for part in pixels)
         if device.type != "cuda" or size > torch.cuda.mem_get_info(device)[0] // 2:
             return self
-        return Cache(self.header, self.hr.to(device), self.lr.to(device), self.offsets.to(device))
+        hr, lr, *drawn = (part.to(device) for part in pixels)
+        return Cache(self.header, hr, lr, self.offsets.to(device), *drawn)
+
+    def taught(self, drawn: Tensor) -> "Cache":
+        """The first scenes and variants of this cache with what is `drawn` of them."""
+        scenes, variants = drawn.shape[:2]
+        lr, offsets = (part[:scenes, :variants].contiguous() for part in (self.lr, self.offsets))
+        return Cache(replace(self.header, variants=variants), self.hr[:scenes], lr, offsets, drawn)
 
     def batches(
         self, batch: int, patch: int, random: torch.Generator, device: torch.device
@@ -149,6 +159,24 @@ class Cache:
         while True:
             lr, hr = self._cut(self._draw(batch, patch, random), patch)
             yield _unit(lr, device), _unit(hr, device)
+
+    def taught_batches(
+        self, batch: int, patch: int, random: torch.Generator, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Endless (lr, hr, drawn) as `batches`, and what is drawn of the same places: of the shape of hr.
+
+        Raises:
+            UsageError: the LR pictures are smaller than `patch`.
+        """
+        self._check(patch)
+        assert self.drawn is not None
+        while True:
+            places = self._draw(batch, patch, random)
+            scene, variant, top, left, way = places.unbind(1)
+            picture, s = scene * self.header.variants + variant, self.scale
+            drawn = _gather(self.drawn.flatten(0, 1), picture, s * top, s * left, way, s * patch)
+            lr, hr = self._cut(places, patch)
+            yield _unit(lr, device), _unit(hr, device), _unit(drawn, device)
 
     def shift_batches(
         self, batch: int, patch: int, random: torch.Generator, device: torch.device

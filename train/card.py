@@ -46,7 +46,7 @@ def perceptual_trunk(losses: Losses) -> str:
     return losses.trunk if losses.perceptual else ""
 
 
-def card(trained: Trained, weights: Path, metrics: Notes) -> str:
+def card(trained: Trained, weights: Path, metrics: Notes, beside: Mapping[str, Notes] | None = None) -> str:
     """The card as Markdown.
 
     Args:
@@ -54,7 +54,9 @@ def card(trained: Trained, weights: Path, metrics: Notes) -> str:
         weights: the file that was written.
         metrics: per benchmark its figures (`train.evaluate.COLUMNS`) and the border that was cropped; under ``video``
             those of the video benchmark (`train.videoscore.VideoScore`).
+        beside: the same of other models, by their names, for whoever has to choose.
     """
+    metrics = _with(metrics, beside or {})
     recipe, generator = trained.recipe, trained.recipe.generator
     data = trained.notes.get("data", {})
     pictures = {name: row for name, row in metrics.items() if name != "video"}
@@ -86,6 +88,19 @@ def card(trained: Trained, weights: Path, metrics: Notes) -> str:
         *_data_list(data),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _with(metrics: Notes, beside: Mapping[str, Notes]) -> Notes:
+    """`metrics` and those that others have of the same benchmarks, by title and name."""
+    merged = {title: row for title, row in metrics.items() if title != "video"}
+    video = metrics.get("video")
+    for name, found in beside.items():
+        merged |= {f"{title} by {name}": found[title] for title in metrics if title in found and title != "video"}
+        theirs = found.get("video", {})
+        if video and theirs.get("benchmark") == video["benchmark"]:
+            rows = {f"{title} by {name}": row for title, row in theirs["rows"].items() if title != "original"}
+            video = {**video, "rows": {**video["rows"], **rows}}
+    return merged | ({"video": video} if video else {})
 
 
 def _loss_lines(recipe: Recipe) -> list[str]:

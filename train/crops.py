@@ -11,10 +11,12 @@ class Sample:
 
     `hr` is what the output should be: the original, sharpened where the recipe says so.
     Where `shifts` is given, (N/2, 2) as `shift_loss` takes it, the second half of N shows the first half's places
-    shifted by it. The last `made` crops, of shifted pairs both, are no photos (`train.patches`).
+    shifted by it. The last `made` crops, of shifted pairs both, are no photos (`train.patches`). `drawn` is what the
+    model that the recipe keeps draws of `lr`, where that was made ahead (`train.draw`).
     """
 
     lr: Tensor
     hr: Tensor
     shifts: Tensor | None = None
     made: int = 0
+    drawn: Tensor | None = None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -118,6 +119,16 @@ def weights_file(trained: Trained, metrics: Mapping[str, object] | None = None) 
     return scales.in_order(json.loads(data[8 : 8 + size])) + data[8 + size :]
 
 
+def measured(name: str, scale: int) -> dict[str, Any]:
+    """The figures in the header of shipped weights.
+
+    Raises:
+        ModelError: there are none of that name and scale.
+    """
+    found = registry.find(name, scale).metadata.get("metrics")
+    return found if isinstance(found, dict) else {}
+
+
 def summarise_data(folders: list[Path], photos: list[Path]) -> dict[str, object]:
     """What a model was trained on: the number of photos, and how many under which licence, by their index.tsv.
 
@@ -150,6 +161,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--share", type=float, default=0.6, help="with --mix: 0: that model, 1: the run (default: 0.6)")
     parser.add_argument("--centre", type=Path, metavar="DIR", help="photos over which each colour's mean is set right")
     parser.add_argument("--history", default="", help="for the card: where weights began that this run took by --init")
+    parser.add_argument("--beside", metavar="NAME", action="append", default=[], help="for the card: a shipped model's")
     add_measures(parser)
     parser.set_defaults(run=_run)
 
@@ -175,6 +187,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.videobench:
         metrics["video"] = {k: v for k, v in measure_video(args, model, perceptual).to_dict().items() if k != "clips"}
     write_weights(trained, args.output, metrics)
-    write(args.output.with_suffix(".md"), card(trained, args.output, metrics))
+    beside = {name: measured(name, scale) for name in args.beside}
+    write(args.output.with_suffix(".md"), card(trained, args.output, metrics, beside))
     print(args.output)
     return 0

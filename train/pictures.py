@@ -51,7 +51,9 @@ def _baked(folder: Path, scale: int) -> list[Read]:
 def _files(folder: Path, scale: int, side: int) -> list[Read]:
     if not folder.is_dir():
         raise MediaError(f"The folder {folder} does not exist; give one with photos or clips to --data.")
-    paths = [path for path in sorted(folder.rglob("*")) if not EXCLUDED.intersection(path.relative_to(folder).parts[:-1])]
+    paths = [
+        path for path in sorted(folder.rglob("*")) if not EXCLUDED.intersection(path.relative_to(folder).parts[:-1])
+    ]
     photos = [partial(_photo, path, scale, side) for path in paths if path.suffix.lower() in SUFFIXES]
     found: list[Read] = [*photos, *_frames(paths)]
     if not found:
@@ -101,4 +103,3 @@ def _unit(pixels: Tensor) -> Tensor:
 def _place(picture: Tensor, side: int, random: np.random.Generator) -> Tensor:
     top, left = (int(random.integers(max(1, have - side + 1))) for have in picture.shape[1:])
     return picture[:, top : top + side, left : left + side].contiguous()
-

@@ -38,7 +38,8 @@ def samples(
         pairs = len(sample.lr) // halves
         made = len(range(pairs)[share]) - len(range(pairs - sample.made)[share])
         lr, hr = (torch.cat([half[share] for half in whole.chunk(halves)]) for whole in (sample.lr, sample.hr))
-        yield Sample(lr, hr, None if sample.shifts is None else sample.shifts[share], made)
+        shifts, drawn = (None if part is None else part[share] for part in (sample.shifts, sample.drawn))
+        yield Sample(lr, hr, shifts, made, drawn)
 
 
 def _whole(source: Source, recipe: Recipe, random: torch.Generator, device: torch.device) -> Iterator[Sample]:
@@ -47,6 +48,10 @@ def _whole(source: Source, recipe: Recipe, random: torch.Generator, device: torc
     if recipe.losses.shift and isinstance(source, Cache):
         for lr, hr, shifts in source.shift_batches(batch, patch, random, device):
             yield Sample(lr, _target(hr, recipe), shifts)
+        return
+    if recipe.losses.kept and isinstance(source, Cache) and source.drawn is not None:
+        for lr, hr, drawn in source.taught_batches(batch, patch, random, device):
+            yield Sample(lr, _target(hr, recipe), drawn=drawn)
         return
     pairs = (
         batches(source, batch, patch, recipe.generator.scale, random, device)

@@ -93,9 +93,7 @@ class Stage:
             first, second = sr.chunk(2)
             terms["shift"] = losses.shift_loss(first, second, sample.shifts)
         if self.weights.kept:
-            with torch.no_grad():
-                own = self.keeper(sample.lr.contiguous(memory_format=torch.channels_last)).float()
-            own = recoloured(own, sample.hr)
+            own = recoloured(self._drawn(sample), sample.hr)
             for kept, real in zip(_halves(own, sample), _halves(sample.hr, sample), strict=True):
                 kept[len(kept) - sample.made :] = real[len(real) - sample.made :]
             terms["kept"] = losses.pixel_loss(sr, own)
@@ -103,6 +101,14 @@ class Stage:
             colours = draw_colours(COUNT, self.run.random).to(sr.device)
             terms["flat"] = constants_loss(self.run.model, colours)
         return terms
+
+    @torch.no_grad()
+    def _drawn(self, sample: Sample) -> Tensor:
+        """What the model draws whose details stay: made ahead, or now."""
+        if sample.drawn is not None:
+            return sample.drawn
+        drawn: Tensor = self.keeper(sample.lr.contiguous(memory_format=torch.channels_last)).float()
+        return drawn
 
     def weight(self, name: str) -> float:
         """The weight of one loss at this step."""

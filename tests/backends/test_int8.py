@@ -191,7 +191,9 @@ def test_the_proof_is_remembered(model: registry.Model, monkeypatch: pytest.Monk
         opened(wrong(model, lambda one: dataclasses.replace(one, zero=one.zero ^ 1)))
 
 
-def test_a_job_that_goes_on_knows_its_scales_and_runtime(model: registry.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_goes_on_knows_its_scales_and_runtime(
+    model: registry.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(registry, "load", lambda *_: model)
     coded, exact = (Upscaler("fast", scale=model.scale, backend="openvino", precision=one) for one in ("int8", "fp32"))
     known = coded.identity()
@@ -218,7 +220,12 @@ def test_shipped_scales_hold(info: registry.ModelInfo) -> None:
 
 
 def test_units_are_read_as_linux_lists_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    for flags, there in (("fpu avx2 avx512f", False), ("avx2 avx_vnni", True), ("avx512_vnni", True), ("amx_int8", True)):
+    for flags, there in (
+        ("fpu avx2 avx512f", False),
+        ("avx2 avx_vnni", True),
+        ("avx512_vnni", True),
+        ("amx_int8", True),
+    ):
         text = f"model name : a CPU\nflags\t\t: {flags}\n"
         monkeypatch.setattr(Path, "read_text", lambda *_, text=text, **__: text)
         assert hardware.has_int8_units() is there

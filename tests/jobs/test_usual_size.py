@@ -89,12 +89,17 @@ def test_a_header_that_lies_about_its_frames_and_their_rate_is_not_believed(tmp_
 
 def test_a_dry_run_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = planned(make_clip(tmp_path / "a.mp4", frames=1), Options())
-    assert dry_run.warnings(job, 60, 1e6) == ()
-    (hours,) = dry_run.warnings(job, 4000, 1e6)
-    assert "this takes hours; faster: an NVIDIA GPU" in hours
+    assert dry_run.warnings(job, "fast-video", 60, 1e6) == ()
+    (hours,) = dry_run.warnings(job, "fast-video", 4000, 1e6)
+    assert "this takes hours; faster: an NVIDIA GPU, a smaller model (--model tiny-video), a smaller --scale" in hours
+    (hours,) = dry_run.warnings(job, "tiny-video", 4000, 1e6)
+    assert "an NVIDIA GPU, a smaller --scale" in hours, "there is no smaller one"
+    (times,) = dry_run.warnings(job, "srgan", 90, 1e6)
+    assert f"this takes {90 * float(job.rate):.0f} times the film's length; faster: an NVIDIA GPU" in times
+    assert dry_run.warnings(job, "tiny-video", 90, 1e6) == ()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
-    (full,) = dry_run.warnings(job, 60, 0.6e9)
+    (full,) = dry_run.warnings(job, "fast-video", 60, 0.6e9)
     assert f"the disk of {tmp_path} has 1.0 GB free; the parts and the file joined of them take 1.2 GB" in full
     huge = replace(job, spec=replace(job.spec, width=15360, height=8640))
-    (unplayed,) = dry_run.warnings(huge, 60, 1e6)
+    (unplayed,) = dry_run.warnings(huge, "fast-video", 60, 1e6)
     assert "hardly any player decodes h264 above 4096x2304" in unplayed

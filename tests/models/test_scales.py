@@ -29,7 +29,9 @@ def quantised(path: Path, text: str | None = None) -> registry.Model:
     """A weights file in order with scales, its own ones or `text`; loaded."""
     plain = scales.put(scales.put(write(path).read_bytes(), "{}"), None)
     one = Scale(0.01, 7, np.full(8, 0.5, np.float32), np.full(8, 0.25, np.float32))
-    path.write_bytes(scales.put(plain, scales.to_text({"body.0": one}, scales.identity(plain)) if text is None else text))
+    path.write_bytes(
+        scales.put(plain, scales.to_text({"body.0": one}, scales.identity(plain)) if text is None else text)
+    )
     return registry.load(str(path), 4)
 
 

@@ -159,14 +159,18 @@ def test_weights_in_between(folder: Path) -> None:
 
 
 def card_of(
-    folder: Path, metrics: dict[str, Any] | None = None, notes: dict[str, Any] | None = None, **more: Any
+    folder: Path,
+    metrics: dict[str, Any] | None = None,
+    notes: dict[str, Any] | None = None,
+    beside: dict[str, dict[str, Any]] | None = None,
+    **more: Any,
 ) -> str:
     """The card of a run that never was; `more` goes into its recipe."""
     state = {"anneal": None, "step": 7, "origin": None, "seconds": 5400}
     saved = checkpoint.Checkpoint({}, state)
     weights = folder / "w.safetensors"
     weights.write_bytes(bytes(1234))
-    return card(Trained(Recipe.from_dict(SMALL | more), saved, notes or {}), weights, metrics or {})
+    return card(Trained(Recipe.from_dict(SMALL | more), saved, notes or {}), weights, metrics or {}, beside)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +238,26 @@ def test_a_card_shows_the_video_benchmark(tmp_path: Path) -> None:
     assert "| original | 1.250 |  |  |" in text
     assert "| crf28 | 2.500 | 27.500 | 3.000 |" in text
     assert "24 frames" in text
+
+
+def test_a_card_shows_other_models_beside_on_the_same_benchmarks_only(tmp_path: Path) -> None:
+    video = {"benchmark": "abc", "frames": 24, "rows": {"original": {"flicker": 0.0}, "crf28": {"flicker": 3.0}}}
+    theirs = video | {"rows": {"original": {"flicker": 0.0}, "crf28": {"flicker": 2.0}}}
+    own = {"Set5": {"psnr_y": 30.0, "border": 4}, "video": video}
+    others = {
+        "fast-video": {"Set5": {"psnr_y": 31.0, "border": 4}, "Set14": {"psnr_y": 28.0, "border": 4}, "video": theirs},
+        "older": {"Set5": {"psnr_y": 29.0, "border": 4}, "video": theirs | {"benchmark": "another"}},
+    }
+    text = card_of(tmp_path, own, beside=others)
+    rows = [line for line in text.splitlines() if line.startswith(("| Set", "| crf", "| original"))]
+    assert rows == [
+        "| Set5 | 30.00 | 4 |",
+        "| Set5 by fast-video | 31.00 | 4 |",
+        "| Set5 by older | 29.00 | 4 |",
+        "| original | 0.000 |",
+        "| crf28 | 3.000 |",
+        "| crf28 by fast-video | 2.000 |",
+    ]
 
 
 def test_purpose_is_that_of_the_recipe() -> None:

@@ -27,7 +27,9 @@ CONFIG = GeneratorConfig("fast", 2, channels=8, blocks=3)
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     path = write(tmp_path / "mine-x2.safetensors", CONFIG, "mine")
-    path.with_suffix(".md").write_text("# mine x2\n\n- File: 1 bytes, FP16, averaged weights.\n\n## Trained on\n\nNot noted.\n")
+    path.with_suffix(".md").write_text(
+        "# mine x2\n\n- File: 1 bytes, FP16, averaged weights.\n\n## Trained on\n\nNot noted.\n"
+    )
     return path
 
 
@@ -121,7 +123,9 @@ def test_biases_take_back_what_rounding_moves(weights: Path, photos: Path) -> No
     seen: dict[bool, torch.Tensor] = {}
     for corrected in (False, True):
         bias = found["body.1"].bias * corrected
-        made = emulated(module, {"body.1": Scale(found["body.1"].step, found["body.1"].zero, found["body.1"].gain, bias)})
+        made = emulated(
+            module, {"body.1": Scale(found["body.1"].step, found["body.1"].zero, found["body.1"].gain, bias)}
+        )
         outs: list[torch.Tensor] = []
         for one, into in ((module, outs), (made, outs)):
             hook = one.get_submodule("body.1").register_forward_hook(lambda _, __, y, into=into: into.append(y))

@@ -106,9 +106,7 @@ class LeasePlan:
             for verb, other in (("comes after", phase.after), ("keeps the details of", phase.keeps)):
                 if other and other not in names[:number]:
                     before = ", ".join(names[:number]) or "none"
-                    raise UsageError(
-                        f"The phase {phase.name} {verb} the unknown phase {other!r}; before it: {before}."
-                    )
+                    raise UsageError(f"The phase {phase.name} {verb} the unknown phase {other!r}; before it: {before}.")
             if phase.keeps and not phase.recipe.losses.kept:
                 raise UsageError(f"The phase {phase.name} keeps details, but its recipe weighs none: set losses.kept.")
             scale = phase.recipe.generator.scale

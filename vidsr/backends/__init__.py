@@ -84,7 +84,7 @@ class Runtime:
     @property
     def is_accelerated(self) -> bool:
         """Whether one of `accelerators` is installed; none is loaded."""
-        return any(_has(name) for name in self.accelerators)
+        return self.is_installed and any(_has(name) for name in self.accelerators)
 
     @property
     def is_installed(self) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vidsr.backends import AUTO, Unit
 from vidsr.errors import BackendError, Cancelled
-from vidsr.models.config import GeneratorConfig, elements_per_pixel
+from vidsr.models.config import GeneratorConfig, elements_per_pixel, largest_per_pixel
 from vidsr.models.registry import Model
 
 if TYPE_CHECKING:
@@ -232,6 +232,13 @@ def model_bytes(model: Model) -> float:
     if isinstance(model.config, GeneratorConfig):
         return BYTES * elements_per_pixel(model.config)
     return activation_bytes(model.module)
+
+
+def model_countable(model: Model) -> int:
+    """`countable_pixels` of a model, of ours without torch."""
+    if isinstance(model.config, GeneratorConfig):
+        return int(MAX_ELEMENTS / largest_per_pixel(model.config))
+    return countable_pixels(model.module)
 
 
 def activation_bytes(module: nn.Module) -> float:

@@ -94,7 +94,9 @@ class _Coder:
         if (scale := self._scales.get(name)) is None:
             return None
         low, high = (self._constant(np.float32(end)) for end in (scale.low, scale.high))
-        first, last = (self._constant(np.float32(end) * scale.gain.reshape(1, -1, 1, 1)) for end in (scale.low, scale.high))
+        first, last = (
+            self._constant(np.float32(end) * scale.gain.reshape(1, -1, 1, 1)) for end in (scale.low, scale.high)
+        )
         codes, steps = coded(self._weights[f"{name}.weight"], scale.gain)
         weight = self._ops.multiply(self._ops.convert(self._constant(codes), "f32"), self._constant(steps))
         around = [codes.shape[-1] // 2] * 2

@@ -129,6 +129,7 @@ def _place(row: Runtime, unit: Unit) -> torch.device | None:
         raise BackendError("This torch finds no NVIDIA GPU; use the backend auto, or install a CUDA build of torch.")
     if row.torch == "mps" and not hardware.has_apple():
         raise BackendError("This torch finds no Apple GPU; use the backend auto.")
+    hardware.load_torch()
     import torch
 
     if row.gpu and unit.index >= torch.cuda.device_count():

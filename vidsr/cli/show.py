@@ -34,6 +34,7 @@ from vidsr.jobs.events import (
     Skipped,
     Started,
 )
+from vidsr.jobs.pace import faster
 from vidsr.stages import StageTimes
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class LogShow(Show):
     def planned(self, event: Planned) -> None:
         """The plan, its size and its time."""
         self._say(f"{self._course.number(event.source)}{event.source} -> {event.output}")
-        self._say(f"  {size(event.source_size)} -> {size(event.size)}, {event.codec}, {event.container}")
+        kind = ", ".join(dict.fromkeys((event.codec, event.container)))  # gif and jpg are both
+        self._say(f"  {size(event.source_size)} -> {size(event.size)}, {kind}")
         if network := self._new_network(event):
             self._say(f"  {network}")
         about = counted(event.num_frames, "frame") if event.num_frames else "an unknown number of frames"
@@ -287,6 +289,5 @@ class LogShow(Show):
             return
         self._warned = True
         self._say(
-            f"  this takes about {span(left)} more at {event.progress.fps:.2f} fps; faster: an NVIDIA GPU, "
-            "a smaller model (vidsr models), a smaller --scale or --size; --start and --end try a part"
+            f"  this takes about {span(left)} more at {event.progress.fps:.2f} fps; faster: {faster(self._network)}"
         )

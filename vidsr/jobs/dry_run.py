@@ -19,6 +19,7 @@ from vidsr.jobs import image, piped
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Done, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input
+from vidsr.jobs.pace import faster, too_long
 from vidsr.jobs.plan import Plan
 from vidsr.jobs.run import BatchReport, each, prepare, started
 from vidsr.jobs.sources import closing
@@ -27,6 +28,7 @@ from vidsr.media.mux.animation import animate
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.stills import is_image
 from vidsr.media.write.writer import Writer
+from vidsr.models import registry
 
 if TYPE_CHECKING:
     from vidsr.upscaling.upscaler import Upscaler
@@ -63,7 +65,7 @@ def _plan_one(item: Input, batch: Batch) -> Planned | Skipped | None:
         job = prepare(item, replace(batch, overwrite=True))
         assert isinstance(job, Plan)
         job = replace(job, notes=(*job.notes, str(error)))
-    return job if isinstance(job, Skipped) else _try(job, batch.networks.upscaler(job.scale))
+    return job if isinstance(job, Skipped) else _try(job, batch.networks.upscaler(job.scale, job.options.model))
 
 
 def _try_image(item: Input, batch: Batch) -> Planned | Skipped:
@@ -133,18 +135,18 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         fps=fps,
         bytes=num_bytes if job.options.target_size is None else min(num_bytes, job.options.target_size),
         num_tried=last.num_frames,
-        warnings=warnings(job, num_frames / fps, max(num_bytes, of_parts[1] * num_frames)),
+        warnings=warnings(job, upscaler.model.name, num_frames / fps, max(num_bytes, of_parts[1] * num_frames)),
     )
 
 
-def warnings(job: Plan, seconds: float, num_bytes: float) -> tuple[str, ...]:
+def warnings(job: Plan, model: str, seconds: float, num_bytes: float) -> tuple[str, ...]:
     """What one may not want: hours, pictures that few can play, a disk that is too small."""
     said: list[str] = []
+    length = float((job.num_frames or 0) / job.rate)
     if seconds > LONG_SECONDS:
-        said.append(
-            "this takes hours; faster: an NVIDIA GPU, a smaller model (vidsr models), a smaller --scale or --size; "
-            "--start and --end try a part"
-        )
+        said.append(f"this takes hours; faster: {faster(model)}")
+    elif length and too_long(seconds, length) and not model.startswith(registry.QUICKEST):
+        said.append(f"this takes {seconds / length:.0f} times the film's length; faster: {faster(model)}")
     (long, short), (widest, highest) = sorted(job.size, reverse=True), PLAYED.get(job.choice.codec, LARGEST_PLAYED)
     if long > widest or short > highest:
         said.append(f"hardly any player decodes {job.choice.codec} above {widest}x{highest}; --size 2160p is safe")
@@ -198,7 +200,7 @@ def _as_written(job: Plan, segment: Path) -> Path:
         return segment
     output = segment.with_suffix(f".{job.choice.container}")
     kind, encoded = job.choice.container, job.choice.encoder
-    animate([segment], job.source, output, container=kind, encoded=encoded, spec=job.spec, metadata={})
+    animate([segment], job.source, output, container=kind, encoded=encoded, spec=job.spec)
     return output
 
 

@@ -8,7 +8,7 @@ from vidsr.backends import find
 from vidsr.jobs.options import Options
 from vidsr.jobs.segment_maker import SegmentMaker
 from vidsr.models import registry
-from vidsr.stages import stage
+from vidsr.stages import loading
 
 if TYPE_CHECKING:
     from vidsr.jobs.cluster.workers import Cluster
@@ -24,8 +24,8 @@ class Networks:
 
     def __init__(self, options: Options, ray: str | None = None) -> None:
         self._options, self._ray = options, ray
-        self._open: dict[int, SegmentMaker] = {}
-        self._here: dict[int, LocalMaker] = {}  # those of `_open` that are in this process
+        self._open: dict[tuple[int, str], SegmentMaker] = {}  # by native scale and model
+        self._here: dict[tuple[int, str], LocalMaker] = {}  # those of `_open` that are in this process
         self._cluster: Cluster | None = None
 
     def __enter__(self) -> Networks:
@@ -44,34 +44,37 @@ class Networks:
         while self._open:
             self._open.popitem()[1].close()
 
-    def get(self, scale: float) -> SegmentMaker:
-        """What serves `scale` (above 0, up to 4): the smallest native scale that reaches it."""
-        native = _native(scale)
-        if native not in self._open:
-            self._open[native] = self._local(native) if self._ray is None else self._there(native, self._ray)
-        return self._open[native]
+    def get(self, scale: float, model: str | None = None) -> SegmentMaker:
+        """What serves `scale` (above 0, up to 4): the smallest native scale that reaches it.
 
-    def upscaler(self, scale: float) -> Upscaler:
+        `model` replaces that of the options; on a cluster there is none but theirs.
+        """
+        key = native(scale), model or self._options.model
+        if key not in self._open:
+            self._open[key] = self._local(*key) if self._ray is None else self._there(key[0], self._ray)
+        return self._open[key]
+
+    def upscaler(self, scale: float, model: str | None = None) -> Upscaler:
         """As `get`, where frames go in and come out one by one: in this process, never on a cluster."""
-        native = _native(scale)
-        if native not in self._here:
-            self._open[native] = self._local(native)
-        return self._here[native].upscaler
+        key = native(scale), model or self._options.model
+        if key not in self._here:
+            self._open[key] = self._local(*key)
+        return self._here[key].upscaler
 
-    def _local(self, native: int) -> LocalMaker:
-        check_network(self._options, native)
-        with stage("imports"):
+    def _local(self, scale: int, model: str) -> LocalMaker:
+        check_network(self._options, scale)
+        with loading():
             from vidsr.jobs.local_maker import LocalMaker, open_upscaler
 
-        self._here[native] = LocalMaker(open_upscaler(self._options, native))
-        return self._here[native]
+        made = self._here[scale, model] = LocalMaker(open_upscaler(self._options, scale, model=model))
+        return made
 
-    def _there(self, native: int, address: str) -> SegmentMaker:
+    def _there(self, scale: int, address: str) -> SegmentMaker:
         from vidsr.jobs.cluster.dispatch import ClusterMaker
         from vidsr.jobs.cluster.workers import Cluster
 
         self._cluster = self._cluster or Cluster(address, self._options)
-        return ClusterMaker(self._cluster, native)
+        return ClusterMaker(self._cluster, scale)
 
 
 def check_network(options: Options, scale: int) -> None:
@@ -87,5 +90,6 @@ def check_network(options: Options, scale: int) -> None:
         find(options.backend)
 
 
-def _native(scale: float) -> int:
+def native(scale: float) -> int:
+    """The smallest native scale of vidsr's own models that reaches `scale`."""
     return 2 if scale <= 2 else 4

@@ -14,6 +14,7 @@ from vidsr.jobs.inputs import Input
 from vidsr.jobs.joining import Tails, failed
 from vidsr.jobs.memory import memory_for
 from vidsr.jobs.networks import check_network
+from vidsr.jobs.pace import paced
 from vidsr.jobs.plan import Plan, fingerprint, plan, split_mark
 from vidsr.jobs.video import Unjoined, discard, finish, make
 from vidsr.media.mux.fingerprint import read_fingerprint
@@ -146,7 +147,7 @@ def make_one(item: Input, batch: Batch) -> Done | Skipped | Unjoined | None:
     job = prepare(item, batch)
     if isinstance(job, Skipped):
         return job
-    maker = batch.networks.get(job.scale)
+    maker = batch.networks.get(job.scale, job.options.model)
     batch.on_event(started(job, maker.reason))
     return make(job, maker, batch)
 
@@ -158,6 +159,8 @@ def prepare(item: Input, batch: Batch) -> Plan | Skipped:
         VidsrError: the job cannot be planned.
     """
     job = plan(item, batch.target, batch.options, on_scan=lambda: batch.on_event(Scanning(item.path)))
+    if batch.ray is None:
+        job = paced(job, resume=batch.resume)
     batch.claims.take(job.output, item.path)
     return _already_done(job, batch) or job
 
@@ -175,7 +178,7 @@ def _already_done(job: Plan, batch: Batch) -> Skipped | None:
     found = read_fingerprint(job.output)
     if found is not None:
         made, beside = split_mark(found)
-        if made == fingerprint(job.facts(batch.networks.get(job.scale))):
+        if made == fingerprint(job.facts(batch.networks.get(job.scale, job.options.model))):
             discard(job.output, made)
             return Skipped(job.source.path, job.output, _done_already(beside, options=job.options.beside()))
     raise ExistsError(f"{job.output}: exists, and is not what these options make; {REPLACE}")

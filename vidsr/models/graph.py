@@ -139,9 +139,7 @@ def residual(
     return pen.shuffle(_convolved(pen, weights, "tail", y, coder), config.scale)
 
 
-def _srgan(
-    config: GeneratorConfig, weights: Weights, pen: Pen[Node], picture: Node, coder: Coder[Node] | None
-) -> Node:
+def _srgan(config: GeneratorConfig, weights: Weights, pen: Pen[Node], picture: Node, coder: Coder[Node] | None) -> Node:
     head = y = _activated(pen, weights, "head.1", _convolved(pen, weights, "head.0", picture, coder))
     for number in range(config.blocks):
         block = f"blocks.{number}"

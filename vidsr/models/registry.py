@@ -26,10 +26,13 @@ OF_WEIGHTS = ("metrics", "int8")  # what holds for these weights alone, and not 
 REQUIRED = ("format", "name", "config", "scale")
 
 BICUBIC = "bicubic"
+QUICKEST = "tiny-video"
+QUICK = "auto quick"  # in place of ``auto``: where the usual network takes too long for a film (`vidsr.jobs.pace`)
 BICUBIC_SCALES = (2, 4)
 # What an srgan invents flickers: it is for those who ask for it. fast-video is nearer and steadier than srresnet, too.
 USES = {
     "fast-video": "films, phones, old recordings: steady and quick",
+    QUICKEST: "films where fast-video takes too long: a sixth of its work, between it and bicubic",
     "srgan-video": "real video that should look sharper; it invents texture, and is slow",
     "srresnet": "clean pictures, as near to the truth as can be; slow",
     "srgan": "clean pictures that should look sharp; it invents, --detail says how much",
@@ -201,10 +204,16 @@ def native_scale(name_or_path: str, scale: float) -> int:
     )
 
 
-def default_model(scale: float, *, gpu: bool = False) -> tuple[str, str]:
-    """The best shipped model that reaches `scale`, and the reason for it in a few words."""
+def default_model(scale: float, *, gpu: bool = False, quick: bool = False) -> tuple[str, str]:
+    """The best shipped model that reaches `scale`, and the reason for it in a few words.
+
+    `quick`: the least one that is trained, where there is one of exactly that native scale.
+    """
+    models = available_models()
+    if quick and (QUICKEST, scale) in {(info.name, info.scale) for info in models}:
+        return QUICKEST, "the default for films that others take too long for"
     order = PREFERRED_GPU if gpu else PREFERRED_CPU
-    reach = {info.name for info in available_models() if info.scale >= scale}
+    reach = {info.name for info in models if info.scale >= scale}
     for rank, name in enumerate(order):
         if name in reach:
             place = "a GPU" if gpu else "a CPU"

@@ -333,10 +333,10 @@ def _renderer(enlarger: Enlarger) -> Renderer:
 
 
 def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:
-    if str(model) != "auto":
+    if str(model) not in ("auto", registry.QUICK):
         return str(model), "as asked"
     gpu = isinstance(backend, str) and may_use_gpu(backend) and hardware.has_nvidia()
-    return registry.default_model(scale, gpu=gpu)
+    return registry.default_model(scale, gpu=gpu, quick=str(model) == registry.QUICK)
 
 
 def _check_tile(tile: int | Literal["auto", "off"], model: registry.Model) -> int | Literal["auto", "off"]:
