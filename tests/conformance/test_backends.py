@@ -27,8 +27,13 @@ SHAPES = [(1, 33, 29), (2, 8, 8), (1, 5, 41), (1, 2, 3), (3, 17, 16)]
 FP32_TOLERANCE, GPU_TOLERANCE = 1e-5, 1e-4  # largest difference, of values around 1; a GPU's algorithms round more
 HALF_TOLERANCE = 2e-2  # of what has no FP32, as an NPU
 BF16_PSNR = 50.0  # dB to FP32, on real frames
-INT8_PSNR, INT8_CODES = 48.0, 3.0  # dB, and 99.9th percentile in codes, to FP32 on film; noise is not what scales are for
-INT8_EXACT = 60.0  # dB to the same whole numbers in torch, on anything: a value on the edge of two codes may fall either way
+INT8_PSNR, INT8_CODES = (
+    48.0,
+    3.0,
+)  # dB, and 99.9th percentile in codes, to FP32 on film; noise is not what scales are for
+INT8_EXACT = (
+    60.0  # dB to the same whole numbers in torch, on anything: a value on the edge of two codes may fall either way
+)
 
 
 def make_model(graph: str, scale: int, *, blocks: int = 2, channels: int = 32) -> registry.Model:
