@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from train.codes import emulated
-
 from vidsr.backends import LISTED, Unit, find, selection
 from vidsr.backends.accuracy import Limits, compare, real_frame
 from vidsr.backends.base import Backend, activation_bytes, countable_pixels
