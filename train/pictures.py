@@ -23,7 +23,7 @@ Read = Callable[[], Tensor]  # (3, h, w) in [0, 1]
 
 
 def small_pictures(folders: Sequence[Path], scale: int, count: int, side: int, seed: int = 0) -> list[Tensor]:
-    """At most `count` pictures, each folder's share the same, as a network of that scale gets them: (3, h, w) in [0, 1].
+    """At most `count` pictures, as many of each folder, as a network of that scale gets them: (3, h, w) in [0, 1].
 
     Each is a place of at most `side` pixels squared. The same files give the same pictures.
 
