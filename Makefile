@@ -4,6 +4,9 @@ BIN := .venv/bin
 TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# What is compiled is kept, whatever the environment says: a test's processes would compile it again and again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test soak check lint types docs release format clean
 
 help:  ## this list

@@ -92,6 +92,7 @@ def workspace(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         kept = re.sub(r'^trunk = "vgg16:.*"\ntrunk_file = .*\n', f"{TRUNK}\n", kept, flags=re.M)
         (recipes / path.name).write_text(TINY + kept)
     monkeypatch.setattr("train.recipe.RECIPES", recipes)
+    monkeypatch.setattr("vidsr.bench.speeds.CPU_SHAPE", (16, 16))  # of the pictures by which all models are timed
     return folder
 
 

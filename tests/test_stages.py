@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from vidsr.pipeline import Ahead
-from vidsr.stages import StageTimes, heard, stage
+from vidsr.stages import StageTimes, heard, loading, stage
 
 
 @pytest.fixture
@@ -48,6 +49,18 @@ def test_what_fails_is_over(clock: list[float]) -> None:
     with stage("join"):
         clock[0] += 1
     assert times.seconds == {"weights": 1.0}  # nobody listens any more
+
+
+def test_nobody_looks_for_garbage_while_modules_are_loaded(clock: list[float]) -> None:
+    times = StageTimes()
+    with heard(times), stage("device"), loading():
+        clock[0] += 3
+        assert not gc.isenabled()
+        with loading():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert times.seconds == {"device": 0.0, "imports": 3.0}
 
 
 def test_threads_are_heard_too() -> None:

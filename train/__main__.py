@@ -1,4 +1,4 @@
-"""``python -m train``: bake, draw, fit, gan, lease, evaluate, export, doctor."""
+"""``python -m train``: bake, draw, fit, gan, lease, evaluate, export, quantise, doctor."""
 
 import argparse
 import importlib.util
@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from train import STARTED, arguments, bake, doctor, draw, evaluate, export, fit
+from train import STARTED, arguments, bake, doctor, draw, evaluate, export, fit, quantise
 from train.lease import command as lease
 from train.origin import initialise, read_origin
 from train.processes import join
@@ -27,6 +27,7 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_parser(commands)
     evaluate.add_parser(commands)
     export.add_parser(commands)
+    quantise.add_parser(commands)
     doctor.add_parser(commands)
     if importlib.util.find_spec("av"):  # a machine that trains on a baked cache needs no PyAV
         from train import steadyscore, videoscore

@@ -19,7 +19,7 @@ from train.recipe import Recipe
 from train.trained import Trained
 from vidsr.errors import ModelError, OutputError, UsageError
 from vidsr.files import write
-from vidsr.models import registry
+from vidsr.models import registry, scales
 from vidsr.models.srgan import build, macs_per_pixel
 
 
@@ -114,15 +114,9 @@ def weights_file(trained: Trained, metrics: Mapping[str, object] | None = None) 
         "licence": LICENCE,
     }
     halves = {name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}
-    return _in_order(save(halves, header))
-
-
-def _in_order(data: bytes) -> bytes:
-    """The same safetensors file with the keys of its header sorted: equal weights are equal bytes, and equal hashes."""
+    data = save(halves, header)
     size = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[8 + size :]
+    return scales.in_order(json.loads(data[8 : 8 + size])) + data[8 + size :]
 
 
 def measured(name: str, scale: int) -> dict[str, Any]:

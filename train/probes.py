@@ -55,13 +55,18 @@ def hatch(module: nn.Module, scale: int, halo: int) -> dict[str, float]:
 
 def _probes(side: int) -> dict[str, Tensor]:
     """(N, 3, side, side) code values by name."""
-    y, x = torch.meshgrid(*[torch.arange(side) - (side - 1) / 2] * 2, indexing="ij")
-    slopes = torch.stack([middle + down * y + right * x for middle, down, right in SLOPES])
     noise = DARK + NOISE * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     return {
-        "hatch_slopes": slopes[:, None].expand(-1, 3, -1, -1).clamp(0, 255).round(),
+        "hatch_slopes": slopes(side),
         "hatch_dark": noise.clamp(0, 255).round(),
     }
+
+
+def slopes(side: int) -> Tensor:
+    """Slow ones in grey: (N, 3, side, side) whole code values."""
+    y, x = torch.meshgrid(*[torch.arange(side) - (side - 1) / 2] * 2, indexing="ij")
+    found = torch.stack([middle + down * y + right * x for middle, down, right in SLOPES])
+    return found[:, None].expand(-1, 3, -1, -1).clamp(0, 255).round()
 
 
 def fine_energy(image: Tensor, scale: int) -> float:

@@ -22,16 +22,14 @@ PRIMARIES: dict[int, tuple[tuple[float, float], ...]] = {  # x and y of red, gre
     12: ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), D65),
     22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), D65),
 }
-_BT709 = (1.099296826809442, 0.018053968510807, 4.5, 0.45)
-TRANSFERS: dict[
-    int, tuple[float, float, float, float]
-] = {  # a, b, s, e: s L below b, a L^e - (a - 1) from there; table 3
-    **dict.fromkeys((1, 6, 11, 12, 14, 15), _BT709),
+# a, b, s, e: s L below b, a L^e - (a - 1) from there; table 3. Television's curves are those of cameras; screens show
+# film and web by sRGB's (13), so that a film, its GIF and its PNG look alike.
+TRANSFERS: dict[int, tuple[float, float, float, float]] = {
+    **dict.fromkeys((1, 6, 11, 12, 13, 14, 15), (1.055, 0.0031308, 12.92, 1 / 2.4)),
     4: (1.0, 0.0, 1.0, 1 / 2.2),
     5: (1.0, 0.0, 1.0, 1 / 2.8),
     7: (1.1115, 0.0228, 4.0, 0.45),
     8: (1.0, 0.0, 1.0, 1.0),
-    13: (1.055, 0.0031308, 12.92, 1 / 2.4),
 }
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 

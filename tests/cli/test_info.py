@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,6 +16,7 @@ from tests.conftest import Result
 from vidsr.backends.tensorrt.flavour import Flavour
 from vidsr.bench import speeds
 from vidsr.cli import doctor
+from vidsr.cli.sentences import filled
 
 Cli = Callable[..., Result]
 
@@ -27,6 +29,23 @@ def test_models(vidsr: Cli) -> None:
     rows = json.loads(vidsr("models", "--json").out)
     fast = next(row for row in rows if (row["name"], row["scale"]) == ("fast", 4))
     assert f"{fast['metadata']['metrics']['Set14']['psnr_y']:.2f} dB" in table.out
+
+
+def test_a_narrow_terminal_breaks_between_words(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr("vidsr.cli.models.filled", lambda *text: filled(text[0], Terminal(), text[2]))
+    monkeypatch.setattr("vidsr.cli.probe.filled", lambda *text: filled(text[0], Terminal(), text[2]))
+    listed, probed = vidsr("models").out, vidsr("probe", make_clip(tmp_path / "a.mkv", frames=2)).out
+    assert max(map(len, listed.splitlines())) <= 50
+    assert {"fast-video", "srgan-video", "32.71", "dB"} <= set(listed.split())
+    assert "fast-video: the default: films, phones, old" in " ".join(listed.split())
+    assert "(untagged: assumed from the height)" in " ".join(probed.split())
+    assert max(map(len, probed.splitlines()[1:])) <= 50  # the first has a path
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_speeds_are_measured_once_and_remembered(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

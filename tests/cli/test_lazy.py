@@ -17,6 +17,7 @@ from tests.clips import make_clip
 from tests.conftest import ROOT
 
 NETWORKS = {"torch", "openvino", "onnxruntime", "tensorrt", "torch_tensorrt", "ray"}
+COMPILERS = {"torch._dynamo", "triton"}  # seconds, for those who compile on a GPU
 SCRIPT = """
 import contextlib, io, json, sys
 from vidsr.cli import main
@@ -28,7 +29,7 @@ for line in json.loads(sys.argv[1]):
             main()
         except SystemExit as ended:
             code = ended.code or 0
-    modules = sorted({name.partition(".")[0] for name in sys.modules})
+    modules = sorted({name.partition(".")[0] for name in sys.modules} | {"torch._dynamo"} & sys.modules.keys())
     print(json.dumps([code, said.getvalue().strip(), modules]))
 """
 
@@ -151,4 +152,19 @@ def test_a_dry_run_loads_the_library_of_the_backend_that_runs(folder: Path, back
     assert runs is not None, said
     own = {"openvino": {"openvino"}, "tensorrt": {"torch", "tensorrt", "torch_tensorrt"}}.get(runs[1], {"torch"})
     assert modules & NETWORKS <= own
+    assert backend == "auto" or not modules & COMPILERS
     assert sorted(path.name for path in folder.iterdir()) == ["clip.mp4", "photo.png", "taken.mp4"]
+
+
+def test_the_end_looks_for_no_garbage() -> None:
+    """Of all that torch brings, that would take a second."""
+    script = (
+        "from vidsr.cli import main\n"
+        "class Circle:\n    def __init__(self): self.one = self\n    def __del__(self): print('looked for')\n"
+        "kept = Circle()\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--version"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (0, []), done.stderr
+    assert done.stdout.startswith("vidsr ")

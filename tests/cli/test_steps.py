@@ -100,7 +100,7 @@ class Terminal:
 
 
 def test_the_shell_has_its_cursor_back_while_a_job_is_suspended(tmp_path: Path) -> None:
-    clip = make_clip(tmp_path / "clip.mp4", frames=240, width=160, height=96)
+    clip = make_clip(tmp_path / "clip.mp4", frames=144, width=160, height=96)
     terminal = Terminal(sys.executable, "-m", "vidsr", "upscale", str(clip), "--model", "bicubic", "--backend", "cpu")
     terminal.wait_for(" left, limited by")
     terminal.job.send_signal(signal.SIGTSTP)
@@ -112,7 +112,7 @@ def test_the_shell_has_its_cursor_back_while_a_job_is_suspended(tmp_path: Path) 
     assert terminal.job.wait(120) == 0
     assert HIDE_CURSOR in terminal.read()[before:]
     assert terminal.text.rindex(SHOW_CURSOR) > terminal.text.rindex(HIDE_CURSOR)
-    assert "clip_x4.mp4:240framesin" in "".join(terminal.text.split())  # wherever the lines break
+    assert "clip_x4.mp4:144framesin" in "".join(terminal.text.split())  # wherever the lines break
 
 
 def test_errors_break_between_words_on_a_terminal_and_show_no_control_characters() -> None:

@@ -30,10 +30,11 @@ DAY: list[tuple[str, int, tuple[str, ...]]] = [  # a line, its exit code, and wh
     (f"upscale clip.mp4 --crf 30 {QUICK}", 1, ("clip_x4.mp4: exists, and is not what these options make; ",)),
     (f"upscale clip.mp4 --crf 30 --dry-run {QUICK}", 0, ("6 frames: about", "note: clip_x4.mp4: exists, and is not")),
     (f"upscale clip.mp4 -o big.mkv --scale 2.5 {QUICK}", 0, ("64x48 -> 160x120", "big.mkv: 6 frames")),
+    (f"upscale uhd.mp4 {QUICK}", 2, ("the film is 3840x2160 already; more than 3840x2160 needs a --scale or --size",)),
     (f"upscale film.mkv --size 120x90 {QUICK}", 0, ("64x48 -> 120x90, 12 frames", "film_120x90.mkv: 12 frames")),
     (f"upscale film.mkv --start 1:30 --end 1:40 -o part.mkv {QUICK}", 0, (", 1 frame, h264", "part.mkv: 1 frame in")),
     (f"upscale holiday/ -o large/ --recursive --dry-run {QUICK}", 0,
-     ("1 of 2: ", "2 of 2: ", "2 planned\n", "all of them: about")),
+     ("1 of 2: ", "2 of 2: ", "32x24 -> 128x96, jpg\n", "2 planned\n", "all of them: about")),
     (f"upscale holiday/ -o large/ --recursive {QUICK}", 0, ("1 of 2: ", "2 of 2: ", "photo_x4.jpg: ", "2 done\n")),
     (f"upscale holiday/ -o large/ --recursive {QUICK}", 0, ("1 of 2: ", "2 of 2: ", "2 skipped\n")),
     (f"upscale damaged.mp4 --keep-going {QUICK}", 0, (": 12 frames in",)),
@@ -86,6 +87,7 @@ def test_a_day(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "day").mkdir()
     folder = make_workspace(tmp_path / "day")
     cut_off(make_clip(tmp_path / "whole.mkv", frames=48, width=128, height=96), folder / "broken.mkv", 0.8)
+    make_clip(folder / "uhd.mp4", frames=1, width=3840, height=2160)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for line, code, words in DAY:

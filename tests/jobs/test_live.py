@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +12,16 @@ from typing import Any
 
 import av
 import pytest
+from av.stream import Disposition
 
-from tests.clips import Audio, Subtitles, make_clip
+from tests.clips import Audio, Subtitles, jpeg, make_clip
 from vidsr.jobs.batch import Batch
-from vidsr.jobs.events import Event, Failed
+from vidsr.jobs.events import Done, Event, Failed
 from vidsr.jobs.inputs import Target, expand
 from vidsr.jobs.options import Options
 from vidsr.jobs.run import run_batch
+from vidsr.media.read.probe import probe
+from vidsr.media.write.choice import Encoding, choose
 
 FRAMES, RATE = 72, 24
 QUICK: dict[str, Any] = {"model": "bicubic", "backend": "cpu", "scale": 2, "preset": "ultrafast"}
@@ -42,7 +46,15 @@ class Growing(io.BytesIO):
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "a.mkv"
     sound = Audio("aac", seconds=3.0, language="deu")
-    return make_clip(path, frames=FRAMES, audio=[sound], subtitles=[Subtitles(language="fra")], metadata={"title": "A"})
+    return make_clip(
+        path,
+        frames=FRAMES,
+        audio=[sound],
+        subtitles=[Subtitles(language="fra")],
+        metadata={"title": "A", "timecode": "01:00:00:00"},
+        chapters=[(0, 1.5, "one"), (1.5, 3, "two")],
+        sample_aspect=Fraction(16, 11),
+    )
 
 
 def written(source: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Growing, list[Event]]:
@@ -98,7 +110,50 @@ def test_a_part_begins_at_nothing(clip: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_needs_all_pictures_first_is_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, told = written(clip, monkeypatch, container="gif", preset=None)
+    out, told = written(clip, monkeypatch, container="gif", preset=None, square_pixels=True)
     (failure,) = (event for event in told if isinstance(event, Failed))
     assert "gif cannot be written as it is made; name a file, or the container mp4, mov, mkv" in failure.error
     assert not out.getvalue()
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "webm"])
+def test_it_is_shown_as_a_file_would_be(clip: Path, container: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chapters, the shape of pixels, the timecode of a part."""
+    out, told = written(clip, monkeypatch, container=container, preset=None, start=Fraction(1), end=Fraction(5, 4))
+    assert not any(isinstance(event, Failed) for event in told), told
+    with av.open(io.BytesIO(out.getvalue()), "r") as opened:
+        (video,) = opened.streams.video
+        assert video.sample_aspect_ratio == Fraction(16, 11)
+        assert "vidsr" not in video.metadata.get("title", "")
+        assert [chapter["metadata"]["title"] for chapter in opened.chapters()] == ["one"]
+        timecodes = {**video.metadata, **opened.metadata}
+        assert next(v for k, v in timecodes.items() if k.lower() == "timecode") == "01:00:01:00"
+
+
+def test_cover_art_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=4, cover=jpeg())
+    out, told = written(source, monkeypatch, container="mkv")
+    assert not any(isinstance(event, Failed) for event in told), told
+    with av.open(io.BytesIO(out.getvalue()), "r") as opened:
+        assert [stream.disposition & Disposition.attached_pic for stream in opened.streams.video] == [
+            0,
+            Disposition.attached_pic,
+        ]
+
+
+def test_what_only_a_file_has_a_place_for_is_said(clip: Path) -> None:
+    info = probe(clip)
+    light = replace(info, video=replace(info.video, light_level=bytes(8), spherical=bytes(36), extras=("SPHERICAL",)))
+    asked = {"width": 128, "height": 96, "bits": 8, "codec": "vp9"}
+    file, live = (choose(light, Encoding(**asked, container="webm", live=live)).notes for live in (False, True))
+    assert [note for note in file if "dropped" in note] == []
+    assert any("HDR10 mastering metadata is dropped" in note for note in live)
+    assert any("360 degrees) is dropped: a film that is written as it is made" in note for note in live)
+
+
+def test_raw_video_says_what_it_is_and_what_it_has_no_use_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_clip(tmp_path / "a.mkv", frames=2, codec="ffv1", pix_fmt="bgr0")
+    _, told = written(source, monkeypatch, crf=10)
+    (done,) = (event for event in told if isinstance(event, Done))
+    assert "y4m does not name its colours: bt709, tell the next program" in done.notes
+    assert "--crf (crf), --preset (preset): of no effect, since no film is encoded" in done.notes

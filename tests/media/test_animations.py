@@ -15,8 +15,12 @@ from tests.clips import Audio, make_clip
 from tests.numbered import Planes
 from vidsr import upscale_video
 from vidsr.errors import UsageError
-from vidsr.frame import PixelFormat
-from vidsr.jobs.events import Done, Skipped
+from vidsr.frame import Colour, PixelFormat
+from vidsr.jobs.batch import Batch
+from vidsr.jobs.events import Done, Event, Failed, Skipped
+from vidsr.jobs.inputs import Target, expand
+from vidsr.jobs.options import Options
+from vidsr.jobs.run import run_batch
 from vidsr.media.animations import plays_of
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.animation import _placed
@@ -152,3 +156,62 @@ def test_pictures_that_come_too_fast_wait_for_their_turn() -> None:
     assert (ticks, clock, late) == ([0, 4, 6, 8, 10, 20], Fraction(1, 100), Fraction(4, 100))
     ticks, clock, late = _placed(Times(pts, pts, pts, 240), Fraction(1, 1000), CONTAINERS["apng"])
     assert (ticks, clock, late) == ([0, 40, 45, 50, 55, 195], Fraction(1, 1000), 0)
+
+
+DISPLAY = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+HDR = f"log-level=error:max-cll=1000,400:master-display={DISPLAY}"
+
+
+def dim(_: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+    """Two shades that are other codes where black is 0."""
+    assert fmt.model == "grey"
+    return [np.repeat(np.array([17, 30], np.uint8), width // 2)[None].repeat(height, 0)]
+
+
+def half_clear(_: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+    """Bright and coloured where nothing of it is seen."""
+    planes = [
+        np.full(shape, value, np.uint8)
+        for shape, value in zip(fmt.plane_shapes(width, height), (200, 90, 160, 255), strict=True)
+    ]
+    planes[-1][:, : width // 2] = 0
+    return planes
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        {"pix_fmt": "gray", "codec": "ffv1", "draw": dim},
+        {"pix_fmt": "yuv420p10le", "codec": "libx265", "options": {"preset": "ultrafast", "x265-params": HDR}},
+        {"pix_fmt": "yuva444p", "codec": "ffv1", "draw": half_clear},
+    ],
+    ids=["grey", "hdr10", "colours behind what is clear"],
+)
+def test_what_a_gif_does_not_hold_is_no_fault_of_it(tmp_path: Path, picture: dict[str, Any]) -> None:
+    done = made(make_clip(tmp_path / "a.mkv", frames=2, **picture), tmp_path / "a.gif")
+    assert len(shown(done.output)[0]) == 2
+    assert ("HDR10 mastering metadata is dropped: gif does not carry it" in done.notes) == ("options" in picture)
+
+
+def test_numbered_images_become_a_gif(tmp_path: Path) -> None:
+    for number, one in enumerate(pictures(clear=False)):
+        one.save(tmp_path / f"i_{number}.png")
+    inputs, _ = expand([str(tmp_path / "i_%d.png")])
+    told: list[Event] = []
+    run_batch(Batch(inputs, Target(file=tmp_path / "a.gif"), Options(**QUICK), on_event=told.append))
+    assert not any(isinstance(event, Failed) for event in told), told
+    assert len(shown(tmp_path / "a.gif")[0]) == len(LENGTHS)
+
+
+def test_a_dark_film_is_as_dark_in_its_gif(tmp_path: Path) -> None:
+    """As other programs have it: screens show film and web by one curve."""
+
+    def draw(_: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+        return [
+            np.full(shape, value, np.uint8)
+            for shape, value in zip(fmt.plane_shapes(width, height), (27, 128, 128), strict=True)
+        ]
+
+    source = make_clip(tmp_path / "a.mkv", frames=2, codec="ffv1", draw=draw, colour=Colour())
+    (first, _), _ = shown(made(source, tmp_path / "a.gif").output)
+    assert first[..., :3].mean() == pytest.approx((27 - 16) * 255 / 219, abs=1)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from vidsr.backends.base import _largest
 from vidsr.errors import ModelError
 from vidsr.models import graph, plain
-from vidsr.models.config import GRAPHS, SCALES, GeneratorConfig, elements_per_pixel
+from vidsr.models.config import GRAPHS, SCALES, GeneratorConfig, elements_per_pixel, largest_per_pixel
 from vidsr.models.srgan import build
 
 CONFIGS = [GeneratorConfig(name, scale, channels=6, blocks=4) for name in GRAPHS for scale in SCALES]
@@ -35,6 +35,7 @@ def test_what_is_drawn_is_the_network_of_torch(config: GeneratorConfig) -> None:
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     assert graph.shapes(config) == {name: array.shape for name, array in weights.items()}
     assert elements_per_pixel(config) == _largest(build(config), operator.add)
+    assert largest_per_pixel(config) == _largest(build(config), max)
     for num, height, width in ((1, 7, 5), (2, 2, 3)):
         picture = torch.rand(num, 3, height, width, dtype=torch.float64)
         expected = module(picture)

@@ -22,6 +22,7 @@ from train import checkpoint
 from train.__main__ import main
 from train.lease.parcels import MAX_BYTES, MAX_FILES, Parcels
 from train.lease.plan import PLANS, read_plan
+from train.lease.running import Lease
 from train.recipe import Recipe
 from train.run import Anneal, Clock, Run
 from vidsr.errors import OutputError
@@ -77,8 +78,29 @@ def rented(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for name, side in (("one_HR", 48), ("one_LR", 24)):
         save(tmp_path / "benchmarks" / "Set5" / "x2" / f"{name}.png", photo(0, side, side))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("subprocess.Popen", warm.Popen)  # of what measures
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     return tmp_path
+
+
+class Looks(Clock):
+    """Goes on with every look at it: a slow machine takes as many steps."""
+
+    looks = 0
+
+    @property
+    def gone(self) -> float:
+        self.looks += 1
+        return min(1.0, self.looks / 60)
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Phases of some steps, with a report after each; the seconds that they would have had."""
+    given, real = list[float](), Lease._seconds
+    monkeypatch.setattr(Lease, "_seconds", lambda *asked: given.append(real(*asked)) or 1e-3)
+    monkeypatch.setattr("train.lease.running.Clock", Looks)
+    return given
 
 
 def write(folder: Path, *phases: str, head: str = 'photos = "photos"') -> str:
@@ -116,11 +138,13 @@ def assert_it_travels(out: Path) -> None:
     assert all(path.stat().st_size <= MAX_BYTES for path in files)
 
 
-def test_a_plan_from_photos_to_measured_weights(rented: Path) -> None:
-    """Most of the seconds are reserved for the figures, and none is waited for once they are there."""
-    plan = write(rented, PIXEL, VIDEO, head='photos = "photos"\nbenchmarks = "benchmarks"\nreserve = 0.9\n')
-    assert main(["lease", plan, "--seconds", "200", "--out", "out", "--device", "cpu"]) == 0
+def test_a_plan_from_photos_to_measured_weights(rented: Path, brief: list[float]) -> None:
+    """What is reserved for the figures is not waited for once they are there."""
+    plan = write(rented, PIXEL, VIDEO, head='photos = "photos"\nbenchmarks = "benchmarks"\nreserve = 0.4\n')
+    assert main(["lease", plan, "--seconds", "2000", "--out", "out", "--device", "cpu"]) == 0
     out = rented / "out"
+    assert brief[0] <= 1200 / 3  # its share
+    assert brief[1] > brief[0]  # all that is left
     assert_it_travels(out)
     said, inside = phases(out), contents(out)
     for name in ("pixel", "video"):
@@ -142,7 +166,7 @@ def test_a_plan_from_photos_to_measured_weights(rented: Path) -> None:
 
 
 def started(plan: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "train", "lease", plan, "--seconds", "40", "--out", "out", "--device", "cpu"]
+    command = [sys.executable, "-m", "train", "lease", plan, "--seconds", "400", "--out", "out", "--device", "cpu"]
     return warm.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
 
 
@@ -152,8 +176,8 @@ def wait_for(process: subprocess.Popen[bytes], name: str, out: Path) -> None:
         time.sleep(0.05)
 
 
-def test_killed_it_leaves_the_best_so_far_and_goes_on(rented: Path) -> None:
-    plan, out = write(rented, PIXEL + "hold = 0.1"), rented / "out"
+def test_killed_it_leaves_the_best_so_far_and_goes_on(rented: Path, brief: list[float]) -> None:
+    plan, out = write(rented, PIXEL + "hold = 0.002"), rented / "out"
     with started(plan) as process:
         wait_for(process, "runs/pixel/stable/", out)
         process.kill()
@@ -173,7 +197,7 @@ def test_killed_it_leaves_the_best_so_far_and_goes_on(rented: Path) -> None:
 
 
 def test_terminated_it_stops_with_its_weights(rented: Path) -> None:
-    plan, out = write(rented, PIXEL + "hold = 0.1"), rented / "out"
+    plan, out = write(rented, PIXEL + "hold = 0.002"), rented / "out"
     with started(plan) as process:
         wait_for(process, "pixel.safetensors", out)
         process.terminate()
@@ -187,11 +211,9 @@ def test_terminated_it_stops_with_its_weights(rented: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks up which file is open where Linux says it")
 def test_a_full_disk_is_tried_again(
-    rented: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    rented: Path, brief: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Until after the phase nothing can be written: the weights are in memory still, and are written at last."""
-    from train.lease.running import Lease
-
     plan, real = write(rented, PIXEL), os.fsync
     room: list[bool] = []
 
@@ -201,20 +223,23 @@ def test_a_full_disk_is_tried_again(
         real(descriptor)
 
     monkeypatch.setattr("os.fsync", full)
-    assert main(["lease", plan, "--seconds", "4", "--out", "out", "--device", "cpu"]) == 1
+    assert main(["lease", plan, "--seconds", "2.2", "--out", "out", "--device", "cpu"]) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: Cannot write out/weights-1.tar (No space left on device)")
     assert not list((rented / "out").glob("*.tar*"))
     monkeypatch.setattr(Lease, "_end_figures", lambda _: room.append(True))
-    assert main(["lease", plan, "--seconds", "4", "--out", "out", "--device", "cpu"]) == 0
+    assert main(["lease", plan, "--seconds", "2.2", "--out", "out", "--device", "cpu"]) == 0
     load(rented / "out", "pixel")
 
 
-def test_a_phase_that_fails_leaves_the_others_their_time(rented: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_phase_that_fails_leaves_the_others_their_time(
+    rented: Path, brief: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     lost = PIXEL.replace("pixel", "lost").replace("share", 'init = "none.safetensors"\nshare')
-    assert main(["lease", write(rented, lost, PIXEL), "--seconds", "8", "--out", "out", "--device", "cpu"]) == 1
+    assert main(["lease", write(rented, lost, PIXEL), "--seconds", "800", "--out", "out", "--device", "cpu"]) == 1
     assert "1 of 2 phases failed. lost:" in capsys.readouterr().err
     assert phases(rented / "out")["pixel"]["finished"]
+    assert brief[0] > 760 / 2  # all that there is, not a share
 
 
 @pytest.mark.parametrize(

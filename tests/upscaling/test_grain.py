@@ -61,6 +61,18 @@ def test_flat_places_become_as_grainy_as_the_source(bits: int, deviation: float)
     assert flats_of(made).alike > 0.3 > 0.1 > flats_of(small).alike, "as coarse on the screen, not in pixels"
 
 
+def test_pixels_that_become_square_make_grain_wide() -> None:
+    """As the source's is on the screen, whose pixels are half as wide again as they are high."""
+    clean = film(768, 384, 0)
+    grain = added(Grainer(1)(film(256, 192, 6), clean), clean)[0]
+    across, down = (
+        float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+        for one, other in ((grain[:, 3:], grain[:, :-3]), (grain[2:], grain[:-2]))
+    )
+    assert across == pytest.approx(down, abs=0.03), "a pixel of the source away"
+    assert float(np.corrcoef(grain[3:].ravel(), grain[:-3].ravel())[0, 1]) < across - 0.01
+
+
 def test_only_what_is_missing_is_put_back() -> None:
     small, clean = film(256, 192, 6), film(512, 384, 0)
     luma = np.rint(slope(512, 384, 4)).astype(np.uint8)

@@ -12,7 +12,7 @@ from typing import Self
 
 from vidsr.errors import UsageError
 
-PRECISIONS = ("auto", "fp16", "bf16", "fp32")
+PRECISIONS = ("auto", "fp16", "bf16", "fp32", "int8")
 UNITS = ("auto", "cpu", "gpu", "npu")
 """What ``--device`` takes besides the number of a GPU."""
 
@@ -84,7 +84,7 @@ class Runtime:
     @property
     def is_accelerated(self) -> bool:
         """Whether one of `accelerators` is installed; none is loaded."""
-        return any(_has(name) for name in self.accelerators)
+        return self.is_installed and any(_has(name) for name in self.accelerators)
 
     @property
     def is_installed(self) -> bool:
@@ -134,7 +134,7 @@ RUNTIMES = (
         name="openvino",
         title="OpenVINO",
         home="vidsr.backends.openvino:OpenVINOBackend",
-        precisions=("fp32", "bf16", "fp16"),
+        precisions=("fp32", "bf16", "fp16", "int8"),
         why="the fastest on a CPU; Intel's GPUs, too",
         units=("cpu", "gpu", "npu"),
         package="openvino",

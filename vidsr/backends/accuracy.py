@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 FRAME = Path(__file__).with_suffix(".png")  # of Sintel, (c) Blender Foundation, CC BY 3.0
 MIN_PSNR = 55.0  # dB between a result and FP32's, both clamped to [0, 1]
 MAX_P999 = 1.0  # 8-bit code values: the 99.9th percentile of the absolute differences
+
+
+class Limits(NamedTuple):
+    """What a result may differ from FP32's by."""
+
+    psnr: float
+    p999: float
+
+
+HALF, INT8 = Limits(MIN_PSNR, MAX_P999), Limits(48.0, 3.0)
 BEST_PSNR = 120.0  # stands for anything closer, equality included
 PROOF = (1, 96, 128)  # (N, H, W) of the film frame that `prove` takes
 REFERENCE_PIXELS = 1 << 16  # of one tile of the FP32 network
@@ -59,7 +69,12 @@ def real_frame(shape: tuple[int, int, int]) -> Tensor:
     return from_numpy(film_frame(shape))
 
 
-def compare(result: Tensor | Pictures, reference: Tensor | Pictures) -> Accuracy:
+def limits(precision: str) -> Limits:
+    """Those of a precision."""
+    return INT8 if precision == "int8" else HALF
+
+
+def compare(result: Tensor | Pictures, reference: Tensor | Pictures, within: Limits = HALF) -> Accuracy:
     """The error of `result` against `reference`, both (N, 3, H, W) around [0, 1] and clamped to it."""
     made, exact = _array(result), _array(reference)
     if made.shape != exact.shape or not np.isfinite(made).all():
@@ -69,7 +84,7 @@ def compare(result: Tensor | Pictures, reference: Tensor | Pictures) -> Accuracy
     psnr = BEST_PSNR if mean == 0 else min(BEST_PSNR, 10 * math.log10(255**2 / mean))
     rank = max(1, error.size // 1000)
     p999 = float(np.partition(error, -rank)[-rank])
-    return Accuracy(round(psnr, 2), round(p999, 4), psnr >= MIN_PSNR and p999 <= MAX_P999)
+    return Accuracy(round(psnr, 2), round(p999, 4), psnr >= within.psnr and p999 <= within.p999)
 
 
 def _array(pictures: Tensor | Pictures) -> Pictures:
@@ -80,18 +95,24 @@ def _array(pictures: Tensor | Pictures) -> Pictures:
 
 
 def check(
-    run: Callable[[Tensor], Tensor], model: Model, shape: tuple[int, int, int], device: torch.device, dtype: torch.dtype
+    run: Callable[[Tensor], Tensor],
+    model: Model,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    dtype: torch.dtype,
+    within: Limits = HALF,
 ) -> Accuracy:
     """Compare `run`, which maps batches of `dtype` on `device`, with the plain network in FP32 on a real frame."""
     batch = real_frame(shape).to(device)
-    return compare(run(batch.to(dtype)), exact(model, batch))
+    return compare(run(batch.to(dtype)), exact(model, batch), within)
 
 
 def trial(backend: Backend, model: Model, shape: tuple[int, int, int]) -> tuple[Accuracy, Callable[[], object]]:
     """How far an open backend, of torch or without it, is from FP32 on a film frame; and a call of it, to be timed."""
     if isinstance(backend, HostBackend) and isinstance(model.config, GeneratorConfig):
         host, frame = backend, film_frame(shape)
-        return compare(host(frame), plain.run(model.config, model.weights, frame)), lambda: host(frame)
+        exactly = plain.run(model.config, model.weights, frame)
+        return compare(host(frame), exactly, limits(backend.precision)), lambda: host(frame)
     batch = real_frame(shape).to(backend.device, backend.dtype)
     return compare(backend(batch), exact(model, batch.float())), lambda: backend(batch).cpu()
 
@@ -111,8 +132,8 @@ def prove_beside(backend: HostBackend, reference: HostBackend) -> str:
     Raises:
         BackendError: it is not near enough.
     """
-    frame = film_frame(PROOF)
-    return _verdict(compare(backend(frame), reference(frame)))
+    frame, within = film_frame(PROOF), limits(backend.precision)
+    return _verdict(compare(backend(frame), reference(frame), within), within)
 
 
 def seconds_beside(backend: HostBackend, other: HostBackend) -> tuple[float, float]:
@@ -126,10 +147,11 @@ def seconds_beside(backend: HostBackend, other: HostBackend) -> tuple[float, flo
     return taken[0], taken[1]
 
 
-def _verdict(found: Accuracy) -> str:
+def _verdict(found: Accuracy, within: Limits = HALF) -> str:
     if not found.passed:
-        limits = f"{MIN_PSNR:g} dB and at most {MAX_P999:g} code are needed"
-        raise BackendError(f"its result is {found.psnr:g} dB and {found.p999:g} codes from FP32, and {limits}")
+        codes = f"{within.p999:g} code{'s' if within.p999 != 1 else ''}"
+        needed = f"{within.psnr:g} dB and at most {codes} are needed"
+        raise BackendError(f"its result is {found.psnr:g} dB and {found.p999:g} codes from FP32, and {needed}")
     return f"{found.psnr:g} dB from FP32 on a film frame"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import operator
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from vidsr.backends import AUTO, Unit
 from vidsr.errors import BackendError, Cancelled
-from vidsr.models.config import GeneratorConfig, elements_per_pixel
+from vidsr.models.config import GeneratorConfig, elements_per_pixel, largest_per_pixel
 from vidsr.models.registry import Model
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Backend(ABC):
     """
 
     name: str
-    precision: str  # of the arithmetic: fp32, bf16 or fp16
+    precision: str  # of the arithmetic: fp32, bf16, fp16 or int8
     device: torch.device
     dtype: torch.dtype
     needs_torch: bool = True  # False: it is a `HostBackend`
@@ -67,6 +68,7 @@ class Backend(ABC):
     threads: int | None = None  # those of the CPU that results depend on; None: they depend on none
     unit: str = "CPU"  # what computes, in words
     reason: str = ""  # what runs it and why, as far as it chose that itself
+    facts: Mapping[str, str] = MappingProxyType({})  # what else results depend on, for who goes on with them
 
     def __init__(self) -> None:
         self.notes: list[str] = []  # what had to be done to go on, to be taken away by who reads it
@@ -94,6 +96,15 @@ class Backend(ABC):
         """
         del device, unit
         return "fp32", "the one there is"
+
+    @classmethod
+    def why_not_int8(cls, model: Model, unit: Unit = AUTO) -> str | None:
+        """Why ``auto`` does not take INT8 for `model` there: in a few words, or none where nobody asks.
+
+        None: it does.
+        """
+        del model, unit
+        return ""
 
     @property
     def on_host(self) -> bool:
@@ -221,6 +232,13 @@ def model_bytes(model: Model) -> float:
     if isinstance(model.config, GeneratorConfig):
         return BYTES * elements_per_pixel(model.config)
     return activation_bytes(model.module)
+
+
+def model_countable(model: Model) -> int:
+    """`countable_pixels` of a model, of ours without torch."""
+    if isinstance(model.config, GeneratorConfig):
+        return int(MAX_ELEMENTS / largest_per_pixel(model.config))
+    return countable_pixels(model.module)
 
 
 def activation_bytes(module: nn.Module) -> float:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 
 from vidsr import __version__, findings
-from vidsr.backends import AUTO, Unit, accuracy
+from vidsr.backends import AUTO, Unit, accuracy, hardware
 from vidsr.backends.base import GPU_MEMORY, NOT_USABLE, HostBackend, Pictures, auto_on_cpu, max_pixels, model_bytes
 from vidsr.backends.openvino_graph import Graph, graphs
-from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
+from vidsr.errors import BackendError, Cancelled, ModelError, OutOfMemoryError
+from vidsr.models import scales
 from vidsr.models.registry import Model
 from vidsr.stages import stage
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 HALOS = 8  # width of the smallest tile in halos
 MAX_COMPILED = 2  # shapes kept compiled; each holds its activations
+NO_UNITS = "no units for INT8 (VNNI, AMX)"
 POLL_MS = 30  # how often a call in progress looks for `cancel`
 
 
@@ -53,12 +55,14 @@ class OpenVINOBackend(HostBackend):
     """Compiles the generator once per shape of batch, which is faster than one graph for all shapes.
 
     In bf16 OpenVINO would round the input first, and near 1.0 a bf16 step is a whole 8-bit code value: all of ``fast``
-    but its base is run in bf16, and the base is added in FP32.
+    but its base is run in bf16, and the base is added in FP32. In INT8 what has no scales is run in FP32: sums, the first
+    and the last convolution. Whole numbers are summed exactly, and `scales.coded` leaves them room on any processor.
 
     `processor` is OpenVINO's name of a device: ``CPU``, ``GPU.0``, ``NPU``. Batches come from the host's memory.
 
     Raises:
         BackendError: openvino is missing, or the precision is not one that this device computes in.
+        ModelError: INT8, and the model has no scales, or wrong ones.
     """
 
     name = "openvino"
@@ -73,10 +77,13 @@ class OpenVINOBackend(HostBackend):
         on_cpu = processor == "CPU"
         self.max_pixels = max_pixels(model, halos=HALOS) if on_cpu else int(GPU_MEMORY / model_bytes(model))
         with stage("compiling"):
-            self._graphs = graphs(model, apart=precision == "bf16")
+            coding = scales.of(model) if precision == "int8" else None
+            self._graphs = graphs(model, apart=precision == "bf16", scales=coding)
+        if coding:
+            self.facts = {"int8 scales": coding.digest, "openvino": str(openvino.__version__)}
         self._options: dict[str, object] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[precision],
+            "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32"),
         }
         if on_cpu:
             self._options["ENABLE_CPU_PINNING"] = False  # decoder and encoder want the same cores
@@ -89,7 +96,7 @@ class OpenVINOBackend(HostBackend):
     def open(
         cls, model: Model, *, precision: str, device: torch.device | None, threads: int | None, unit: Unit = AUTO
     ) -> Self:
-        """On the first device of `unit` that agrees with FP32 on a film frame; the CPU needs no such proof."""
+        """On the first device of `unit` that agrees with FP32 on a film frame; on the CPU INT8 alone needs such proof."""
         del device
         found, refused = _processors(unit), ""
         for processor in found:
@@ -101,8 +108,10 @@ class OpenVINOBackend(HostBackend):
                 if processor != "CPU":
                     proof = opened._proof(model, compared=unit.kind == "auto")
                     opened.reason = f"on {processor}, {_title(processor)}, {proof}"
-                elif refused:
-                    opened.reason = f"on the CPU, without {refused}"
+                else:
+                    proof = opened._int8_proof(model) if each == "int8" else ""
+                    without = f"on the CPU, without {refused}" if refused else ""
+                    opened.reason = ", ".join(filter(None, (without, proof)))
                 return opened
             except NOT_USABLE as error:
                 if isinstance(error, Cancelled) or processor == found[-1]:
@@ -126,6 +135,20 @@ class OpenVINOBackend(HostBackend):
             raise BackendError(f"slower than the CPU: {times}")
         return f"{said}, {times}"
 
+    def _int8_proof(self, model: Model) -> str:
+        """How far INT8 is from FP32 on this CPU; measured once, and remembered.
+
+        Raises:
+            BackendError: too far.
+        """
+        network = f"{model.weights_hash} {self.facts['int8 scales']}"
+        facts = {"cpu": _title("CPU"), "network": network, "openvino": self.facts["openvino"], "vidsr": __version__}
+        name = f"openvino int8 {model.name} x{model.scale}"
+        if not isinstance(said := findings.recall(name, facts), str):
+            said = accuracy.prove_beside(self, OpenVINOBackend(model, precision="fp32"))
+            findings.remember(name, facts, said)
+        return said if hardware.has_int8_units() else f"{said}, {NO_UNITS}"
+
     def _seconds(self, model: Model) -> tuple[float, float]:
         """Of a small frame here and on the CPU as that would run it; measured once, and remembered."""
         facts = {
@@ -138,7 +161,8 @@ class OpenVINOBackend(HostBackend):
         name = f"openvino {model.name} x{model.scale}"
         if isinstance(known := findings.recall(name, facts), list):
             return known[0], known[1]
-        *_, best = _precisions(self._core, "CPU")
+        cpu = Unit("cpu")
+        best = "int8" if self.why_not_int8(model, cpu) is None else self.best_precision(None, cpu)[0]
         found = accuracy.seconds_beside(self, OpenVINOBackend(model, precision=best))
         findings.remember(name, facts, found)
         return found
@@ -151,6 +175,21 @@ class OpenVINOBackend(HostBackend):
         if first == "CPU":
             return auto_on_cpu("bf16" in able)
         return ("fp16", f"{first} has units for it") if "fp16" in able else ("fp32", f"what {first} computes in")
+
+    @classmethod
+    def why_not_int8(cls, model: Model, unit: Unit = AUTO) -> str | None:
+        """A CPU without units for it, a model without scales, or one that is too far from FP32 with them."""
+        if _processors(unit)[0] != "CPU":
+            return ""
+        if not hardware.has_int8_units():
+            return f"and {NO_UNITS}"
+        if scales.KEY not in model.metadata:
+            return "not INT8: the model has no scales"
+        try:
+            cls(model, precision="int8")._int8_proof(model)
+        except (BackendError, ModelError) as error:
+            return f"not INT8: {str(error).rstrip('.')}"
+        return None
 
     def run(self, batch: Pictures) -> Pictures:
         """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32; both share their memory with the runtime."""
@@ -235,7 +274,8 @@ def _precisions(core: _Core, processor: str) -> list[str]:
     assert isinstance(able, list)
     half = "BF16" if processor == "CPU" else "FP16"
     full = ["fp32"] if processor == "CPU" or "FP32" in able else []
-    return [*full, *([half.lower()] if half in able else [])]
+    codes = ["int8"] if processor == "CPU" and "INT8" in able else []
+    return [*full, *([half.lower()] if half in able else []), *codes]
 
 
 def _processors(unit: Unit) -> list[str]:

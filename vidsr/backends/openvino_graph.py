@@ -12,6 +12,7 @@ from vidsr.models import graph
 from vidsr.models.config import CUBIC_REACH, GeneratorConfig
 from vidsr.models.graph import Array
 from vidsr.models.registry import Model
+from vidsr.models.scales import CODES, Scales, coded
 
 
 class Graph(Protocol):
@@ -24,15 +25,19 @@ class Graph(Protocol):
         """For one shape of input."""
 
 
-def graphs(model: Model, *, apart: bool) -> tuple[Graph, ...]:
-    """The network with N, H and W open; where it is computed `apart`, what ``fast`` adds to its base, and the base."""
+def graphs(model: Model, *, apart: bool, scales: Scales | None = None) -> tuple[Graph, ...]:
+    """The network with N, H and W open; where it is computed `apart`, what ``fast`` adds to its base, and the base.
+
+    With `scales` the convolutions that have one take codes of 8 bits.
+    """
     config = model.config
     if not isinstance(config, GeneratorConfig):
         return (_traced(model),)
     if apart and config.graph == "fast":
         added = _drawn(lambda pen, picture: graph.residual(config, model.weights, pen, picture))
         return added, _drawn(lambda pen, picture: graph.base(config, pen, picture))
-    return (_drawn(lambda pen, picture: graph.draw(config, model.weights, pen, picture)),)
+    coder = _Coder(model.weights, scales) if scales else None
+    return (_drawn(lambda pen, picture: graph.draw(config, model.weights, pen, picture, coder)),)
 
 
 def _drawn(draw: Any) -> Graph:
@@ -75,6 +80,32 @@ class _Pen:
         return self._ops.pad(x, around, around, "symmetric")
 
     def _constant(self, values: Array) -> Any:
+        return self._ops.constant(values)
+
+
+class _Coder:
+    """A `graph.Coder`: rounds to codes before a convolution whose weights are codes, which the runtime fuses."""
+
+    def __init__(self, weights: graph.Weights, scales: Scales) -> None:
+        self._weights, self._scales = weights, scales.layers
+        self._ops: Any = import_module("openvino.opset13")
+
+    def convolution(self, name: str, x: Any) -> Any | None:
+        if (scale := self._scales.get(name)) is None:
+            return None
+        low, high = (self._constant(np.float32(end)) for end in (scale.low, scale.high))
+        first, last = (
+            self._constant(np.float32(end) * scale.gain.reshape(1, -1, 1, 1)) for end in (scale.low, scale.high)
+        )
+        codes, steps = coded(self._weights[f"{name}.weight"], scale.gain)
+        weight = self._ops.multiply(self._ops.convert(self._constant(codes), "f32"), self._constant(steps))
+        around = [codes.shape[-1] // 2] * 2
+        rounded = self._ops.fake_quantize(x, first, last, low, high, CODES)
+        y = self._ops.convolution(rounded, weight, [1, 1], around, around, [1, 1])
+        bias = self._weights[f"{name}.bias"] + scale.bias
+        return self._ops.add(y, self._constant(bias.reshape(1, -1, 1, 1)))
+
+    def _constant(self, values: Any) -> Any:
         return self._ops.constant(values)
 
 

@@ -43,6 +43,8 @@ def _first(model: Model, precision: str, threads: int | None, unit: Unit) -> tup
     lacks: list[str] = []
     failures: list[str] = []
     for row, where in _candidates(unit):
+        if precision not in ("auto", *row.precisions):
+            continue
         if (lack := _lack(row)) is not None:
             lacks += [lack] if lack else []
             continue
@@ -127,6 +129,7 @@ def _place(row: Runtime, unit: Unit) -> torch.device | None:
         raise BackendError("This torch finds no NVIDIA GPU; use the backend auto, or install a CUDA build of torch.")
     if row.torch == "mps" and not hardware.has_apple():
         raise BackendError("This torch finds no Apple GPU; use the backend auto.")
+    hardware.load_torch()
     import torch
 
     if row.gpu and unit.index >= torch.cuda.device_count():
@@ -149,4 +152,8 @@ def _choose_precision(
         return precision, "as asked"
     if not model.is_network:
         return "fp32", "there is nothing to speed up"
-    return kind.best_precision(device, unit)
+    why_not = kind.why_not_int8(model, unit)
+    if why_not is None:
+        return "int8", "this CPU has units for it"
+    best, why = kind.best_precision(device, unit)
+    return best, f"{why}, {why_not}" if why_not else why

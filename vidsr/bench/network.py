@@ -151,10 +151,10 @@ class Peaks:
         self._known: dict[tuple[str, str], Peak] = {}
 
     def of(self, backend: Backend) -> Peak:
-        """The peak of the device and the precision that `backend` computes in."""
-        key = (str(backend.device), backend.precision)
+        """The peak of the device and the precision that `backend` computes in; of INT8 that of FP32."""
+        key = (str(backend.device), "fp32" if backend.precision == "int8" else backend.precision)
         if key not in self._known:
-            dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[backend.precision]
+            dtype = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}[key[1]]
             self._known[key] = Peak(*key, matrix_peak(backend.device, dtype, self._seconds))
         return self._known[key]
 
@@ -293,6 +293,6 @@ def synthetic_frames(width: int, height: int, num: int) -> list[Frame]:
 def _error(upscaler: Upscaler, shape: tuple[int, int, int]) -> accuracy.Accuracy:
     """How far from FP32 on a film frame: on a GPU of the shape that was timed, on the CPU of a small one."""
     device, dtype = upscaler.backend.device, upscaler.backend.dtype
-    return accuracy.check(
-        upscaler.enlarger, upscaler.model, CPU_SHAPE if device.type == "cpu" else shape, device, dtype
-    )
+    within = accuracy.limits(upscaler.backend.precision)
+    small = CPU_SHAPE if device.type == "cpu" else shape
+    return accuracy.check(upscaler.enlarger, upscaler.model, small, device, dtype, within)

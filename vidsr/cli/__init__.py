@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import io
 import os
 import signal
@@ -12,6 +13,7 @@ from typing import NoReturn
 from vidsr.cli.interrupts import ENDING, INTERRUPTED, leave, watched
 from vidsr.cli.sentences import complain
 from vidsr.errors import UsageError, VidsrError
+from vidsr.stages import loading
 
 _NO_ROOM = ("failed to map segment", "annot allocate memory")  # what the loader says of a library
 
@@ -22,11 +24,13 @@ def main() -> NoReturn:
     An expected error is one sentence on stderr; with ``VIDSR_DEBUG=1`` it is a traceback, as a bug always is.
     """
     _speak()
+    atexit.register(gc.freeze)  # Python's own end would look through all of torch for garbage, three times
     try:
         with watched():
-            from vidsr.cli.app import app
+            with loading():
+                from vidsr.cli.app import command
 
-            app(prog_name="vidsr")
+            command()(prog_name="vidsr")
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise

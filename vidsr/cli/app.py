@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -60,3 +62,9 @@ app.command("doctor", epilog=doctor.EXAMPLES, short_help="Show what this machine
 
 _NAMES = [*(command.name for command in app.registered_commands), *(group.name for group in app.registered_groups)]
 COMMANDS = tuple(name for name in _NAMES if name is not None)
+
+
+@cache
+def command() -> Callable[..., Any]:
+    """The commands with their options, as they are called: made once, which takes longer than many a call."""
+    return typer.main.get_command(app)

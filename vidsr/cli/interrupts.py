@@ -20,7 +20,10 @@ from typing import NoReturn
 INTERRUPTED = 128 + signal.SIGINT  # 130, as shells count
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 PATIENCE_SECONDS = 5.0  # with a call of the main thread: the encoding of a very large picture is none that hangs
-UNANSWERED = "a file does not answer. What was finished before is kept, and the same command goes on after it"
+UNANSWERED = (
+    "a file does not answer, or a very large picture is in work. "
+    "What was finished before is kept, and the same command goes on after it"
+)
 SHOW_CURSOR = "\x1b[?25h"
 
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shutil
+import sys
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidsr.backends.hardware import has_driver
 from vidsr.cli.options import Json
 from vidsr.cli.output import print_json, print_table, table
+from vidsr.cli.sentences import filled
 
+if TYPE_CHECKING:
+    from vidsr.models.registry import ModelInfo
+
+NARROW = 72  # columns: in fewer what a model is for stands below
 EXAMPLES = """\b
 Examples:
   vidsr models            a table
@@ -59,18 +67,31 @@ def models(
             ]
         )
         return
-    rate = "fps here"
-    made = table(f"model|scale|kMAC/pixel|Set14|{rate}|take it for", right=f"scale|kMAC/pixel|Set14|{rate}", fold=True)
-    for row in rows:
-        header = row.metadata
-        macs = f"{int(str(header['macs_per_pixel'])) / 1000:.0f}" if "macs_per_pixel" in header else ""
-        fps = here.get(speeds.key(row))
-        use = ("the default: " if (row.name, row.scale) in defaults else "") + use_of(row)
-        made.add_row(row.name, f"x{row.scale}", macs, _psnr(header.get("metrics")), _rate(fps), use)
-    print_table(made, fold=True)
+    _show(rows, defaults, [here.get(speeds.key(row)) for row in rows])
     wide, high = speeds.STATED
     told = f"fps here: pictures of {wide}x{high} a second by the network alone, as measured on this machine"
-    typer.echo(told if here else "how fast they are on this machine: vidsr models --measure", err=True)
+    untold = "how fast they are on this machine: vidsr models --measure"
+    typer.echo(filled(told if here else untold, sys.stderr), err=True)
+
+
+def _show(rows: Sequence[ModelInfo], defaults: Container[tuple[str, int]], rates: Sequence[float | None]) -> None:
+    """A table; on a narrow terminal what the models are for stands below it."""
+    from vidsr.models.registry import use_of
+
+    rate, narrow = "fps here", shutil.get_terminal_size().columns < NARROW
+    headings = f"model|scale|Set14|{rate}" if narrow else f"model|scale|kMAC/pixel|Set14|{rate}|take it for"
+    made = table(headings, right=f"scale|kMAC/pixel|Set14|{rate}", fold=True)
+    uses: dict[str, None] = {}
+    for row, fps in zip(rows, rates, strict=True):
+        macs = f"{int(str(row.metadata['macs_per_pixel'])) / 1000:.0f}" if "macs_per_pixel" in row.metadata else ""
+        use = ("the default: " if (row.name, row.scale) in defaults else "") + use_of(row)
+        psnr = _psnr(row.metadata.get("metrics"))
+        cells = (psnr, _rate(fps)) if narrow else (macs, psnr, _rate(fps), use)
+        made.add_row(row.name, f"x{row.scale}", *cells)
+        uses[f"{row.name}: {use}"] = None
+    print_table(made, fold=True)
+    for line in uses if narrow else ():
+        typer.echo(filled(line, sys.stdout, 2))
 
 
 def _rate(fps: float | None) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidsr.cli.options import Json
-from vidsr.cli.output import counted, print_json
-from vidsr.cli.sentences import printable
+from vidsr.cli.output import counted, num_bytes, print_json
+from vidsr.cli.sentences import filled, printable
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from vidsr.frame import Colour
     from vidsr.media.read.probe import MediaInfo
 
-
+INDENT = 9  # of what a line's first word says
 EXAMPLES = """\b
 Examples:
   vidsr probe clip.mp4
@@ -40,8 +42,7 @@ def probe(
     if json:
         print_json(info)
         return
-    for line in _lines(info):
-        typer.echo(line)
+    _say(_lines(info))
 
 
 def _picture(file: Path, *, json: bool) -> None:
@@ -55,17 +56,20 @@ def _picture(file: Path, *, json: bool) -> None:
         facts = {"width": width, "height": height, "channels": channels, "bits": bits, "metadata": held}
         print_json({"path": file, "kind": "image", "size": size, **facts})
         return
-    typer.echo(printable(f"{file}: an image, {size / 1e6:.2f} MB"))
-    typer.echo(f"picture  {width}x{height} {channels}, {bits} bits a sample")
-    if held:
-        typer.echo(f"extras   {', '.join(held)}")
+    lines = [f"{file}: an image, {num_bytes(size)}", f"picture  {width}x{height} {channels}, {bits} bits a sample"]
+    _say([*lines, *([f"extras   {', '.join(held)}"] if held else [])])
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in lines:
+        typer.echo(filled(printable(line), sys.stdout, INDENT))
 
 
 def _lines(info: MediaInfo) -> list[str]:
     video = info.video
     colour = video.colour
     lines = [
-        f"{info.path}: {info.container}, {info.size / 1e6:.2f} MB"
+        f"{info.path}: {info.container}, {num_bytes(info.size)}"
         + (f", {float(info.duration):.2f} s" if info.duration is not None else ""),
         f"picture  {video.codec} {video.width}x{video.height} {video.pix_fmt}"
         + (f", {float(video.rate):.3f} fps" if video.rate else "")
@@ -87,7 +91,7 @@ def _lines(info: MediaInfo) -> list[str]:
     if info.num_chapters:
         lines.append(f"chapters {info.num_chapters}")
     lines.extend(f"tag      {key}: {value}" for key, value in info.metadata.items())
-    return [printable(line) for line in lines]
+    return lines
 
 
 def _scan(rate: Fraction | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from typing import TextIO
 
 
 def printable(text: str) -> str:
@@ -12,10 +13,14 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def filled(text: str, stream: TextIO, indent: int = 0) -> str:
+    """One line for programs, broken between words where `stream` is a terminal; those that follow are indented."""
+    if not stream.isatty():
+        return text
+    width, rest = max(shutil.get_terminal_size().columns, 20), " " * indent
+    return textwrap.fill(text, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+
+
 def complain(sentence: str) -> None:
-    """One sentence on stderr: one line for programs, broken between words on a terminal."""
-    text = f"vidsr: {printable(sentence)}"
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
-        text = textwrap.fill(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
-    print(text, file=sys.stderr)
+    """One sentence on stderr."""
+    print(filled(f"vidsr: {printable(sentence)}", sys.stderr), file=sys.stderr)

@@ -151,7 +151,8 @@ class LogShow(Show):
     def planned(self, event: Planned) -> None:
         """The plan, its size and its time."""
         self._say(f"{self._course.number(event.source)}{event.source} -> {event.output}")
-        self._say(f"  {size(event.source_size)} -> {size(event.size)}, {event.codec}, {event.container}")
+        kind = ", ".join(dict.fromkeys((event.codec, event.container)))  # gif and jpg are both
+        self._say(f"  {size(event.source_size)} -> {size(event.size)}, {kind}")
         if network := self._new_network(event):
             self._say(f"  {network}")
         about = counted(event.num_frames, "frame") if event.num_frames else "an unknown number of frames"

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from vidsr.backends import hardware, may_use_gpu
 from vidsr.cli import complete, options
 from vidsr.errors import UsageError, VidsrError
 from vidsr.media.containers import offered
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
 from vidsr.models import names
-from vidsr.stages import StageTimes, heard, stage
+from vidsr.stages import StageTimes, heard, loading
 
 if TYPE_CHECKING:
     from vidsr.jobs.batch import Batch
@@ -135,7 +136,9 @@ def upscale(
 ) -> None:
     """Upscale videos and images; sound, subtitles and everything else is copied."""
     times = StageTimes({"imports": time.process_time()})  # so far this process has done nothing else
-    with heard(times), stage("imports"):
+    if ray is None and may_use_gpu(backend) and (device in ("auto", "gpu") or device.isdecimal()):
+        hardware.open_ahead(int(device) if device.isdecimal() else 0)
+    with heard(times), loading():
         from vidsr.cli.shower import shower
         from vidsr.jobs import inputs as files
         from vidsr.jobs.batch import Batch
@@ -181,11 +184,13 @@ def upscale(
 
 
 def _runner(dry_run: bool) -> Callable[[Batch, list[tuple[Path, VidsrError]]], BatchReport]:
-    with stage("imports"):
-        from vidsr.jobs import dry_run as dry
-        from vidsr.jobs import run
+    with loading():
+        if dry_run:
+            from vidsr.jobs.dry_run import run_batch
+        else:
+            from vidsr.jobs.run import run_batch
 
-    return dry.run_batch if dry_run else run.run_batch
+    return run_batch
 
 
 def _model(name: str, strengths: dict[str, float | None]) -> str:

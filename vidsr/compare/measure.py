@@ -32,7 +32,7 @@ def written(name: str, value: float | None) -> str:
     """A measured value for people: ``43.07 dB``; None and infinity are what equal pictures have."""
     if value is None or math.isinf(value):
         return "equal"
-    return f"{value:.2f} {UNITS[name]}" if name in UNITS else f"{value:.4f}"
+    return f"{value:z.2f} {UNITS[name]}" if name in UNITS else f"{value:.4f}"
 
 
 class Meter:

@@ -200,7 +200,7 @@ def _as_written(job: Plan, segment: Path) -> Path:
         return segment
     output = segment.with_suffix(f".{job.choice.container}")
     kind, encoded = job.choice.container, job.choice.encoder
-    animate([segment], job.source, output, container=kind, encoded=encoded, spec=job.spec, metadata={})
+    animate([segment], job.source, output, container=kind, encoded=encoded, spec=job.spec)
     return output
 
 

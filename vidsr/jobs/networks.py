@@ -8,7 +8,7 @@ from vidsr.backends import find
 from vidsr.jobs.options import Options
 from vidsr.jobs.segment_maker import SegmentMaker
 from vidsr.models import registry
-from vidsr.stages import stage
+from vidsr.stages import loading
 
 if TYPE_CHECKING:
     from vidsr.jobs.cluster.workers import Cluster
@@ -63,7 +63,7 @@ class Networks:
 
     def _local(self, scale: int, model: str) -> LocalMaker:
         check_network(self._options, scale)
-        with stage("imports"):
+        with loading():
             from vidsr.jobs.local_maker import LocalMaker, open_upscaler
 
         made = self._here[scale, model] = LocalMaker(open_upscaler(self._options, scale, model=model))

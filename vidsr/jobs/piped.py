@@ -117,7 +117,7 @@ def run(item: Input, batch: Batch) -> Done:
 def _film(item: Input, batch: Batch) -> _Stream:
     """A film in a container that plays while it is written, on standard output."""
     _check_terminal()
-    job = plan(item, Target(), batch.options)
+    job = plan(item, batch.target, batch.options)
     check_live(CONTAINERS[job.choice.container])
     options, opens = job.options, sources.is_file(job.source)
 
@@ -134,13 +134,8 @@ def _film(item: Input, batch: Batch) -> _Stream:
             keep_going=options.keep_going,
         )
 
-    dropped = [str(item) for item in job.dropped]
-    dropped += [
-        f"{item.kind} {item.index} ({item.codec}): dropped, a film that is written as it is made has no place for it"
-        for item in job.kept
-        if item.how in ("attached", "rewritten")
-    ]
-    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, job.notes, tuple(dropped), sink, job.pipe)
+    dropped = tuple(str(item) for item in job.dropped)
+    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, job.notes, dropped, sink, job.pipe)
 
 
 def _pictures(item: Input, batch: Batch) -> _Stream:
@@ -168,7 +163,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
         options,
         Canvas(size, format, colour),
         _output(target).suffix.lstrip(".") or "y4m",
-        (*said, *notes, *cropped, *scanned, *_lost(info, format, aspect, target)),
+        (*said, *notes, *cropped, *scanned, *_lost(info, format, colour, aspect, target), *_idle(options)),
         tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
         lambda: _sink(target, header, batch.overwrite),
         pipe,
@@ -221,19 +216,28 @@ def _format(info: MediaInfo, target: Target) -> tuple[PixelFormat, Colour]:
     return format, colour
 
 
-def _lost(info: MediaInfo, format: PixelFormat, aspect: Fraction, target: Target) -> tuple[str, ...]:
+def _lost(info: MediaInfo, format: PixelFormat, colour: Colour, aspect: Fraction, target: Target) -> tuple[str, ...]:
     """What y4m or images cannot say, in words."""
     video = info.video
     what = "y4m" if target.pipe else "an image"
     lost = [f"transparency is dropped: {what} does not hold it here"] if video.format.alpha and not format.alpha else []
     if target.pipe and video.colour_tagged:
-        lost.append(f"{what} does not name its colours: {video.colour.matrix.name.lower()}, tell the next program")
+        lost.append(f"{what} does not name its colours: {colour.matrix.name.lower()}, tell the next program")
     if not target.pipe and aspect != 1:
         squared = "--square-pixels (square_pixels=True) makes them square"
         lost.append(f"the pixels are {aspect.numerator}:{aspect.denominator}: {squared}")
     if video.display_matrix is not None:
         lost.append(f"{what} does not say how the camera was turned: the picture is as it was stored")
     return tuple(lost)
+
+
+def _idle(options: Options) -> tuple[str, ...]:
+    """What was asked of an encoder where there is none, in words."""
+    given = {"codec": options.codec != "auto"} | {
+        name: getattr(options, name) is not None for name in ("crf", "preset", "pix_fmt", "container")
+    }
+    idle = [f"--{name.replace('_', '-')} ({name})" for name, is_given in given.items() if is_given]
+    return (f"{', '.join(idle)}: of no effect, since no film is encoded",) if idle else ()
 
 
 def _output(target: Target) -> Path:

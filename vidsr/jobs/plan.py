@@ -155,6 +155,7 @@ def plan(
         crf=options.crf,
         preset=options.preset,
         gpu=options.gpu or None,
+        live=target.pipe,
     )
     chosen = choice.choose(info, asked)
     if options.target_size is not None:

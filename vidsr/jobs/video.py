@@ -208,7 +208,8 @@ def _join(plan: Plan, paths: Sequence[Path], work: Path, mark: str) -> join.Join
             container=plan.choice.container,
             encoded=plan.choice.encoder,
             spec=plan.spec,
-            metadata={KEY: mark},
+            mark=mark,
+            dropped=plan.dropped,
         )
     return join.join(
         paths,

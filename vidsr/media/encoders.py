@@ -270,6 +270,7 @@ _ROWS = (
         parts="ffv1",
         layouts=("gbrp", "gbrap"),
         packed={"gbrp": "pal8", "gbrap": "pal8"},
+        keeps_hdr10=False,
     ),
     Encoder(
         name="apng",
@@ -278,6 +279,7 @@ _ROWS = (
         parts="ffv1",
         layouts=("gbrp", "gbrap"),
         packed={"gbrp": "rgb24", "gbrap": "rgba"},
+        keeps_hdr10=False,
     ),
     Encoder("libvpx", "vp8"),
     Encoder("mpeg2video", "mpeg2video", options=_FINE, captions=True),

@@ -48,24 +48,27 @@ _IN_BOXES = {_SIDE_BY_SIDE: 2, _TOP_BOTTOM: 1}  # AVStereo3DType -> stereo_mode 
 _EQUIRECTANGULAR, _CUBEMAP, _TILE = range(3)  # AVSphericalProjection
 
 
-def told(video: Video, codec: str, container: Container, segment: Container) -> Iterator[str]:
+def told(video: Video, codec: str, container: Container, segment: Container | None) -> Iterator[str]:
     """A sentence for all side data of `video` that pictures by `codec` in `container` do not keep, or that is rare."""
     gone = dict(lost_kinds(video, codec, container, segment))
     yield from (f"{word(name)} is dropped: {why}" for name, why in gone.items())
     yield from (f"{word(name)} is kept" for name in (SPHERICAL, STEREO) if name in video.extras and name not in gone)
 
 
-def lost_kinds(video: Video, codec: str, container: Container, segment: Container) -> Iterator[tuple[str, str]]:
+def lost_kinds(video: Video, codec: str, container: Container, segment: Container | None) -> Iterator[tuple[str, str]]:
     """Its kinds, by FFmpeg's name, and the reasons.
 
-    `segment` is the container of the parts that it is joined of, through which what is kept has to come.
+    `segment` is the container of the parts that it is joined of, through which what is kept has to come; None: it
+    is written as it is made, where boxes of the sample entry and their like have no place.
     """
     raw = {SPHERICAL: video.spherical, STEREO: video.stereo}
     turned = ["DISPLAYMATRIX"] if video.display_matrix is not None and _turns(video.display_matrix) else []
     for name in (*video.extras, *turned):
         if name in _TOLD_ELSEWHERE or _is_kept(name, raw.get(name), container, segment):
             continue
-        why = f"{codec} in {container} has no place for it"
+        live = segment is None and name in raw
+        what = "a film that is written as it is made" if live else f"{codec} in {container}"
+        why = f"{what} has no place for it"
         if container != HOLDS_ALL and _is_kept(name, raw.get(name), HOLDS_ALL, segment):
             why += f"; {KEEPS_IT}"
         yield name, why
@@ -81,13 +84,15 @@ def _turns(matrix: tuple[int, ...]) -> bool:
     return matrix[1] != 0 or matrix[3] != 0 or matrix[0] < 0 or matrix[4] < 0
 
 
-def _is_kept(name: str, raw: bytes | None, container: Container, segment: Container) -> bool:
+def _is_kept(name: str, raw: bytes | None, container: Container, segment: Container | None) -> bool:
     if name == "DISPLAYMATRIX":
         return container.rotation is not None
     if raw is None:
         return False
     if name == STEREO and container.ebml:
         return stereo_mode(raw, container) is not None
+    if segment is None:
+        return False
     if name == STEREO:
         return container.boxes and segment.boxes and bool(_stereo_box(raw))
     return name == SPHERICAL and segment.boxes and bool(_spherical_box(raw)) and (container.boxes or container.ebml)

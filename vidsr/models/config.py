@@ -104,6 +104,14 @@ def elements_per_pixel(config: GeneratorConfig) -> int:
     return max(2 * c * s * s, (c + 3) * s * s)
 
 
+def largest_per_pixel(config: GeneratorConfig) -> int:
+    """The most elements that one tensor has, per input pixel: what indexes of 32 bits have to count."""
+    c, s = config.channels, config.scale
+    if config.graph == "bicubic":
+        return 3 * s * s
+    return max(c, 3 * s * s) if config.graph == "fast" else max(c, 3) * s * s
+
+
 def keys_cubic(x: Any) -> Any:
     """The cubic convolution kernel at distance `x`, numpy's or torch's, a = -0.5 (Keys 1981, equation 15)."""
     x = abs(x)

@@ -55,6 +55,13 @@ class Pen(Protocol[Node]):
         """Two pixels more at every border, mirrored with the edge; sides are at least two pixels long."""
 
 
+class Coder(Protocol[Node]):
+    """Draws convolutions in its own way, such as `scales` says."""
+
+    def convolution(self, name: str, x: Node) -> Node | None:
+        """The one of that name, with its bias; None: as the pen does it."""
+
+
 def shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
     """The names of all weights, and the shape of each."""
     c, s, found = config.channels, config.scale, dict[str, tuple[int, ...]]()
@@ -102,14 +109,16 @@ def read(path: Path, config: GeneratorConfig) -> Weights:
     return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def draw(config: GeneratorConfig, weights: Weights, pen: Pen[Node], picture: Node) -> Node:
+def draw(
+    config: GeneratorConfig, weights: Weights, pen: Pen[Node], picture: Node, coder: Coder[Node] | None = None
+) -> Node:
     """The whole network: (N, 3, H, W) RGB in [0, 1] -> (N, 3, H*scale, W*scale), not clamped."""
     if config.graph == "bicubic":
         kernel = cubic_kernel(config.scale)
         return pen.shuffle(pen.convolution(pen.mirrored(picture), kernel, None, groups=3, padded=False), config.scale)
     if config.graph == "fast":
-        return pen.add(base(config, pen, picture), residual(config, weights, pen, picture))
-    return _srgan(config, weights, pen, picture)
+        return pen.add(base(config, pen, picture), residual(config, weights, pen, picture, coder))
+    return _srgan(config, weights, pen, picture, coder)
 
 
 def base(config: GeneratorConfig, pen: Pen[Node], picture: Node) -> Node:
@@ -117,34 +126,38 @@ def base(config: GeneratorConfig, pen: Pen[Node], picture: Node) -> Node:
     return pen.bilinear(picture, config.scale)
 
 
-def residual(config: GeneratorConfig, weights: Weights, pen: Pen[Node], picture: Node) -> Node:
+def residual(
+    config: GeneratorConfig, weights: Weights, pen: Pen[Node], picture: Node, coder: Coder[Node] | None = None
+) -> Node:
     """Of ``fast`` what it adds to `base`: values near zero, of which half precision keeps enough."""
-    bridge = y = _activated(pen, weights, "acts.0", _convolved(pen, weights, "head", picture))
+    bridge = y = _activated(pen, weights, "acts.0", _convolved(pen, weights, "head", picture, coder))
     for count in range(1, config.blocks + 1):
-        y = _convolved(pen, weights, f"body.{count - 1}", y)
+        y = _convolved(pen, weights, f"body.{count - 1}", y, coder)
         ends = bool(config.skip) and count % config.skip == 0
         y = _activated(pen, weights, f"acts.{count}", pen.add(y, bridge) if ends else y)
         bridge = y if ends else bridge
-    return pen.shuffle(_convolved(pen, weights, "tail", y), config.scale)
+    return pen.shuffle(_convolved(pen, weights, "tail", y, coder), config.scale)
 
 
-def _srgan(config: GeneratorConfig, weights: Weights, pen: Pen[Node], picture: Node) -> Node:
-    head = y = _activated(pen, weights, "head.1", _convolved(pen, weights, "head.0", picture))
+def _srgan(config: GeneratorConfig, weights: Weights, pen: Pen[Node], picture: Node, coder: Coder[Node] | None) -> Node:
+    head = y = _activated(pen, weights, "head.1", _convolved(pen, weights, "head.0", picture, coder))
     for number in range(config.blocks):
         block = f"blocks.{number}"
-        inner = _activated(pen, weights, f"{block}.act", _convolved(pen, weights, f"{block}.conv1", y))
-        y = pen.add(y, _convolved(pen, weights, f"{block}.conv2", inner))
-    y = pen.add(head, _convolved(pen, weights, "trunk", y))
+        inner = _activated(pen, weights, f"{block}.act", _convolved(pen, weights, f"{block}.conv1", y, coder))
+        y = pen.add(y, _convolved(pen, weights, f"{block}.conv2", inner, coder))
+    y = pen.add(head, _convolved(pen, weights, "trunk", y, coder))
     steps = upsteps(config)
     for number in range(steps):
-        y = _activated(pen, weights, f"up.{number}.act", _convolved(pen, weights, f"up.{number}.conv", y))
+        y = _activated(pen, weights, f"up.{number}.act", _convolved(pen, weights, f"up.{number}.conv", y, coder))
         if number < steps - 1:
             y = pen.shuffle(y, SHUFFLE)
     weight, bias = before_shuffle(weights["tail.weight"], SHUFFLE), np.repeat(weights["tail.bias"], SHUFFLE**2)
     return pen.shuffle(pen.convolution(y, weight, bias), SHUFFLE)
 
 
-def _convolved(pen: Pen[Node], weights: Weights, name: str, x: Node) -> Node:
+def _convolved(pen: Pen[Node], weights: Weights, name: str, x: Node, coder: Coder[Node] | None) -> Node:
+    if coder is not None and (made := coder.convolution(name, x)) is not None:
+        return made
     return pen.convolution(x, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 

@@ -22,6 +22,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = "1"  # of the header; a string, as all safetensors metadata is
 MAX_HEADER = 1 << 20  # bytes; ours are a few thousand
 STRUCTURED = ("config", "metrics", "training_data")  # header values that are JSON
+OF_WEIGHTS = ("metrics", "int8")  # what holds for these weights alone, and not for a mixture
 REQUIRED = ("format", "name", "config", "scale")
 
 BICUBIC = "bicubic"
@@ -62,7 +63,7 @@ class Model:
 
     It maps (N, 3, H, W) RGB in [0, 1] to (N, 3, H*scale, W*scale), not clamped. `halo` is the receptive radius in
     input pixels; input sides must be multiples of `multiple`; `macs_per_pixel` counts multiply-adds per input pixel.
-    `weights_hash` is the SHA-256 of the weights file, a constant for ``bicubic``.
+    `weights_hash` is the SHA-256 of the weights file without its INT8 scales, a constant for ``bicubic``.
     """
 
     name: str
@@ -149,7 +150,7 @@ def _read_header(path: Path) -> dict[str, str]:
             header = json.loads(file.read(size)) if 2 <= size <= MAX_HEADER else None
     except OSError as error:
         raise ModelError(f"Cannot read the weights file {path} ({error.strerror}); check the path.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not a safetensors file; give weights made by `python -m train export`.") from error
     if not isinstance(header, dict):
         raise ModelError(f"{path} is not a safetensors file; give weights made by `python -m train export`.")
@@ -231,7 +232,7 @@ def load(name_or_path: str, scale: int) -> Model:
         ModelError: no such model, not at this scale, or a file whose weights are not what its header claims.
     """
     from vidsr.models import config as configs
-    from vidsr.models import graph
+    from vidsr.models import graph, scales
 
     name, strengths = split_strengths(name_or_path)
     strengths.pop(GRAIN, None)
@@ -247,7 +248,7 @@ def load(name_or_path: str, scale: int) -> Model:
         config = configs.GeneratorConfig.from_dict(_config_values(info))
         if config.scale != info.scale:
             raise ModelError(f"The header of {info.path} contradicts itself about the scale; export the weights again.")
-        weights_hash = hashlib.sha256(info.path.read_bytes()).hexdigest()
+        weights_hash = scales.identity(info.path.read_bytes())
         weights = graph.read(info.path, config)
     return Model(
         name=info.name,
@@ -289,7 +290,7 @@ def _mixed(model: Model, strengths: Mapping[str, float]) -> Model:
         given=mixed,
         name=model.name + "".join(said),
         weights_hash=hashlib.sha256(identity.encode()).hexdigest(),
-        metadata={key: value for key, value in model.metadata.items() if key != "metrics"},
+        metadata={key: value for key, value in model.metadata.items() if key not in OF_WEIGHTS},
         path=None,
     )
 

@@ -56,8 +56,8 @@ class Grainer:
         flats = flats_of(small)
         if np.isnan(flats.variance).all():
             return large
-        scale = large.width / small.width
-        field = _field(min(range(len(COARSE)), key=lambda k: abs(COARSE[k] - flats.alike)), round(scale * 4) / 4)
+        down, right = (round(4 * s) / 4 for s in (large.height / small.height, large.width / small.width))
+        field = _field(min(range(len(COARSE)), key=lambda k: abs(COARSE[k] - flats.alike)), down, right)
         num = len(large.planes) - large.format.alpha
         grey = large.format.model != "yuv"
         guide = large.planes[0]
@@ -192,14 +192,13 @@ def _as_large(guide: Plane, shape: tuple[int, ...]) -> Plane:
 
 
 @lru_cache(8)
-def _field(coarse: int, scale: float) -> NDArray[np.int8]:
-    """(2 SIDE, 2 SIDE) Grain of deviation `UNIT` that repeats itself: neighbours at `scale` pixels are so alike."""
+def _field(coarse: int, down: float, right: float) -> NDArray[np.int8]:
+    """(2 SIDE, 2 SIDE) Grain of deviation `UNIT` that repeats itself: neighbours at so many pixels are so alike."""
     raw = np.random.Philox(coarse).random_raw(SIDE * SIDE).view(np.uint16).reshape(SIDE, SIDE, 4)
     white = raw.sum(-1, dtype=np.float64)
-    blur = scale / (2 * math.sqrt(-math.log(COARSE[coarse])))  # of Gaussian noise, alike by exp(-d^2 / 4 blur^2)
-    frequency = np.fft.fftfreq(SIDE)
-    kept = np.exp(-2 * (math.pi * blur) ** 2 * frequency**2)
-    made = np.fft.ifft2(np.fft.fft2(white - white.mean()) * kept[:, None] * kept).real
+    blur = 1 / (2 * math.sqrt(-math.log(COARSE[coarse])))  # of Gaussian noise, alike by exp(-d^2 / 4 blur^2)
+    rows, columns = (np.exp(-2 * (math.pi * blur * s * np.fft.fftfreq(SIDE)) ** 2) for s in (down, right))
+    made = np.fft.ifft2(np.fft.fft2(white - white.mean()) * rows[:, None] * columns).real
     codes = np.rint(made / made.std() * UNIT).clip(-127, 127).astype(np.int8)
     return np.tile(codes, (2, 2))
 

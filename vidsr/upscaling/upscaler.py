@@ -66,7 +66,7 @@ class Upscaler:
         scale: any number from 1 to 4. A scale that the model does not have is reached through its next larger one, and
             an antialiased resize down.
         backend: a name for `open_backend`, or a backend that is open already, which `close` then closes.
-        precision: ``auto``, ``fp16``, ``bf16`` or ``fp32``.
+        precision: one of `backends.PRECISIONS`.
         tile: ``auto`` (as the backend's memory allows), ``off``, or a side: tiles of about that many pixels squared.
         device: a kind of `backends.UNITS`, or the number of a GPU.
         threads: of a CPU backend; None leaves it to the runtime.
@@ -108,7 +108,7 @@ class Upscaler:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
-        self._opened |= {"grain": grain} if grain else {}
+        self._opened |= ({"grain": grain} if grain else {}) | dict(opened.facts)
         if opened.threads is not None and self.model.is_network:
             self._opened["network threads"] = opened.threads
         if opened.unit != "CPU" and opened.on_host:

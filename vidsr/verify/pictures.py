@@ -9,11 +9,13 @@ from fractions import Fraction
 from itertools import chain
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from vidsr.errors import DamagedError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.joints import joints_of, notes
-from vidsr.media.read.probe import MediaInfo
+from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.read.reader import Reader
 from vidsr.upscaling.host import from_rgb, relit, to_rgb
 from vidsr.verify.content import Likeness, Shrinker, SmallPicture, liken
@@ -83,7 +85,7 @@ def look(
         theirs = stack.enter_context(Reader(source, start=start, end=end, keep_going=True, deinterlace=deinterlace))
         ours = stack.enter_context(Reader(output))
         size = (source.video.width, source.video.height)
-        old = _Ahead(_wanted(theirs, output.video.format, output.video.colour, size, shift, found))
+        old = _Ahead(_wanted(theirs, output.video, size, shift, found))
         new = _Ahead(_made(ours, size, found))
         before: Seen | None = None
         length = (end if end is not None else source.video.duration or 0) - (start or 0)
@@ -132,12 +134,7 @@ class _Ahead(Generic[Item]):
 
 
 def _wanted(
-    reader: Reader,
-    target: PixelFormat,
-    colour: Colour,
-    size: tuple[int, int],
-    shift: Fraction | None,
-    found: Pictures,
+    reader: Reader, output: Video, size: tuple[int, int], shift: Fraction | None, found: Pictures
 ) -> Iterator[Seen]:
     """The source's pictures, at the times that the output should have."""
     shrink = Shrinker(*size)
@@ -156,7 +153,7 @@ def _wanted(
         last = time
         length = frame.duration * frame.time_base or gap or 1 / (reader.info.video.rate or Fraction(25))
         found.end = time + length
-        yield Seen(number, time + found.shift, shrink(as_output(frame, target, colour, own)), frame.captions)
+        yield Seen(number, time + found.shift, shrink(as_output(frame, output, own)), frame.captions)
 
 
 def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Seen]:
@@ -164,25 +161,42 @@ def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Se
     try:
         for number, frame in enumerate(reader):
             found.num_output += 1
-            yield Seen(number, frame.pts * frame.time_base, shrink(frame), frame.captions)
+            picture = shrink(visible(frame, reader.info.video))
+            yield Seen(number, frame.pts * frame.time_base, picture, frame.captions)
     except DamagedError as error:
         found.failure = str(error)
 
 
-def as_output(frame: Frame, target: PixelFormat, colour: Colour, own: Colour) -> Frame:
+def as_output(frame: Frame, output: Video, own: Colour) -> Frame:
     """`frame` in the colour model of the output where that is another, or too coarse to compare; else as it is.
 
-    Also where its colour is not `own`, the source's, but another that came later.
+    Also where its colour is not `own`, the source's, but another that came later. What the output shows nothing of is
+    black: see `visible`.
     """
-    grey = "grey" in (frame.format.model, target.model)
+    target, colour = output.format, output.colour
+    grey = "grey" in (frame.format.model, target.model) and frame.colour.full_range == colour.full_range
     rgb = frame.colour.matrix is Matrix.RGB
     wide = frame.format.chroma_shift[0] > 1  # 4:1:1 and 4:1:0, whose blocks of chroma are one sample wide
     alike = frame.colour == own
     if alike and (grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB) and not wide)):
-        return frame
+        return visible(frame, output)
     fmt = PixelFormat(target.model, target.bits, target.chroma_shift)
     planes = from_rgb(relit(to_rgb(frame.planes, frame.format, frame.colour), frame.colour, colour), fmt, colour)
-    return replace(frame, planes=planes, format=fmt, colour=colour)
+    if frame.format.alpha and target.alpha:
+        scaled = frame.planes[-1].astype(np.float32) * (((1 << fmt.bits) - 1) / ((1 << frame.format.bits) - 1))
+        planes, fmt = (*planes, np.rint(scaled).astype(fmt.dtype)), replace(fmt, alpha=True)
+    return visible(replace(frame, planes=planes, format=fmt, colour=colour), output)
+
+
+def visible(frame: Frame, output: Video) -> Frame:
+    """`frame` without colours and shades of transparency that the output, as a GIF, has no place for."""
+    if output.codec != "gif" or not frame.format.alpha:
+        return frame
+    *planes, alpha = frame.planes
+    seen = alpha >= 1 << (frame.format.bits - 1)
+    return replace(
+        frame, planes=(*(plane * seen for plane in planes), seen * alpha.dtype.type((1 << frame.format.bits) - 1))
+    )
 
 
 def _whose(old: _Ahead[Seen], new: _Ahead[Seen], tolerance: Fraction) -> str:

@@ -16,7 +16,7 @@ from vidsr.media.read.open import decoder_of, demux, open_input
 from vidsr.media.read.pixels import Unpacker, planes_of
 from vidsr.media.read.probe import MediaInfo
 from vidsr.verify.content import MAX_LOST_DETAIL, Shrinker, liken
-from vidsr.verify.pictures import as_output
+from vidsr.verify.pictures import as_output, visible
 
 FramesFrom = Callable[[Fraction | None], AbstractContextManager[Iterable[Frame]]]
 """Opens the source's frames from so many seconds after its first picture on."""
@@ -51,8 +51,8 @@ def check_sample(
 
 def _compare(source: MediaInfo, output: MediaInfo, own: Frame, made: Frame) -> None:
     shrink = Shrinker(source.video.width, source.video.height)
-    wanted = as_output(own, output.video.format, output.video.colour, source.video.colour)
-    like = liken(shrink(made), shrink(wanted), None, None)
+    wanted = as_output(own, output.video, source.video.colour)
+    like = liken(shrink(visible(made, output.video)), shrink(wanted), None, None)
     if like.block_psnr < MIN_BLOCK_PSNR or (
         like.lost_detail > MAX_LOST_DETAIL and like.block_psnr < 2 * MIN_BLOCK_PSNR
     ):

@@ -241,3 +241,11 @@ def test_sound_at_times_that_no_clock_reaches_is_left_out(tmp_path: Path) -> Non
                 out.mux(packet)
     _, report = upscaled(tmp_path / "late.mkv", tmp_path / "out.webm", spec=spec_of("libvpx-vp9"), pts=range(24))
     assert any("damaged packets of sound or subtitles are left out" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("container", ["ts", "gif"])
+def test_chapters_are_not_said_to_be_kept_where_they_have_no_place(tmp_path: Path, container: str) -> None:
+    clip = make_clip(tmp_path / "a.mov", frames=2, chapters=[(0, 0.04, "one"), (0.04, 0.08, "two")])
+    kept, dropped = plan_streams(probe(clip), container)
+    assert not kept
+    assert "chapters" in {item.kind for item in dropped}

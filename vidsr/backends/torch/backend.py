@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from vidsr.backends import AUTO, Unit, accuracy
 from vidsr.backends.base import (
     Backend,
-    activation_bytes,
     auto_on_cpu,
     check_batch,
-    countable_pixels,
     leaves,
     max_pixels,
+    model_bytes,
+    model_countable,
 )
 from vidsr.backends.torch.graphs import Graphs
 from vidsr.backends.torch.kernels import why_none
@@ -269,15 +269,15 @@ def _tried(model: Model, precision: str, device: torch.device) -> Choice:
 
 def _gpu_pixels(model: Model, device: torch.device, dtype: torch.dtype) -> int:
     """The largest N*H*W of one call, by the memory that is free now and by cuDNN's way of counting."""
-    per_pixel = activation_bytes(model.module) * dtype.itemsize / torch.float32.itemsize
+    per_pixel = model_bytes(model) * dtype.itemsize / torch.float32.itemsize
     by_memory = GPU_SHARE * torch.cuda.mem_get_info(device)[0] / per_pixel
-    return max(1, min(int(by_memory), countable_pixels(model.module)))
+    return max(1, min(int(by_memory), model_countable(model)))
 
 
 def _shared_pixels(model: Model, dtype: torch.dtype) -> int:
     """The largest N*H*W of one call on an Apple GPU, by the memory that it may take of the machine's."""
     memory = GPU_SHARE * torch.mps.recommended_max_memory()
-    return max(1, int(memory / (activation_bytes(model.module) * dtype.itemsize / torch.float32.itemsize)))
+    return max(1, int(memory / (model_bytes(model) * dtype.itemsize / torch.float32.itemsize)))
 
 
 def _lower(module: nn.Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from math import ceil
@@ -17,10 +17,9 @@ from vidsr.files import sync_file
 from vidsr.media.animations import plays_of
 from vidsr.media.containers import CONTAINERS, Container
 from vidsr.media.encoders import Encoder, encoder
-from vidsr.media.mux.decide import plan_streams
-from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.finish import Written
 from vidsr.media.mux.join import JoinReport
+from vidsr.media.mux.streams import Dropped
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.times import Times, read_times
@@ -39,11 +38,12 @@ def animate(
     container: str,
     encoded: str,
     spec: VideoSpec,
-    metadata: Mapping[str, str],
+    mark: str | None = None,
+    dropped: Sequence[Dropped] = (),
 ) -> JoinReport:
     """Encode the pictures of `segments`, which are of `spec`, by `encoded` into `output`, and sync it.
 
-    They keep their lengths, the film how often it is shown. Other streams have no place.
+    They keep their lengths, the film how often it is shown. Other streams have no place: they are `dropped`.
 
     Raises:
         OutputError: the output cannot be written, or a segment is not finished. What was written is removed.
@@ -56,17 +56,16 @@ def animate(
             output.open("wb").close()
             options = row.animated(plays_of(source.path, source.container), last) if row.animated else {}
             _write(output, segments, ticks, clock, _Kind(row, encoder(encoded), spec), options)
-            row.finish(_written(output, spec, metadata))
+            row.finish(_written(output, spec, mark))
             sync_file(output)
     except BaseException:
         with suppress(OSError):
             output.unlink(missing_ok=True)
         raise
-    kept, dropped = plan_streams(source, container)
     notes = (f"pictures stand up to {float(late):.3f} s later: {row} shows none for less than {_least(row)} s",)
     shift = -int(times.pts.min()) * spec.time_base
     size = output.stat().st_size
-    return JoinReport(len(times), tuple(kept), tuple(dropped), notes if late else (), size, shift, late)
+    return JoinReport(len(times), (), tuple(dropped), notes if late else (), size, shift, late)
 
 
 class _Kind:
@@ -197,12 +196,12 @@ def _ready(end: av.filter.context.FilterContext) -> Iterator[av.VideoFrame]:
         yield found
 
 
-def _written(output: Path, spec: VideoSpec, metadata: Mapping[str, str]) -> Written:
+def _written(output: Path, spec: VideoSpec, mark: str | None) -> Written:
     return Written(
         output,
         metadata={},
         languages=(),
-        fingerprint=metadata.get(KEY),
+        fingerprint=mark,
         size=(spec.width, spec.height),
         aspect=Fraction(1),
         title=None,

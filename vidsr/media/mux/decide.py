@@ -189,13 +189,15 @@ def _is_found(memory: io.BytesIO, codec: str, container: Container) -> bool:
 
 def _rebuilt(source: InputContainer, stream: Stream, container: Container) -> KeptStream | Dropped | None:
     """Tracks of mov and mp4 that are written from what they say, never copied."""
-    if "timecode" in stream.metadata and not container.metadata:
-        return Dropped(stream.index, "timecode", "tmcd", no_place(container))
     if "timecode" in stream.metadata:
-        return KeptStream(stream.index, "timecode", "tmcd", "rewritten")
-    if codec_name(stream) == "bin_data" and source.chapters() and refusal(stream, container):
-        return KeptStream(stream.index, "chapters", "text", "rewritten")
-    return None
+        kind, codec = "timecode", "tmcd"
+    elif codec_name(stream) == "bin_data" and source.chapters() and refusal(stream, container):
+        kind, codec = "chapters", "text"
+    else:
+        return None
+    if not container.metadata:
+        return Dropped(stream.index, kind, codec, no_place(container))
+    return KeptStream(stream.index, kind, codec, "rewritten")
 
 
 def _kept_there(stream: Stream, kind: str, codec: str) -> bool:

@@ -9,39 +9,32 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition, Stream
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
 from vidsr.files import sync_file
 from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS, Container
-from vidsr.media.encoders import encoder
-from vidsr.media.mux import timecode
 from vidsr.media.mux.decide import decide
+from vidsr.media.mux.film import Film
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.finish import Written
-from vidsr.media.mux.languages import held
 from vidsr.media.mux.origin import late_start
 from vidsr.media.mux.others import Others, Timed
-from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, is_cover
-from vidsr.media.mux.tracks import AnyPacket, Track, add_track, attach_cover, own_metadata
+from vidsr.media.mux.streams import Dropped, KeptStream, is_cover
+from vidsr.media.mux.tracks import AnyPacket, Track
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
-from vidsr.media.write.encoder import scaled_matrix
 from vidsr.media.write.times import Ticks, Times, constant_rate, fitting_clock, read_times
 from vidsr.media.write.writer import VideoSpec, writing
 
-if TYPE_CHECKING:
-    from av.container.core import Chapter  # a type of the stubs only
-
-_CARRIED = ~(Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
 _SHARED_GRID = 50  # steps a second: a common grid of all clocks that is coarser is not worth its delay
 
 
@@ -111,7 +104,6 @@ class _Join:
     ) -> None:
         self._source, self._spec, self._container, self._times = source, spec, container, times
         self._window = window
-        self._placeholder = container.placeholder if spec.sample_aspect != 1 else None
         self._notes: list[str] = []
         self._begin = int(times.pts.min()) * spec.time_base
         self._clock = fitting_clock(times, spec.time_base) if self._container.boxes else spec.time_base
@@ -127,8 +119,11 @@ class _Join:
             out = stack.enter_context(
                 av.open(local_name(output), "w", format=self._container.muxer, container_options=self._options(opened))
             )
-            self._describe(out, opened, metadata)
-            target, tracks = self._add_streams(out, opened, first, kept)
+            where = (self._window, self._begin, self._shift, self._rate)
+            film = Film(self._source, self._spec, self._container, *where, self._notes)
+            film.describe(out, opened, metadata)
+            template = first.streams.video[0]
+            target, tracks = film.add_streams(out, opened, kept, lambda: self._add_picture(out, template))
             self._copy(out, segments, target, opened, tracks)
             title = opened.streams[self._source.video.index].metadata.get("title")
             wanted = dict(out.metadata)
@@ -181,90 +176,10 @@ class _Join:
         # edit lists, which hold begin and end of each stream, count in it
         return {**self._container.options, "movie_timescale": str(scale)}
 
-    def _describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
-        out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
-        out.metadata.update(metadata)
-        chapters: list[Chapter] = []
-        for chapter in opened.chapters():
-            base = chapter["time_base"] or Fraction(1)
-            begin, end = chapter["start"] * base, chapter["end"] * base
-            if self._window is not None:
-                begin = max(begin, self._window[0])
-                end = end if end <= self._window[1] else Fraction(self._window[1])
-            if begin < end or self._window is None:
-                ticks = [max(round((value + self._shift) / base), 0) for value in (begin, end)]
-                chapters.append({**chapter, "start": ticks[0], "end": ticks[1]})
-        out.set_chapters(chapters)
-
-    def _add_streams(
-        self,
-        out: OutputContainer,
-        opened: InputContainer,
-        first: InputContainer,
-        kept: Sequence[KeptStream],
-    ) -> tuple[VideoStream, dict[int, Track]]:
-        """All streams of the output, in the source's order."""
-        plans = {plan.index: plan for plan in kept}
-        tracks: dict[int, Track] = {}
-        target: VideoStream | None = None
-        for stream in opened.streams:
-            if stream.index == self._source.video.index:
-                target = self._add_picture(out, cast(VideoStream, stream), first.streams.video[0])
-                stream.discard = Discard.all
-                continue
-            plan = plans.get(stream.index)
-            if plan is None or plan.how == "rewritten":
-                stream.discard = Discard.all
-            elif plan.how == "attached":
-                attach_cover(out, self._source.path, stream.index)
-                stream.discard = Discard.all
-            else:
-                tracks[stream.index] = add_track(out, self._container, stream, plan, self._shift)
-        assert target is not None, "the picture stream is one of the source's"
-        for made in out.streams:
-            if language := held(made.metadata.get("language"), made.type, self._container):
-                made.metadata["language"] = language
-        return target, tracks
-
-    def _add_picture(self, out: OutputContainer, source: VideoStream, segment: VideoStream) -> VideoStream:
-        """The upscaled stream: the segment's codec and colour, the source's name, language and disposition."""
+    def _add_picture(self, out: OutputContainer, segment: VideoStream) -> VideoStream:
         target = out.add_stream_from_template(segment, opaque=True)
         target.time_base = self._clock
-        if tag := self._container.codec_tags.get(segment.codec_context.codec.canonical_name):
-            target.codec_context.codec_tag = tag
-        video = self._source.video
-        grown = Fraction(self._spec.width, video.width), Fraction(self._spec.height, video.height)
-        target.set_display_matrix(scaled_matrix(self._spec.display_matrix, *grown))
-        target.metadata.update(own_metadata(source))
-        if self._spec.format.alpha and encoder(self._spec.encoder).alpha_beside:
-            target.metadata["alpha_mode"] = "1"  # Matroska's muxer makes an element of it, without which nobody looks
-        told = target.metadata.pop("stereo_mode", None)
-        modes = self._container.stereo_modes
-        mode = side_data.stereo_mode(self._spec.stereo, self._container) if self._spec.stereo else told
-        if mode and self._container.ebml and (modes is None or mode in modes):
-            target.metadata["stereo_mode"] = mode
-        if self._placeholder:
-            target.metadata["title"] = self._placeholder
-        if self._container.ebml and self._rate is not None:
-            target.codec_context.framerate = self._rate
-        target.disposition = source.disposition & _CARRIED
-        for metadata in (out.metadata, target.metadata):
-            self._place_timecode(metadata, target)
         return target
-
-    def _place_timecode(self, metadata: dict[str, str], target: VideoStream) -> None:
-        """A part begins later; and mov and mp4 count in pictures, for which FFmpeg has to know their rate."""
-        video = self._source.video
-        for key in [key for key in metadata if key.lower() == timecode.KEY]:
-            if self._window is not None:
-                first = (video.start_pts or 0) * video.time_base
-                metadata[key] = timecode.later(metadata[key], self._begin - first, video.rate)
-            rate = timecode.fitting_rate(metadata[key], video.rate)
-            if self._container.boxes and rate is None:
-                self._notes.append(f"the timecode is dropped: {self._container} cannot count by it")
-                del metadata[key]
-            elif self._container.boxes and rate is not None:
-                target.codec_context.framerate = rate
 
     def _copy(
         self,

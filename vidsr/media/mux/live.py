@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from typing import BinaryIO, cast
 
 import av
-from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard
 from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
 from vidsr.frame import Frame
 from vidsr.media.containers import CONTAINERS, Container
-from vidsr.media.mux.languages import held
+from vidsr.media.mux import matroska
+from vidsr.media.mux.film import Film
 from vidsr.media.mux.origin import late_start
 from vidsr.media.mux.others import Others, Timed
-from vidsr.media.mux.streams import NOT_COPIED, KeptStream
-from vidsr.media.mux.tracks import Track, add_track, own_metadata
+from vidsr.media.mux.streams import KeptStream
 from vidsr.media.read.open import open_input
 from vidsr.media.read.probe import MediaInfo
-from vidsr.media.write.encoder import VideoSpec, configure, encoder_clock, open_politely, scaled_matrix, to_video_frame
+from vidsr.media.write.encoder import VideoSpec, configure, encoder_clock, open_politely, to_video_frame
 
 
 class LiveWriter:
@@ -57,6 +55,9 @@ class LiveWriter:
         self._last_dts: int | None = None
         self._lengths: dict[int, int] = {}  # pts -> of frames that the encoder has
         self._others: Others | None = None
+        self._packets: Generator[Timed, None, None] | None = None
+        self._next: Timed | None = None  # of theirs
+        self._notes: list[str] = []
 
     @property
     def num_bytes(self) -> int:
@@ -66,7 +67,7 @@ class LiveWriter:
     @property
     def notes(self) -> list[str]:
         """What the user should know of the other streams, once all is written."""
-        return self._others.notes() if self._others else []
+        return [*self._notes, *(self._others.notes() if self._others else [])]
 
     def write(self, frame: Frame) -> None:
         """Encode one frame, and write what is due by then."""
@@ -93,56 +94,40 @@ class LiveWriter:
             self._stack.close()
 
     def _begin(self, first: Frame) -> None:
-        begin = first.pts * first.time_base
-        self._shift = -begin if self._cut else -late_start(self._source, self._row.name) if self._opens else Fraction(0)
-        self._shift = max(self._shift, -begin)  # a film has no picture before 0
-        options = {**self._row.options, **(self._row.live or {})}
-        self._out = av.open(self._sink, "w", format=self._row.muxer, container_options=options)
-        opened = self._stack.enter_context(open_input(self._source.path)) if self._opens else None
-        tracks = self._add_streams(opened)
-        if opened is not None:
-            self._out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
-        end = (
-            math.inf
-            if self._end is None
-            else (self._source.video.start_pts or 0) * self._source.video.time_base + self._end
-        )
-        self._others = Others(self._source, (begin, end) if self._cut else None, self._keep_going) if opened else None
-        packets = self._others.packets(opened, tracks) if self._others and opened else None
-        if packets is not None:
-            self._stack.callback(packets.close)
-        self._packets = packets
-        self._next: Timed | None = next(packets, None) if packets else None
+        begin, row, spec = first.pts * first.time_base, self._row, self._spec
+        shift = -begin if self._cut else -late_start(self._source, row.name) if self._opens else Fraction(0)
+        self._shift = max(shift, -begin)  # a film has no picture before 0
+        options = {**row.options, **(row.live or {})}
+        self._out = av.open(self._sink, "w", format=row.muxer, container_options=options)
+        if not self._opens:
+            self._stream = self._add_picture()
+            open_politely(self._stream.codec_context)
+            return
+        opened = self._stack.enter_context(open_input(self._source.path))
+        window = (begin, self._last_moment()) if self._cut else None
+        film = Film(self._source, spec, row, window, begin, self._shift, None, self._notes)
+        film.describe(self._out, opened, {})
+        self._stream, tracks = film.add_streams(self._out, opened, self._kept, self._add_picture)
+        open_politely(self._stream.codec_context)
+        if film.placeholder:
+            title = opened.streams[self._source.video.index].metadata.get("title")
+            size = spec.width, spec.height
+            self._sink.mend = lambda head: matroska.with_aspect(head, *size, spec.sample_aspect, title)
+        self._others = Others(self._source, window, self._keep_going)
+        self._packets = self._others.packets(opened, tracks)
+        self._stack.callback(self._packets.close)
+        self._next = next(self._packets, None)
 
-    def _add_streams(self, opened: InputContainer | None) -> dict[int, Track]:
-        """All streams of the output, in the source's order."""
-        plans = {plan.index: plan for plan in self._kept if plan.how in ("copied", "converted", "encoded")}
-        tracks: dict[int, Track] = {}
-        for stream in opened.streams if opened is not None else ():
-            if stream.index == self._source.video.index:
-                self._stream = self._add_picture()
-                self._stream.metadata.update(own_metadata(stream))
-            elif stream.index in plans:
-                tracks[stream.index] = add_track(self._out, self._row, stream, plans[stream.index], self._shift)
-            if stream.index not in tracks:
-                stream.discard = Discard.all
-        self._stream = self._stream or self._add_picture()
-        for made in self._out.streams:
-            if language := held(made.metadata.get("language"), made.type, self._row):
-                made.metadata["language"] = language
-        return tracks
+    def _last_moment(self) -> Fraction | float:
+        """Where the part ends that was asked for, in the source's seconds."""
+        video = self._source.video
+        return math.inf if self._end is None else (video.start_pts or 0) * video.time_base + self._end
 
     def _add_picture(self) -> VideoStream:
-        spec, video = self._spec, self._source.video
-        stream = self._out.add_stream(spec.encoder)
+        stream = self._out.add_stream(self._spec.encoder)
         assert isinstance(stream, VideoStream)
-        configure(stream.codec_context, spec)
-        if tag := self._row.codec_tags.get(stream.codec_context.codec.canonical_name):
-            stream.codec_context.codec_tag = tag
-        open_politely(stream.codec_context)
+        configure(stream.codec_context, self._spec)
         stream.time_base = self._clock
-        grown = Fraction(spec.width, video.width), Fraction(spec.height, video.height)
-        stream.set_display_matrix(scaled_matrix(spec.display_matrix, *grown))
         return stream
 
     def _encoded(self, picture: av.VideoFrame | None) -> list[Packet[VideoStream]]:
@@ -180,16 +165,24 @@ class LiveWriter:
 
 
 class _Counted:
-    """Takes bytes for a sink that nobody may seek in."""
+    """Takes bytes for a sink that nobody may seek in. `mend` makes of the first ones what is written, once it can."""
 
     def __init__(self, sink: BinaryIO) -> None:
         self._sink, self.num_bytes = sink, 0
+        self.mend: Callable[[bytes], bytes | None] | None = None
+        self._held = b""
 
     def write(self, data: bytes) -> int:
         """Pass them on at once."""
-        self._sink.write(data)
-        self._sink.flush()
-        self.num_bytes += len(data)
+        whole: bytes | None = data
+        if self.mend is not None:
+            self._held += data
+            whole = self.mend(self._held)
+        if whole is not None:
+            self.mend = None
+            self._sink.write(whole)
+            self._sink.flush()
+            self.num_bytes += len(whole)
         return len(data)
 
 

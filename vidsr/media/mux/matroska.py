@@ -30,7 +30,24 @@ Element = tuple[int, int, int, int]  # id, start, start of the body, end
 
 def write_aspect(path: Path, width: int, height: int, aspect: Fraction, title: str | None) -> None:
     """Give the track named `PLACEHOLDER` its display size and its `title`. ValueError where there is none."""
-    with _entries(path) as (data, entries):
+    with _beginning(path) as data:
+        _set_aspect(data, width, height, aspect, title)
+
+
+def with_aspect(head: bytes, width: int, height: int, aspect: Fraction, title: str | None) -> bytes | None:
+    """The beginning of a file with what `write_aspect` writes; None: its tracks do not end in it."""
+    data = bytearray(head)
+    try:
+        if _tracks(data)[3] > len(data):
+            return None
+    except (ValueError, IndexError):
+        return None
+    _set_aspect(data, width, height, aspect, title)
+    return bytes(data)
+
+
+def _set_aspect(data: bytearray, width: int, height: int, aspect: Fraction, title: str | None) -> None:
+    with _entries(data) as entries:
         entry = next(e for e in entries if _is_ours(data, e))
         video = _find(data, entry[2], entry[3], _VIDEO)
         mode = _value(data, video, _STEREO)
@@ -40,7 +57,7 @@ def write_aspect(path: Path, width: int, height: int, aspect: Fraction, title: s
 
 def drop_rate(path: Path, number: int) -> None:
     """Take the picture rate away from picture track `number` (from 0). ValueError where there is no such track."""
-    with _entries(path) as (data, entries):
+    with _beginning(path) as data, _entries(data) as entries:
         pictures = [entry for entry in entries if _value(data, entry, _TYPE) == _PICTURES]
         if number >= len(pictures):
             raise ValueError(f"no picture track {number}")
@@ -51,18 +68,28 @@ def drop_rate(path: Path, number: int) -> None:
 
 
 @contextmanager
-def _entries(path: Path) -> Iterator[tuple[bytearray, list[Element]]]:
-    """The beginning of the file and the tracks in it, to be changed at the same length."""
+def _beginning(path: Path) -> Iterator[bytearray]:
+    """That of the file, to be changed at the same length."""
     with path.open("rb+") as file:
         data = bytearray(file.read(_HEAD))
-        segment = _find(data, 0, len(data), _SEGMENT)
-        tracks = _find(data, segment[2], segment[3], _TRACKS)
-        yield data, [element for element in _children(data, tracks[2], tracks[3]) if element[0] == _ENTRY]
-        crc = next((e for e in _children(data, tracks[2], tracks[3]) if e[0] == _CRC), None)
-        if crc:
-            data[crc[2] : crc[3]] = struct.pack("<I", zlib.crc32(bytes(data[crc[3] : tracks[3]])))
+        yield data
         file.seek(0)
         file.write(data)
+
+
+@contextmanager
+def _entries(data: bytearray) -> Iterator[list[Element]]:
+    """The tracks in it, to be changed at the same length."""
+    tracks = _tracks(data)
+    yield [element for element in _children(data, tracks[2], tracks[3]) if element[0] == _ENTRY]
+    crc = next((e for e in _children(data, tracks[2], tracks[3]) if e[0] == _CRC), None)
+    if crc:
+        data[crc[2] : crc[3]] = struct.pack("<I", zlib.crc32(bytes(data[crc[3] : tracks[3]])))
+
+
+def _tracks(data: bytearray) -> Element:
+    segment = _find(data, 0, len(data), _SEGMENT)
+    return _find(data, segment[2], segment[3], _TRACKS)
 
 
 def _value(data: bytearray, parent: Element, kind: int) -> int | None:

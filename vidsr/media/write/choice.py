@@ -40,6 +40,7 @@ class Encoding:
     crf: int | None = None
     preset: str | None = None
     gpu: int | None = None  # on which NVENC has to start; None: any
+    live: bool = False  # whether the output is written as it is made
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
         crf=_quality(row, asked.crf),
         preset=_preset(row, asked.preset),
         gpu=asked.gpu if row.gpu_option else None,
-        notes=(*notes, *_lost(source, row, target, layout)),
+        notes=(*notes, *_lost(source, row, target, layout, live=asked.live)),
     )
 
 
@@ -141,7 +142,7 @@ def _check_held(container: Container, codec: str) -> None:
     raise UnfitError(f"{container} cannot hold {codec}: choose another codec, or the container {fitting}.")
 
 
-def _lost(source: MediaInfo, row: Encoder, container: Container, layout: PixelFormat) -> list[str]:
+def _lost(source: MediaInfo, row: Encoder, container: Container, layout: PixelFormat, *, live: bool) -> list[str]:
     """What stands in the source's pictures, and will not in those of this encoder, or beside them in `container`."""
     video = source.video
     lost = [note for name, note in _LOST.items() if name in video.extras]
@@ -149,9 +150,9 @@ def _lost(source: MediaInfo, row: Encoder, container: Container, layout: PixelFo
         lost.append(
             f"captions inside the pictures (CEA-608/708) are dropped: {row.codec} does not carry them; h264 does"
         )
-    if (video.mastering_display or video.light_level) and not row.keeps_hdr10:
+    if (video.mastering_display or video.light_level) and not (row.hdr if live else row.keeps_hdr10):
         lost.append(f"HDR10 mastering metadata is dropped: {row.codec} does not carry it")
-    segment = CONTAINERS[containers.segment_container(row.codec, row.name, alpha=layout.alpha)]
+    segment = None if live else CONTAINERS[containers.segment_container(row.codec, row.name, alpha=layout.alpha)]
     return [*lost, *side_data.told(video, row.codec, container, segment)]
 
 

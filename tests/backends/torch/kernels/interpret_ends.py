@@ -6,15 +6,13 @@ Prints one JSON line for each: how far kernel and torch's half precision are fro
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
-
-os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.backends.torch.kernels import interpreted  # noqa: F401  (before the kernels)
 from tests.backends.torch.kernels.making import error
 from vidsr.backends.torch.kernels.ends import HEADS, OUT, TAILS, WIDE, HeadConv, Tail5x5
 from vidsr.backends.torch.kernels.tuner import Tuner, strips_for
