@@ -149,8 +149,8 @@ def _write_card(weights: Path, figures: Sequence[Figure], num: int, total: int) 
     lines = [
         "## INT8",
         "",
-        f"{num} of {total} convolutions may run in INT8, by the scales in the header of the weights; the others stay in "
-        "FP32. Both emulated exactly, on a CPU:",
+        f"{num} of {total} convolutions may run in INT8, by the scales in the header of the weights; the others stay "
+        "in FP32. Both emulated exactly, on a CPU:",
         "",
         "| | FP32 | INT8 | limit |",
         "|---|---|---|---|",

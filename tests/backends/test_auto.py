@@ -115,7 +115,7 @@ def test_unknown_names_are_refused_with_those_that_there_are() -> None:
         UsageError, match=r"Unknown backend 'gpu'; use auto, tensorrt, cuda, mps, openvino, onnxruntime, cpu\."
     ):
         open_backend("gpu", make_model("fast", 2))
-    with pytest.raises(UsageError, match=r"Unknown precision 'fp64'; use auto, fp16, bf16, fp32\."):
+    with pytest.raises(UsageError, match=r"Unknown precision 'fp64'; use auto, fp16, bf16, fp32, int8\."):
         open_backend("cpu", make_model("fast", 2), precision="fp64")
 
 

@@ -137,7 +137,7 @@ def test_wrong_values(vidsr: Cli) -> None:
     [
         (("--sizes", "99999x99999"), 2, "16384x16384"),
         (("--backends", "nope"), 2, "tensorrt, cuda, mps, openvino, onnxruntime, cpu, not 'nope'"),
-        (("--precisions", "int8"), 2, "not 'int8'"),
+        (("--precisions", "int4"), 2, "not 'int4'"),
         (("--codec", "nope"), 2, "no codec 'nope'"),
         (("--preset", "nope"), 2, "preset nope"),
         (("--plot", "chart.txt"), 2, "chart.txt"),

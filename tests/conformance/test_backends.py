@@ -13,18 +13,26 @@ import pytest
 import torch
 from torch import Tensor
 
+from train.codes import emulated
 from vidsr.backends import LISTED, Unit, find, selection
-from vidsr.backends.accuracy import real_frame
+from vidsr.backends.accuracy import Limits, compare, real_frame
 from vidsr.backends.base import Backend, activation_bytes, countable_pixels
 from vidsr.backends.nearest import NearestBackend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import BackendError, Cancelled, UsageError
-from vidsr.models import registry, srgan
+from vidsr.models import registry, scales, srgan
 
 SHAPES = [(1, 33, 29), (2, 8, 8), (1, 5, 41), (1, 2, 3), (3, 17, 16)]
 FP32_TOLERANCE, GPU_TOLERANCE = 1e-5, 1e-4  # largest difference, of values around 1; a GPU's algorithms round more
 HALF_TOLERANCE = 2e-2  # of what has no FP32, as an NPU
 BF16_PSNR = 50.0  # dB to FP32, on real frames
+INT8_PSNR, INT8_CODES = (
+    48.0,
+    3.0,
+)  # dB, and 99.9th percentile in codes, to FP32 on film; noise is not what scales are for
+INT8_EXACT = (
+    60.0  # dB to the same whole numbers in torch, on anything: a value on the edge of two codes may fall either way
+)
 
 
 def make_model(graph: str, scale: int, *, blocks: int = 2, channels: int = 32) -> registry.Model:
@@ -71,6 +79,15 @@ PLACES = [
 def available() -> list[str]:
     """The backends that can run here, the reference left out."""
     return list(dict.fromkeys(name for name, device in places() if not missing(name, device)))
+
+
+def openvino_precisions() -> list[str]:
+    """Those that OpenVINO computes in on this CPU; none without it."""
+    if missing("openvino", "cpu"):
+        return []
+    from vidsr.backends.openvino import _core, _precisions
+
+    return _precisions(_core(), "CPU")
 
 
 def tolerance(backend: Backend) -> float:
@@ -179,6 +196,23 @@ def test_openvino_in_bf16_does_not_tint(scale: int) -> None:
     assert psnr(half(frames()), reference(model, frames())) > 60
 
 
+CODED = [info for info in registry.available_models() if scales.KEY in info.metadata]
+
+
+@pytest.mark.skipif("int8" not in openvino_precisions(), reason="no OpenVINO that computes in INT8")
+@pytest.mark.parametrize("info", CODED, ids=lambda info: f"{info.name}-x{info.scale}")
+def test_shipped_weights_in_int8(info: registry.ModelInfo) -> None:
+    model = registry.load(info.name, info.scale)
+    opened, _ = open_backend("openvino", model, precision="int8", device="cpu")
+    film, noise = real_frame((1, 96, 128)), torch.rand(1, 3, 24, 32)
+    assert compare(opened(film), reference(model, film), Limits(INT8_PSNR, INT8_CODES)).passed
+    exactly = emulated(model.module, scales.of(model).layers)
+    for batch in (film[..., :48, :64].contiguous(), noise):
+        with torch.no_grad():
+            assert compare(opened(batch), exactly(batch)).psnr > INT8_EXACT
+    opened.close()
+
+
 @pytest.mark.parametrize("name", ["cpu", "nearest", *available()])
 def test_refuses_what_is_no_batch(name: str) -> None:
     opened, _ = open_backend(name, make_model("fast", 2))
@@ -217,12 +251,13 @@ def test_nothing_falls_back_silently(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model("fast", 2)
     for name, precision, match in [
         ("cpu", "fp16", "fp16"),
+        ("cpu", "int8", "not in int8"),
         *([] if torch.cuda.is_available() else [(name, "auto", "NVIDIA GPU") for name in ("cuda", "tensorrt")]),
         *([("openvino", "fp16", "fp16")] if find_spec("openvino") else []),
     ]:
         with pytest.raises(BackendError, match=match):
             open_backend(name, model, precision=precision)
-    for name, precision in (("gpu", "auto"), ("cpu", "int8")):
+    for name, precision in (("gpu", "auto"), ("cpu", "int4")):
         with pytest.raises(UsageError, match="Unknown"):
             open_backend(name, model, precision=precision)
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)

@@ -102,7 +102,7 @@ def test_pictures_come_from_photos_and_clips_and_are_the_same_again(photos: Path
     found = small_pictures([photos, clips], 2, 6, 32)
     assert len(found) == 6
     assert [tuple(one.shape) for one in found[:3]] == [(3, 32, 32)] * 3
-    assert all(0 <= float(one.min()) and float(one.max()) <= 1 and max(one.shape) <= 32 for one in found)
+    assert all(float(one.min()) >= 0 and float(one.max()) <= 1 and max(one.shape) <= 32 for one in found)
     again = small_pictures([photos, clips], 2, 6, 32)
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
     (tmp_path / "empty").mkdir()

@@ -55,8 +55,8 @@ class OpenVINOBackend(HostBackend):
     """Compiles the generator once per shape of batch, which is faster than one graph for all shapes.
 
     In bf16 OpenVINO would round the input first, and near 1.0 a bf16 step is a whole 8-bit code value: all of ``fast``
-    but its base is run in bf16, and the base is added in FP32. In INT8 what has no scales is run in FP32: sums, the first
-    and the last convolution. Whole numbers are summed exactly, and `scales.coded` leaves them room on any processor.
+    but its base is run in bf16, and the base is added in FP32. In INT8 what has no scales is run in FP32: sums, and the
+    first and the last convolution. Whole numbers are summed exactly: `scales.coded` leaves them room on any processor.
 
     `processor` is OpenVINO's name of a device: ``CPU``, ``GPU.0``, ``NPU``. Batches come from the host's memory.
 
@@ -96,7 +96,7 @@ class OpenVINOBackend(HostBackend):
     def open(
         cls, model: Model, *, precision: str, device: torch.device | None, threads: int | None, unit: Unit = AUTO
     ) -> Self:
-        """On the first device of `unit` that agrees with FP32 on a film frame; on the CPU INT8 alone needs such proof."""
+        """On the first device of `unit` that agrees with FP32 on a film frame; on the CPU INT8 alone needs proof."""
         del device
         found, refused = _processors(unit), ""
         for processor in found:

@@ -1,7 +1,7 @@
 """How a network computes in INT8: the scales that stand in the header of its weights, a few kilobytes.
 
-A convolution that has one takes 256 codes in place of numbers: what comes in is `step` times (code - `zero`), cut off at
-both ends, times the `gain` of its channel, so that weak channels use as many codes as strong ones. Zero is a code
+A convolution that has one takes 256 codes in place of numbers: what comes in is `step` times (code - `zero`), cut off
+at both ends, times the `gain` of its channel, so that weak channels use as many codes as strong ones. Zero is a code
 itself: the zeros around a picture stay exact. Gains go into the weights, which are whole numbers times a step of each
 output channel, as they follow from the weights; what all that moves on average, the bias takes back.
 `python -m train quantise` measures them. Weights keep their identity with and without: they compute the same in FP32.
