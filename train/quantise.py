@@ -28,7 +28,7 @@ log = logging.getLogger("train")
 
 PICTURES, SIDE = 64, 64  # how many are measured, and their sides in pixels of the source
 HELD = 4  # of so many one is kept back, to choose by
-ROOM = 0.85  # of the limit: pictures that nobody has seen are harder
+ROOM = 0.75  # of the limit: pictures that nobody has seen are harder
 FEWEST = 0.5  # of the convolutions: with fewer in INT8 it is not worth it
 
 

@@ -91,7 +91,7 @@ def steps_of(model: registry.Model, precision: str = "int8") -> list[tuple[str, 
 def test_the_runtime_computes_those_convolutions_in_codes_and_converts_nothing_else(model: registry.Model) -> None:
     steps, exact = steps_of(model), steps_of(model, "fp32")
     kinds = [precision for kind, precision in steps if kind == "Convolution"]
-    num = len(scales.of(model).layers)
+    num = len(model.scales.layers)
     assert kinds.count("u8") == num
     assert kinds.count("f32") == len(kinds) - num == 2
     assert [precision for kind, precision in exact if kind == "Convolution"] == ["f32"] * len(kinds)
@@ -99,7 +99,7 @@ def test_the_runtime_computes_those_convolutions_in_codes_and_converts_nothing_e
 
 
 def test_it_computes_what_torch_emulates(model: registry.Model, plain: registry.Model) -> None:
-    backend, emulation = opened(model), emulated(plain.module, scales.of(model).layers)
+    backend, emulation = opened(model), emulated(plain.module, model.scales.layers)
     for batch in (real_frame((1, 24, 40)), torch.rand(2, 3, 9, 16)):
         with torch.no_grad():
             assert compare(backend(batch), emulation(batch)).psnr > 60
@@ -152,7 +152,7 @@ def test_a_cpu_without_units_says_so_and_changes_nothing(
 
 
 def wrong(model: registry.Model, change: Change) -> registry.Model:
-    return with_scales(model, {name: change(one) for name, one in scales.of(model).layers.items()})
+    return with_scales(model, {name: change(one) for name, one in model.scales.layers.items()})
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_job_that_goes_on_knows_its_scales_and_runtime(
     coded, exact = (Upscaler("fast", scale=model.scale, backend="openvino", precision=one) for one in ("int8", "fp32"))
     known = coded.identity()
     assert known["precision"] == "int8"
-    assert known["int8 scales"] == scales.of(model).digest
+    assert known["int8 scales"] == model.scales.digest
     assert str(known["openvino"]).startswith("20")
     assert not {"int8 scales", "openvino"} & set(exact.identity())
     coded.close()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from train.codes import emulated
 from vidsr.backends import LISTED, Unit, find, selection
-from vidsr.backends.accuracy import Limits, compare, real_frame
+from vidsr.backends.accuracy import Nearness, compare, real_frame
 from vidsr.backends.base import Backend, activation_bytes, countable_pixels
 from vidsr.backends.nearest import NearestBackend
 from vidsr.backends.selection import open_backend
@@ -205,8 +205,8 @@ def test_shipped_weights_in_int8(info: registry.ModelInfo) -> None:
     model = registry.load(info.name, info.scale)
     opened, _ = open_backend("openvino", model, precision="int8", device="cpu")
     film, noise = real_frame((1, 96, 128)), torch.rand(1, 3, 24, 32)
-    assert compare(opened(film), reference(model, film), Limits(INT8_PSNR, INT8_CODES)).passed
-    exactly = emulated(model.module, scales.of(model).layers)
+    assert compare(opened(film), reference(model, film), Nearness(INT8_PSNR, INT8_CODES)).passed
+    exactly = emulated(model.module, model.scales.layers)
     for batch in (film[..., :48, :64].contiguous(), noise):
         with torch.no_grad():
             assert compare(opened(batch), exactly(batch)).psnr > INT8_EXACT

@@ -15,7 +15,7 @@ from train.__main__ import main
 from train.codes import emulated, measured, rounded
 from train.holding import Figure
 from train.pictures import small_pictures
-from vidsr.backends.accuracy import Limits
+from vidsr.backends.accuracy import Nearness
 from vidsr.errors import MediaError
 from vidsr.models import registry, scales
 from vidsr.models.scales import Scale
@@ -47,7 +47,7 @@ def test_scales_get_into_the_header_and_nothing_else_changes(
     assert weights.read_bytes() == written  # measuring again gives the same bytes
     after = registry.load(str(weights), 2)
     assert all(np.array_equal(before.weights[name], after.weights[name]) for name in before.weights)
-    found = scales.of(after).layers
+    found = after.scales.layers
     assert {"body.0", "body.1", "body.2"} >= set(found)
     assert len(found) >= 2
     assert all(one.low <= 0 < one.high and one.gain.max() == 1 for one in found.values())
@@ -63,7 +63,7 @@ def test_what_does_not_hold_is_not_written(
     weights: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = weights.read_bytes()
-    monkeypatch.setattr(quantise, "INT8", Limits(48.0, 0.0))
+    monkeypatch.setattr(quantise, "INT8", Nearness(48.0, 0.0))
     assert main(arguments(weights, photos)) == 1
     assert "mine x2 in INT8 is too far from FP32, so nothing was written." in capsys.readouterr().err
     monkeypatch.undo()

@@ -30,14 +30,14 @@ MIN_PSNR = 55.0  # dB between a result and FP32's, both clamped to [0, 1]
 MAX_P999 = 1.0  # 8-bit code values: the 99.9th percentile of the absolute differences
 
 
-class Limits(NamedTuple):
+class Nearness(NamedTuple):
     """What a result may differ from FP32's by."""
 
     psnr: float
     p999: float
 
 
-HALF, INT8 = Limits(MIN_PSNR, MAX_P999), Limits(48.0, 3.0)
+HALF, INT8 = Nearness(MIN_PSNR, MAX_P999), Nearness(48.0, 3.0)
 BEST_PSNR = 120.0  # stands for anything closer, equality included
 PROOF = (1, 96, 128)  # (N, H, W) of the film frame that `prove` takes
 REFERENCE_PIXELS = 1 << 16  # of one tile of the FP32 network
@@ -69,12 +69,12 @@ def real_frame(shape: tuple[int, int, int]) -> Tensor:
     return from_numpy(film_frame(shape))
 
 
-def limits(precision: str) -> Limits:
+def limits(precision: str) -> Nearness:
     """Those of a precision."""
     return INT8 if precision == "int8" else HALF
 
 
-def compare(result: Tensor | Pictures, reference: Tensor | Pictures, within: Limits = HALF) -> Accuracy:
+def compare(result: Tensor | Pictures, reference: Tensor | Pictures, within: Nearness = HALF) -> Accuracy:
     """The error of `result` against `reference`, both (N, 3, H, W) around [0, 1] and clamped to it."""
     made, exact = _array(result), _array(reference)
     if made.shape != exact.shape or not np.isfinite(made).all():
@@ -100,7 +100,7 @@ def check(
     shape: tuple[int, int, int],
     device: torch.device,
     dtype: torch.dtype,
-    within: Limits = HALF,
+    within: Nearness = HALF,
 ) -> Accuracy:
     """Compare `run`, which maps batches of `dtype` on `device`, with the plain network in FP32 on a real frame."""
     batch = real_frame(shape).to(device)
@@ -147,7 +147,7 @@ def seconds_beside(backend: HostBackend, other: HostBackend) -> tuple[float, flo
     return taken[0], taken[1]
 
 
-def _verdict(found: Accuracy, within: Limits = HALF) -> str:
+def _verdict(found: Accuracy, within: Nearness = HALF) -> str:
     if not found.passed:
         codes = f"{within.p999:g} code{'s' if within.p999 != 1 else ''}"
         needed = f"{within.psnr:g} dB and at most {codes} are needed"

@@ -77,7 +77,7 @@ class OpenVINOBackend(HostBackend):
         on_cpu = processor == "CPU"
         self.max_pixels = max_pixels(model, halos=HALOS) if on_cpu else int(GPU_MEMORY / model_bytes(model))
         with stage("compiling"):
-            coding = scales.of(model) if precision == "int8" else None
+            coding = model.scales if precision == "int8" else None
             self._graphs = graphs(model, apart=precision == "bf16", scales=coding)
         if coding:
             self.facts = {"int8 scales": coding.digest, "openvino": str(openvino.__version__)}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vidsr.models.config import GeneratorConfig
     from vidsr.models.foreign import Foreign, ForeignConfig
     from vidsr.models.graph import Weights
+    from vidsr.models.scales import Scales
 
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = "1"  # of the header; a string, as all safetensors metadata is
@@ -93,6 +94,18 @@ class Model:
         if isinstance(self.given, Mapping):
             return self.given
         return {name: value.float().numpy() for name, value in self.given.state_dict().items()}
+
+    @property
+    def scales(self) -> "Scales":
+        """How it computes in INT8.
+
+        Raises:
+            ModelError: nobody said so, or what is said is damaged or of other weights.
+        """
+        from vidsr.models import scales
+
+        said = self.metadata.get(scales.KEY)
+        return scales.read(f"{self.name} x{self.scale}", said, self.config, self.weights_hash)
 
     @property
     def is_network(self) -> bool:

@@ -15,16 +15,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from vidsr.errors import ModelError
 from vidsr.models.config import GeneratorConfig
 from vidsr.models.graph import Array, shapes
-
-if TYPE_CHECKING:
-    from vidsr.models.registry import Model
 
 KEY = "int8"  # of the header
 FORMAT = 1
@@ -68,26 +65,25 @@ def convolutions(config: GeneratorConfig) -> list[str]:
     return [name for name in wide if config.graph == "fast" or name != "tail"]
 
 
-def of(model: Model) -> Scales:
-    """The scales in the header of a model's weights.
+def read(model: str, text: object, config: object, weights_hash: str) -> Scales:
+    """What `text` of a header says of weights of that hash; `model` is their name.
 
     Raises:
         ModelError: there are none, or they are damaged, or another model's.
     """
-    text = model.metadata.get(KEY)
-    if not isinstance(text, str) or not isinstance(model.config, GeneratorConfig):
-        raise ModelError(f"{model.name} x{model.scale} has no INT8 scales; {MAKE}.")
+    if not isinstance(text, str) or not isinstance(config, GeneratorConfig):
+        raise ModelError(f"{model} has no INT8 scales; {MAKE}.")
     try:
         found = json.loads(text)
         if found["format"] != FORMAT:
             raise ValueError(f"format {found['format']!r}")
-        of, layers = found["of"], {name: _scale(name, values, model.config) for name, values in found["layers"].items()}
+        of, layers = found["of"], {name: _scale(name, values, config) for name, values in found["layers"].items()}
         if not layers:
             raise ValueError("no layers")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"The INT8 scales of {model.name} x{model.scale} are damaged ({error}); {MAKE}.") from error
-    if of != model.weights_hash:
-        raise ModelError(f"The INT8 scales of {model.name} x{model.scale} are those of other weights; {MAKE}.")
+        raise ModelError(f"The INT8 scales of {model} are damaged ({error}); {MAKE}.") from error
+    if of != weights_hash:
+        raise ModelError(f"The INT8 scales of {model} are those of other weights; {MAKE}.")
     return Scales(layers, hashlib.sha256(text.encode()).hexdigest())
 
 
@@ -108,7 +104,7 @@ def _scale(name: str, values: Mapping[str, Any], config: GeneratorConfig) -> Sca
 
 
 def to_text(layers: Mapping[str, Scale], weights_hash: str) -> str:
-    """What `of` reads, for the header of the weights of that hash."""
+    """What `read` takes, for the header of the weights of that hash."""
     made = {
         name: {
             "step": float(f"{one.step:.7g}"),
