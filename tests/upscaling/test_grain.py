@@ -73,6 +73,13 @@ def test_pixels_that_become_square_make_grain_wide() -> None:
     assert float(np.corrcoef(grain[3:].ravel(), grain[:-3].ravel())[0, 1]) < across - 0.01
 
 
+def test_film_of_fewer_steps_becomes_as_grainy_a_picture() -> None:
+    """Limited range has 219 steps from black to white where a picture has 255."""
+    plane = np.rint((slope(512, 384, 0) - 16) * 255 / 219).clip(0, 255).astype(np.uint8)
+    clean = Frame((plane,) * 3, PixelFormat("rgb"), SRGB, 7, Fraction(1, 25))
+    assert added(Grainer(1)(film(256, 192, 6), clean), clean)[0].std() == pytest.approx(6 * 255 / 219, rel=0.06)
+
+
 def test_only_what_is_missing_is_put_back() -> None:
     small, clean = film(256, 192, 6), film(512, 384, 0)
     luma = np.rint(slope(512, 384, 4)).astype(np.uint8)

@@ -101,11 +101,13 @@ def flats_of(frame: Frame) -> Flats:
 def _missing(small: Frame, large: Frame, place: int, flats: Flats) -> Floats:
     """(BINS,) The deviation, in codes of 8 bit, that a plane of `large` lacks in flat places; known for every bin."""
     found = np.full(BINS, np.nan, np.float32)
+    (black, white), (dark, bright) = _ends(small), _ends(large)
+    wider = ((bright - dark) / (white - black)) ** 2  # where film of 219 steps becomes a picture of 255
     for k, places in enumerate(flats.places):
         if not len(places):
             continue
         left = _at(large, place, places, (large.height / small.height, large.width / small.width))
-        was = flats.variance[k] if place == 0 else _at(small, place, places, (1.0, 1.0))
+        was = wider * (flats.variance[k] if place == 0 else _at(small, place, places, (1.0, 1.0)))
         found[k] = min(math.sqrt(max(was - left, 0.0)), STRONGEST)
     known = np.flatnonzero(~np.isnan(found))
     if not len(known):
