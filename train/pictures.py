@@ -31,8 +31,7 @@ def small_pictures(folders: Sequence[Path], scale: int, count: int, side: int, s
         MediaError: nothing usable in a folder, or a damaged file.
         UsageError: a cache of another scale.
     """
-    random = np.random.default_rng(seed)
-    found: list[Tensor] = []
+    random, found = np.random.default_rng(seed), list[Tensor]()
     for number, folder in enumerate(folders):
         known = _baked(folder, scale) if (folder / HEADER).exists() else _files(folder, scale, side)
         share = (count - len(found)) // (len(folders) - number)

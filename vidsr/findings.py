@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 Facts = Mapping[str, object]
+_STEPS = ("block", "colour_kernel", "lanes", "motion_device", "steady_device", "steady_kernel", "step")
 
 
 def why_not_trusted(name: str, facts: Facts, agree: Callable[[], str | None]) -> str | None:
@@ -110,7 +111,7 @@ def _triton() -> str:
 def _code() -> str:
     """Of all kernels: between releases they change, too."""
     here = Path(__file__).parent
-    steps = (here / "upscaling" / f"{name}.py" for name in ("block", "colour_kernel", "lanes", "step"))
+    steps = (here / "upscaling" / f"{name}.py" for name in _STEPS)
     sources = [*sorted((here / "backends" / "torch" / "kernels").glob("*.py")), *steps]
     with suppress(OSError):
         return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import threading
 from importlib.machinery import ModuleSpec
@@ -39,6 +40,8 @@ def opened(monkeypatch: pytest.MonkeyPatch, package: Path, index: int, codes: di
             raise OSError(f"{name}: cannot open shared object file")
         return Library(calls, codes or {})
 
+    monkeypatch.setenv("CUDA_MODULE_LOADING", "EAGER")
+    monkeypatch.delenv("CUDA_MODULE_LOADING")
     monkeypatch.setattr(ctypes, "CDLL", load)
     monkeypatch.setattr(hardware, "find_spec", lambda _: ModuleSpec("torch", None, origin=str(package / "__init__.py")))
     monkeypatch.setattr(sys, "platform", "linux")
@@ -65,6 +68,7 @@ def test_libraries_are_loaded_and_the_gpu_opened_that_was_asked_for(
     loads, *driver = opened(monkeypatch, package, 3, {})
     assert loads[:2] == ("dlopen", needed)
     assert driver == [("cuInit", 0), ("cuDeviceGet", 3), ("cuDevicePrimaryCtxRetain",)]
+    assert os.environ["CUDA_MODULE_LOADING"] == "LAZY"
 
 
 def test_a_gpu_that_is_not_there_is_left_to_torch(monkeypatch: pytest.MonkeyPatch, package: Path) -> None:

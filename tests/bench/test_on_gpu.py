@@ -53,4 +53,4 @@ def test_the_rehearsal_leaves_figures(tmp_path: Path) -> None:
     assert " passed" in found["correctness"]
     assert "timeline: imports" in (tmp_path / "log.txt").read_text(encoding="utf-8")
     done = [json.loads(line) for line in found["nvdec-nvenc"].splitlines()]
-    assert [event["num_frames"] for event in done if event["event"] == "done"] == [96]
+    assert [event["num_frames"] for event in done if event["event"] == "done"] == [10]

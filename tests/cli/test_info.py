@@ -33,8 +33,8 @@ def test_models(vidsr: Cli) -> None:
 
 def test_a_narrow_terminal_breaks_between_words(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
-    monkeypatch.setattr("vidsr.cli.models.filled", lambda *text: filled(text[0], Terminal(), text[2]))
-    monkeypatch.setattr("vidsr.cli.probe.filled", lambda *text: filled(text[0], Terminal(), text[2]))
+    for command in ("models", "probe"):
+        monkeypatch.setattr(f"vidsr.cli.{command}.filled", lambda text, _, *indent: filled(text, Terminal(), *indent))
     listed, probed = vidsr("models").out, vidsr("probe", make_clip(tmp_path / "a.mkv", frames=2)).out
     assert max(map(len, listed.splitlines())) <= 50
     assert {"fast-video", "srgan-video", "32.71", "dB"} <= set(listed.split())

@@ -17,10 +17,10 @@ from tests.numbered import Planes, draw_number
 from train.metrics import psnr
 from vidsr.compare.measure import Meter
 from vidsr.compare.pair import APART, HEAT_PEAK, compare, heat_map
-from vidsr.compare.picture import upright
 from vidsr.compare.preview import preview
 from vidsr.errors import UsageError
 from vidsr.frame import PixelFormat
+from vidsr.upscaling.host import upright
 
 BAD = 5
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from dataclasses import replace
 from fractions import Fraction
@@ -13,12 +15,14 @@ from typing import Any
 import av
 import pytest
 from av.stream import Disposition
+from PIL import Image
 
 from tests.clips import Audio, Subtitles, jpeg, make_clip
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Done, Event, Failed
 from vidsr.jobs.inputs import Target, expand
 from vidsr.jobs.options import Options
+from vidsr.jobs.preview import Preview
 from vidsr.jobs.run import run_batch
 from vidsr.media.read.probe import probe
 from vidsr.media.write.choice import Encoding, choose
@@ -57,11 +61,14 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def written(source: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Growing, list[Event]]:
+def written(
+    source: Path, monkeypatch: pytest.MonkeyPatch, preview: Preview | None = None, **options: Any
+) -> tuple[Growing, list[Event]]:
     out, told = Growing(), list[Event]()
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out, isatty=lambda: False))
     inputs, _ = expand([str(source)])
-    run_batch(Batch(inputs, Target(pipe=True), Options(**(QUICK | options)), on_event=told.append))
+    wanted = Options(**(QUICK | options))
+    run_batch(Batch(inputs, Target(pipe=True), wanted, on_event=told.append, preview=preview))
     monkeypatch.undo()
     return out, told
 
@@ -144,7 +151,7 @@ def test_cover_art_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_what_only_a_file_has_a_place_for_is_said(clip: Path) -> None:
     info = probe(clip)
     light = replace(info, video=replace(info.video, light_level=bytes(8), spherical=bytes(36), extras=("SPHERICAL",)))
-    asked = {"width": 128, "height": 96, "bits": 8, "codec": "vp9"}
+    asked: dict[str, Any] = {"width": 128, "height": 96, "bits": 8, "codec": "vp9"}
     file, live = (choose(light, Encoding(**asked, container="webm", live=live)).notes for live in (False, True))
     assert [note for note in file if "dropped" in note] == []
     assert any("HDR10 mastering metadata is dropped" in note for note in live)
@@ -157,3 +164,25 @@ def test_raw_video_says_what_it_is_and_what_it_has_no_use_for(tmp_path: Path, mo
     (done,) = (event for event in told if isinstance(event, Done))
     assert "y4m does not name its colours: bt709, tell the next program" in done.notes
     assert "--crf (crf), --preset (preset): of no effect, since no film is encoded" in done.notes
+
+
+@pytest.mark.parametrize("container", [None, "mkv"])
+def test_a_full_disk_is_no_fault_of_the_source(
+    tmp_path: Path, container: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Growing, "write", full)
+    _, told = written(make_clip(tmp_path / "a.mkv", frames=2), monkeypatch, container=container)
+    (failure,) = (event for event in told if isinstance(event, Failed))
+    assert failure.error == "stdout: cannot be written (No space left on device)"
+
+
+def test_its_preview_is_whole_and_stands_as_the_film_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    source = make_clip(tmp_path / "a.mp4", frames=2, display_matrix=matrix)
+    _, told = written(source, monkeypatch, Preview(tmp_path / "p.png"), container="mkv")
+    assert not any(isinstance(event, Failed) for event in told), told
+    with Image.open(tmp_path / "p.png") as shown:
+        assert shown.height == 128 > shown.width // 2

@@ -78,9 +78,7 @@ def test_the_quick_network_is_taken_and_said(clip: Path) -> None:
     assert job.options.model == registry.QUICK
     note = job.notes[-1]
     assert note.startswith("tiny-video: fast-video would take about ")
-    assert note.endswith(
-        " times the film's length on 1 core; --model fast-video (model='fast-video') is nearer to the original"
-    )
+    assert note.endswith(" times the film's length on 1 core; --model fast-video (model='fast-video') is sharper")
 
 
 @pytest.mark.parametrize("values", [{"model": USUAL}, {"device": "gpu"}, {"scale": 2}])

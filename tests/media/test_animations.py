@@ -159,7 +159,7 @@ def test_pictures_that_come_too_fast_wait_for_their_turn() -> None:
 
 
 DISPLAY = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
-HDR = f"log-level=error:max-cll=1000,400:master-display={DISPLAY}"
+HDR = f"log-level=error:colorprim=9:transfer=16:colormatrix=9:max-cll=1000,400:master-display={DISPLAY}"
 
 
 def dim(_: int, fmt: PixelFormat, width: int, height: int) -> Planes:
@@ -190,6 +190,7 @@ def half_clear(_: int, fmt: PixelFormat, width: int, height: int) -> Planes:
 def test_what_a_gif_does_not_hold_is_no_fault_of_it(tmp_path: Path, picture: dict[str, Any]) -> None:
     done = made(make_clip(tmp_path / "a.mkv", frames=2, **picture), tmp_path / "a.gif")
     assert len(shown(done.output)[0]) == 2
+    assert ("gif has no HDR: its light is not converted, and looks flat" in done.notes) == ("options" in picture)
     assert ("HDR10 mastering metadata is dropped: gif does not carry it" in done.notes) == ("options" in picture)
 
 

@@ -73,6 +73,9 @@ def open_ahead(index: int = 0) -> None:
         return
     libraries = Path(found.origin).with_name("lib")
     if (libraries / "libtorch_cuda.so").exists():
+        os.environ.setdefault(
+            "CUDA_MODULE_LOADING", "LAZY"
+        )  # read as the driver begins; the default of those since CUDA 12.2
         Thread(target=_open, args=(libraries / "libtorch_global_deps.so", index), name="vidsr-gpu").start()
 
 

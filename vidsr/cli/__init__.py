@@ -30,7 +30,8 @@ def main() -> NoReturn:
             with loading():
                 from vidsr.cli.app import command
 
-            command()(prog_name="vidsr")
+                run = command()
+            run(prog_name="vidsr")
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise

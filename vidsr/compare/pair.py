@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from vidsr.compare.measure import Meter
-from vidsr.compare.picture import Picture, Pixels, View, clock, open_reader, read_still, resized, upright
+from vidsr.compare.picture import Picture, Pixels, View, clock, open_reader, read_still, resized
 from vidsr.compare.steadiness import Ruler, figures
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image
 from vidsr.neighbours import same_picture, same_shot, windows
-from vidsr.upscaling.host import to_rgb8
+from vidsr.upscaling.host import to_rgb8, upright
 
 _Step = tuple[Fraction, list[Frame]]  # seconds, and a frame of each film
 NUM_VIEWS = 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -68,22 +67,6 @@ def as_rgb8(samples: Samples) -> Pixels:
     if planes.dtype == np.uint16:
         planes = ((planes.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(planes, (*planes.shape[:2], 3)))
-
-
-def upright(pixels: Pixels, matrix: Sequence[int] | None) -> Pixels:
-    """`pixels` turned and mirrored as a display matrix of FFmpeg says; other angles than right ones are ignored."""
-    a, b, _, c, d = matrix[:5] if matrix else (1, 0, 0, 0, 1)
-    if bool(a) == bool(b):
-        return pixels
-    if a:
-        down, right = d, a
-    else:
-        pixels, down, right = pixels.swapaxes(0, 1), b, c
-    if down < 0:
-        pixels = pixels[::-1]
-    if right < 0:
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def busiest(pixels: Pixels, width: int, height: int) -> tuple[int, int, int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vidsr.compare.moments import Around, Moment, around, at, pick
-from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock, upright
+from vidsr.compare.picture import Picture, Pixels, View, as_rgb8, clock
 from vidsr.compare.steadiness import Ruler, figures
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
@@ -20,7 +20,7 @@ from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image, read_image
 from vidsr.models.registry import BICUBIC
 from vidsr.neighbours import same_picture, windows
-from vidsr.upscaling.host import to_rgb8
+from vidsr.upscaling.host import to_rgb8, upright
 from vidsr.upscaling.steady import REACH, Steadier
 from vidsr.upscaling.upscaler import Upscaler
 

@@ -38,7 +38,7 @@ def paced(job: Plan, *, resume: bool = True) -> Plan:
         else f"{quick}: {usual} would take about {times:.0f} times the film's length on {cores} "
         f"{'core' if cores == 1 else 'cores'}"
     )
-    note = f"{why}; --model {usual} (model={usual!r}) is nearer to the original"
+    note = f"{why}; --model {usual} (model={usual!r}) is sharper"
     return replace(job, options=replace(job.options, model=registry.QUICK), notes=(*job.notes, note))
 
 

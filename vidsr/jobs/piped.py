@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -66,6 +67,7 @@ class _Stream:
     canvas: Canvas
     codec: str
     notes: tuple[str, ...]
+    kept: tuple[str, ...]
     dropped: tuple[str, ...]
     open: Callable[[], Sink]
     pipe: y4m.Y4MReader | None
@@ -90,12 +92,16 @@ def run(item: Input, batch: Batch) -> Done:
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
     started = _started(made, upscaler.reason, batch)
     batch.on_event(started)
-    sink = made.open()
+    with _writing(started.output):
+        sink = made.open()
     reused = upscaler.num_reused
     reader = sources.open_source(info, made.options, options.start, made.pipe, reach=upscaler.reach)
-    last = _make(reader, upscaler, made.canvas, sink, started, batch)
+    last = _make(reader, upscaler, made, sink, started, batch)
     if not last.num_frames:
         raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
+    if batch.preview is not None:
+        batch.preview.close()
+    previewed = batch.preview.notes if batch.preview is not None else ()
     seconds = time.perf_counter() - began
     return Done(
         source=started.source,
@@ -108,9 +114,9 @@ def run(item: Input, batch: Batch) -> Done:
         busy=dict(last.busy),
         limit=last.limit,
         bytes=sink.num_bytes,
-        kept=(),
+        kept=made.kept,
         dropped=made.dropped,
-        notes=(*made.notes, *sources.source_notes(reader.report), *sink.notes),
+        notes=(*made.notes, *sources.source_notes(reader.report), *sink.notes, *previewed),
     )
 
 
@@ -134,8 +140,8 @@ def _film(item: Input, batch: Batch) -> _Stream:
             keep_going=options.keep_going,
         )
 
-    dropped = tuple(str(item) for item in job.dropped)
-    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, job.notes, dropped, sink, job.pipe)
+    kept, dropped = (tuple(map(str, items)) for items in (job.kept, job.dropped))
+    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, job.notes, kept, dropped, sink, job.pipe)
 
 
 def _pictures(item: Input, batch: Batch) -> _Stream:
@@ -164,6 +170,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
         Canvas(size, format, colour),
         _output(target).suffix.lstrip(".") or "y4m",
         (*said, *notes, *cropped, *scanned, *_lost(info, format, colour, aspect, target), *_idle(options)),
+        (),
         tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
         lambda: _sink(target, header, batch.overwrite),
         pipe,
@@ -173,7 +180,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
 def _make(
     reader: sources.FrameSource,
     upscaler: Upscaler,
-    canvas: Canvas,
+    made: _Stream,
     sink: Sink,
     job: Started,
     batch: Batch,
@@ -183,18 +190,24 @@ def _make(
 
     def stream(frames: Iterable[Frame]) -> Iterator[Frame]:
         if batch.preview is None:
-            return upscaler.stream(frames, canvas)
-        return batch.preview.made(upscaler.stream(batch.preview.sources(frames), canvas))
+            return upscaler.stream(frames, made.canvas)
+        turned = made.info.video.display_matrix if isinstance(sink, LiveWriter) else None
+        return batch.preview.made(upscaler.stream(batch.preview.sources(frames), made.canvas), turned)
 
     def advance(progress: pipeline.Progress) -> None:
         nonlocal num_frames
         num_frames = progress.num_frames
         batch.on_event(Advanced(job.source, progress, job.num_frames))
 
+    def write(frame: Frame) -> None:
+        with _writing(job.output):
+            sink.write(frame)
+
     try:
         frames = sources.closing(reader, reach=upscaler.reach)
-        last = pipeline.run(frames, stream, sink.write, cancel=upscaler.cancel, on_progress=advance)
-        sink.close()
+        last = pipeline.run(frames, stream, write, cancel=upscaler.cancel, on_progress=advance)
+        with _writing(job.output):
+            sink.close()
     except BrokenPipeError:
         sink.abort()
         raise
@@ -204,6 +217,17 @@ def _make(
         batch.on_event(PartsKept(job.source, job.output, 0, num_frames, again, 0.0))
         raise
     return last
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """What the system says of the output, as of standard output on a full disk, is no word of the source."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
 
 
 def _format(info: MediaInfo, target: Target) -> tuple[PixelFormat, Colour]:
@@ -267,10 +291,7 @@ def _check_terminal() -> None:
 
 def _sink(target: Target, header: y4m.Y4mHeader, overwrite: bool) -> Sink:
     if target.pattern is not None:
-        try:
-            target.pattern.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{target.pattern}: cannot be written ({error.strerror or error})") from error
+        target.pattern.parent.mkdir(parents=True, exist_ok=True)
         return sequence.SequenceWriter(target.pattern, overwrite=overwrite)
     _check_terminal()
     return y4m.Y4MWriter(sys.stdout.buffer, header)

@@ -14,13 +14,12 @@ from fractions import Fraction
 from pathlib import Path
 from threading import Thread
 
-import numpy as np
 from PIL import Image, PngImagePlugin
 
 from vidsr import files
 from vidsr.errors import OutputError, UsageError
-from vidsr.frame import Frame, Samples
-from vidsr.upscaling.host import to_rgb8
+from vidsr.frame import Frame
+from vidsr.upscaling.host import to_rgb8, upright
 
 EVERY = 5.0  # seconds
 SHARE = 0.02  # of the time
@@ -113,7 +112,7 @@ def _small(frame: Frame) -> Frame:
 
 
 def _png(source: Frame, made: Frame, matrix: Sequence[int] | None) -> bytes:
-    pictures = [Image.fromarray(_upright(to_rgb8(frame), matrix)) for frame in (source, made)]
+    pictures = [Image.fromarray(upright(to_rgb8(frame), matrix)) for frame in (source, made)]
     size = pictures[1].size
     pictures[0] = pictures[0].resize(size, Image.Resampling.NEAREST)
     beside = Image.new("RGB", (2 * size[0] + GAP, size[1]))
@@ -124,13 +123,3 @@ def _png(source: Frame, made: Frame, matrix: Sequence[int] | None) -> bytes:
     out = io.BytesIO()
     beside.save(out, "PNG", pnginfo=told, compress_level=1)
     return out.getvalue()
-
-
-def _upright(pixels: Samples, matrix: Sequence[int] | None) -> Samples:
-    """Turned and mirrored as a display matrix of FFmpeg says; other angles than right ones are ignored."""
-    a, b, _, c, d = matrix[:5] if matrix else (1, 0, 0, 0, 1)
-    if bool(a) == bool(b):
-        return pixels
-    down, right = (d, a) if a else (b, c)
-    pixels = pixels if a else pixels.swapaxes(0, 1)
-    return np.ascontiguousarray(pixels[:: 1 if down >= 0 else -1, :: 1 if right >= 0 else -1])

@@ -43,7 +43,7 @@ def pictures(
     weights = [float(weight) for weight in (np.full((3, 3), matrix[0, 0]) if not chroma else matrix).flat]
     biases = [float(bias) for bias in (np.full(3, offset[0]) if not chroma else offset)]
     (fx, fy), (ox, oy) = factor, place
-    with torch.cuda.device(rgb.device), _errors():
+    with torch.cuda.device(rgb.device), errors():
         decode_planes[(height, triton.cdiv(width, BLOCK), num)](
             luma, rgb, luma.stride(0), *starts, height, width, *second.shape[1:], *weights, *biases,
             grey=not chroma, clamped=clamped, fx=fx, fy=fy, ox=ox, oy=oy, block=BLOCK, enable_fp_fusion=False,
@@ -83,7 +83,7 @@ def plane_into(
     (fx, fy), (ox, oy) = factor, offset
     grid = (codes.shape[1], triton.cdiv(codes.shape[2], BLOCK), num)
     weights = [float(weight) for weight in row]
-    with torch.cuda.device(rgb.device), _errors():
+    with torch.cuda.device(rgb.device), errors():
         encode_plane[grid](
             rgb, codes, codes if sound is None else sound, *rgb.stride(), codes.stride(0), height, width,
             codes.shape[2], *weights, float(bias), float((1 << bits) - 1), marks=sound is not None,
@@ -92,7 +92,7 @@ def plane_into(
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def errors() -> Iterator[None]:
     """What Triton raises for want of a compiler, a folder or the driver's library, as torch raises it."""
     try:
         yield

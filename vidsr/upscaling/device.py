@@ -17,6 +17,8 @@ from vidsr.upscaling.relight import relit
 from vidsr.upscaling.renderer import Renderer, Rendering
 from vidsr.upscaling.resize import resize
 from vidsr.upscaling.staging import Download, Staging, as_plane
+from vidsr.upscaling.steady import Steadier
+from vidsr.upscaling.steady_device import opened
 from vidsr.upscaling.stepper import Stepper
 
 GPU_DEPTH = 2  # batches on their way to, on and from a GPU while the next one is prepared
@@ -73,6 +75,11 @@ class DeviceRenderer(Renderer):
                 if self.enlarger.backend.device.type == "cpu":
                     raise
                 raise BackendError(f"The GPU failed: {str(error).splitlines()[0]}") from error
+
+    def steadier(self, strength: float) -> Steadier:
+        """As `Renderer`, but on an NVIDIA GPU that does it, too."""
+        device = self.enlarger.backend.device
+        return opened(strength, device, self.enlarger.notes) if device.type == "cuda" else super().steadier(strength)
 
     def close(self) -> None:
         """As `Renderer`."""

@@ -101,6 +101,22 @@ def to_rgb8(frame: Frame) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.rint(codes.clip(0, 255)).astype(np.uint8).transpose(1, 2, 0))
 
 
+def upright(pixels: NDArray[np.uint8], matrix: Sequence[int] | None) -> NDArray[np.uint8]:
+    """`pixels` turned and mirrored as a display matrix of FFmpeg says; other angles than right ones are ignored."""
+    a, b, _, c, d = matrix[:5] if matrix else (1, 0, 0, 0, 1)
+    if bool(a) == bool(b):
+        return pixels
+    if a:
+        down, right = d, a
+    else:
+        pixels, down, right = pixels.swapaxes(0, 1), b, c
+    if down < 0:
+        pixels = pixels[::-1]
+    if right < 0:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
 def relit(rgb: Floats, source: Colour, target: Colour) -> Floats:
     """R'G'B' of `source` as that of `target`, which shows the same light; see `relight.relit`."""
     if not light.differs(source, target) or not (light.is_known(source) and light.is_known(target)):

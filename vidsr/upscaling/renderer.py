@@ -8,6 +8,7 @@ from typing import Protocol
 
 from vidsr.frame import Canvas, Frame, Plane
 from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.steady import Steadier
 
 
 class Rendering(Protocol):
@@ -53,6 +54,10 @@ class Renderer(ABC):
             Cancelled: the enlarger was cancelled.
             BackendError: the runtime failed.
         """
+
+    def steadier(self, strength: float) -> Steadier:
+        """What blends large pictures with their neighbours: here on the host."""
+        return Steadier(strength)
 
     def close(self) -> None:
         """Let nothing run any more, and free the backend; closing twice is fine."""

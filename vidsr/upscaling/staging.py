@@ -73,7 +73,7 @@ class Staging:
         if self._up is None:
             return tuple(as_tensor(plane).to(self.device) for plane in planes)
         current = torch.cuda.current_stream(self.device)
-        with _on(self._up):
+        with on(self._up):
             codes = tuple(_pin(plane).to(self.device, non_blocking=True) for plane in planes)
         current.wait_stream(self._up)
         for tensor in codes:
@@ -85,7 +85,7 @@ class Staging:
         if self._down is None or not any(tensor.is_cuda for tensor in tensors):
             return Download(tuple(tensor.cpu() for tensor in tensors))
         self._down.wait_stream(torch.cuda.current_stream(self.device))
-        with _on(self._down):
+        with on(self._down):
             copies = tuple(_fetch(tensor) for tensor in tensors)
             # blocking: the host sleeps while it waits, since the encoder needs the core
             event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
@@ -97,7 +97,7 @@ class Staging:
 
 
 @contextmanager
-def _on(stream: torch.cuda.Stream) -> Iterator[None]:
+def on(stream: torch.cuda.Stream) -> Iterator[None]:
     """Queue on `stream`, with its GPU as the current one: leaving a stream alone takes memory on the first GPU, too."""
     with torch.cuda.device(stream.device), torch.cuda.stream(stream):
         yield

@@ -1,7 +1,7 @@
 """Video that holds still: each large picture with what its neighbours show of the same place.
 
 Where things went is found on the small pictures, and so is how well they agree there; what the network has invented
-differently in each large one is averaged out where they do. It takes numpy on the host, whatever runs the network.
+differently in each large one is averaged out where they do. In numpy on the host; `steady_device` does it on a GPU.
 """
 
 from __future__ import annotations
@@ -37,13 +37,17 @@ class Steadier:
         others = _of_one_drawing(small, [window[k] for k in (REACH - 1, REACH + 1) if window[k][1] is not large])
         if not others:
             return large
+        return replace(large, planes=self.blend(small, large, others))
+
+    def blend(self, small: Frame, large: Frame, others: Sequence[Made]) -> tuple[Plane, ...]:
+        """The planes of `large` blended with those of `others`, one or two."""
         blended = list(large.planes)
         num = len(blended) - large.format.alpha  # a matte has no texture that could crawl
         fields = [self._field(small, source) for source, _ in others]
         for place in range(num):
             planes = [made.planes[place] for _, made in others]
             blended[place] = self._blended(large, list(zip(planes, fields, strict=True)), place)
-        return replace(large, planes=tuple(blended))
+        return tuple(blended)
 
     def _field(self, small: Frame, other: Frame) -> tuple[Field, Floats]:
         """The motion to the other picture, and how much of it to take at each pixel of the small one, of 256."""
@@ -99,8 +103,8 @@ def _moved(plane: Plane, field: Field, small: tuple[int, ...]) -> Plane:
     ratio = np.array(plane.shape) / np.array(small)
     block = (max(round(BLOCK * ratio[0]), 1), max(round(BLOCK * ratio[1]), 1))
     rows, columns = (-(-side // one) for side, one in zip(plane.shape, block, strict=True))
-    down = _nearest(rows, block[0], BLOCK * ratio[0], field.shift.shape[0])
-    right = _nearest(columns, block[1], BLOCK * ratio[1], field.shift.shape[1])
+    down = nearest(rows, block[0], BLOCK * ratio[0], field.shift.shape[0])
+    right = nearest(columns, block[1], BLOCK * ratio[1], field.shift.shape[1])
     shift = np.rint(field.shift[down[:, None], right[None]] * ratio.astype(np.float32)).astype(np.intp)
     edge = (int(np.abs(shift).max()) + max(block)) if shift.size else 0
     padded = np.pad(plane, edge, mode="edge")
@@ -110,6 +114,6 @@ def _moved(plane: Plane, field: Field, small: tuple[int, ...]) -> Plane:
     return found
 
 
-def _nearest(num: int, block: int, step: float, most: int) -> NDArray[np.intp]:
+def nearest(num: int, block: int, step: float, most: int) -> NDArray[np.intp]:
     """Which small block lies behind the middle of each large one."""
     return np.minimum(((np.arange(num) + 0.5) * block / step).astype(np.intp), most - 1)

@@ -26,7 +26,7 @@ from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.grain import Grainer
 from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.renderer import Renderer, Rendering
-from vidsr.upscaling.steady import REACH, Made, Steadier
+from vidsr.upscaling.steady import REACH, Made
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
@@ -99,7 +99,6 @@ class Upscaler:
             if not 0 <= value <= 1:
                 raise UsageError(f"{strength} must be from 0 to 1, not {value:g}.")
         self._grainer = Grainer(grain) if grain else None
-        self._steadier = Steadier(steady) if steady else None
         tile = _check_tile(keywords.get("tile", "auto"), self.model)
         if isinstance(backend, str):
             precision, device = keywords.get("precision", "auto"), keywords.get("device", "auto")
@@ -107,6 +106,7 @@ class Upscaler:
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
+        self._steadier = self.renderer.steadier(steady) if steady else None
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
         self._opened |= ({"grain": grain} if grain else {}) | dict(opened.facts)
         if opened.threads is not None and self.model.is_network:

@@ -152,6 +152,8 @@ def _lost(source: MediaInfo, row: Encoder, container: Container, layout: PixelFo
         )
     if (video.mastering_display or video.light_level) and not (row.hdr if live else row.keeps_hdr10):
         lost.append(f"HDR10 mastering metadata is dropped: {row.codec} does not carry it")
+    if container.srgb and video.colour.transfer in hdr.TRANSFERS:
+        lost.append(f"{container} has no HDR: its light is not converted, and looks flat")
     segment = None if live else CONTAINERS[containers.segment_container(row.codec, row.name, alpha=layout.alpha)]
     return [*lost, *side_data.told(video, row.codec, container, segment)]
 

@@ -1,0 +1,137 @@
+"""`motion.find` in torch, for several neighbours at once, on the device that large pictures are blended on.
+
+What it finds differs from that only where sums are rounded otherwise.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidsr.upscaling.motion import ALONE, AROUND, BAD, BLOCK, CROSS, EDGE, SEARCH, SLOPE, STAY
+
+Steps = tuple[tuple[int, int], ...]
+_WAYS = range(-SEARCH, SEARCH + 1)
+SEARCHED: Steps = tuple(
+    sorted(((down, right) for down in _WAYS for right in _WAYS), key=lambda step: step[0] ** 2 + step[1] ** 2)
+)
+
+
+def find(picture: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The motion from `picture`, (H, W) float32 of code values, to each of `others`, (N, H, W).
+
+    Returns:
+        The shifts of the blocks, (N, rows, columns, 2), and what is left of the difference, (N, H, W): see
+        `motion.Field`.
+    """
+    height, width = picture.shape
+    missing = (0, -width % BLOCK, 0, -height % BLOCK)
+    fine, moved = _padded(picture[None].expand_as(others), missing), _padded(others, missing)
+    half, moved_half = F.avg_pool2d(fine, 2), F.avg_pool2d(moved, 2)
+    start = _coarse(F.avg_pool2d(half, 2), F.avg_pool2d(moved_half, 2))
+    start = _refined(half, moved_half, 2 * start, BLOCK // 2, AROUND)
+    whole = _refined(fine, moved, 2 * start, BLOCK, CROSS)
+    shift, residual = _fractions(fine, moved, whole)
+    return shift, residual[:, :height, :width]
+
+
+def box(values: Tensor) -> Tensor:
+    """The mean of each value and its eight neighbours in the last two dimensions; edges repeat."""
+    flat = values.flatten(0, -3)
+    return F.avg_pool2d(_padded(flat, (1, 1, 1, 1)), 3, 1).view(values.shape)
+
+
+def _padded(pictures: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+    """(N, H, W) with its edges repeated: left, right, above and below."""
+    return F.pad(pictures, sides, mode="replicate")
+
+
+def _sums(values: Tensor, block: int) -> Tensor:
+    """(..., H, W) over each block."""
+    *others, height, width = values.shape
+    return values.view(*others, height // block, block, width // block, block).sum((-3, -1))
+
+
+def _coarse(pictures: Tensor, others: Tensor) -> Tensor:
+    """As `motion._coarse`; (N, H, W) -> (N, H / 2, W / 2, 2)."""
+    height, width = pictures.shape[1:]
+    padded = _padded(others, (SEARCH,) * 4)
+    places = padded.unfold(1, height, 1).unfold(2, width, 1)  # (N, 9, 9, H, W) of the same memory
+    apart = (places - pictures[:, None, None]).abs_().flatten(0, 2)
+    errors = box(F.avg_pool2d(apart, 2) * 4).view(len(pictures), -1, height // 2, width // 2)
+    steps = _table(SEARCHED, pictures.device)
+    errors = errors[:, (steps[:, 0] + SEARCH) * (2 * SEARCH + 1) + steps[:, 1] + SEARCH]
+    errors[:, 0] -= STAY * 4
+    return steps[errors.argmin(1)]
+
+
+@lru_cache(maxsize=16)
+def _table(steps: Steps, device: torch.device) -> Tensor:
+    """(num, 2) on the device: to bring it there each time would be waited for."""
+    return torch.tensor(steps, device=device)
+
+
+def _gathered(padded: Tensor, shift: Tensor, block: int) -> Tensor:
+    """As `motion.gather`, of (N, H, W) with `EDGE` around: (..., N, rows, columns, 2) -> (..., rows, columns, b, b)."""
+    num, rows, columns, _ = shift.shape[-4:]
+    device, (height, width) = padded.device, padded.shape[1:]
+    down = torch.arange(rows, device=device)[:, None] * block + shift[..., 0] + EDGE
+    right = torch.arange(columns, device=device) * block + shift[..., 1] + EDGE
+    inner = torch.arange(block, device=device)
+    y = down.clamp(0, height - block)[..., None, None] + inner[:, None]
+    x = right.clamp(0, width - block)[..., None, None] + inner
+    place = torch.arange(num, device=device)[:, None, None, None, None] * (height * width) + y * width + x
+    return padded.flatten()[place]
+
+
+def _blocks(pictures: Tensor, block: int) -> Tensor:
+    num, height, width = pictures.shape
+    return pictures.view(num, height // block, block, width // block, block).transpose(2, 3)
+
+
+def _refined(pictures: Tensor, others: Tensor, start: Tensor, block: int, around: Steps) -> Tensor:
+    """The best of the places around `start`, and of the same place."""
+    own, padded = _blocks(pictures, block), _padded(others, (EDGE,) * 4)
+    places = start + _table(around, start.device)[:, None, None, None]
+    places = torch.cat((torch.zeros_like(start)[None], places))
+    errors = (_gathered(padded, places, block) - own).abs().sum((-2, -1))
+    errors[0] -= STAY * block * block
+    best = errors.argmin(0)[None, ..., None].expand(1, *start.shape)
+    return places.gather(0, best)[0]
+
+
+def _fractions(pictures: Tensor, others: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+    """`whole` with the fraction that least squares find, and what is left then."""
+    blocks = _gathered(_padded(others, (EDGE,) * 4), whole, BLOCK)
+    moved = blocks.transpose(2, 3).reshape(pictures.shape)
+    change, middle = moved - pictures, (pictures + moved) * 0.5
+    around = _padded(middle, (1, 1, 1, 1))
+    down = (around[:, 2:, 1:-1] - around[:, :-2, 1:-1]) * 0.5
+    right = (around[:, 1:-1, 2:] - around[:, 1:-1, :-2]) * 0.5
+    trust = 1 / (1 + (_sums(change.abs(), BLOCK) / (BAD * BLOCK * BLOCK)) ** 2)
+    pairs = torch.stack((down * down, right * right, down * right, down * change, right * change))
+    yy, xx, xy, ty, tx = _sums(pairs, BLOCK) * trust
+    place_y, place_x = whole.float().unbind(-1)
+    found = torch.stack((yy, xx, xy, yy * place_y + xy * place_x - ty, xy * place_y + xx * place_x - tx))
+    own, step = _solved(whole.float(), found), _solved(whole.float(), box(found))  # alone, and with those around
+    left, left_own = (change + down * _wide(one[..., 0]) + right * _wide(one[..., 1]) for one in (step, own))
+    alone = _sums(left_own.abs(), BLOCK) < ALONE * _sums(left.abs(), BLOCK)  # it moves otherwise than those
+    return whole + torch.where(alone[..., None], own, step), torch.where(_wide(alone), left_own, left)
+
+
+def _solved(whole: Tensor, found: Tensor) -> Tensor:
+    """How far from the whole pixels least squares put each block, up to one."""
+    yy, xx, xy, by, bx = found
+    least = SLOPE * BLOCK * BLOCK
+    yy, xx, by, bx = yy + least, xx + least, by + least * whole[..., 0], bx + least * whole[..., 1]
+    scale = 1 / (yy * xx - xy * xy)
+    place = torch.stack(((xx * by - xy * bx) * scale, (yy * bx - xy * by) * scale), -1)
+    return (place - whole).clamp(-1, 1)
+
+
+def _wide(blocks: Tensor) -> Tensor:
+    """Of each block, for each of its pixels."""
+    return blocks.repeat_interleave(BLOCK, -2).repeat_interleave(BLOCK, -1)

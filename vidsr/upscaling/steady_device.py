@@ -1,0 +1,222 @@
+"""`steady.Steadier` on a GPU: motion by torch, and each plane by one kernel, where that makes what the host makes.
+
+Large pictures go up again and come down blended, each once: beside the network's own work, on streams of their own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import nullcontext
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidsr import findings
+from vidsr.backends.torch import kernels
+from vidsr.frame import Colour, Frame, PixelFormat, Plane
+from vidsr.stages import stage
+from vidsr.upscaling import motion_device
+from vidsr.upscaling.motion import BLOCK
+from vidsr.upscaling.staging import Staging, as_plane, on
+from vidsr.upscaling.steady import AGREE, LIMIT, REACH, TEXTURE, Made, Steadier, nearest
+
+KEPT = 2 * REACH + 1  # pictures on the device
+RARE = 0.01  # of the samples that may be one code from the host's
+TRIED = "yuv420p10le", (67, 45), 2  # layout, (width, height) and scale of the pictures that a GPU is tried on
+
+
+class DeviceSteadier(Steadier):
+    """Blends on `device`; what that cannot do, and all once it has failed, the host does. `notes` are told of that."""
+
+    def __init__(self, strength: float, device: torch.device, notes: list[str]) -> None:
+        super().__init__(strength)
+        self._device, self._notes = device, notes
+        self._staging: Staging | None = Staging(device)
+        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._there: deque[tuple[Plane, tuple[Tensor, ...]]] = deque(maxlen=2 * KEPT)
+
+    def blend(self, small: Frame, large: Frame, others: Sequence[Made]) -> tuple[Plane, ...]:
+        """As `Steadier`, to one code."""
+        if self._staging is None or not _fits(small.planes[0].shape, large):
+            return super().blend(small, large, others)
+        try:
+            return self.on_device(small, large, others, self._staging)
+        except RuntimeError as error:  # of torch or Triton, want of memory among them
+            self._staging = None
+            self._there.clear()
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            self._notes.append(f"pictures are blended by the CPU, not on {self._device}: {reason}")
+            return super().blend(small, large, others)
+
+    def on_device(self, small: Frame, large: Frame, others: Sequence[Made], staging: Staging) -> tuple[Plane, ...]:
+        """`blend` there.
+
+        Raises:
+            RuntimeError: what torch or Triton raises.
+        """
+        with on(self._stream) if self._stream else nullcontext(), torch.no_grad():
+            return self._blended_there(small, large, others, staging)
+
+    def _blended_there(self, small: Frame, large: Frame, others: Sequence[Made], staging: Staging) -> tuple[Plane, ...]:
+        num = len(large.planes) - large.format.alpha
+        smalls = (small, *(source for source, _ in others))
+        picture, *neighbours = (_codes(self._up(one.planes[:1], staging)[0], one.format) for one in smalls)
+        shift, residual = motion_device.find(picture, torch.stack(neighbours))
+        weights = agreement(picture, residual) * self._share
+        own, *theirs = (self._up(one.planes[:num], staging) for one in (large, *(made for _, made in others)))
+        make, limit, made = by_torch if why_not_fused(self._device) else by_kernel, LIMIT << (large.format.bits - 8), []
+        for codes, *planes in zip(own, *theirs, strict=True):
+            made.append(make(codes, planes, *shifts(shift, picture.shape, codes.shape), weights, limit))
+        found = tuple(as_plane(codes) for codes in staging.download(made).wait())
+        return (*found, *large.planes[num:])
+
+    def _up(self, planes: tuple[Plane, ...], staging: Staging) -> tuple[Tensor, ...]:
+        """The planes of a picture on the device: each goes up once, and is there as long as it is asked for."""
+        for known, tensors in self._there:
+            if known is planes[0]:
+                return tensors
+        tensors = staging.upload(planes)
+        self._there.append((planes[0], tensors))
+        return tensors
+
+
+def agreement(picture: Tensor, residual: Tensor) -> Tensor:
+    """`steady.agreement` of (H, W) with each of (N, H, W): from 0 to 1."""
+    down, right = torch.gradient(picture)
+    least = AGREE + TEXTURE * motion_device.box(torch.hypot(down, right)[None])
+    return (1 - (motion_device.box(residual.abs()) / least) ** 2).clamp(0, 1)
+
+
+def shifts(shift: Tensor, small: Sequence[int], large: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
+    """Of small blocks, (N, rows, columns, 2) -> those of blocks of a large plane, int32 pixels of it; their size."""
+    (down, right), block, ratio = _places(tuple(small), tuple(large), tuple(shift.shape[1:3]), shift.device)
+    return (shift[:, down][:, :, right] * ratio).round().int().contiguous(), block
+
+
+@lru_cache(maxsize=16)
+def _places(
+    small: tuple[int, ...], large: tuple[int, ...], most: tuple[int, ...], device: torch.device
+) -> tuple[list[Tensor], tuple[int, int], Tensor]:
+    """Which small block lies behind the middle of each large one, by rows and columns; their size; the ratio."""
+    ratio = [high / low for high, low in zip(large, small, strict=True)]
+    tall, wide = (max(round(BLOCK * one), 1) for one in ratio)
+    numbers = (
+        nearest(-(-side // block), block, BLOCK * one, limit)
+        for side, block, one, limit in zip(large, (tall, wide), ratio, most, strict=True)
+    )
+    return [torch.from_numpy(one).to(device) for one in numbers], (tall, wide), torch.tensor(ratio, device=device)
+
+
+def by_torch(
+    own: Tensor, others: Sequence[Tensor], shift: Tensor, block: tuple[int, int], weights: Tensor, limit: int
+) -> Tensor:
+    """A plane of (H, W) codes, uint8 or uint16 in the bits of int16, blended with `others`.
+
+    `shift` leads from each of `block` to what stands there in each of the others, (N, rows, columns, 2); `weights` are
+    how much of it to take, (N, h, w) of 256; `limit` is the most codes that are believed.
+    """
+    height, width = own.shape
+    codes = own.int() & 0xFFFF
+    row, column = torch.arange(height, device=own.device), torch.arange(width, device=own.device)
+    total = torch.full_like(codes, 128)
+    large = F.interpolate(weights[None], (height, width), mode="bilinear", align_corners=False)[0].int()
+    for other, way, weight in zip(others, shift, large, strict=True):
+        moved = way[row // block[0]][:, column // block[1]]
+        y = (row[:, None] + moved[..., 0]).clamp(0, height - 1)
+        x = (column + moved[..., 1]).clamp(0, width - 1)
+        total += ((other.int() & 0xFFFF)[y, x] - codes).clamp(-limit, limit) * weight
+    return (codes + (total >> 8)).to(own.dtype)
+
+
+def by_kernel(
+    own: Tensor, others: Sequence[Tensor], shift: Tensor, block: tuple[int, int], weights: Tensor, limit: int
+) -> Tensor:
+    """`by_torch` in one pass over memory."""
+    from vidsr.upscaling.steady_kernel import blended
+
+    return blended(own, others, shift, block, weights.contiguous(), limit)
+
+
+def _codes(plane: Tensor, format: PixelFormat) -> Tensor:
+    """In codes of 8 bit."""
+    return (plane.int() & 0xFFFF).float() / (1 << (format.bits - 8))
+
+
+def _fits(small: Sequence[int], large: Frame) -> bool:
+    """Whether no side is a single pixel, and none of a large plane shorter: weights would have to be reduced."""
+    return min(small) > 1 and all(
+        side >= least for plane in large.planes for side, least in zip(plane.shape, small, strict=True)
+    )
+
+
+@lru_cache(maxsize=16)
+def why_not_fused(device: torch.device) -> str | None:
+    """Why torch blends planes on `device` step by step; None where a kernel does, which has agreed with torch there.
+
+    Raises:
+        torch.OutOfMemoryError: there is no room to try it.
+    """
+    if (why := kernels.why_none(device)) is not None:
+        return why
+    return findings.why_not_trusted("steady plane", findings.machine(device), lambda: _why_wrong(device))
+
+
+def _why_wrong(device: torch.device) -> str | None:
+    random = torch.Generator().manual_seed(0)
+    for dtype, most, (height, width) in ((torch.uint8, 256, (70, 1030)), (torch.int16, 1024, (33, 64))):
+        planes = [torch.randint(0, most, (height, width), generator=random).to(device, dtype) for _ in range(3)]
+        shift = torch.randint(-40, 40, (2, 5, 33, 2), generator=random).int().to(device)
+        weights = (torch.rand(2, 9, 64, generator=random) * 76).to(device)
+        how = planes[0], planes[1:], shift, (-(-height // 5), -(-width // 33)), weights, 24 * most // 64
+        apart = (by_kernel(*how).int() - by_torch(*how).int()).abs()
+        if int(apart.max()) > 1 or float((apart > 0).float().mean()) > RARE:
+            return f"its kernel is up to {int(apart.max())} codes from torch's operations"
+    return None
+
+
+def opened(strength: float, device: torch.device, notes: list[str]) -> Steadier:
+    """A steadier on `device`, or on the host, with the reason in `notes`."""
+    try:
+        why = why_not(device)
+    except torch.OutOfMemoryError:
+        why = "there is no room to try it"
+    if why is None:
+        return DeviceSteadier(strength, device, notes)
+    notes.append(f"pictures are blended by the CPU, not on {device}: {why}")
+    return Steadier(strength)
+
+
+def why_not(device: torch.device) -> str | None:
+    """Why the host blends what `device` makes, in a few words; None where that does it to one code."""
+    with stage("kernels"):
+        return findings.why_not_trusted("steady", findings.machine(device), lambda: _tried(device))
+
+
+def _tried(device: torch.device) -> str | None:
+    name, (width, height), scale = TRIED
+    format, clip = PixelFormat.parse(name), list[Made]()
+    for step in range(KEPT):
+        small, large = (_drawn(format, width * grow, height * grow, step * grow) for grow in (1, scale))
+        clip.append((small, large))
+    small, large = clip.pop(REACH)
+    made = DeviceSteadier(1.0, device, []).on_device(small, large, clip, Staging(device))
+    for plane, other in zip(made, Steadier(1.0).blend(small, large, clip), strict=True):
+        apart = np.abs(plane.astype(np.int32) - other)
+        if apart.max() > 1 or (apart > 0).mean() > RARE:
+            return f"its pictures are up to {apart.max()} codes from the host's"
+    return None
+
+
+def _drawn(format: PixelFormat, width: int, height: int, moved: int) -> Frame:
+    """A pattern that has gone `moved` pixels to the right, with noise that stays in its place."""
+    noise, planes = np.random.default_rng(moved), []
+    for high, wide in format.plane_shapes(width, height):
+        across, along = np.arange(wide) - moved * wide / width, np.arange(high)[:, None]
+        waves = np.sin(across * width / wide / 3) + np.sin(along * height / high / 5 + across / 11)
+        planes.append((500 + 150 * waves + noise.normal(0, 8, (high, wide))).clip(0, 1023).astype(format.dtype))
+    return Frame(tuple(planes), format, Colour(), moved, Fraction(1))

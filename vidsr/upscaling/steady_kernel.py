@@ -1,0 +1,119 @@
+"""A large plane blended with its neighbours' in one pass over memory, by Triton on a GPU.
+
+Imported only where Triton is at hand; `vidsr.upscaling.steady_device` decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from vidsr.upscaling.colour_kernel import errors
+
+BLOCK = 512  # samples of a row that one program makes
+
+
+def blended(
+    own: Tensor, others: Sequence[Tensor], shift: Tensor, block: tuple[int, int], weights: Tensor, limit: int
+) -> Tensor:
+    """(H, W) codes with one or two others of the same size and type; see `steady_device.by_torch`, to the bit."""
+    height, width = own.shape
+    made = torch.empty_like(own)
+    with torch.cuda.device(own.device), errors():
+        blend_plane[(height, triton.cdiv(width, BLOCK))](
+            own, others[0], others[-1], shift, weights, made, height, width, *shift.shape[1:3], *weights.shape[1:],
+            *block, limit, weights.shape[1] / height, weights.shape[2] / width,
+            both=len(others) == 2, block=BLOCK, enable_fp_fusion=False,
+        )  # fmt: skip
+    return made
+
+
+@triton.jit
+def _code(pointer, inside):
+    """int16 holds the bits of uint16."""
+    return tl.load(pointer, mask=inside, other=0).to(tl.int32) & 0xFFFF
+
+
+@triton.jit
+def _change(
+    code,
+    other,
+    shift,
+    weights,
+    row,
+    column,
+    inside,
+    height,
+    width,
+    columns,
+    low,
+    narrow,
+    tall,
+    wide,
+    limit,
+    down,
+    along,
+):
+    """What a neighbour adds to a sample, times 256."""
+    place = shift + (((row // tall) * columns) + column // wide) * 2
+    y = tl.minimum(tl.maximum(row + tl.load(place, mask=inside, other=0), 0), height - 1)
+    x = tl.minimum(tl.maximum(column + tl.load(place + 1, mask=inside, other=0), 0), width - 1)
+    change = _code(other + y.to(tl.int64) * width + x, inside) - code
+    change = tl.minimum(tl.maximum(change, -limit), limit)
+    v = tl.maximum((row.to(tl.float32) + 0.5) * down - 0.5, 0.0)
+    u = tl.maximum((column.to(tl.float32) + 0.5) * along - 0.5, 0.0)
+    top, left = v.to(tl.int32), u.to(tl.int32)
+    below, right = tl.minimum(top + 1, low - 1), tl.minimum(left + 1, narrow - 1)
+    first = tl.load(weights + top * narrow + left, mask=inside, other=0.0)
+    second = tl.load(weights + top * narrow + right, mask=inside, other=0.0)
+    third = tl.load(weights + below * narrow + left, mask=inside, other=0.0)
+    fourth = tl.load(weights + below * narrow + right, mask=inside, other=0.0)
+    way = u - left.to(tl.float32)
+    upper = first + (second - first) * way
+    lower = third + (fourth - third) * way
+    weight = upper + (lower - upper) * (v - top.to(tl.float32))
+    return change * weight.to(tl.int32)
+
+
+@triton.jit
+def blend_plane(
+    own,
+    first,
+    second,
+    shift,
+    weights,
+    made,
+    height,
+    width,
+    rows,
+    columns,
+    low,
+    narrow,
+    tall,
+    wide,
+    limit,
+    down,
+    along,
+    both: tl.constexpr,
+    block: tl.constexpr,
+):
+    """Programs (row, part of it). Blocks are `tall` x `wide`, (rows, columns) of them; weights are (low, narrow)."""
+    column = tl.program_id(1) * block + tl.arange(0, block)
+    row = tl.zeros([block], tl.int32) + tl.program_id(0)
+    inside = column < width
+    at = tl.program_id(0).to(tl.int64) * width + column
+    code = _code(own + at, inside)
+    total = 128 + _change(
+        code, first, shift, weights, row, column, inside, height, width, columns, low, narrow, tall, wide, limit, down,
+        along,
+    )  # fmt: skip
+    if both:
+        total += _change(
+            code, second, shift + rows * columns * 2, weights + low * narrow, row, column, inside, height, width,
+            columns, low, narrow, tall, wide, limit, down, along,
+        )  # fmt: skip
+    tl.store(made + at, (code + (total >> 8)).to(made.dtype.element_ty), mask=inside)
