@@ -58,7 +58,7 @@ def test_a_file_without_them_keeps_its_name(tmp_path: Path) -> None:
     model = registry.load(str(path), 4)
     assert model.weights_hash == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(ModelError, match=r"^fast x4 has no INT8 scales; make them with `python -m train quantise`"):
-        model.scales
+        assert model.scales
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_hostile_values_are_one_sentence(tmp_path: Path, name: str, change: dict
     text = json.dumps({"format": 1, "of": weights_hash, "layers": {name: layer() | change}})
     model = quantised(tmp_path / "fast.safetensors", text)
     with pytest.raises(ModelError, match=rf"^The INT8 scales of fast x4 are damaged \(.*{said}.*\); make them"):
-        model.scales
+        assert model.scales
     assert model.module is not None  # FP32 does not need them
 
 
@@ -103,19 +103,19 @@ def test_hostile_values_are_one_sentence(tmp_path: Path, name: str, change: dict
 )  # fmt: skip
 def test_what_is_no_scales_is_one_sentence(tmp_path: Path, text: str) -> None:
     with pytest.raises(ModelError, match=r"^The INT8 scales of fast x4 are damaged \(.*\); make them"):
-        quantised(tmp_path / "fast.safetensors", text).scales
+        assert quantised(tmp_path / "fast.safetensors", text).scales
 
 
 def test_those_of_other_weights_are_refused(tmp_path: Path) -> None:
     text = json.dumps({"format": 1, "of": "0" * 64, "layers": {"body.0": layer()}})
     with pytest.raises(ModelError, match="are those of other weights"):
-        quantised(tmp_path / "fast.safetensors", text).scales
+        assert quantised(tmp_path / "fast.safetensors", text).scales
 
 
 def test_a_mixture_has_none() -> None:
     assert scales.KEY in registry.OF_WEIGHTS
     with pytest.raises(ModelError, match=r"fast-video@0\.5 x4 has no INT8 scales"):
-        registry.load("fast-video@0.5", 4).scales
+        assert registry.load("fast-video@0.5", 4).scales
 
 
 def test_the_codes_of_weights_leave_room_for_sums_of_two_in_16_bits() -> None:

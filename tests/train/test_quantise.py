@@ -17,7 +17,7 @@ from train.holding import Figure
 from train.pictures import small_pictures
 from vidsr.backends.accuracy import Nearness
 from vidsr.errors import MediaError
-from vidsr.models import registry, scales
+from vidsr.models import registry
 from vidsr.models.scales import Scale
 from vidsr.models.srgan import GeneratorConfig
 
