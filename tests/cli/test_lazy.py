@@ -168,3 +168,16 @@ def test_the_end_looks_for_no_garbage() -> None:
     )
     assert (done.returncode, done.stdout.splitlines()[1:]) == (0, []), done.stderr
     assert done.stdout.startswith("vidsr ")
+
+
+def test_the_end_is_soon_and_without_a_word_of_triton() -> None:
+    """Whose library says at length what of it is left where nobody looks for garbage at the end."""
+    pytest.importorskip("triton")
+    end = "import sys, vidsr.backends.hardware as h; h.load_torch(); import triton; sys.argv[1:] = ['--version']"
+    code = f"{end}; from vidsr.cli import main; main()"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    count = "import gc, vidsr.backends.hardware as h; h.load_torch(); print(gc.get_freeze_count())"
+    kept = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, env=env, check=True)
+    assert int(kept.stdout) > 100_000, "torch's objects are not looked through"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -56,10 +57,14 @@ def has_nvidia() -> bool:
 
 
 def load_torch() -> None:
-    """Import torch, which must be installed."""
+    """Import torch, which must be installed.
+
+    Python looks for garbage three times when it ends: not among what torch brought, which stays until then.
+    """
     if "torch" not in sys.modules:
         with loading():
             import_module("torch")
+        gc.freeze()
 
 
 def open_ahead(index: int = 0) -> None:

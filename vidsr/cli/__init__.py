@@ -24,7 +24,7 @@ def main() -> NoReturn:
     An expected error is one sentence on stderr; with ``VIDSR_DEBUG=1`` it is a traceback, as a bug always is.
     """
     _speak()
-    atexit.register(gc.freeze)  # Python's own end would look through all of torch for garbage, three times
+    atexit.register(_end_soon)
     try:
         with watched():
             with loading():
@@ -65,6 +65,12 @@ def main() -> NoReturn:
     finally:  # the work is over: Ctrl-C would only tear Python's own end
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(0)
+
+
+def _end_soon() -> None:
+    """Let Python end without a look for garbage, but where triton is, which would say that all of it is left."""
+    if "triton" not in sys.modules:
+        gc.freeze()
 
 
 def _speak() -> None:
