@@ -60,7 +60,8 @@ def too_long(seconds: float, length: float) -> bool:
 
 def faster(model: str) -> str:
     """What may be done about a job of `model` that takes long."""
-    smaller = "" if model.startswith(registry.QUICKEST) else f"a smaller model (--model {registry.QUICKEST}), "
+    least = model.startswith((registry.QUICKEST, registry.BICUBIC))
+    smaller = "" if least else f"a smaller model (--model {registry.QUICKEST}), "
     return f"an NVIDIA GPU, {smaller}a smaller --scale or --size; --start and --end try a part"
 
 

@@ -123,7 +123,8 @@ _MKV = Container(
     pictures=("h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mpeg2video", "mjpeg", "vp8"),
     alpha=("ffv1", "prores_ks", "libvpx-vp9"),
     segments=True,
-    refuses=_words("qtrle"),  # its muxer forgets the depth, and nothing decodes it then
+    # Of qtrle its muxer forgets the depth, and nothing decodes it then; AMR it writes under other codecs' tags.
+    refuses=_words("qtrle amr_nb amr_wb"),
     cover="attached",
     text="srt",
     clock=Fraction(1, 1000),

@@ -13,6 +13,7 @@ import pytest
 from tests.clips import Audio, Picture, make_clip
 from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS
+from vidsr.media.mux.decide import refusal
 from vidsr.media.mux.matroska import drop_rate
 from vidsr.media.mux.sound import SoundTrack, change_of_layout, encoded_layout, is_named
 from vidsr.media.mux.steady import Steady
@@ -36,6 +37,14 @@ def test_names_that_are_none() -> None:
     assert not is_named("8 channels (FL+FR+FC+LFE+SL+SR+BL+BR)")
     assert change_of_layout("2 channels", "stereo") == ""
     assert "3 channels" in change_of_layout("3 channels", "3.0")
+
+
+@pytest.mark.parametrize("container", ["mkv", "mov", "mp4"])
+def test_sound_that_would_stand_under_another_codec_s_name_is_not_copied(tmp_path: Path, container: str) -> None:
+    """FFmpeg writes AMR into Matroska as what other programs take for ADPCM."""
+    (tmp_path / "a.amr").write_bytes(b"#!AMR\n" + (b"\x04" + bytes(12)) * 20)
+    with av.open(str(tmp_path / "a.amr")) as source:
+        assert refusal(source.streams[0], CONTAINERS[container]) == f"{container} cannot hold amr_nb audio"
 
 
 def _times(pts: list[int]) -> Times:
