@@ -22,6 +22,7 @@ from vidsr import pipeline
 from vidsr.jobs import plan as planning
 from vidsr.jobs.events import Event, PartsKept, Resumed, SegmentDone
 from vidsr.jobs.inputs import Input, Target
+from vidsr.jobs.manifest import Entry, Manifest
 from vidsr.jobs.options import Options
 from vidsr.jobs.segments import Grid
 
@@ -100,6 +101,27 @@ def test_counted_parts_end_with_the_same_bytes_whatever_stops_them(vidsr: Cli, c
     again = vidsr("upscale", clip, "-o", stopped, *QUICK)
     assert "goes on after 2 finished parts (24 frames)" in again.err
     assert stopped.read_bytes() == whole.read_bytes()
+
+
+def test_a_part_that_is_noted_as_the_interrupt_comes_is_counted(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands in the manifest, and the job that is interrupted has not heard of it yet."""
+    from vidsr.api import upscale_video
+
+    real, events = Manifest._write, list[Event]()
+
+    def interrupted(self: Manifest, segments: list[Entry]) -> None:
+        real(self, segments)
+        if len(segments) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Manifest, "_write", interrupted)
+    options: Any = {"model": "bicubic", "backend": "cpu", "scale": 2.0, "preset": "ultrafast", "segment_seconds": 0.5}
+    with pytest.raises(KeyboardInterrupt):
+        upscale_video(clip, tmp_path / "stopped.mp4", on_event=events.append, **options)
+    (kept,) = (event for event in events if isinstance(event, PartsKept))
+    assert kept.num_segments == 2
 
 
 def test_another_length_of_parts_goes_on_with_those_that_are_there(clip: Path, tmp_path: Path) -> None:

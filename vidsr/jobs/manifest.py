@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from itertools import count
@@ -92,6 +93,12 @@ class Manifest:
         segments = sorted([*self.segments, entry], key=lambda known: known.interval)
         self._write(segments)
         self.segments = segments  # not before: what the disk did not take is not there for the next run
+
+    def look_again(self) -> None:
+        """Take what the disk has: who was interrupted while noting a segment does not know whether it is there."""
+        with suppress(OSError):
+            if (found := _read(self._folder / NAME)) is not None:
+                self.segments = found[2]
 
     def _write(self, segments: list[Entry]) -> None:
         path = self._folder / NAME

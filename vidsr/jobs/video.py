@@ -159,6 +159,7 @@ def _kept(plan: Plan, work: Path, manifest: Manifest, error: BaseException, lost
     command = "the same command with --keep-going (keep_going=True)" if keep_going else "the same command"
     if plan.pipe is not None:
         return PartsKept(plan.source.path, work, 0, 0, "what came through the pipe has to come again", lost)
+    manifest.look_again()
     advice = f"{command} goes on from there" if manifest.segments else f"{command} begins again"
     return PartsKept(plan.source.path, work, len(manifest.segments), manifest.num_frames, advice, lost)
 
