@@ -110,10 +110,9 @@ def arguments() -> argparse.Namespace:
 def here(threads: int) -> dict[str, Any]:
     """The machine: what it is, its load, and which vector units and units for INT8 it has."""
     units = [name for name, there in torch.cpu.get_capabilities().items() if there is True]
-    others = {name: found for name in PACKAGES if (found := machine.version(name))}
     return {
         "machine": machine.describe(),
-        "packages": others,
+        "packages": {name: found for name in PACKAGES if (found := machine.version(name))},
         "threads": threads,
         "units": sorted(name for name in units if name.startswith(("avx", "amx"))),
         "int8_units": has_int8_units(),
