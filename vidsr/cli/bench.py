@@ -13,6 +13,7 @@ import typer
 from vidsr.cli import options
 from vidsr.cli.output import plain_fields, print_json, print_table, size, span, table
 from vidsr.errors import UsageError
+from vidsr.words import counted, num_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -194,8 +195,8 @@ def _film(report: BenchReport) -> Table:
             row.line.name,
             span(row.seconds),
             f"{row.fps:.4g}",
-            f"{row.bytes / 1e6:.4g} MB",
-            f"{row.num_tried} frames",
+            num_bytes(row.bytes),
+            counted(row.num_tried, "frame"),
             mark,
         )
     return made

@@ -10,8 +10,8 @@ import typer
 
 from vidsr.cli import complete, options
 from vidsr.cli.output import print_json
-from vidsr.cli.sentences import printable
 from vidsr.errors import OutputError, UsageError
+from vidsr.words import printable
 
 if TYPE_CHECKING:
     from vidsr.cli.steps import Steps

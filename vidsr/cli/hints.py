@@ -28,4 +28,7 @@ def hint(arguments: Sequence[str], commands: Collection[str]) -> str:
 
 
 def _is_media(word: str) -> bool:
-    return Path(word).suffix.lower() in VIDEO_SUFFIXES or Path(word).is_file()
+    try:
+        return Path(word).suffix.lower() in VIDEO_SUFFIXES or Path(word).is_file()
+    except (OSError, ValueError):  # longer than a name may be
+        return False

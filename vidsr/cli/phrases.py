@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-from vidsr.cli.output import counted, num_bytes, span
+from vidsr.cli.output import span
 from vidsr.jobs.events import Advanced, Failed, PartsKept
+from vidsr.words import counted, num_bytes
 
 
 def kept(event: PartsKept) -> str:

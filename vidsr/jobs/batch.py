@@ -9,6 +9,7 @@ from typing import Self
 from vidsr.errors import UsageError
 from vidsr.jobs.claims import Claims
 from vidsr.jobs.events import Event
+from vidsr.jobs.idle import of_batch
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.networks import Networks
 from vidsr.jobs.options import Options
@@ -43,12 +44,15 @@ class Batch:
     preview: Preview | None = None
     networks: Networks = field(init=False)
     claims: Claims = field(init=False)
+    unsaid: list[str] = field(init=False)  # of all sources: the first that begins says it, and clears this
 
     def __post_init__(self) -> None:
         if self.preview is not None and self.ray is not None:
             raise UsageError("--preview (preview) shows what is made in this process: leave it or --ray (ray) out")
         object.__setattr__(self, "networks", Networks(self.options, self.ray))
         object.__setattr__(self, "claims", Claims(self.inputs))
+        seen = ("preview",) if self.preview is not None else ()
+        object.__setattr__(self, "unsaid", [*of_batch(self.inputs, self.options, *seen)])
 
     def __enter__(self) -> Self:
         self.networks.__enter__()

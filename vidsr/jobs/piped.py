@@ -20,6 +20,7 @@ from vidsr.frame import Canvas, Colour, Frame, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Advanced, Done, PartsKept, Started
+from vidsr.jobs.idle import ENCODER, idle
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import crop_notes, geometry, plan, rounded, scan_notes, settled
@@ -27,6 +28,7 @@ from vidsr.media import sequence, y4m
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.live import LiveWriter, check_live
 from vidsr.media.read.probe import MediaInfo
+from vidsr.media.stills import is_image
 
 if TYPE_CHECKING:
     from vidsr.upscaling.upscaler import Upscaler
@@ -81,6 +83,8 @@ def run(item: Input, batch: Batch) -> Done:
         BrokenPipeError: whoever read standard output has gone.
     """
     began, target, options = time.perf_counter(), batch.target, batch.options
+    if item.kind == "file" and is_image(item.path):
+        raise UsageError(f"{item.path} is one image, and the output {_output(target)} is for a film; name a file")
     if batch.ray is not None:
         raise UsageError(
             f"--ray (ray) makes files, and the output {_output(target)} is a stream; leave one of them out"
@@ -152,6 +156,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
     options, said = settled(info, options)
     wide, high, aspect, notes = geometry(info, options)
     format, colour = _format(info, target)
+    unused = idle(options, ENCODER, "no film is encoded")
     shift = format.chroma_shift
     size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     cropped, scanned = crop_notes(info.video, options), scan_notes(info, options)
@@ -169,7 +174,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
         options,
         Canvas(size, format, colour),
         _output(target).suffix.lstrip(".") or "y4m",
-        (*said, *notes, *cropped, *scanned, *_lost(info, format, colour, aspect, target), *_idle(options)),
+        (*said, *notes, *cropped, *scanned, *_lost(info, format, colour, aspect, target), *unused),
         (),
         tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
         lambda: _sink(target, header, batch.overwrite),
@@ -255,15 +260,6 @@ def _lost(info: MediaInfo, format: PixelFormat, colour: Colour, aspect: Fraction
     return tuple(lost)
 
 
-def _idle(options: Options) -> tuple[str, ...]:
-    """What was asked of an encoder where there is none, in words."""
-    given = {"codec": options.codec != "auto"} | {
-        name: getattr(options, name) is not None for name in ("crf", "preset", "pix_fmt", "container")
-    }
-    idle = [f"--{name.replace('_', '-')} ({name})" for name, is_given in given.items() if is_given]
-    return (f"{', '.join(idle)}: of no effect, since no film is encoded",) if idle else ()
-
-
 def _output(target: Target) -> Path:
     """What is said of where it goes."""
     assert target.pipe or target.pattern is not None, "is_stream was asked before"
@@ -280,7 +276,7 @@ def _started(made: _Stream, network: str, batch: Batch) -> Started:
         codec=made.codec,
         network=network,
         notes=made.notes,
-        dropped=(),
+        dropped=made.dropped,
     )
 
 

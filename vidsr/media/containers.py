@@ -267,7 +267,7 @@ def named(container: str | None, out_suffix: str | None) -> Container | None:
         UnfitError: the suffix is that of a kind of video that is only read.
     """
     name = container_of(container or out_suffix or "")
-    if not name or name in CONTAINERS:
+    if name in CONTAINERS or (not name and container is None):
         return CONTAINERS.get(name)
     if container is None and "." + name in VIDEO_SUFFIXES:
         raise UnfitError(f"{name} cannot keep the times of all frames: name the output .{', .'.join(CONTAINERS)}.")
