@@ -115,4 +115,6 @@ def test_an_output_folder_that_cannot_be_is_one_sentence(vidsr: Cli, clip: Path,
     taken.write_text("a file")
     result = vidsr("compare", clip, "--model", "nonsense", "-o", taken)  # said before anything is made
     assert result.code == 1
-    assert "taken: cannot be written (it is a file, not a folder)" in result.err
+    assert "taken: cannot be written (taken is a file, not a folder)" in result.err
+    result = vidsr("compare", clip, "--model", "nonsense", "-o", taken / "inside")
+    assert "inside: cannot be written (taken is a file, not a folder)" in result.err

@@ -172,6 +172,13 @@ def test_the_end_of_one_job_does_not_disturb_the_next_one() -> None:
         for event in (STARTED, other):
             screen(event)
         assert len(screen._bar.tasks) == 2
+        screen(advanced(96))
+        screen.stage("join", None)
+        screen.stage("first frame", None)
+        assert [task.fields["state"] for task in screen._bar.tasks][1] == "starting: first frame"
+        screen.stage("first frame", 1.0)
+        assert [task.fields["state"] for task in screen._bar.tasks][1] == "starting", "what joins is the other one"
+        screen.stage("join", 1.0)
         screen(DONE)
         screen(replace(advanced(48), source=other.source))
         (bar,) = screen._bar.tasks

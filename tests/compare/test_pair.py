@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.clips import make_clip
+from tests.clips import damage, make_clip
 from tests.numbered import Planes, draw_number
 from train.metrics import psnr
 from vidsr.compare.measure import Meter
 from vidsr.compare.pair import APART, HEAT_PEAK, compare, heat_map
 from vidsr.compare.preview import preview
+from vidsr.compare.sheet import plot, sheets
 from vidsr.errors import UsageError
 from vidsr.frame import PixelFormat
 from vidsr.upscaling.host import upright
@@ -49,6 +50,28 @@ def test_equal_films_are_infinitely_close(films: dict[str, Path]) -> None:
     (means,) = result.means().values()
     assert means["psnr"] == math.inf
     assert means["ssim"] == 1
+
+
+def test_what_is_not_compared_is_said(films: dict[str, Path], tmp_path: Path) -> None:
+    """Of a film that is shorter, has half the rate, or is damaged."""
+    short = make_clip(tmp_path / "short\n.mkv", codec="ffv1", frames=3)
+    result = compare(films["original"], short)
+    assert result.notes == ("original.mkv: longer than the other; from 0:00:00.1 on it is not compared",)
+    half = make_clip(tmp_path / "half.mkv", codec="ffv1", frames=4, rate=Fraction(12))
+    said = "original.mkv: 3 frames without one at the same time in the other, not compared"
+    assert compare(films["original"], half).notes[0] == said
+    whole = make_clip(tmp_path / "whole.mp4", frames=48)
+    broken = damage(whole, tmp_path / "broken.mp4")
+    assert any(note.startswith("broken.mp4: ") for note in compare(whole, broken).notes)
+    assert compare(films["original"], films["same"]).notes == ()
+
+
+def test_a_name_of_two_lines_is_drawn_on_one(films: dict[str, Path], tmp_path: Path) -> None:
+    odd = tmp_path / ("two\nlines of a name that is too long for the plot " * 4 + ".mkv")
+    odd.write_bytes(films["spoilt"].read_bytes())
+    result = compare(odd, films["same"], films["original"], every=4)
+    assert plot(result).size[0] == 1200
+    assert len(sheets(result.views, tmp_path)) == len(result.views)
 
 
 def test_the_spoilt_frame_is_the_worst_and_comes_first(films: dict[str, Path]) -> None:
