@@ -123,8 +123,9 @@ _MKV = Container(
     pictures=("h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mpeg2video", "mjpeg", "vp8"),
     alpha=("ffv1", "prores_ks", "libvpx-vp9"),
     segments=True,
-    # Of qtrle its muxer forgets the depth, and nothing decodes it then; AMR it writes under other codecs' tags.
-    refuses=_words("qtrle amr_nb amr_wb"),
+    # Of qtrle its muxer forgets the depth, and nothing decodes it then; AMR it writes under other codecs' tags, and
+    # ADPCM of Flash under one that it made up.
+    refuses=_words("qtrle amr_nb amr_wb adpcm_swf"),
     cover="attached",
     text="srt",
     clock=Fraction(1, 1000),
