@@ -116,6 +116,7 @@ WRONG: list[tuple[tuple[str, ...], str]] = [
     (("gone.mkv",), "try: vidsr upscale gone.mkv"),
     (("longer-than-a-name-may-be" * 200,), ""),
     (("upscale", "clip.mp4", "--scale", "x4"), "try: --scale 4"),
+    (("upscale", "clip.mp4", "--scale=x4"), "try: --scale 4"),
     (("upscale", "-dash.mp4"), "a file whose name begins with a dash is written ./-dash.mp4"),
     (("upscale", "clip.mp4", "--nonesuch"), ""),
 ]

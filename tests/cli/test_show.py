@@ -203,6 +203,13 @@ def test_resume_and_its_offer() -> None:
     assert "3 finished parts are kept in o.vidsr, 4.0 s of work are lost; the same goes on\n" in text
 
 
+def test_an_error_names_its_file_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for source, error in (("a", "a: cannot be read"), ("a", "crop 9x9 does not lie within the picture")):
+        show.Show(2)(Failed(Path(source), error, 1))
+    said = ["vidsr: a: cannot be read", "vidsr: a: crop 9x9 does not lie within the picture"]
+    assert capsys.readouterr().err.splitlines() == said
+
+
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     screen = shower(json=True, quiet=False, verbose=False, num_inputs=1)
     for event in (STARTED, advanced(1), advanced(2), DONE, Skipped(CLIP, OUT, "done"), Failed(CLIP, "no", 1)):

@@ -33,6 +33,7 @@ def test_what_only_films_have_is_said_once_of_images(tmp_path: Path) -> None:
         "of no effect, since images are no film",
     )
     assert others == [(), ()]
+    assert [event.notes for event in report.done] == [first, (), ()], "a line a photo is written when it is done"
     film = Input(tmp_path / "a.mp4", tmp_path, named=True)
     assert Batch([*inputs, film], Target(), options).unsaid == [], "it has its effect on the film"
 

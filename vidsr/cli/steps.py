@@ -63,7 +63,7 @@ class Steps:
         self._live = not quiet and is_live(self._console)
         self._bar = Progress(
             SpinnerColumn(),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=min(20, self._console.width // 8)),  # the words come first
             TextColumn("{task.description}", markup=False),
             console=self._console,
             transient=True,

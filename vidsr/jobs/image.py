@@ -93,7 +93,7 @@ def run(
         bytes=written.stat().st_size,
         kept=(),
         dropped=tuple(f"{what}: {output.suffix} cannot hold it" for what in lost),
-        notes=tuple(maker.notes[told:]),
+        notes=(*notes, *maker.notes[told:]),
     )
 
 
