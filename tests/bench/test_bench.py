@@ -21,8 +21,10 @@ from tests import warm
 from tests.conftest import Result
 from vidsr.backends.accuracy import MIN_PSNR
 from vidsr.bench import chart, network, timing
+from vidsr.bench.job import FilmLine
 from vidsr.bench.network import BenchLine, Speed, synthetic_frames
 from vidsr.bench.report import Bench, BenchReport, fastest
+from vidsr.cli import bench as cli
 from vidsr.errors import OutputError, UsageError
 from vidsr.jobs import dry_run
 from vidsr.jobs.batch import Batch
@@ -256,3 +258,12 @@ def test_the_chart_has_the_job_of_an_odd_size_and_says_why_it_cannot_be_written(
     assert [bar.fps for bar in chart.bars(report)] == [9.0, 8.0, 7.0]
     with pytest.raises(OutputError, match=r"cannot be written \(No such file or directory\); name"):
         chart.save(report, tmp_path / "gone" / "chart.png")
+
+
+def test_what_a_job_of_the_film_would_say_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [BenchLine(name, "fp32") for name in ("cpu", "openvino")]
+    rows = [FilmLine(line, 9.0, 2.0, 1500.0, 1, "vidsr", ("tiny-video: it would take long",)) for line in lines]
+    cli._show(BenchReport({}, "fast-video", 4, 1000, film=rows))
+    said = capsys.readouterr().out
+    assert said.count("note: tiny-video: it would take long") == 1
+    assert "1.5 kB  1 frame" in said

@@ -26,7 +26,7 @@ def idle(options: Options, names: Iterable[str], why: str, *others: str) -> tupl
 def of_batch(inputs: Sequence[Input], options: Options, *others: str) -> tuple[str, ...]:
     """Said once of sources that are all images, which have no use for what is of films, as `others` are."""
     said = idle(options, FILM, "images are no film", *others)
-    return said if all(item.kind == "file" and is_image(item.path) for item in inputs) else ()
+    return said if said and all(item.kind == "file" and is_image(item.path) for item in inputs) else ()
 
 
 def _named(name: str) -> str:
