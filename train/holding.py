@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from train.evaluate import Pair
 from train.inference import run
 from train.metrics import crop_border
 from train.videoscore import VideoScore
-from vidsr.backends.accuracy import INT8
+from vidsr.backends.accuracy import INT8, p999
 from vidsr.perceptual import Perceptual
 
 LOSS = {"fast": 0.05, "srgan": 0.1}  # dB of PSNR to the original
@@ -73,10 +72,8 @@ def apart(both: Both, pictures: Sequence[Tensor], name: str) -> list[Figure]:
         off = run(both.coded, picture * 255) - run(both.exact, picture * 255)
         errors.append(off.abs().flatten())
         tints.append(float(off.mean((1, 2)).abs().max()))
-    codes = torch.cat(errors).numpy()
-    rank = max(1, codes.size // 1000)
     return [
-        Figure(f"{name}: 99.9th percentile, codes", 0.0, float(np.partition(codes, -rank)[-rank]), INT8.p999),
+        Figure(f"{name}: 99.9th percentile, codes", 0.0, p999(torch.cat(errors).numpy()), INT8.p999),
         Figure(f"{name}: mean colour, codes", 0.0, max(tints), TINT),
     ]
 

@@ -16,8 +16,8 @@ from train.codes import emulated, measured
 from train.evaluate import add_measures, chosen_perceptual, read_benchmarks
 from train.holding import Both, Figure
 from train.inference import run, upscale
-from train.pictures import small_pictures
-from vidsr.backends.accuracy import INT8
+from train.small_pictures import small_pictures
+from vidsr.backends.accuracy import INT8, p999
 from vidsr.errors import ModelError, OutputError, UsageError
 from vidsr.files import write
 from vidsr.models import registry, scales
@@ -57,7 +57,7 @@ def choose(model: registry.Model, seen: Sequence[Tensor], kept: Sequence[Tensor]
     order, least = sorted(cost, key=lambda name: cost[name]), len(found) * FEWEST
     while len(order) >= least:
         chosen = {name: found[name] for name in found if name in order}
-        far = float(np.quantile(off(chosen), 0.999))
+        far = p999(off(chosen))
         log.info("%d of %d convolutions in INT8: 99.9th percentile %.2f codes", len(chosen), len(found), far)
         if far <= INT8.p999 * ROOM:
             return chosen
@@ -107,6 +107,7 @@ def _measured(args: argparse.Namespace, model: registry.Model, both: Both) -> li
     if args.benchmarks or args.videobench:
         perceptual = chosen_perceptual(args, str(model.metadata.get("perceptual_loss", "")))
     for name, pairs in read_benchmarks(args.benchmarks, model.scale).items():
+        log.info("%s: %d pictures in FP32 and in INT8", name, len(pairs))
         found += holding.benchmark(both, name, pairs, perceptual)
     if args.videobench:
         from train import videoscore  # it needs PyAV

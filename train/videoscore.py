@@ -5,6 +5,7 @@ Every frame is measured against its original, and against the one before.
 
 import argparse
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from train.metrics import crop_border, psnr, rgb_to_y, shift_flicker, ssim, warp
 from train.videobench import CRFS, Benchmark, BenchPlan, Clip, make, open_benchmark
 from vidsr.errors import UsageError
 from vidsr.models import registry
+
+log = logging.getLogger("train")
 
 Upscale = Callable[[Tensor], Tensor]  # (3, h, w) code values -> (3, h*scale, w*scale) code values, rounded
 Distance = Callable[[Tensor, Tensor], float]  # of two (3, H, W) of code values
@@ -90,10 +93,10 @@ def measure(
         raise UsageError(f"The video benchmark has no CRF {unknown[0]}, only {', '.join(map(str, bench.plan.crfs))}.")
     if not chosen or num < 2:
         raise UsageError("Measuring video needs at least 1 clip and 2 frames.")
-    found = {
-        clip.name: _measure_clip(upscale, bench, clip, num, list(part.crfs or bench.plan.crfs), distances or {})
-        for clip in chosen
-    }
+    found = {}
+    for clip in chosen:
+        found[clip.name] = _measure_clip(upscale, bench, clip, num, list(part.crfs or bench.plan.crfs), distances or {})
+        log.info("%s: measured, %d of %d", clip.name, len(found), len(chosen))
     rows = {row: mean([one[row] for one in found.values()]) for row in next(iter(found.values()))}
     return VideoScore(name, bench.plan.scale, bench.digest, num * len(chosen), rows, found)
 

@@ -14,7 +14,7 @@ from train import holding, quantise
 from train.__main__ import main
 from train.codes import emulated, measured, rounded
 from train.holding import Figure
-from train.pictures import small_pictures
+from train.small_pictures import small_pictures
 from vidsr.backends.accuracy import Nearness
 from vidsr.errors import MediaError
 from vidsr.models import registry

@@ -33,7 +33,7 @@ BICUBIC_SCALES = (2, 4)
 # What an srgan invents flickers: it is for those who ask for it. fast-video is nearer and steadier than srresnet, too.
 USES = {
     "fast-video": "films, phones, old recordings: steady and quick",
-    QUICKEST: "films that fast-video takes too long for: a sixth of its work, softer",
+    QUICKEST: "films that fast-video takes too long for: a sixth of its work, softer; at x2 a quarter, and alike",
     "srgan-video": "real video that should look sharper; it invents texture, and is slow",
     "srresnet": "clean pictures, as near to the truth as can be; slow",
     "srgan": "clean pictures that should look sharp; it invents, --detail says how much",
