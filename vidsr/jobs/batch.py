@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from vidsr.errors import UsageError
@@ -32,6 +33,7 @@ class Batch:
 
     Raises:
         UsageError: a preview of what a cluster makes.
+        OutputError: a preview that is a source.
     """
 
     inputs: Sequence[Input]
@@ -51,6 +53,8 @@ class Batch:
             raise UsageError("--preview (preview) shows what is made in this process: leave it or --ray (ray) out")
         object.__setattr__(self, "networks", Networks(self.options, self.ray))
         object.__setattr__(self, "claims", Claims(self.inputs))
+        if self.preview is not None:
+            self.claims.take(self.preview.path, Path("--preview"))
         seen = ("preview",) if self.preview is not None else ()
         object.__setattr__(self, "unsaid", [*of_batch(self.inputs, self.options, *seen)])
 
