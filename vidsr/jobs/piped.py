@@ -83,14 +83,7 @@ def run(item: Input, batch: Batch) -> Done:
         BrokenPipeError: whoever read standard output has gone.
     """
     began, target, options = time.perf_counter(), batch.target, batch.options
-    if item.kind == "file" and is_image(item.path):
-        raise UsageError(f"{item.path} is one image, and the output {_output(target)} is for a film; name a file")
-    if batch.ray is not None:
-        raise UsageError(
-            f"--ray (ray) makes files, and the output {_output(target)} is a stream; leave one of them out"
-        )
-    if options.target_size is not None:
-        raise UsageError(f"a target size is for a file, and the output {_output(target)} is a stream; leave it out")
+    _check(item, batch)
     made = _film(item, batch) if target.pipe and options.container is not None else _pictures(item, batch)
     info, size = made.info, made.canvas.size
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
@@ -124,9 +117,23 @@ def run(item: Input, batch: Batch) -> Done:
     )
 
 
+def _check(item: Input, batch: Batch) -> None:
+    """Raises UsageError for what cannot be of a stream, before anything is opened for it."""
+    target = batch.target
+    if item.kind == "file" and is_image(item.path):
+        raise UsageError(f"{item.path} is one image, and the output {_output(target)} is for a film; name a file")
+    if batch.ray is not None:
+        raise UsageError(
+            f"--ray (ray) makes files, and the output {_output(target)} is a stream; leave one of them out"
+        )
+    if batch.options.target_size is not None:
+        raise UsageError(f"a target size is for a file, and the output {_output(target)} is a stream; leave it out")
+    if target.pipe and sys.stdout.isatty():
+        raise UsageError("-o - writes the video, which a terminal cannot show: send it to a file or a program")
+
+
 def _film(item: Input, batch: Batch) -> _Stream:
     """A film in a container that plays while it is written, on standard output."""
-    _check_terminal()
     job = plan(item, batch.target, batch.options)
     check_live(CONTAINERS[job.choice.container])
     options, opens = job.options, sources.is_file(job.source)
@@ -145,7 +152,8 @@ def _film(item: Input, batch: Batch) -> _Stream:
         )
 
     kept, dropped = (tuple(map(str, items)) for items in (job.kept, job.dropped))
-    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, job.notes, kept, dropped, sink, job.pipe)
+    notes = (*job.notes, *idle(options, ("segment_seconds",), "a stream has no parts"))
+    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, notes, kept, dropped, sink, job.pipe)
 
 
 def _pictures(item: Input, batch: Batch) -> _Stream:
@@ -280,14 +288,8 @@ def _started(made: _Stream, network: str, batch: Batch) -> Started:
     )
 
 
-def _check_terminal() -> None:
-    if sys.stdout.isatty():
-        raise UsageError("-o - writes the video, which a terminal cannot show: send it to a file or a program")
-
-
 def _sink(target: Target, header: y4m.Y4mHeader, overwrite: bool) -> Sink:
     if target.pattern is not None:
         target.pattern.parent.mkdir(parents=True, exist_ok=True)
         return sequence.SequenceWriter(target.pattern, overwrite=overwrite)
-    _check_terminal()
     return y4m.Y4MWriter(sys.stdout.buffer, header)
