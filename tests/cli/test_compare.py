@@ -90,6 +90,7 @@ def test_two_films_are_measured(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
         (("{clip}", "--at", "99"), "has no picture at 99 s"),
         (("{clip}", "--model", "nonsense"), "nonsense"),
         (("missing.mp4",), "missing.mp4"),
+        (("m" * 250 + ".mp4",), "does not exist"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, arguments: tuple[str, ...], sentence: str) -> None:

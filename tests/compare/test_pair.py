@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from vidsr.compare.pair import APART, HEAT_PEAK, compare, heat_map
 from vidsr.compare.preview import preview
 from vidsr.compare.sheet import plot, sheets
 from vidsr.errors import UsageError
-from vidsr.frame import PixelFormat
+from vidsr.frame import PixelFormat, Samples
 from vidsr.upscaling.host import upright
 
 BAD = 5
@@ -182,3 +183,26 @@ def test_the_heat_map_is_black_where_equal_and_white_at_its_peak() -> None:
     assert heat[0, 1, 0] > 200
     assert heat[0, 1, 2] == 0
     assert heat[1, 2].tolist() == [255, 255, 255]
+
+
+class Same:
+    """Whatever it is called with, its weights have one name."""
+
+    model = SimpleNamespace(name="same")
+
+    def __enter__(self) -> Same:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, image: Samples) -> Samples:
+        return image.repeat(2, 0).repeat(2, 1)
+
+
+def test_weights_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    opener: Any = lambda *_, **__: Same()  # noqa: E731
+    (view,) = preview(tmp_path / "a.png", ["x/same.safetensors", "y/same.safetensors"], 2, open_upscaler=opener)
+    titles = [picture.label for picture in view.pictures]
+    assert titles == ["same x2", "x/same.safetensors x2", "y/same.safetensors x2", "source"]
