@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ from tests import warm
 from tests.conftest import Result
 from vidsr.backends.accuracy import MIN_PSNR
 from vidsr.bench import chart, network, timing
+from vidsr.bench.job import FilmLine
 from vidsr.bench.network import BenchLine, Speed, synthetic_frames
 from vidsr.bench.report import Bench, BenchReport, fastest
-from vidsr.errors import UsageError
+from vidsr.cli import bench as cli
+from vidsr.errors import OutputError, UsageError
 from vidsr.jobs import dry_run
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.inputs import Input, Target
@@ -243,3 +246,24 @@ def test_the_fastest_must_keep_the_quality() -> None:
     assert fastest(report) == BenchLine("good", "fp16")
     with pytest.raises(UsageError, match="--sizes"):
         Bench(sizes=())
+
+
+def test_the_chart_has_the_job_of_an_odd_size_and_says_why_it_cannot_be_written(tmp_path: Path) -> None:
+    line = network.BenchLine("cpu", "fp32")
+    size = {"line": line, "width": 33, "height": 35}
+    speed = SimpleNamespace(**size, fps=9.0, flops=1e9, peak_share=0.5, step_fps=8.0, step_share=0.9)
+    job = SimpleNamespace(line=line, width=32, height=34, fps=7.0, limit="upscale", busy={"upscale": 0.9})
+    about = {"model": "fast", "scale": 2, "machine": {"gpu": "none", "cpu": "a CPU"}}
+    report: Any = SimpleNamespace(networks=[speed], jobs=[job], **about)
+    assert [bar.fps for bar in chart.bars(report)] == [9.0, 8.0, 7.0]
+    with pytest.raises(OutputError, match=r"cannot be written \(No such file or directory\); name"):
+        chart.save(report, tmp_path / "gone" / "chart.png")
+
+
+def test_what_a_job_of_the_film_would_say_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [BenchLine(name, "fp32") for name in ("cpu", "openvino")]
+    rows = [FilmLine(line, 9.0, 2.0, 1500.0, 1, "vidsr", ("tiny-video: it would take long",)) for line in lines]
+    cli._show(BenchReport({}, "fast-video", 4, 1000, film=rows))
+    said = capsys.readouterr().out
+    assert said.count("note: tiny-video: it would take long") == 1
+    assert "1.5 kB  1 frame" in said

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.cli.test_upscale import listing
 from tests.clips import cut_off, make_clip, shown
@@ -160,3 +161,12 @@ def test_impossible_options_are_bad_usage(vidsr: Cli, tmp_path: Path, arguments:
     assert result.code == 2, result.err
     assert "Traceback" not in result.err
     assert listing(tmp_path) == ["a.mp4"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.png"])
+def test_a_folder_of_the_output_s_name_is_no_output(vidsr: Cli, tmp_path: Path, name: str) -> None:
+    source = tmp_path / name
+    Image.new("RGB", (16, 16)).save(source) if source.suffix == ".png" else make_clip(source, frames=2)
+    (tmp_path / f"a_x2{source.suffix}").mkdir()
+    told = vidsr("upscale", source, *QUICK, "-y")
+    assert (told.code, "this is a folder; choose another name for the output" in told.err) == (1, True)

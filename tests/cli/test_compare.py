@@ -90,6 +90,7 @@ def test_two_films_are_measured(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
         (("{clip}", "--at", "99"), "has no picture at 99 s"),
         (("{clip}", "--model", "nonsense"), "nonsense"),
         (("missing.mp4",), "missing.mp4"),
+        (("m" * 250 + ".mp4",), "does not exist"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(vidsr: Cli, clip: Path, arguments: tuple[str, ...], sentence: str) -> None:
@@ -115,4 +116,6 @@ def test_an_output_folder_that_cannot_be_is_one_sentence(vidsr: Cli, clip: Path,
     taken.write_text("a file")
     result = vidsr("compare", clip, "--model", "nonsense", "-o", taken)  # said before anything is made
     assert result.code == 1
-    assert "taken: cannot be written (it is a file, not a folder)" in result.err
+    assert "taken: cannot be written (taken is a file, not a folder)" in result.err
+    result = vidsr("compare", clip, "--model", "nonsense", "-o", taken / "inside")
+    assert "inside: cannot be written (taken is a file, not a folder)" in result.err

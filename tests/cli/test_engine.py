@@ -241,7 +241,7 @@ def test_list_says_what_still_fits(vidsr: Cli, folder: Path, monkeypatch: pytest
     assert vidsr("engine", "list").out == "no engines\n"
     vidsr("engine", "build", "rtx4090", "--model", "fast", "--size", "64x48")
     table = vidsr("engine", "list").out
-    for word in ("fast x4", "64x48", "fp16", "8.9", "MB"):
+    for word in ("fast x4", "64x48", "fp16", "8.9", "5 B"):
         assert word in table
 
     def kind_and_why() -> tuple[str, str]:

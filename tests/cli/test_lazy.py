@@ -74,10 +74,16 @@ def test_help_loads_nothing_that_is_heavy(folder: Path) -> None:
 MISTAKES: list[tuple[tuple[str, ...], int, str]] = [
     (("clip.mp4", "--scale", "9"), 2, "scale must be from 1 to 4"),
     (("clip.mp4", "--tile", "tiny"), 2, "--tile must be"),
+    (("clip.mp4", "--tile", "²"), 2, "--tile must be"),
+    (("clip.mp4", "--start", ""), 2, "a time looks like"),
+    (("clip.mp4", "--fps", ""), 2, "--fps must look like"),
+    (("clip.mp4", "--container", ""), 2, "no output container ''"),
     (("clip.mp4", "--size", "big"), 2, "size must look like"),
     (("clip.mp4", "--start", "5:00"), 2, "lies behind the end"),
     (("clip.mp4", "-o", "-", "--start", "5:00"), 2, "lies behind the end"),
     (("photo.png", "-o", "out.mp4"), 2, "an image cannot be written under this name; use .png"),
+    (("photo.png", "-o", "-"), 2, "photo.png is one image, and the output stdout is for a film"),
+    (("photo.png", "-o", "big_%d.png"), 2, "photo.png is one image, and the output big_%d.png is for a film"),
     (("missing.mp4",), 1, "does not exist"),
     (("clip.mp4", "--model", "nonesuch"), 2, "Unknown model 'nonesuch'"),
     (("clip.mp4", "--backend", "nonesuch"), 2, "Unknown backend 'nonesuch'"),
@@ -108,7 +114,9 @@ def test_a_mistake_is_found_without_a_network(folder: Path) -> None:
 WRONG: list[tuple[tuple[str, ...], str]] = [
     (("clip.mp4", "--scale", "2"), "try: vidsr upscale clip.mp4 --scale 2"),
     (("gone.mkv",), "try: vidsr upscale gone.mkv"),
+    (("longer-than-a-name-may-be" * 200,), ""),
     (("upscale", "clip.mp4", "--scale", "x4"), "try: --scale 4"),
+    (("upscale", "clip.mp4", "--scale=x4"), "try: --scale 4"),
     (("upscale", "-dash.mp4"), "a file whose name begins with a dash is written ./-dash.mp4"),
     (("upscale", "clip.mp4", "--nonesuch"), ""),
 ]

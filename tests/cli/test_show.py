@@ -172,6 +172,13 @@ def test_the_end_of_one_job_does_not_disturb_the_next_one() -> None:
         for event in (STARTED, other):
             screen(event)
         assert len(screen._bar.tasks) == 2
+        screen(advanced(96))
+        screen.stage("join", None)
+        screen.stage("first frame", None)
+        assert [task.fields["state"] for task in screen._bar.tasks][1] == "starting: first frame"
+        screen.stage("first frame", 1.0)
+        assert [task.fields["state"] for task in screen._bar.tasks][1] == "starting", "what joins is the other one"
+        screen.stage("join", 1.0)
         screen(DONE)
         screen(replace(advanced(48), source=other.source))
         (bar,) = screen._bar.tasks
@@ -194,6 +201,13 @@ def test_resume_and_its_offer() -> None:
     )
     assert "goes on after 2 finished parts (480 frames)" in text
     assert "3 finished parts are kept in o.vidsr, 4.0 s of work are lost; the same goes on\n" in text
+
+
+def test_an_error_names_its_file_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for source, error in (("a", "a: cannot be read"), ("a", "crop 9x9 does not lie within the picture")):
+        show.Show(2)(Failed(Path(source), error, 1))
+    said = ["vidsr: a: cannot be read", "vidsr: a: crop 9x9 does not lie within the picture"]
+    assert capsys.readouterr().err.splitlines() == said
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -285,6 +285,24 @@ def test_everything_can_be_named_and_reached_without_a_mouse(page: Any) -> None:
         press(page, Keys.TAB)
         seen.add(page.execute_script("return document.activeElement.id || document.activeElement.textContent"))
     assert {"left", "right", "divider", "0:00:02.0", "4:1"} <= seen
+    unheard = "[aria-label]:not([role]), td:first-child, th:not([scope])"  # a label of no role, a line without its name
+    assert page.find_elements("css selector", unheard) == []
+    page.execute_script("document.getElementById('divider').focus()")
+    press(page, Keys.HOME + Keys.ARROW_UP * 2 + Keys.ARROW_DOWN)
+    assert page.find_element("id", "divider").get_attribute("aria-valuenow") == "2"
+
+
+def test_long_names_do_not_make_it_wider_than_the_window(browser: Any, tmp_path: Path) -> None:
+    first, second = "a" * 200 + ".mp4", "b" * 200 + ".mp4"
+    figures = {f"{first} to {second}": {"psnr": 30.0, "ssim": 0.9, "xpsnr": 31.0}}
+    view = View("0:00:01.0", 1.0, (Picture(first, flat(RED)), Picture(second, flat(GREEN))))
+    metrics = {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        browser.get(write(tmp_path / "page.html", build("long", [view], table=figures)).as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_the_means_stand_below_and_infinity_is_said_as_equal(page: Any) -> None:

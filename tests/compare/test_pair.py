@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.clips import make_clip
+from tests.clips import damage, make_clip
 from tests.numbered import Planes, draw_number
 from train.metrics import psnr
 from vidsr.compare.measure import Meter
 from vidsr.compare.pair import APART, HEAT_PEAK, compare, heat_map
 from vidsr.compare.preview import preview
+from vidsr.compare.sheet import plot, sheets
 from vidsr.errors import UsageError
-from vidsr.frame import PixelFormat
+from vidsr.frame import PixelFormat, Samples
 from vidsr.upscaling.host import upright
 
 BAD = 5
@@ -49,6 +51,28 @@ def test_equal_films_are_infinitely_close(films: dict[str, Path]) -> None:
     (means,) = result.means().values()
     assert means["psnr"] == math.inf
     assert means["ssim"] == 1
+
+
+def test_what_is_not_compared_is_said(films: dict[str, Path], tmp_path: Path) -> None:
+    """Of a film that is shorter, has half the rate, or is damaged."""
+    short = make_clip(tmp_path / "short\n.mkv", codec="ffv1", frames=3)
+    result = compare(films["original"], short)
+    assert result.notes == ("original.mkv: longer than the other; from 0:00:00.1 on it is not compared",)
+    half = make_clip(tmp_path / "half.mkv", codec="ffv1", frames=4, rate=Fraction(12))
+    said = "original.mkv: 3 frames without one at the same time in the other, not compared"
+    assert compare(films["original"], half).notes[0] == said
+    whole = make_clip(tmp_path / "whole.mp4", frames=48)
+    broken = damage(whole, tmp_path / "broken.mp4")
+    assert any(note.startswith("broken.mp4: ") for note in compare(whole, broken).notes)
+    assert compare(films["original"], films["same"]).notes == ()
+
+
+def test_a_name_of_two_lines_is_drawn_on_one(films: dict[str, Path], tmp_path: Path) -> None:
+    odd = tmp_path / ("two\nlines of a name that is too long for the plot " * 4 + ".mkv")
+    odd.write_bytes(films["spoilt"].read_bytes())
+    result = compare(odd, films["same"], films["original"], every=4)
+    assert plot(result).size[0] == 1200
+    assert len(sheets(result.views, tmp_path)) == len(result.views)
 
 
 def test_the_spoilt_frame_is_the_worst_and_comes_first(films: dict[str, Path]) -> None:
@@ -159,3 +183,26 @@ def test_the_heat_map_is_black_where_equal_and_white_at_its_peak() -> None:
     assert heat[0, 1, 0] > 200
     assert heat[0, 1, 2] == 0
     assert heat[1, 2].tolist() == [255, 255, 255]
+
+
+class Same:
+    """Whatever it is called with, its weights have one name."""
+
+    model = SimpleNamespace(name="same")
+
+    def __enter__(self) -> Same:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def __call__(self, image: Samples) -> Samples:
+        return image.repeat(2, 0).repeat(2, 1)
+
+
+def test_weights_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.png")
+    opener: Any = lambda *_, **__: Same()  # noqa: E731
+    (view,) = preview(tmp_path / "a.png", ["x/same.safetensors", "y/same.safetensors"], 2, open_upscaler=opener)
+    titles = [picture.label for picture in view.pictures]
+    assert titles == ["same x2", "x/same.safetensors x2", "y/same.safetensors x2", "source"]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.clips import Audio, Subtitles, jpeg, make_clip
 from vidsr.jobs.batch import Batch
-from vidsr.jobs.events import Done, Event, Failed
+from vidsr.jobs.events import Done, Event, Failed, Started
 from vidsr.jobs.inputs import Target, expand
 from vidsr.jobs.options import Options
 from vidsr.jobs.preview import Preview
@@ -164,6 +164,28 @@ def test_raw_video_says_what_it_is_and_what_it_has_no_use_for(tmp_path: Path, mo
     (done,) = (event for event in told if isinstance(event, Done))
     assert "y4m does not name its colours: bt709, tell the next program" in done.notes
     assert "--crf (crf), --preset (preset): of no effect, since no film is encoded" in done.notes
+
+
+@pytest.mark.parametrize("container", [None, "mkv"])
+def test_a_terminal_gets_no_film_and_no_network_is_opened_for_it(
+    clip: Path, container: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Event] = []
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    options = Options(model="bicubic", container=container)
+    run_batch(Batch(expand([str(clip)])[0], Target(pipe=True), options, on_event=told.append))
+    monkeypatch.undo()
+    (failure,) = told
+    assert isinstance(failure, Failed)
+    assert (failure.exit_code, "a terminal cannot show" in failure.error) == (2, True)
+
+
+@pytest.mark.parametrize("container", [None, "mkv"])
+def test_parts_are_not_those_of_a_stream(clip: Path, container: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, told = written(clip, monkeypatch, container=container, segment_seconds=Fraction(1), end=Fraction(1, 10))
+    (begun,) = (event for event in told if isinstance(event, Started))
+    assert any("--segment-seconds (segment_seconds)" in note for note in begun.notes)
+    assert bool(begun.dropped) == (container is None), "what is left out is said at once"
 
 
 @pytest.mark.parametrize("container", [None, "mkv"])

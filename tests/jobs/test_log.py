@@ -44,6 +44,14 @@ def test_every_job_has_a_log_and_goes_on_in_it(vidsr: Cli, tmp_path: Path) -> No
     assert words(logs / "a b.mp4.log")[-2:] == ["run", "skipped"]
 
 
+def test_a_name_as_long_as_may_be_has_a_log(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / ("a" * 250 + ".mp4"), frames=2)
+    result = vidsr("upscale", source, *QUICK, "-o", tmp_path / "b.mp4", "--log-dir", tmp_path / "logs")
+    assert result.code == 0, result.err
+    (log,) = (tmp_path / "logs").iterdir()
+    assert words(log)[-1] == "done"
+
+
 def test_a_folder_that_cannot_hold_logs_is_said_before_anything_is_done(vidsr: Cli, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=2)
     (tmp_path / "logs").write_text("a file")

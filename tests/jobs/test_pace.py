@@ -93,8 +93,20 @@ def test_it_is_not_where_an_nvidia_gpu_is_found(clip: Path, monkeypatch: pytest.
     monkeypatch.setattr(hardware, "has_nvidia", lambda: True)
     job = planned(clip, Options())
     assert pace.paced(job) is job
-    job = planned(clip)  # on its processor all the same
-    assert pace.paced(job) is not job
+    for other in (Options(backend="cpu"), Options(device="cpu")):  # on its processor all the same
+        job = planned(clip, other)
+        assert pace.paced(job) is not job
+
+
+@pytest.mark.parametrize(
+    ("values", "taken"), [({}, True), ({"backend": "openvino"}, False), ({"device": "cpu"}, False)]
+)
+def test_it_is_not_where_auto_takes_an_apple_gpu(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, str], taken: bool
+) -> None:
+    monkeypatch.setattr(hardware, "has_apple", lambda: True)
+    job = planned(clip, Options(**values))  # type: ignore[arg-type]
+    assert (pace.paced(job) is job) == taken
 
 
 def test_the_dry_run_and_the_job_take_the_same(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,3 +110,13 @@ def test_large_pictures_become_small_ones(tmp_path: Path) -> None:
         pass
     preview.close()
     assert Image.open(path).size == (2 * 800 + GAP, 800)
+
+
+def test_it_is_no_source(vidsr: Cli, tmp_path: Path) -> None:
+    """Not even where whatever exists may be replaced."""
+    photo = tmp_path / "a.png"
+    Image.new("RGB", (16, 16)).save(photo)
+    before = photo.read_bytes()
+    told = vidsr("upscale", photo, make_clip(tmp_path / "b.mp4", frames=2), *QUICK, "--preview", photo, "-y")
+    assert (told.code, "is itself a source" in told.err) == (1, True)
+    assert photo.read_bytes() == before

@@ -87,9 +87,9 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
 def test_what_cannot_be_is_said(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     told = vidsr("upscale", clip, "-o", output, *QUICK, "--target-size", "5kB")
-    assert (told.code, "leave nothing for pictures" in told.err) == (2, True)
+    assert (told.code, "target size: 5 kB leave nothing for pictures" in told.err) == (2, True)
     told = vidsr("upscale", clip, "-o", output, *QUICK, "--target-size", "36kB")
-    assert (told.code, "are too little" in told.err) == (1, True), told.err
+    assert (told.code, "36 kB are too little" in told.err) == (1, True), told.err
     assert "another --target-size (target_size) goes on from there" in told.err
     told = vidsr("upscale", clip, "-o", tmp_path / "o.mkv", *QUICK[:6], "--codec", "ffv1", "--target-size", "1MB")
     assert (told.code, "scale of quality" in told.err) == (2, True)

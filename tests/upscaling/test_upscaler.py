@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vidsr.backends import Unit, hardware
 from vidsr.backends.base import Pictures
 from vidsr.backends.nearest import NearestBackend
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
@@ -21,7 +22,7 @@ from vidsr.models import registry, srgan
 from vidsr.upscaling.device import DeviceRenderer
 from vidsr.upscaling.enlarger import Arrays, Enlarger
 from vidsr.upscaling.host import HostRenderer
-from vidsr.upscaling.upscaler import Upscaler
+from vidsr.upscaling.upscaler import Upscaler, _choose_model
 
 YUV420 = PixelFormat.parse("yuv420p")
 
@@ -233,6 +234,12 @@ def test_reason_and_identity() -> None:
     assert json.loads(json.dumps(upscaler.identity()))["backend"] == "cpu"
     assert upscaler.identity() != Upscaler("bicubic", scale=4, backend="cpu").identity()
     assert Upscaler("bicubic", scale=1.5).model.scale == 2
+
+
+def test_the_reason_for_a_model_knows_what_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "has_nvidia", lambda: True)
+    found = {device: _choose_model("auto", 4, "auto", Unit.of(device))[1] for device in ("auto", "1", "cpu", "npu")}
+    assert found == {name: f"the default on a {'G' if name in ('auto', '1') else 'C'}PU" for name in found}
 
 
 def test_torch_on_the_cpu_is_known_by_its_threads() -> None:

@@ -34,7 +34,8 @@ def bars(report: BenchReport) -> list[Bar]:
         label = f"{speed.line.name}, {speed.width}x{speed.height}"
         found.append(Bar("generator", label, speed.fps, f"{flops(speed.flops)}, {speed.peak_share:.0%} of the peak"))
         found.append(Bar("with colour and copies", label, speed.step_fps, f"{speed.step_share:.0%} of the generator"))
-        job = jobs.pop((speed.line.backend, speed.line.precision, speed.width, speed.height), None)
+        even = speed.width // 2 * 2, speed.height // 2 * 2  # a job's clip is 4:2:0
+        job = jobs.pop((speed.line.backend, speed.line.precision, *even), None)
         if job is not None:
             remark = f"limited by {job.limit} ({job.busy[job.limit]:.0%} busy)"
             found.append(Bar("whole job", label, job.fps, remark))
@@ -76,7 +77,8 @@ def save(report: BenchReport, path: Path) -> None:
         with replacing(path, shared=True) as part:
             draw(report).save(part, kind)
     except (OSError, KeyError) as error:
-        raise OutputError(f"{path}: the chart cannot be written ({error}); name a .png file") from error
+        why = getattr(error, "strerror", None) or error
+        raise OutputError(f"{path}: the chart cannot be written ({why}); name a .png file") from error
 
 
 def flops(rate: float) -> str:

@@ -56,6 +56,7 @@ class FilmLine:
     bytes: float
     num_tried: int
     command: str
+    notes: tuple[str, ...] = ()  # of the job, as that it takes another network than was measured
 
 
 Result: TypeAlias = Speed | NotMeasured | JobSpeed | FilmLine
@@ -149,4 +150,12 @@ def _predicted(film: Path, line: BenchLine, options: Options) -> FilmLine | NotM
     if report.failed:
         return NotMeasured(line, report.failed[0].error)
     planned: Planned = report.planned[0]
-    return FilmLine(line, planned.seconds, planned.fps, planned.bytes, planned.num_tried, command(film, line, options))
+    return FilmLine(
+        line,
+        planned.seconds,
+        planned.fps,
+        planned.bytes,
+        planned.num_tried,
+        command(film, line, options),
+        planned.notes,
+    )

@@ -31,7 +31,10 @@ def main() -> NoReturn:
                 from vidsr.cli.app import command
 
                 run = command()
-            run(prog_name="vidsr")
+            try:
+                run(prog_name="vidsr")
+            finally:
+                _flush()
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise
@@ -46,12 +49,11 @@ def main() -> NoReturn:
             _help()
         raise
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise
-        complain(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
+        complain(f"{error.filename or 'the output'}: {error.strerror or error}")
         sys.exit(1)
     except (MemoryError, ImportError) as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "torch":
@@ -74,10 +76,27 @@ def _end_soon() -> None:
 
 
 def _speak() -> None:
-    """Names that a console's encoding does not have, as Windows' of one byte, are written with escapes."""
+    """Names that a console's encoding does not have, as Windows' of one byte, are written with escapes.
+
+    A standard stream that is closed becomes one that holds nothing and, for output, takes no data: no file that is
+    opened later gets its number, and with it what libraries say.
+    """
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    """Find out that stdout takes no more while there is somebody to say it; Python's own end goes to nowhere then."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def _help() -> None:

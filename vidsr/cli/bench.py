@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,11 +14,12 @@ import typer
 from vidsr.cli import options
 from vidsr.cli.output import plain_fields, print_json, print_table, size, span, table
 from vidsr.errors import UsageError
+from vidsr.words import counted, num_bytes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from vidsr.bench.job import Result
+    from vidsr.bench.job import FilmLine, JobSpeed, Result
     from vidsr.bench.report import BenchReport
 
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
@@ -133,15 +135,20 @@ def _show(report: BenchReport) -> None:
     if report.jobs:
         print("\nWhole jobs: decode, upscale, encode, join and check, with each stage's busy share")
         print_table(_jobs(report))
-        for note in dict.fromkeys(note for row in report.jobs for note in row.notes):
-            print(f"note: {note}")
+        _notes(report.jobs)
     if report.film:
         print("\nThe film")
         print_table(_film(report))
+        _notes(report.film)
     for refused in report.refused:
         print(f"not measured: {refused.line.name}: {refused.why}")
     if report.command:
         print(f"\nFastest that keeps the quality: {report.command}")
+
+
+def _notes(rows: Sequence[JobSpeed | FilmLine]) -> None:
+    for note in dict.fromkeys(note for row in rows for note in row.notes):
+        print(f"note: {note}")
 
 
 def _numbers(headings: str) -> Table:
@@ -194,8 +201,8 @@ def _film(report: BenchReport) -> Table:
             row.line.name,
             span(row.seconds),
             f"{row.fps:.4g}",
-            f"{row.bytes / 1e6:.4g} MB",
-            f"{row.num_tried} frames",
+            num_bytes(row.bytes),
+            counted(row.num_tried, "frame"),
             mark,
         )
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +11,9 @@ import typer
 
 from vidsr.cli import complete, options
 from vidsr.cli.output import print_json
-from vidsr.cli.sentences import printable
 from vidsr.errors import OutputError, UsageError
+from vidsr.files import fitting
+from vidsr.words import printable
 
 if TYPE_CHECKING:
     from vidsr.cli.steps import Steps
@@ -63,12 +65,11 @@ def compare(
     if len(inputs) > 2:
         raise UsageError(f"compare takes one or two files, not {len(inputs)}; put an original behind --reference.")
     _refuse_idle(context, len(inputs))
-    models = [name for part in model.split(",") if (name := part.strip())]
+    models = list(dict.fromkeys(name for part in model.split(",") if (name := part.strip())))
     if not models:
         raise UsageError(f"--model must name one model or more, with commas between them, not {model!r}.")
-    folder = output or inputs[0].parent / f"{inputs[0].stem}_compare"
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: cannot be written (it is a file, not a folder); choose another -o.")
+    folder = output or inputs[0].parent / fitting(inputs[0].stem, "_compare")
+    _check_folder(folder)
     if not 0 <= steady <= 1:
         raise UsageError(f"--steady must be from 0 to 1, not {steady:g}.")
     notes: Sequence[str] = ()
@@ -90,6 +91,15 @@ def compare(
         print_json(made | {"files": files})
     else:
         _show(table, notes, files)
+
+
+def _check_folder(folder: Path) -> None:
+    """Find what is in the way before hours go into measuring."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise OutputError(f"{folder}: cannot be written ({there.name} is a file, not a folder); choose another -o.")
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"{folder}: cannot be written (no permission in {there}); choose another -o.")
 
 
 def _refuse_idle(context: typer.Context, num_inputs: int) -> None:

@@ -15,6 +15,7 @@ from vidsr.cli.output import print_json
 from vidsr.errors import MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, version
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
+from vidsr.words import num_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -168,7 +169,7 @@ def _engines() -> str:
     size = sum(entry.engine.num_bytes for entry in entries if entry.engine is not None)
     damaged = sum(bool(entry.problem) for entry in entries)
     wrong = f", {damaged} damaged (vidsr engine prune)" if damaged else ""
-    return f"{len(entries)} in {folder}, {size / 1e6:.1f} MB{wrong}"
+    return f"{len(entries)} in {folder}, {num_bytes(size)}{wrong}"
 
 
 def _compiler() -> str:
@@ -311,5 +312,5 @@ def _advice_of_torch() -> str:
             f"torch is built for CUDA {torch.version.cuda} and finds no GPU: update its driver (CUDA_VISIBLE_DEVICES?)"
         )
     if torch.version.cuda is not None and (size := _cuda_bytes()):
-        return f"this torch is built for CUDA, of which {size / 1e9:.1f} GB are for nothing here: {CPU_TORCH}"
+        return f"this torch is built for CUDA, of which {num_bytes(size)} are for nothing here: {CPU_TORCH}"
     return ""

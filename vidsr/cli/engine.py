@@ -13,8 +13,8 @@ from vidsr.cli import complete, engine_pack
 from vidsr.cli.engine_pack import Folder
 from vidsr.cli.options import GpuNumber, Json
 from vidsr.cli.output import print_json, print_table, table
-from vidsr.cli.sentences import printable
 from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
+from vidsr.words import num_bytes, printable
 
 if TYPE_CHECKING:
     from vidsr.backends.tensorrt.build import Progress
@@ -154,7 +154,7 @@ def prune(
             slot, freed = row.entry.slot, cache.remove(row.entry)
             removed.append({"slot": slot, "status": row.kind, "why": row.why, "bytes": freed})
             if not json:
-                typer.echo(f"removed {slot} ({freed / 1e6:.1f} MB): {row}", err=True)
+                typer.echo(f"removed {slot} ({num_bytes(freed)}): {row}", err=True)
     if json:
         print_json(removed)
     elif not removed:
@@ -304,7 +304,7 @@ def _cells(entry: CacheEntry, check: bool) -> list[str]:
 
 
 def _size(engine: Engine) -> str:
-    return f"{engine.num_bytes / 1e6:.1f} MB"
+    return num_bytes(engine.num_bytes)
 
 
 def _error(engine: Engine) -> str:

@@ -12,6 +12,7 @@ from vidsr.cli import complete
 from vidsr.cli.options import GpuNumber, Json
 from vidsr.cli.output import print_json
 from vidsr.errors import BackendError, UsageError
+from vidsr.words import counted, num_bytes
 
 EXAMPLES = """\b
 Examples:
@@ -53,7 +54,7 @@ def pack(
     if json:
         print_json([{"slot": engine.key.slot, "bytes": engine.num_bytes} for engine in packed])
     kinds = ", ".join(sorted({f"sm {engine.key.capability}" for engine in packed}))
-    typer.echo(f"{file}: {_counted(len(packed))} for {kinds}, {file.stat().st_size / 1e6:.1f} MB", err=True)
+    typer.echo(f"{file}: {counted(len(packed), 'engine')} for {kinds}, {num_bytes(file.stat().st_size)}", err=True)
 
 
 def unpack(
@@ -80,13 +81,9 @@ def unpack(
     if json:
         print_json(rows)
     for why, count in Counter(row.why for row in rows if not row.taken).items():
-        typer.echo(f"left out {_counted(count)}: {why}", err=True)
+        typer.echo(f"left out {counted(count, 'engine')}: {why}", err=True)
     if taken := [row for row in rows if row.taken]:
         where = target.name if target else "any GPU, since there is none here"
-        typer.echo(f"unpacked {_counted(len(taken))} for {where}; none is compared with FP32 yet", err=True)
+        typer.echo(f"unpacked {counted(len(taken), 'engine')} for {where}; none is compared with FP32 yet", err=True)
     elif not any(row.there for row in rows):
         raise BackendError(f"{file} holds no engine for this machine.")
-
-
-def _counted(number: int) -> str:
-    return f"{number} engine{'s' if number != 1 else ''}"

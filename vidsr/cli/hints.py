@@ -20,7 +20,8 @@ def hint(arguments: Sequence[str], commands: Collection[str]) -> str:
     first = arguments[0]
     if first not in commands and not first.startswith("-") and _is_media(first):
         return f"try: vidsr upscale {shlex.join(arguments)}"
-    for before, word in pairwise(arguments):
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    for before, word in pairwise(words):
         if before == "--scale" and (factor := _FACTOR.fullmatch(word)) and factor[1] != word:
             return f"try: --scale {factor[1]}"
     dashes = [word for word in arguments[1:] if word.startswith("-") and _is_media(word)]
@@ -28,4 +29,7 @@ def hint(arguments: Sequence[str], commands: Collection[str]) -> str:
 
 
 def _is_media(word: str) -> bool:
-    return Path(word).suffix.lower() in VIDEO_SUFFIXES or Path(word).is_file()
+    try:
+        return Path(word).suffix.lower() in VIDEO_SUFFIXES or Path(word).is_file()
+    except (OSError, ValueError):  # longer than a name may be
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class LiveShow(LogShow):
         self._begun: set[Path] = set()  # those of them that have made a frame
         self._waiting: TaskID | None = None  # what is done before the first job begins
         self._suspendable = suspendable(self._bar)
+        self._lock = threading.RLock()  # stages are told by the threads that they are in, while jobs come and go
 
     def __enter__(self) -> Show:
         self._suspendable.__enter__()
@@ -54,24 +56,31 @@ class LiveShow(LogShow):
     def started(self, event: Started) -> None:
         """A fresh bar."""
         super().started(event)
-        self._stop_waiting()
-        self._bar.start()
-        self._tasks[event.source] = self._bar.add_task("", total=event.num_frames, state=starting(self.times.now))
+        with self._lock:
+            self._stop_waiting()
+            self._bar.start()
+            self._tasks[event.source] = self._bar.add_task("", total=event.num_frames, state=self._starting())
 
     def stage(self, name: str, seconds: float | None) -> None:
         """Beside the bar of a job that has made no frame yet, or all; before the first job on a line of its own."""
         super().stage(name, seconds)
-        words = starting(self.times.now)
-        if name in ENDS and len(self._tasks) == 1 and seconds is None:
-            self._bar.update(next(iter(self._tasks.values())), state=name)
-        elif self._tasks:
-            for source in self._tasks.keys() - self._begun:
-                self._bar.update(self._tasks[source], state=words)
-        elif name not in ENDS and seconds is None:
-            if self._waiting is None:
-                self._waiting = self._bar.add_task("", total=None, state=words)
-                self._bar.start()
-            self._bar.update(self._waiting, state=words)
+        with self._lock:
+            words = self._starting()
+            if name in ENDS and len(self._tasks) == 1 and seconds is None:
+                self._bar.update(next(iter(self._tasks.values())), state=name)
+            elif self._tasks:
+                for source in self._tasks.keys() - self._begun:
+                    self._bar.update(self._tasks[source], state=words)
+            elif name not in ENDS and seconds is None:
+                if self._waiting is None:
+                    self._waiting = self._bar.add_task("", total=None, state=words)
+                    self._bar.start()
+                self._bar.update(self._waiting, state=words)
+
+    def _starting(self) -> str:
+        """What a job that has made no frame does; the end of the one before it is not its own."""
+        now = self.times.now
+        return starting("" if now in ENDS else now)
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
@@ -81,7 +90,8 @@ class LiveShow(LogShow):
     def advanced(self, event: Advanced) -> None:
         """The bar moves."""
         self._warn_if_slow(event)
-        self._begun.add(event.source)
+        with self._lock:
+            self._begun.add(event.source)
         if (task := self._tasks.get(event.source)) is not None:
             total = max(event.num_frames, event.progress.num_frames) if event.num_frames else None
             self._bar.update(task, completed=event.progress.num_frames, total=total, state=self._words(event))
@@ -104,14 +114,16 @@ class LiveShow(LogShow):
 
     def close(self) -> None:
         """Take all bars away."""
-        self._stop_waiting()
+        with self._lock:
+            self._stop_waiting()
         for source in list(self._tasks):
             self._remove(source)
         self._bar.stop()
 
     def _remove(self, source: Path) -> None:
-        if (task := self._tasks.pop(source, None)) is not None:
-            self._bar.remove_task(task)
-        self._begun.discard(source)
+        with self._lock:
+            if (task := self._tasks.pop(source, None)) is not None:
+                self._bar.remove_task(task)
+            self._begun.discard(source)
         if not self._tasks and self._waiting is None:
             self._bar.stop()

@@ -70,26 +70,13 @@ def print_table(made: Table | str, *, fold: bool = False) -> None:
     """On stdout, to be pasted: as wide as it needs to be, or with `fold` as wide as the terminal."""
     from rich.console import Console
 
-    Console(markup=False, highlight=False, soft_wrap=not fold, width=None if fold else COLUMNS).print(made)
+    width = None if fold else COLUMNS
+    Console(markup=False, highlight=False, emoji=False, soft_wrap=not fold, width=width).print(made)
 
 
 def size(width_height: tuple[int, int]) -> str:
     """``1920x1080``."""
     return f"{width_height[0]}x{width_height[1]}"
-
-
-def num_bytes(number: float) -> str:
-    """``12.3 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.1f} {unit}" if unit != "B" else f"{number:.0f} B"
-        number /= 1000
-    return f"{number:.1f} TB"
-
-
-def counted(number: int, noun: str) -> str:
-    """``1 frame``, ``2 frames``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def span(seconds: float) -> str:

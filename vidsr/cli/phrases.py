@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 
-from vidsr.cli.output import counted, num_bytes, span
+from vidsr.cli.output import span
 from vidsr.jobs.events import Advanced, Failed, PartsKept
+from vidsr.words import counted, num_bytes
 
 
 def kept(event: PartsKept) -> str:
@@ -27,7 +29,8 @@ def kept(event: PartsKept) -> str:
 def with_source(event: Failed) -> str:
     """The error, with the name of its file."""
     name = str(event.source)
-    return event.error if name in event.error else f"{name}: {event.error}"
+    named = re.search(rf"(?<!\w){re.escape(name)}(?!\w)", event.error)  # a file called "a" is in no word
+    return event.error if named else f"{name}: {event.error}"
 
 
 def state(event: Advanced, *, others: str = "", width: int = 1000) -> str:

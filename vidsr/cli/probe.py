@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidsr.cli.options import Json
-from vidsr.cli.output import counted, num_bytes, print_json
-from vidsr.cli.sentences import filled, printable
+from vidsr.cli.output import print_json
+from vidsr.cli.sentences import filled
+from vidsr.words import counted, num_bytes, printable
 
 if TYPE_CHECKING:
     from fractions import Fraction

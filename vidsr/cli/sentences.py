@@ -1,4 +1,4 @@
-"""What is said on a terminal, whatever names it holds. A leaf."""
+"""What is said on a terminal, whatever names it holds."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import sys
 import textwrap
 from typing import TextIO
 
-
-def printable(text: str) -> str:
-    """`text` without the control characters of a hostile name."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+from vidsr.words import printable
 
 
 def filled(text: str, stream: TextIO, indent: int = 0) -> str:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from vidsr.cli.course import Course
-from vidsr.cli.output import counted, num_bytes, size, span
+from vidsr.cli.output import size, span
 from vidsr.cli.phrases import kept, seconds_left, shares, state, timeline, with_source
-from vidsr.cli.sentences import complain, printable
+from vidsr.cli.sentences import complain
 from vidsr.cli.steps import LOG_SECONDS
 from vidsr.jobs.events import (
     WORDS,
@@ -36,6 +36,7 @@ from vidsr.jobs.events import (
 )
 from vidsr.jobs.pace import faster
 from vidsr.stages import StageTimes
+from vidsr.words import counted, num_bytes, printable
 
 if TYPE_CHECKING:
     from vidsr.jobs.run import BatchReport

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from vidsr.cli.output import span
-from vidsr.cli.sentences import printable
+from vidsr.words import printable
 
 LOG_SECONDS = 15.0  # between two lines where there is no terminal
 WINDOW_SECONDS = 10.0  # the time left follows the rate of these
@@ -23,7 +23,7 @@ WINDOW_SECONDS = 10.0  # the time left follows the rate of these
 
 def open_console() -> Console:
     """stderr for people: a terminal breaks lines between words, elsewhere they are not broken."""
-    console = Console(stderr=True, highlight=False, markup=False)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     console.soft_wrap = not console.is_terminal
     return console
 
@@ -63,7 +63,7 @@ class Steps:
         self._live = not quiet and is_live(self._console)
         self._bar = Progress(
             SpinnerColumn(),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=min(20, self._console.width // 8)),  # the words come first
             TextColumn("{task.description}", markup=False),
             console=self._console,
             transient=True,

@@ -149,13 +149,13 @@ def upscale(
     wanted = Options(
         scale=scale, size=size, model=_model(model, {"detail": detail, "denoise": denoise}), backend=backend,
         precision=precision, device=device, codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt,
-        container=container.lstrip(".").lower() if container else None, start=parse_time(start) if start else None,
-        end=parse_time(end) if end else None, tile=_side(tile), threads=threads,
+        container=container if container is None else container.lstrip(".").lower(), tile=_side(tile), threads=threads,
+        start=parse_time(start) if start is not None else None, end=parse_time(end) if end is not None else None,
         segment_seconds=_seconds(segment_seconds), keep_going=keep_going,
         deinterlace=deinterlace, decoder=decoder,  # type: ignore[arg-type]  # Options checks them
         steady=steady, grain=grain, square_pixels=square_pixels, crop=crop,
         target_size=parse_bytes(target_size) if target_size is not None else None,
-        reuse=not no_reuse, fps=_rate(fps) if fps else None,
+        reuse=not no_reuse, fps=_rate(fps) if fps is not None else None,
     )  # fmt: skip
     sources, missing = files.expand(inputs, recursive=recursive)
     target = files.target(output, inputs, sources)
@@ -170,7 +170,7 @@ def upscale(
     count, sizes = len(sources) + len(missing), files.sizes(sources)
     shown = shower(json=json, quiet=quiet, verbose=verbose, num_inputs=count, sizes=sizes, times=times)
     with shown as show, heard(show.stage), aside:
-        told = Logs(Path(log_dir), show) if log_dir else show
+        told = Logs(Path(log_dir), show) if log_dir is not None else show
         batch = Batch(
             sources, target, wanted, overwrite=overwrite, resume=not no_resume, ray=ray, on_event=told, preview=seen
         )
@@ -228,6 +228,6 @@ def _side(tile: str) -> int | Literal["auto", "off"]:
         return "auto"
     if tile == "off":
         return "off"
-    if not tile.isdigit():
+    if not tile.isdecimal():
         raise UsageError(f"--tile must be auto, off or a number of pixels, not {tile!r}")
     return int(tile)

@@ -38,7 +38,7 @@ def verify(
     from vidsr.verify import compare
 
     check_deinterlace(deinterlace)
-    first, last = (parse_time(text) if text else None for text in (start, end))
+    first, last = (parse_time(text) if text is not None else None for text in (start, end))
     if last is not None and last <= (first or 0):
         raise UsageError(f"--end must come after the start, got {float(last):g}")
     part = parse_crop(crop) if crop is not None else None

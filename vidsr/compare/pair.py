@@ -17,10 +17,13 @@ from vidsr.compare.picture import Picture, Pixels, View, clock, open_reader, rea
 from vidsr.compare.steadiness import Ruler, figures
 from vidsr.errors import UsageError
 from vidsr.frame import Frame
+from vidsr.jobs.sources import source_notes
 from vidsr.media.read.probe import MediaInfo, probe
+from vidsr.media.read.reader import Reader
 from vidsr.media.stills import is_image
 from vidsr.neighbours import same_picture, same_shot, windows
 from vidsr.upscaling.host import to_rgb8, upright
+from vidsr.words import counted
 
 _Step = tuple[Fraction, list[Frame]]  # seconds, and a frame of each film
 NUM_VIEWS = 3
@@ -112,7 +115,7 @@ def compare(
     with Meter(perceptual) as meter:
         infos = _films(paths)
         length = float(infos[0].video.duration or 0) if infos else 0.0
-        for seconds, pictures, beside in _moments(paths, infos, every):
+        for seconds, pictures, beside in _moments(paths, infos, every, labels, notes):
             pictures = _same_size(pictures, labels, reference is not None, notes)
             found = _figures(meter, pictures, labels, reference is not None)
             row = Row(seconds, found)
@@ -142,13 +145,13 @@ def _films(paths: Sequence[Path]) -> list[MediaInfo]:
 
 
 def _moments(
-    paths: Sequence[Path], infos: Sequence[MediaInfo], every: int
+    paths: Sequence[Path], infos: Sequence[MediaInfo], every: int, labels: Sequence[str], notes: dict[str, None]
 ) -> Iterator[tuple[float | None, list[Pixels], Callable[[], list[Pixels] | None]]]:
     """Seconds, pictures, and what gives those of a frame beside, if there is one in the shot."""
     if not infos:
         yield None, [read_still(path) for path in paths], lambda: None
         return
-    shots = windows(_in_step(infos), 1, lambda before, one: same_shot(before[1][-1], one[1][-1]))
+    shots = windows(_in_step(infos, labels, notes), 1, lambda before, one: same_shot(before[1][-1], one[1][-1]))
     for number, window in enumerate(shots):
         if number % every == 0:
             seconds, frames = window[1]
@@ -167,11 +170,13 @@ def _beside(window: Sequence[_Step], infos: Sequence[MediaInfo]) -> list[Pixels]
     return next((_upright(one, infos) for one in moved or others), None)
 
 
-def _in_step(infos: Sequence[MediaInfo]) -> Iterator[_Step]:
-    """Frames of all films shown at the same time, to half a frame of the first film."""
+def _in_step(infos: Sequence[MediaInfo], labels: Sequence[str], notes: dict[str, None]) -> Iterator[_Step]:
+    """Frames of all films shown at the same time, to half a frame of the first film; `notes` tell what is left out."""
+    alone = [0] * len(infos)  # frames without others at their time
     half = 1 / (2 * (infos[0].video.rate or Fraction(25)))
     with ExitStack() as stack:
-        films = [_timed(iter(stack.enter_context(open_reader(info)))) for info in infos]
+        readers = [stack.enter_context(open_reader(info)) for info in infos]
+        films = [_timed(iter(reader)) for reader in readers]
         heads = [next(film, None) for film in films]
         while all(heads):
             here = [head for head in heads if head is not None]
@@ -180,8 +185,21 @@ def _in_step(infos: Sequence[MediaInfo]) -> Iterator[_Step]:
             if not late:
                 yield here[0][0], [frame for _, frame in here]
                 late = list(range(len(films)))
+            else:
+                alone = [count + (index in late) for index, count in enumerate(alone)]
             for index in late:
                 heads[index] = next(films[index], None)
+        for found in zip(labels, heads, alone, readers, strict=True):
+            notes.update(dict.fromkeys(_left_out(*found)))
+
+
+def _left_out(label: str, head: tuple[Fraction, Frame] | None, alone: int, reader: Reader) -> Iterator[str]:
+    """What of a film, whose next frame would be `head`, is not compared, or is not as it was."""
+    if alone:
+        yield f"{label}: {counted(alone, 'frame')} without one at the same time in the other, not compared"
+    if head is not None:
+        yield f"{label}: longer than the other; from {clock(float(head[0]))} on it is not compared"
+    yield from (f"{label}: {note}" for note in source_notes(reader.report))
 
 
 def _timed(frames: Iterator[Frame]) -> Iterator[tuple[Fraction, Frame]]:

@@ -120,12 +120,15 @@ def _views(
     sources: Sequence[_Shown],
 ) -> list[View]:
     columns: list[list[Picture]] = []
+    taken: set[str] = set()  # titles: figures go by them
     for name in names:
         with open_upscaler(name, scale=scale) as upscaler:
             upscaler(np.zeros((WARM_UP, WARM_UP, 3), np.uint8))  # libraries load at the first call
             ways, seconds = make(upscaler)
+            title = name if upscaler.model.name in taken else upscaler.model.name
+            taken.add(title)
             for way, shown in ways.items():
-                label, note = f"{upscaler.model.name} x{scale:g}{way}", f"{seconds:.2g} s a picture"
+                label, note = f"{title} x{scale:g}{way}", f"{seconds:.2g} s a picture"
                 columns.append([Picture(label, own, note, beside) for own, beside in shown])
     return [
         View(title, seconds, (*row, _untouched(source, row[0].pixels)), _unsteadiness(source, row))

@@ -13,7 +13,8 @@ from vidsr.compare.measure import NAMES, UNITS, UNSTEADY, written
 from vidsr.compare.pair import Comparison
 from vidsr.compare.picture import Picture, Pixels, View, busiest
 from vidsr.errors import OutputError
-from vidsr.files import replacing
+from vidsr.files import fitting, replacing
+from vidsr.words import printable
 
 CROP = 320  # largest side of a crop in output pixels
 GAP = 12
@@ -106,7 +107,9 @@ def _panel(draw: ImageDraw.ImageDraw, comparison: Comparison, name: str, top: in
         )
     end = 12 + draw.textlength(heading := _heading(name), font) / SMOOTH
     text(12, top + 22, heading, INK, "lm")
-    for colour, (label, values) in zip(LINES, lines.items(), strict=False):
+    room = round(SMOOTH * ((right - end) / len(lines) - 30))
+    for colour, (film, values) in zip(LINES, lines.items(), strict=False):
+        label = _fit(film, room, font)
         points = [
             (SMOOTH * (left + (at - times[0]) / length * (right - left)),
              SMOOTH * (lower - (min(value, peak) - low) / (peak - low) * (lower - upper)))
@@ -156,7 +159,8 @@ def _font(size: int = FONT_SIZE) -> ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def _fit(text: str, width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
-    """`text`, cut in the middle to `width` pixels."""
+    """`text` on one line, cut in the middle to `width` pixels."""
+    text = printable(text)
     if font.getlength(text) <= width:
         return text
     for keep in range(len(text), 2, -1):
@@ -171,5 +175,5 @@ def sheets(views: Sequence[View], folder: Path) -> list[Path]:
     paths = []
     for number, view in enumerate(views, 1):
         name = re.sub(r"[^0-9A-Za-z.]+", "-", view.title).strip("-.")
-        paths.append(save(sheet(view), folder / f"{number:02d}-{name}.png"))
+        paths.append(save(sheet(view), folder / fitting(f"{number:02d}-{name}", ".png")))
     return paths

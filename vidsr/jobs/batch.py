@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from vidsr.errors import UsageError
 from vidsr.jobs.claims import Claims
 from vidsr.jobs.events import Event
+from vidsr.jobs.idle import of_batch
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.networks import Networks
 from vidsr.jobs.options import Options
@@ -31,6 +33,7 @@ class Batch:
 
     Raises:
         UsageError: a preview of what a cluster makes.
+        OutputError: a preview that is a source.
     """
 
     inputs: Sequence[Input]
@@ -43,12 +46,17 @@ class Batch:
     preview: Preview | None = None
     networks: Networks = field(init=False)
     claims: Claims = field(init=False)
+    unsaid: list[str] = field(init=False)  # of all sources: the first that begins says it, and clears this
 
     def __post_init__(self) -> None:
         if self.preview is not None and self.ray is not None:
             raise UsageError("--preview (preview) shows what is made in this process: leave it or --ray (ray) out")
         object.__setattr__(self, "networks", Networks(self.options, self.ray))
         object.__setattr__(self, "claims", Claims(self.inputs))
+        if self.preview is not None:
+            self.claims.take(self.preview.path, Path("--preview"))
+        seen = ("preview",) if self.preview is not None else ()
+        object.__setattr__(self, "unsaid", [*of_batch(self.inputs, self.options, *seen)])
 
     def __enter__(self) -> Self:
         self.networks.__enter__()

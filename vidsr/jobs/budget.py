@@ -15,6 +15,7 @@ from vidsr.media.mux.streams import KeptStream
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write import choice
+from vidsr.words import num_bytes
 
 FINER = 3  # steps of quality: how much finer than usual parts are that will be encoded again
 
@@ -39,7 +40,7 @@ def size_notes(options: Options) -> tuple[str, ...]:
     """What is said of a size that is to be met."""
     if options.target_size is None:
         return ()
-    size = f"{options.target_size / 1e6:.4g} MB"
+    size = num_bytes(options.target_size, exact=True)
     return (f"{size}: parts are made finer than that, then encoded again at the quality that gives this size",)
 
 
@@ -53,9 +54,9 @@ def check_target(info: MediaInfo, kept: Sequence[KeptStream], options: Options) 
         return 0
     copied = _copied_bytes(info, kept, options)
     if copied >= options.target_size:
+        asked, others = (num_bytes(number, exact=True) for number in (options.target_size, copied))
         raise UsageError(
-            f"target size: {options.target_size / 1e6:.4g} MB leave nothing for pictures: the other streams of "
-            f"{info.path} take {copied / 1e6:.4g} MB"
+            f"target size: {asked} leave nothing for pictures: the other streams of {info.path} take {others}"
         )
     return copied
 

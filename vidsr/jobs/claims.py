@@ -29,8 +29,10 @@ class Claims:
         """Note that `source` writes `output`.
 
         Raises:
-            OutputError: another source of this batch has claimed it, or is it.
+            OutputError: another source of this batch has claimed it, or is it; or it is a folder.
         """
+        if output.is_dir():
+            raise OutputError(f"{output}: this is a folder; choose another name for the output")
         place = key(output)
         if (item := self._sources.get(place)) is not None and not self.is_own_output(item):
             raise OutputError(f"{source}: its output {output} is itself a source; choose another place for it")

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vidsr import pipeline
+from vidsr import pipeline, words
 from vidsr.errors import ExistsError, MediaError, UsageError, VidsrError
 from vidsr.frame import Frame
 from vidsr.jobs import image, piped
@@ -154,8 +154,8 @@ def warnings(job: Plan, model: str, seconds: float, num_bytes: float) -> tuple[s
     free = shutil.disk_usage(folder).free
     if 2 * num_bytes > free:
         said.append(
-            f"the disk of {folder} has {free / 1e9:.1f} GB free; the parts and the file joined of them take "
-            f"{2 * num_bytes / 1e9:.1f} GB; free some, or choose another folder with -o"
+            f"the disk of {folder} has {words.num_bytes(free)} free; the parts and the file joined of them take "
+            f"{words.num_bytes(2 * num_bytes)}; free some, or choose another folder with -o"
         )
     return tuple(said)
 

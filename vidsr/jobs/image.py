@@ -43,6 +43,7 @@ def run(
     started, options = time.perf_counter(), batch.options
     pixels, meta = read_image(item.path)
     pixels, said = _cropped(pixels, options)
+    decoded = time.perf_counter() - started
     height, width = pixels.shape[:2]
     wide, high = options.target(Fraction(width), Fraction(height))
     size = (max(round(wide), 1), max(round(high), 1))
@@ -54,16 +55,14 @@ def run(
     batch.claims.take(output, item.path)
     maker = batch.networks.get(max(size[0] / width, size[1] / height))
     stamp = f"vidsr {_fingerprint(item.path, size, options, maker)}"
-    notes = said
+    notes = (*said, *batch.unsaid)
     if output.exists() and not batch.overwrite:
         if image_mark(output) == stamp:
             return Skipped(item.path, output, "done already, with the same options")
         if on_start is None:
             raise ExistsError(f"{output}: exists, and is not what these options make; {REPLACE}")
-        notes = (
-            *said,
-            f"{output}: exists, and is not what these options make; {REPLACE}",
-        )
+        notes = (*notes, f"{output}: exists, and is not what these options make; {REPLACE}")
+    batch.unsaid.clear()
     kind = output.suffix.lstrip(".")
     begun = Started(item.path, output, (width, height), size, 1, kind, maker.reason, notes, (), image=True)
     (on_start or batch.on_event)(begun)
@@ -86,7 +85,7 @@ def run(
         seconds=seconds,
         fps=1 / max(seconds, 1e-9),
         busy={
-            "decode": (upscaling - started) / seconds,
+            "decode": decoded / seconds,
             "upscale": (upscaled - upscaling) / seconds,
             "encode": (seconds - (upscaled - started)) / seconds,
         },
@@ -94,7 +93,7 @@ def run(
         bytes=written.stat().st_size,
         kept=(),
         dropped=tuple(f"{what}: {output.suffix} cannot hold it" for what in lost),
-        notes=tuple(maker.notes[told:]),
+        notes=(*notes, *maker.notes[told:]),
     )
 
 

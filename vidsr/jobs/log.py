@@ -13,6 +13,7 @@ import av
 
 from vidsr import __version__
 from vidsr.errors import OutputError
+from vidsr.files import fitting
 from vidsr.jobs.events import WORDS, Advanced, Done, Event, Failed, Skipped
 from vidsr.machine import version
 
@@ -69,7 +70,7 @@ class Logs:
         if source not in self._names:
             taken = sum(other.name == source.name for other in self._names)
             number = f".{taken + 1}" if taken else ""
-            self._names[source] = self._folder / f"{source.name}{number}.log"
+            self._names[source] = self._folder / fitting(source.name, f"{number}.log")
         return self._names[source]
 
 

@@ -70,7 +70,13 @@ def _cores(job: Plan) -> int:
 
 
 def _on_gpu(job: Plan) -> bool:
-    """Whether a GPU or NPU is asked for, or would be taken: then nobody has to wait."""
-    if Unit.of(job.options.device).kind not in ("auto", "cpu"):
+    """Whether a GPU or NPU is asked for, or one of NVIDIA or Apple would be taken: then nobody has to wait.
+
+    Others that `auto` may find are as slow as a processor, or many times faster: its cores are counted.
+    """
+    backend, kind = job.options.backend, Unit.of(job.options.device).kind
+    if kind != "auto":
+        return kind != "cpu"
+    if backend in ("auto", "mps") and hardware.has_apple():
         return True
-    return may_use_gpu(job.options.backend) and hardware.has_nvidia()
+    return may_use_gpu(backend) and hardware.has_nvidia()

@@ -20,6 +20,7 @@ from vidsr.frame import Canvas, Colour, Frame, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Advanced, Done, PartsKept, Started
+from vidsr.jobs.idle import ENCODER, idle
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import crop_notes, geometry, plan, rounded, scan_notes, settled
@@ -27,6 +28,7 @@ from vidsr.media import sequence, y4m
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.live import LiveWriter, check_live
 from vidsr.media.read.probe import MediaInfo
+from vidsr.media.stills import is_image
 
 if TYPE_CHECKING:
     from vidsr.upscaling.upscaler import Upscaler
@@ -81,12 +83,7 @@ def run(item: Input, batch: Batch) -> Done:
         BrokenPipeError: whoever read standard output has gone.
     """
     began, target, options = time.perf_counter(), batch.target, batch.options
-    if batch.ray is not None:
-        raise UsageError(
-            f"--ray (ray) makes files, and the output {_output(target)} is a stream; leave one of them out"
-        )
-    if options.target_size is not None:
-        raise UsageError(f"a target size is for a file, and the output {_output(target)} is a stream; leave it out")
+    _check(item, batch)
     made = _film(item, batch) if target.pipe and options.container is not None else _pictures(item, batch)
     info, size = made.info, made.canvas.size
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
@@ -120,9 +117,23 @@ def run(item: Input, batch: Batch) -> Done:
     )
 
 
+def _check(item: Input, batch: Batch) -> None:
+    """Raises UsageError for what cannot be of a stream, before anything is opened for it."""
+    target = batch.target
+    if item.kind == "file" and is_image(item.path):
+        raise UsageError(f"{item.path} is one image, and the output {_output(target)} is for a film; name a file")
+    if batch.ray is not None:
+        raise UsageError(
+            f"--ray (ray) makes files, and the output {_output(target)} is a stream; leave one of them out"
+        )
+    if batch.options.target_size is not None:
+        raise UsageError(f"a target size is for a file, and the output {_output(target)} is a stream; leave it out")
+    if target.pipe and sys.stdout.isatty():
+        raise UsageError("-o - writes the video, which a terminal cannot show: send it to a file or a program")
+
+
 def _film(item: Input, batch: Batch) -> _Stream:
     """A film in a container that plays while it is written, on standard output."""
-    _check_terminal()
     job = plan(item, batch.target, batch.options)
     check_live(CONTAINERS[job.choice.container])
     options, opens = job.options, sources.is_file(job.source)
@@ -141,7 +152,8 @@ def _film(item: Input, batch: Batch) -> _Stream:
         )
 
     kept, dropped = (tuple(map(str, items)) for items in (job.kept, job.dropped))
-    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, job.notes, kept, dropped, sink, job.pipe)
+    notes = (*job.notes, *idle(options, ("segment_seconds",), "a stream has no parts"))
+    return _Stream(job.source, options, job.spec.canvas, job.choice.codec, notes, kept, dropped, sink, job.pipe)
 
 
 def _pictures(item: Input, batch: Batch) -> _Stream:
@@ -152,6 +164,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
     options, said = settled(info, options)
     wide, high, aspect, notes = geometry(info, options)
     format, colour = _format(info, target)
+    unused = idle(options, ENCODER, "no film is encoded")
     shift = format.chroma_shift
     size = rounded(wide, 1 << shift[0]), rounded(high, 1 << shift[1])
     cropped, scanned = crop_notes(info.video, options), scan_notes(info, options)
@@ -169,7 +182,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
         options,
         Canvas(size, format, colour),
         _output(target).suffix.lstrip(".") or "y4m",
-        (*said, *notes, *cropped, *scanned, *_lost(info, format, colour, aspect, target), *_idle(options)),
+        (*said, *notes, *cropped, *scanned, *_lost(info, format, colour, aspect, target), *unused),
         (),
         tuple(f"{s.kind} {s.index} ({s.codec}): dropped, pictures only" for s in info.streams[1:]),
         lambda: _sink(target, header, batch.overwrite),
@@ -255,15 +268,6 @@ def _lost(info: MediaInfo, format: PixelFormat, colour: Colour, aspect: Fraction
     return tuple(lost)
 
 
-def _idle(options: Options) -> tuple[str, ...]:
-    """What was asked of an encoder where there is none, in words."""
-    given = {"codec": options.codec != "auto"} | {
-        name: getattr(options, name) is not None for name in ("crf", "preset", "pix_fmt", "container")
-    }
-    idle = [f"--{name.replace('_', '-')} ({name})" for name, is_given in given.items() if is_given]
-    return (f"{', '.join(idle)}: of no effect, since no film is encoded",) if idle else ()
-
-
 def _output(target: Target) -> Path:
     """What is said of where it goes."""
     assert target.pipe or target.pattern is not None, "is_stream was asked before"
@@ -280,18 +284,12 @@ def _started(made: _Stream, network: str, batch: Batch) -> Started:
         codec=made.codec,
         network=network,
         notes=made.notes,
-        dropped=(),
+        dropped=made.dropped,
     )
-
-
-def _check_terminal() -> None:
-    if sys.stdout.isatty():
-        raise UsageError("-o - writes the video, which a terminal cannot show: send it to a file or a program")
 
 
 def _sink(target: Target, header: y4m.Y4mHeader, overwrite: bool) -> Sink:
     if target.pattern is not None:
         target.pattern.parent.mkdir(parents=True, exist_ok=True)
         return sequence.SequenceWriter(target.pattern, overwrite=overwrite)
-    _check_terminal()
     return y4m.Y4MWriter(sys.stdout.buffer, header)

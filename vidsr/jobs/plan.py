@@ -15,8 +15,10 @@ from vidsr.errors import OutputError, UsageError
 from vidsr.frame import SRGB, Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.budget import check_target, finer, size_notes
+from vidsr.jobs.idle import idle
 from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
+from vidsr.media import sequence
 from vidsr.media.containers import CONTAINERS, container_of, suffix_of
 from vidsr.media.encoders import DEFAULT_THREADS
 from vidsr.media.mux.decide import plan_streams
@@ -235,7 +237,9 @@ def settled(info: MediaInfo, options: Options) -> tuple[Options, tuple[str, ...]
         start, end = float(options.start), float(duration)
         raise UsageError(f"{info.path}: the start, {start:g} s, lies behind the end of the video, {end:.2f} s")
     width, height, _ = _shape(info, options)
-    return options.within_usual(width, height)
+    unused = () if info.container == sequence.CONTAINER else idle(options, ("fps",), "the source has its own times")
+    options, said = options.within_usual(width, height)
+    return options, (*said, *unused)
 
 
 def _shape(info: MediaInfo, options: Options) -> tuple[Fraction, Fraction, Fraction]:

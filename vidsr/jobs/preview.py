@@ -44,7 +44,7 @@ class Preview:
             raise OutputError(f"{path}: there is no such folder for the preview; create it, or choose another")
         if path.exists() and not overwrite and not _is_ours(path):
             raise OutputError(f"{path}: exists, and is no preview; choose another name, or --overwrite replaces it")
-        self._path = path
+        self.path = path
         self._due = time.monotonic()  # the first one at once
         self._waiting: tuple[Fraction, Frame] | None = None
         self._writer: Thread | None = None
@@ -89,10 +89,10 @@ class Preview:
     def _write(self, source: Frame, made: Frame, matrix: Sequence[int] | None) -> None:
         began = time.monotonic()
         try:
-            files.write(self._path, _png(source, made, matrix), shared=True)
+            files.write(self.path, _png(source, made, matrix), shared=True)
         except Exception as error:
             why = getattr(error, "strerror", None) or error
-            self._failure = f"the preview {self._path} cannot be written ({why}); the film is not touched by that"
+            self._failure = f"the preview {self.path} cannot be written ({why}); the film is not touched by that"
         self._due = max(self._due, time.monotonic() + (time.monotonic() - began) / SHARE)
 
 

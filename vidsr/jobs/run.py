@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vidsr.errors import DamagedError, ExistsError, MediaError, OutputError, UsageError, VidsrError
+from vidsr.errors import DamagedError, ExistsError, MediaError, UsageError, VidsrError
 from vidsr.jobs import image, piped
 from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.events import Done, Event, Failed, Planned, Scanning, Skipped, Started
@@ -171,8 +171,6 @@ def _already_done(job: Plan, batch: Batch) -> Skipped | None:
     Raises:
         OutputError: it exists and is something else, and may not be overwritten.
     """
-    if job.output.is_dir():
-        raise OutputError(f"{job.output}: this is a folder; choose another name for the output")
     if batch.overwrite or not job.output.exists():
         return None
     found = read_fingerprint(job.output)

@@ -27,6 +27,7 @@ from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.reader import Reader
 from vidsr.media.write.times import read_times
 from vidsr.media.write.writer import Writer
+from vidsr.words import num_bytes
 
 AIM, LEAST = 0.99, 0.97  # of the size that is asked for, which is not exceeded
 SAMPLE_FRAMES, SAMPLE_SHARE = 400, 8  # so many frames or an eighth of the film, whatever is more
@@ -157,7 +158,7 @@ class _Fit:
         return done
 
     def _told(self, size: int, value: float) -> tuple[str, ...]:
-        words = f"{size / 1e6:.4g} of {self._target / 1e6:.4g} MB, at crf {value:g}"
+        words = f"{num_bytes(size, exact=True)} of {num_bytes(self._target, exact=True)}, at crf {value:g}"
         if value <= self._finest and size < LEAST * self._target:
             return (f"{words}: finer is of no use, so the file stays smaller than asked",)
         if not LEAST * self._target <= size <= (2 - LEAST) * self._target:
@@ -165,9 +166,10 @@ class _Fit:
         return (words,)
 
     def _impossible(self, size: float) -> TooSmallError:
+        target, least = (num_bytes(number, exact=True) for number in (self._target, size))
         return TooSmallError(
-            f"{self._plan.output}: {self._target / 1e6:.4g} MB are too little: even at the lowest quality, with its "
-            f"other streams, it takes {size / 1e6:.4g} MB; ask for more, or for a smaller --scale or --size"
+            f"{self._plan.output}: {target} are too little: even at the lowest quality, with its other streams, "
+            f"it takes {least}; ask for more, or for a smaller --scale or --size"
         )
 
 

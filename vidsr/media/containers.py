@@ -123,8 +123,9 @@ _MKV = Container(
     pictures=("h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mpeg2video", "mjpeg", "vp8"),
     alpha=("ffv1", "prores_ks", "libvpx-vp9"),
     segments=True,
-    # Of qtrle its muxer forgets the depth, and nothing decodes it then; AMR it writes under other codecs' tags.
-    refuses=_words("qtrle amr_nb amr_wb"),
+    # Of qtrle its muxer forgets the depth, and nothing decodes it then; AMR it writes under other codecs' tags, and
+    # ADPCM of Flash under one that it made up.
+    refuses=_words("qtrle amr_nb amr_wb adpcm_swf"),
     cover="attached",
     text="srt",
     clock=Fraction(1, 1000),
@@ -267,7 +268,7 @@ def named(container: str | None, out_suffix: str | None) -> Container | None:
         UnfitError: the suffix is that of a kind of video that is only read.
     """
     name = container_of(container or out_suffix or "")
-    if not name or name in CONTAINERS:
+    if name in CONTAINERS or (not name and container is None):
         return CONTAINERS.get(name)
     if container is None and "." + name in VIDEO_SUFFIXES:
         raise UnfitError(f"{name} cannot keep the times of all frames: name the output .{', .'.join(CONTAINERS)}.")

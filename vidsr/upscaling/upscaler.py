@@ -14,7 +14,7 @@ from typing import Literal, Self, TypedDict, Unpack
 
 import numpy as np
 
-from vidsr.backends import hardware, may_use_gpu
+from vidsr.backends import Unit, hardware, may_use_gpu
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
@@ -90,7 +90,7 @@ class Upscaler:
         if threads is not None and threads < 1:
             raise UsageError(f"The number of threads must be at least 1, not {threads}.")
         with stage("device"):
-            name, why_model = _choose_model(model, scale, backend)
+            name, why_model = _choose_model(model, scale, backend, Unit.of(keywords.get("device", "auto")))
         with stage("weights"):
             self.model = registry.load(name, registry.native_scale(name, scale))
         grain = keywords.get("grain", 0.0) or names.split_strengths(name)[1].get(names.GRAIN, 0.0)
@@ -332,10 +332,11 @@ def _renderer(enlarger: Enlarger) -> Renderer:
     return DeviceRenderer(enlarger)
 
 
-def _choose_model(model: str | Path, scale: float, backend: str | Backend) -> tuple[str, str]:
+def _choose_model(model: str | Path, scale: float, backend: str | Backend, unit: Unit) -> tuple[str, str]:
     if str(model) not in ("auto", registry.QUICK):
         return str(model), "as asked"
-    gpu = isinstance(backend, str) and may_use_gpu(backend) and hardware.has_nvidia()
+    asked = unit.kind in ("auto", "gpu") and isinstance(backend, str) and may_use_gpu(backend)
+    gpu = asked and hardware.has_nvidia()
     return registry.default_model(scale, gpu=gpu, quick=str(model) == registry.QUICK)
 
 

@@ -9,8 +9,9 @@ from fractions import Fraction
 
 from vidsr.media.containers import CONTAINERS
 from vidsr.verify.inventory import NO_TIME, Inventory, ListedTrack, Pairing
-from vidsr.verify.phrases import ms, seconds, spoken
+from vidsr.verify.phrases import ms, seconds
 from vidsr.verify.report import Finding, same
+from vidsr.words import counted
 
 JUMP = Fraction(1)  # seconds: where times fall back by more, as at a joint of recordings, the rest follows on
 _COUNTED = {row.clock for row in CONTAINERS.values() if row.ebml}  # before 0 readers know only the packets' lengths
@@ -199,7 +200,7 @@ def _differences(want: Sequence[int], found: Sequence[int]) -> str:
         return f"packet {wrong[0]} differs{f', and {len(wrong) - 1} more' if wrong[1:] else ''}" if wrong else ""
     first = next((n for n, (a, b) in enumerate(zip(want, found, strict=False)) if a != b), min(len(want), len(found)))
     word = "missing" if len(found) < len(want) else "too many"
-    return f"{spoken(abs(len(want) - len(found)), 'packet')} {word}, from packet {first} on"
+    return f"{counted(abs(len(want) - len(found)), 'packet')} {word}, from packet {first} on"
 
 
 def _check_span(name: str, old: ListedTrack, new: ListedTrack, mapping: Mapping) -> Finding:

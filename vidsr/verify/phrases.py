@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from vidsr.words import printable
+
 
 def seconds(value: Fraction | float | None) -> str:
     """``1.500 s``."""
@@ -21,11 +23,6 @@ def ratio(value: Fraction) -> str:
     return f"{value.numerator}:{value.denominator}"
 
 
-def spoken(number: int, noun: str) -> str:
-    """``1 frame``, ``2 frames``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def some(items: Sequence[str], most: int = 5) -> str:
     """The first of `items`, and how many more there are."""
     more = f", and {len(items) - most} more" if len(items) > most else ""
@@ -34,5 +31,5 @@ def some(items: Sequence[str], most: int = 5) -> str:
 
 def plain(text: str, length: int = 60) -> str:
     """One short line of printable characters: what a hostile file says reaches a terminal, too."""
-    line = "".join(c if c.isprintable() else "?" for c in text)
+    line = printable(text)
     return line if len(line) <= length else line[: length - 3] + "..."

@@ -18,8 +18,9 @@ from vidsr.media.read.joints import Joints, OneClock
 from vidsr.media.read.open import demux, open_input
 from vidsr.verify.inventory import Inventory, Pairing
 from vidsr.verify.packets import LINE, Mapping
-from vidsr.verify.phrases import plain, seconds, some, spoken
+from vidsr.verify.phrases import plain, seconds, some
 from vidsr.verify.report import Finding, same
+from vidsr.words import counted
 
 Line: TypeAlias = tuple[Fraction, Fraction, str]  # from, to before, words
 
@@ -35,7 +36,7 @@ def check_text(pairing: Pairing, source: Inventory, output: Inventory, mapping: 
             want = list(_moved(_lines(source.path, old.index, source.joints), mapping))
             found = list(_lines(output.path, new.index))
             wrong = _differences(_shown(want), _shown(found))
-            words = [f"{spoken(len(lines), 'line')} of {track.codec}" for track, lines in ((old, want), (new, found))]
+            words = [f"{counted(len(lines), 'line')} of {track.codec}" for track, lines in ((old, want), (new, found))]
             yield same(f"subtitle {old.index}: text", words[0], words[1], not wrong, some(wrong))
 
 

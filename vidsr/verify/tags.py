@@ -16,8 +16,9 @@ from vidsr.media.mux.streams import NOT_COPIED
 from vidsr.media.mux.timecode import later, timecode_of
 from vidsr.verify.inventory import Chapter, Inventory, ListedTrack, Pairing
 from vidsr.verify.packets import Mapping as Times
-from vidsr.verify.phrases import plain, seconds, some, spoken
+from vidsr.verify.phrases import plain, seconds, some
 from vidsr.verify.report import Finding, same
+from vidsr.words import counted
 
 _IGNORED = (*NOT_COPIED, KEY, "duration", "timecode")  # of the file, not of the film; timecode has a row of its own
 _NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
@@ -31,7 +32,7 @@ def check_metadata(source: Inventory, output: Inventory) -> Iterator[Finding]:
         return
     before, after = _own(source.metadata), _own(output.metadata)
     wrong = _differences(before, after)
-    yield same("metadata", spoken(len(before), "tag"), spoken(len(after), "tag"), not wrong, some(wrong))
+    yield same("metadata", counted(len(before), "tag"), counted(len(after), "tag"), not wrong, some(wrong))
 
 
 def check_streams(picture: ListedTrack, pairing: Pairing, output: Inventory) -> Iterator[Finding]:
@@ -55,7 +56,7 @@ def check_chapters(source: Inventory, output: Inventory, mapping: Times) -> Iter
     ]
     if len(want) != len(found):
         wrong = [
-            f"{spoken(abs(len(want) - len(found)), 'chapter')} {'missing' if len(found) < len(want) else 'too many'}"
+            f"{counted(abs(len(want) - len(found)), 'chapter')} {'missing' if len(found) < len(want) else 'too many'}"
         ]
     if want or found:
         yield same("chapters", str(len(want)), str(len(found)), not wrong, some(wrong))

@@ -47,6 +47,14 @@ def test_sound_that_would_stand_under_another_codec_s_name_is_not_copied(tmp_pat
         assert refusal(source.streams[0], CONTAINERS[container]) == f"{container} cannot hold amr_nb audio"
 
 
+def test_sound_under_a_tag_that_only_ffmpeg_knows_is_not_copied(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.flv", codec="flv1", frames=2, audio=[Audio("adpcm_swf", rate=44100)])
+    with av.open(str(tmp_path / "a.flv")) as source:
+        (sound,) = source.streams.audio
+        assert sound.codec.canonical_name == "adpcm_swf"
+        assert refusal(sound, CONTAINERS["mkv"]) == "mkv cannot hold adpcm_swf audio"
+
+
 def _times(pts: list[int]) -> Times:
     values = np.array(pts, np.int64)
     return Times(values, values, np.ones_like(values), pts[-1] + 1)

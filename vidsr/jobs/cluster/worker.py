@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vidsr import __version__, pipeline
-from vidsr.errors import VidsrError
+from vidsr.errors import BackendError, VidsrError
 from vidsr.frame import Frame, Samples
 from vidsr.jobs.local_maker import open_upscaler
 from vidsr.jobs.options import Options
@@ -93,6 +93,8 @@ class Worker:
             upscaler = self._upscaler(scale)
         except VidsrError as error:
             return error
+        except OSError as error:
+            return _fault(error)
         node, macs = f"{platform.node()} ({os.getpid()})", upscaler.model.macs_per_pixel
         return Hello(node, __version__, upscaler.identity(), upscaler.reason, macs, upscaler.on_gpu, upscaler.reach)
 
@@ -106,6 +108,9 @@ class Worker:
         except (Unsound, VidsrError) as error:
             self._forget(task.scale)
             return error
+        except OSError as error:
+            self._forget(task.scale)
+            return _fault(error)
 
     def image(self, scale: int, pixels: Samples, size: tuple[int, int] | None) -> Samples | VidsrError:
         """Upscale an image."""
@@ -114,6 +119,9 @@ class Worker:
         except VidsrError as error:
             self._forget(scale)
             return error
+        except OSError as error:
+            self._forget(scale)
+            return _fault(error)
 
     def _upscaler(self, scale: int) -> Upscaler:
         if scale not in self._open:
@@ -125,6 +133,11 @@ class Worker:
         """A network that was cancelled runs no more."""
         if scale in self._open:
             self._open.pop(scale).close()
+
+
+def _fault(error: OSError) -> BackendError:
+    """What a disk did, as a full one, in a sentence that says whose it was."""
+    return BackendError(f"the worker on {platform.node()}: {error.filename or 'its disk'}: {error.strerror or error}")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from vidsr.backends import may_use_gpu
 from vidsr.errors import BackendError, UsageError, VidsrError
 from vidsr.jobs.cluster.worker import Hello, Weights, Worker
 from vidsr.jobs.options import Options
+from vidsr.models.names import is_path
 
 LOCAL = "local"
 MAX_FAILED_STARTS = 10  # in a row
@@ -90,6 +91,7 @@ class Cluster:
                 f"the decoder {options.decoder} is not for ray, whose workers decode in software; leave it out"
             )
         self.ray = _load_ray()
+        self._address = address
         self._options, self._weights = options, _weights(options.model)  # may fail; then Ray need not be left
         self._owned = not self.ray.is_initialized()
         if self._owned:
@@ -152,7 +154,11 @@ class Cluster:
         resources = self.ray.cluster_resources()
         if self._uses_gpus(resources):
             return int(resources["GPU"])
-        return int(resources.get("CPU", 0) // (self._options.threads or 1))
+        wanted = self._options.threads or 1
+        there = [int(node["Resources"].get("CPU", 0)) for node in self.ray.nodes() if node["Alive"]]
+        if self._address == LOCAL and wanted > sum(there):  # a cluster may still grow
+            raise UsageError(f"threads {wanted} are more than the {sum(there)} cores that ray has here; ask for fewer")
+        return sum(cores // wanted for cores in there)
 
     def _uses_gpus(self, resources: dict[str, float]) -> bool:
         return resources.get("GPU", 0) >= 1 and may_use_gpu(self._options.backend)
@@ -213,7 +219,7 @@ class Cluster:
 
     def drop(self, slot: Slot, error: Exception) -> None:
         """Forget a worker that was lost."""
-        self._last_failure = str(error).strip().splitlines()[0].rstrip(".")
+        self._last_failure = _first_line(error).rstrip(".")
         self.slots.remove(slot)
         self.ray.kill(slot.handle)  # if it is only out of reach, it need not go on
 
@@ -259,11 +265,15 @@ def _connect(ray: ModuleType, address: str) -> None:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(address=address, **quiet)
     except (RuntimeError, ValueError, OSError) as error:
-        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        why = _first_line(error)
         raise BackendError(f"{address}: the cluster cannot be reached ({why}); see `ray status`") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _weights(model: str) -> Weights | None:
     """A model that is a file here need not be one on the workers."""
     path = Path(model)
-    return Weights(path.name, path.read_bytes()) if path.is_file() else None
+    return Weights(path.name, path.read_bytes()) if is_path(model) and path.is_file() else None
