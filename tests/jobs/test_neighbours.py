@@ -32,6 +32,7 @@ from vidsr.upscaling.upscaler import Upscaler
 
 Cli = Callable[..., Result]
 FRAMES, CUT = 16, 9
+SHORT = 12  # frames, of which every part of 1, 2 and 7 is read by itself
 TEXTURE = np.random.default_rng(7).normal(0, 1, (2, 80, 120))
 
 
@@ -63,10 +64,12 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def made(folder: Path, kind: str) -> Path:
+def made(folder: Path, kind: str, frames: int = FRAMES) -> Path:
     options = dict(KINDS[kind])
     name = f"a{options.pop('suffix')}"
-    return make_clip(folder / name, frames=FRAMES, draw=drifting, **options)
+    if "pts" in options:
+        options["pts"] = options["pts"][:frames]
+    return make_clip(folder / name, frames=frames, draw=drifting, **options)
 
 
 def planned(source: Path, **options: Any) -> Plan:
@@ -118,9 +121,9 @@ def same(found: Iterator[Frame] | list[Frame], wanted: list[Frame]) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_film_in_parts_is_the_whole_film(tmp_path: Path, upscaler: Upscaler, kind: str) -> None:
-    job = planned(made(tmp_path, kind))
+    job = planned(made(tmp_path, kind, SHORT))
     wanted = whole(job, upscaler)
-    assert len(wanted) == FRAMES
+    assert len(wanted) == SHORT
     for num in (1, 2, 7):
         assert same(in_parts(job, upscaler, num), wanted), num
         assert same(shipped(job, upscaler, num), wanted), num
