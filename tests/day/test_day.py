@@ -54,7 +54,7 @@ DAY: list[tuple[str, int, tuple[str, ...]]] = [  # a line, its exit code, and wh
     (f"upscale clip.mp4 -o small.mp4 --crop 32x24+8+8 --preview now.png {QUICK}", 0,
      ("32x24 -> 128x96", "cropped from 64x48 to 32x24")),
     (f"upscale clip.mp4 -o tiny.mp4 --target-size 3.2kB {QUICK}", 1,
-     ("another --target-size (target_size) goes on from there", "0.0032 MB are too little")),
+     ("another --target-size (target_size) goes on from there", "3.2 kB are too little")),
     (f"upscale clip.mp4 -o tiny.mp4 --target-size 60kB {QUICK}", 0,
      ("goes on after 1 finished part", "tiny.mp4: 6 frames")),
     ("upscale clip.mp4 -o loop.gif --scale 2 --model bicubic --backend cpu", 0,

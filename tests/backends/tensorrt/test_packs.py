@@ -307,7 +307,8 @@ def test_the_commands_say_what_they_did(vidsr: Cli, tmp_path: Path) -> None:
     file, away, here = tmp_path / "p.zip", ("--engine-dir", tmp_path / "away"), ("--engine-dir", tmp_path / "here")
     packed = vidsr("engine", "pack", file, *away)
     assert packed.code == 0
-    assert packed.err == f"{file}: 4 engines for sm 7.5, sm 8.9, {file.stat().st_size / 1e6:.1f} MB\n"
+    size = file.stat().st_size
+    assert packed.err == f"{file}: 4 engines for sm 7.5, sm 8.9, {size / 1000:.1f} kB\n"
     assert vidsr("engine", "pack", file, *away).code == 2
     unpacked = vidsr("engine", "unpack", file, *here)
     assert unpacked.code == 0
