@@ -16,9 +16,9 @@ demo: .venv/.runtime  ## upscale the bundled clip by 4, compare it with bicubic,
 	$(BIN)/vidsr upscale samples/sintel.mp4 --scale 4 -o demo/
 	$(BIN)/vidsr compare samples/sintel.mp4 --html -o demo/compare
 
-# Two processes of one thread each: with two each, threads of nets this small mostly wait for a core.
-test: .venv/.dev  ## the whole test suite, in two processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+# Three processes of one thread each keep two cores busy: some tests wait. More threads would mostly wait for a core.
+test: .venv/.dev  ## the whole test suite, in three processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 10
 
 soak: .venv/.dev  ## the long tests
 	$(BIN)/python -m pytest -m soak --durations 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tests import warm
 from tests.conftest import Result
 from tests.field import asking
 
@@ -106,7 +106,7 @@ def attempt(vidsr: Callable[..., Result], case: Case, source: Path, folder: Path
 
 def _apart(*words: object) -> Result:
     command = [sys.executable, "-m", "vidsr", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=asking.TIMEOUT)
+    done = warm.run(command, capture_output=True, text=True, errors="replace", timeout=asking.TIMEOUT)
     return Result(done.returncode, done.stdout, done.stderr)
 
 
