@@ -37,7 +37,7 @@ NOT_RUN = {  # document -> how many of its blocks are not run
 }
 OF_OTHERS = {
     *("--from", "--target", "--index-url", "--rm", "-t"),  # of uvx, docker and pip
-    *("--models", "--no-large", "--rounds"),  # of scripts/cpu.py
+    "--rounds",  # of scripts/cpu.py
     "--group",
     "--generate",
     "--no-deps",
