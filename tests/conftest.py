@@ -27,11 +27,6 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
-def pytest_unconfigure() -> None:
-    """Triton looks for what is left of it at the end, and would say all of it."""
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _no_disk_is_waited_for() -> None:
     """Nobody pulls the plug: a job waits for the disk six times. Whether it asks, and when, see `test_files.py`."""
