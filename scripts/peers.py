@@ -18,6 +18,7 @@ import numpy as np
 
 from vidsr.backends.accuracy import PROOF, compare, film_frame
 from vidsr.backends.base import Pictures
+from vidsr.backends.openvino import settings
 from vidsr.models.onnx_nodes import IR_VERSION
 
 Run = Callable[[Pictures], Pictures]
@@ -98,13 +99,13 @@ def by_onnxruntime(graph: bytes, threads: int) -> Run:
 def by_openvino(graph: bytes, threads: int) -> Run:
     """On the processor, compiled for each size with the options that vidsr gives its own networks."""
     core, compiled = import_module("openvino").Core(), dict[tuple[int, ...], Any]()
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
+    options = settings("fp32", threads=threads)
 
     def run(pictures: Pictures) -> Pictures:
         if pictures.shape not in compiled:
             network = core.read_model(graph)
             network.reshape(list(pictures.shape))
-            compiled[pictures.shape] = core.compile_model(network, "CPU", options | {"INFERENCE_NUM_THREADS": threads})
+            compiled[pictures.shape] = core.compile_model(network, "CPU", options)
         return np.array(compiled[pictures.shape](pictures)[0])
 
     return run

@@ -81,14 +81,7 @@ class OpenVINOBackend(HostBackend):
             self._graphs = graphs(model, apart=precision == "bf16", scales=coding)
         if coding:
             self.facts = {"int8 scales": coding.digest, "openvino": str(openvino.__version__)}
-        self._options: dict[str, object] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32"),
-        }
-        if on_cpu:
-            self._options["ENABLE_CPU_PINNING"] = False  # decoder and encoder want the same cores
-        if threads and on_cpu:
-            self._options["INFERENCE_NUM_THREADS"] = threads
+        self._options = settings(precision, on_cpu=on_cpu, threads=threads)
         self._requests: OrderedDict[tuple[int, ...], tuple[_Request, ...]] = OrderedDict()
         self._running: tuple[_Request, Pictures, Pictures] | None = None  # with memory that it writes, however it ended
 
@@ -256,6 +249,17 @@ class OpenVINOBackend(HostBackend):
         super().close()
         self._settle()
         self._requests.clear()
+
+
+def settings(precision: str, *, on_cpu: bool = True, threads: int | None = None) -> dict[str, object]:
+    """What a network is compiled with; `threads` are of the CPU, None: as many as OpenVINO takes."""
+    hint = {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32")
+    found: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+    if on_cpu:
+        found["ENABLE_CPU_PINNING"] = False  # decoder and encoder want the same cores
+        if threads:
+            found["INFERENCE_NUM_THREADS"] = threads
+    return found
 
 
 @cache
