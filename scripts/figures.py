@@ -14,10 +14,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.markdown import table
 from train.videobench import BenchPlan, make
 from vidsr.models.registry import ModelInfo, available_models, default_model, load
 
@@ -228,11 +229,6 @@ def rendered(text: str) -> str:
         return f"{match[1]}\n" + "\n".join(TABLES[match[2]]()) + f"\n\n{match[3]}"
 
     return MARKED.sub(table_of, text)
-
-
-def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A table in Markdown."""
-    return [f"| {' | '.join(row)} |" for row in (heading, ["---"] * len(heading), *rows)]
 
 
 def _means() -> dict[tuple[str, int, str], Mapping[str, float]]:

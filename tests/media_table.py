@@ -24,6 +24,7 @@ from typing import Any
 import av
 
 from tests import warm
+from train import markdown
 
 EXPECTED = Path(__file__).with_name("media_expected.toml")
 UPSCALE = ("--scale", "2", "--model", "bicubic", "--backend", "cpu", "--json")
@@ -98,17 +99,16 @@ def differences(entry: Entry, outcome: Outcome) -> list[str]:
 
 def table(folder: Path, wanted: Iterable[Entry]) -> tuple[list[str], bool]:
     """Markdown lines, and whether all is as expected."""
-    lines = ["| file | options | exit | frames | streams | verify | as expected |", "|---|---|---|---|---|---|---|"]
-    good = True
+    rows, good = list[list[str]](), True
     for entry in wanted:
         with tempfile.TemporaryDirectory() as place:
             outcome = attempt(folder / entry.file, entry.options, Path(place))
         wrong = differences(entry, outcome)
         good = good and not wrong
         row = (entry.file, " ".join(entry.options), outcome.exit, outcome.frames or "", ", ".join(outcome.streams))
-        lines.append("| " + " | ".join(map(str, (*row, outcome.verified, "; ".join(wrong) or "yes"))) + " |")
-        print(lines[-1], file=sys.stderr, flush=True)
-    return lines, good
+        rows.append([str(cell) for cell in (*row, outcome.verified, "; ".join(wrong) or "yes")])
+        print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
+    return markdown.table(["file", "options", "exit", "frames", "streams", "verify", "as expected"], rows), good
 
 
 def files(folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from train.evaluate import COLUMNS, LEGEND, show
 from train.filters import SHARPEN_SIGMA
+from train.markdown import table
 from train.recipe import Losses, Recipe
 from train.trained import Notes, Trained
 from vidsr.models.names import is_path
@@ -179,21 +180,16 @@ def _metrics_table(metrics: Notes) -> list[str]:
     names = [name for name in COLUMNS if any(name in row for row in metrics.values())]
     titles = ["benchmark", *(COLUMNS[name][0] for name in names), "border cropped (pixels)"]
     rows = [[title, *(show(name, row) for name in names), str(row["border"])] for title, row in metrics.items()]
-    lines = [f"| {' | '.join(cells)} |" for cells in (titles, *rows)]
-    lines.insert(1, "|" + "---|" * len(titles))
-    return [*lines, "", "The FP16 weights as shipped, run in FP32; outputs rounded to 8 bit.", LEGEND]
+    return [*table(titles, rows), "", "The FP16 weights as shipped, run in FP32; outputs rounded to 8 bit.", LEGEND]
 
 
 def _video_table(video: Notes) -> list[str]:
     rows: Mapping[str, Mapping[str, float]] = video["rows"]
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    lines = [f"| {' | '.join(['video', *names])} |", "|" + "---|" * (len(names) + 1)]
-    for title, row in rows.items():
-        cells = (f"{row[name]:.3f}" if name in row else "" for name in names)
-        lines.append(f"| {' | '.join([title, *cells])} |")
+    cells = [[title, *(f"{row[name]:.3f}" if name in row else "" for name in names)] for title, row in rows.items()]
     return [
         "",
-        *lines,
+        *table(["video", *names], cells),
         "",
         f"The video benchmark {video['benchmark']}, {video['frames']:,} frames, H.264 at the CRF named; `original` is "
         "the uncompressed original itself. Flicker, warp error and chroma error are in code values of 255.",

@@ -16,6 +16,7 @@ from train.codes import emulated, measured
 from train.evaluate import add_measures, chosen_perceptual, read_benchmarks
 from train.holding import Both, Figure
 from train.inference import run, upscale
+from train.markdown import table
 from train.small_pictures import small_pictures
 from vidsr.backends.accuracy import INT8, p999
 from vidsr.errors import ModelError, OutputError, UsageError
@@ -147,14 +148,13 @@ def _write_card(weights: Path, figures: Sequence[Figure], num: int, total: int) 
         return
     text = re.sub(r"\n## INT8\n.*?(?=\n## |\Z)", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     text = re.sub(r"- File: [\d,]+ bytes", f"- File: {weights.stat().st_size:,} bytes", text)
+    rows = [[one.name, *(f"{value:.4f}" for value in (one.exact, one.coded, one.limit))] for one in figures]
     lines = [
         "## INT8",
         "",
         f"{num} of {total} convolutions may run in INT8, by the scales in the header of the weights; the others stay "
         "in FP32. Both emulated exactly, on a CPU:",
         "",
-        "| | FP32 | INT8 | limit |",
-        "|---|---|---|---|",
-        *(f"| {one.name} | {one.exact:.4f} | {one.coded:.4f} | {one.limit:.4f} |" for one in figures),
+        *table(["", "FP32", "INT8", "limit"], rows),
     ]
     write(path, text.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n")
