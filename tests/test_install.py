@@ -36,6 +36,15 @@ def test_an_installer_names_the_torch_and_the_extras_of_the_package(name: str) -
     assert set(re.findall(r"https://[^ '\"}\n)]*whl[^ '\"}\n)]*", text)) <= {CPU_INDEX}
 
 
+def test_the_workflow_runs_the_tests_as_make_does() -> None:
+    lines = [(ROOT / name).read_text(encoding="utf-8") for name in NEED_TORCH]
+    (threads, made), (there, run) = (
+        (re.findall(r"OMP_NUM_THREADS\W+(\d)", text), re.findall(r"-m pytest (-n .*)", text)) for text in lines
+    )
+    assert threads == there == ["1"]
+    assert made[0].removesuffix(" --durations 10") == run[0]
+
+
 def test_a_machine_without_a_gpu_gets_no_torch_and_one_with_a_gpu_does() -> None:
     """But where OpenVINO does not exist."""
     needs = [line.partition(";") for line in PACKAGE["project"]["dependencies"]]
