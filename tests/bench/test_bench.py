@@ -143,6 +143,8 @@ def test_wrong_values(vidsr: Cli) -> None:
         (("--precisions", "int4"), 2, "not 'int4'"),
         (("--codec", "nope"), 2, "no codec 'nope'"),
         (("--preset", "nope"), 2, "preset nope"),
+        (("--network-only", "--codec", "hevc"), 2, "--codec is of whole jobs and films"),
+        (("--network-only", "--preset", "fast"), 2, "--preset is of whole jobs and films"),
         (("--plot", "chart.txt"), 2, "chart.txt"),
         (("--plot", "no/folder/chart.png"), 2, "no/folder"),
         (("missing.mkv",), 1, "does not exist"),

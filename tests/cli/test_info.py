@@ -9,26 +9,29 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.backends.tensorrt.making import FULL, RTX
 from tests.clips import Audio, make_clip
 from tests.conftest import Result
 from vidsr.backends.tensorrt.flavour import Flavour
 from vidsr.bench import speeds
-from vidsr.cli import doctor
+from vidsr.cli import doctor, trials
+from vidsr.cli.output import print_table, table
 from vidsr.cli.sentences import filled
+from vidsr.cli.steps import say
 
 Cli = Callable[..., Result]
 
 
 def test_models(vidsr: Cli) -> None:
-    table = vidsr("models")
-    assert table.code == 0
-    assert "fast" in table.out
-    assert "bicubic" in table.out
+    listed = vidsr("models")
+    assert listed.code == 0
+    assert "fast" in listed.out
+    assert "bicubic" in listed.out
     rows = json.loads(vidsr("models", "--json").out)
     fast = next(row for row in rows if (row["name"], row["scale"]) == ("fast", 4))
-    assert f"{fast['metadata']['metrics']['Set14']['psnr_y']:.2f} dB" in table.out
+    assert f"{fast['metadata']['metrics']['Set14']['psnr_y']:.2f} dB" in listed.out
 
 
 def test_a_narrow_terminal_breaks_between_words(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +51,25 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_table_that_a_terminal_is_too_narrow_for_becomes_paragraphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    made = table("line|size|codec|limited by|", [["cpu fp32", "64x48", "", "upscale", "<- fastest"]])
+    for columns, shown in (
+        ("30", ["cpu fp32: size 64x48, limited", "  by upscale, <- fastest"]),
+        ("60", ["line      size   codec  limited by", "cpu fp32  64x48         upscale     <- fastest"]),
+    ):
+        monkeypatch.setenv("COLUMNS", columns)
+        monkeypatch.setattr("sys.stdout", seen := Terminal())
+        print_table(made)
+        assert [line.rstrip() for line in seen.getvalue().splitlines()] == shown
+
+
+def test_what_follows_of_a_broken_line_is_indented() -> None:
+    for wide, shown in ((True, "  note: a word and others of it\n"), (False, "  note: a word and\n    others of it\n")):
+        say(Console(file=(text := io.StringIO()), width=20, soft_wrap=wide), "  note: a word and others of it")
+        assert text.getvalue() == shown
+
+
 def test_speeds_are_measured_once_and_remembered(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the smallest pictures; another processor remembers nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -61,9 +83,9 @@ def test_speeds_are_measured_once_and_remembered(vidsr: Cli, tmp_path: Path, mon
     rows = {(row["name"], row["scale"]): row["fps"] for row in json.loads(vidsr("models", "--json").out)}
     assert all(fps > 0 for fps in rows.values())
     assert rows["fast-video", 4] > rows["srgan-video", 4], "seven times the work"
-    table = vidsr("models")
-    assert "the default: films" in " ".join(table.out.split())
-    assert "as measured on this machine" in table.err
+    shown = vidsr("models")
+    assert "the default: films" in " ".join(shown.out.split())
+    assert "as measured on this machine" in shown.err
     monkeypatch.setattr(speeds, "cpu_name", lambda: "another")
     assert "--measure" in vidsr("models").err
 
@@ -144,9 +166,20 @@ def test_the_doctor_says_where_cuda_came_for_nothing(monkeypatch: pytest.MonkeyP
 
 
 def test_the_doctor_tries_everything_that_is_here(vidsr: Cli) -> None:
-    facts = json.loads(vidsr("doctor", "--check", "--json").out)
+    result = vidsr("doctor", "--check", "--json")
+    facts = json.loads(result.out)
+    assert result.code == 0
     assert facts["try cpu on cpu"].startswith("works: CPU in ")
     assert facts["try mps on gpu"].startswith(("works", "no: "))
     assert facts["try a film"].endswith("and nothing was lost")
     assert not [value for value in facts.values() if value.startswith(("fails", "wrong"))]
     assert "try" not in " ".join(json.loads(vidsr("doctor", "--json").out))
+
+
+def test_a_trial_that_is_wrong_is_said_and_is_a_failure(vidsr: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "LISTED", [])
+    monkeypatch.setattr(trials, "_make", lambda path: path.write_bytes(b"no film"))
+    result = vidsr("doctor", "--check", "--json")
+    assert result.code == 1
+    assert json.loads(result.out)["try a film"].startswith("wrong: ")
+    assert result.err == "vidsr: not as it should be here: try a film; send all of the above\n"

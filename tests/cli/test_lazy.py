@@ -114,6 +114,9 @@ def test_a_mistake_is_found_without_a_network(folder: Path) -> None:
 WRONG: list[tuple[tuple[str, ...], str]] = [
     (("clip.mp4", "--scale", "2"), "try: vidsr upscale clip.mp4 --scale 2"),
     (("gone.mkv",), "try: vidsr upscale gone.mkv"),
+    (("--scale", "2", "clip.mp4"), "try: vidsr upscale --scale 2 clip.mp4"),
+    (("--scale", "2", "upscale", "clip.mp4"), ""),
+    ((".", "-r"), "try: vidsr upscale . -r"),
     (("longer-than-a-name-may-be" * 200,), ""),
     (("upscale", "clip.mp4", "--scale", "x4"), "try: --scale 4"),
     (("upscale", "clip.mp4", "--scale=x4"), "try: --scale 4"),

@@ -13,6 +13,7 @@ import typer
 
 from vidsr.cli import options
 from vidsr.cli.output import plain_fields, print_json, print_table, size, span, table
+from vidsr.cli.sentences import filled
 from vidsr.errors import UsageError
 from vidsr.words import counted, num_bytes
 
@@ -69,6 +70,8 @@ def bench(
         whole=not network_only,
         variants=variants,
     )
+    if network_only and film is None:
+        _refuse_idle(codec=codec, preset=preset)
     jobs = Options(model=model, scale=scale, codec=codec, preset=preset, device=device, threads=threads)
     if plot is not None and not (plot.suffix.lower() == ".png" and plot.parent.is_dir()):
         raise UsageError(f"--plot names a .png file in a folder that exists, not {plot}")
@@ -85,6 +88,13 @@ def bench(
         chart.save(report, plot)
     if not report.networks:
         sys.exit(1)
+
+
+def _refuse_idle(**given: str | None) -> None:
+    """An option that would do nothing is a mistake of whoever gave it."""
+    for name, value in given.items():
+        if value not in (None, "auto"):
+            raise UsageError(f"--{name} is of whole jobs and films: leave it or --network-only out.")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -124,31 +134,37 @@ def _show(report: BenchReport) -> None:
     from vidsr.bench.chart import flops
 
     print(f"$ {shlex.join(['vidsr', *sys.argv[1:]])}")
-    for name, value in report.machine.items():
-        print(f"{name:<9} {value}")
-    print(f"{'model':<9} {report.model} x{report.scale}, {report.flop_per_pixel / 1e6:.3f} MFLOP a source pixel")
+    facts = [*report.machine.items()]
+    facts += [("model", f"{report.model} x{report.scale}, {report.flop_per_pixel / 1e6:.3f} MFLOP a source pixel")]
     for peak in report.peaks:
-        print(f"{'peak':<9} {flops(peak.flops)} in {peak.precision} on {peak.device}: a plain matrix product")
+        facts += [("peak", f"{flops(peak.flops)} in {peak.precision} on {peak.device}: a plain matrix product")]
+    for name, value in facts:
+        _say(f"{name:<9} {value}", 10)
     if report.networks:
-        print("\nThe network: median of many calls (10th to 90th percentile), then with colour and copies")
+        _say("\nThe network: median of many calls (10th to 90th percentile), then with colour and copies")
         print_table(_networks(report))
     if report.jobs:
-        print("\nWhole jobs: decode, upscale, encode, join and check, with each stage's busy share")
+        _say("\nWhole jobs: decode, upscale, encode, join and check, with each stage's busy share")
         print_table(_jobs(report))
         _notes(report.jobs)
     if report.film:
-        print("\nThe film")
+        _say("\nThe film")
         print_table(_film(report))
         _notes(report.film)
     for refused in report.refused:
-        print(f"not measured: {refused.line.name}: {refused.why}")
+        _say(f"not measured: {refused.line.name}: {refused.why}", 2)
     if report.command:
         print(f"\nFastest that keeps the quality: {report.command}")
 
 
 def _notes(rows: Sequence[JobSpeed | FilmLine]) -> None:
     for note in dict.fromkeys(note for row in rows for note in row.notes):
-        print(f"note: {note}")
+        _say(f"note: {note}", 2)
+
+
+def _say(text: str, indent: int = 0) -> None:
+    for line in text.split("\n"):
+        print(filled(line, sys.stdout, indent))
 
 
 def _numbers(headings: str) -> Table:

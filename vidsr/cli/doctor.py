@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,8 @@ from vidsr.backends import LISTED
 from vidsr.backends.hardware import TORCH, has_torch, num_cores
 from vidsr.cli.options import Json
 from vidsr.cli.output import print_json
-from vidsr.errors import MediaError, VidsrError
+from vidsr.cli.sentences import filled
+from vidsr.errors import BackendError, MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, version
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
 from vidsr.words import num_bytes
@@ -31,6 +33,7 @@ PACKAGES = (
     "typer",
     "rich",
 )
+WRONG = ("wrong: ", "fails: ")  # how answers to trials begin that should be others
 NO_TORCH = "torch is not installed"
 DECODERS = ("h264", "hevc", "libdav1d", "vp9", "mpeg2video", "prores")
 CUDA_TORCH = "pip install --force-reinstall 'torch>=2.11,<2.14'"
@@ -49,16 +52,23 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Check the runtimes, encoders and models that vidsr can use here, and say what would make it faster."""
-    facts = dict(_facts())
-    if check:
-        facts |= dict(_trials())
+    """Check the runtimes, encoders and models that vidsr can use here, and say what would make it faster.
+
+    Exit code 1 if a trial of --check is wrong or fails; what this machine does not have is neither.
+    """
+    facts, tried = dict(_facts()), dict(_trials()) if check else {}
+    _show(facts | tried, json=json)
+    if wrong := [name for name, answer in tried.items() if answer.startswith(WRONG)]:
+        raise BackendError(f"not as it should be here: {', '.join(wrong)}; send all of the above")
+
+
+def _show(facts: dict[str, str], *, json: bool) -> None:
     if json:
         print_json(facts)
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        typer.echo(f"{name:<{width}}  {value}")
+        typer.echo(filled(f"{name:<{width}}  {value}", sys.stdout, width + 2))
 
 
 def _trials() -> Iterator[tuple[str, str]]:

@@ -18,7 +18,8 @@ def hint(arguments: Sequence[str], commands: Collection[str]) -> str:
     if not arguments:
         return ""
     first = arguments[0]
-    if first not in commands and not first.startswith("-") and _is_media(first):
+    meant = arguments if first.startswith("-") else [first]  # an option before the command, or none at all
+    if not set(arguments) & set(commands) and any(map(_is_media, meant)):
         return f"try: vidsr upscale {shlex.join(arguments)}"
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--") else [word])]
     for before, word in pairwise(words):
@@ -30,6 +31,6 @@ def hint(arguments: Sequence[str], commands: Collection[str]) -> str:
 
 def _is_media(word: str) -> bool:
     try:
-        return Path(word).suffix.lower() in VIDEO_SUFFIXES or Path(word).is_file()
+        return Path(word).suffix.lower() in VIDEO_SUFFIXES or Path(word).exists()
     except (OSError, ValueError):  # longer than a name may be
         return False

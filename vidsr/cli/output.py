@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterable
 from enum import Enum
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from vidsr.cli.sentences import filled
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -67,11 +70,22 @@ def table(headings: str, rows: Iterable[Iterable[str]] = (), *, right: str = "",
 
 
 def print_table(made: Table | str, *, fold: bool = False) -> None:
-    """On stdout, to be pasted: as wide as it needs to be, or with `fold` as wide as the terminal."""
+    """On stdout, to be pasted: as wide as it needs to be, or with `fold` as wide as the terminal.
+
+    Without `fold` a table that a terminal is too narrow for becomes a paragraph a row, which names each cell.
+    """
     from rich.console import Console
 
     width = None if fold else COLUMNS
-    Console(markup=False, highlight=False, emoji=False, soft_wrap=not fold, width=width).print(made)
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=not fold, width=width)
+    narrow = sys.stdout.isatty() and not fold and not isinstance(made, str)
+    if not narrow or console.measure(made).maximum <= shutil.get_terminal_size().columns:
+        console.print(made)
+        return
+    names = [column.header for column in made.columns]
+    for first, *others in zip(*(column.cells for column in made.columns), strict=True):
+        said = [f"{name} {cell}".strip() for name, cell in zip(names[1:], others, strict=True) if cell]
+        print(filled(f"{first}: {', '.join(said)}", sys.stdout, 2))
 
 
 def size(width_height: tuple[int, int]) -> str:

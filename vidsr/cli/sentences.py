@@ -12,10 +12,13 @@ from vidsr.words import printable
 
 def filled(text: str, stream: TextIO, indent: int = 0) -> str:
     """One line for programs, broken between words where `stream` is a terminal; those that follow are indented."""
-    if not stream.isatty():
-        return text
-    width, rest = max(shutil.get_terminal_size().columns, 20), " " * indent
-    return textwrap.fill(text, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
+    return broken(text, shutil.get_terminal_size().columns, indent) if stream.isatty() else text
+
+
+def broken(text: str, width: int, indent: int = 0) -> str:
+    """Lines of that width, broken between words; those that follow are indented."""
+    rest = " " * indent
+    return textwrap.fill(text, max(width, 20), subsequent_indent=rest, break_long_words=False, break_on_hyphens=False)
 
 
 def complain(sentence: str) -> None:

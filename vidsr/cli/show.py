@@ -17,7 +17,7 @@ from vidsr.cli.course import Course
 from vidsr.cli.output import size, span
 from vidsr.cli.phrases import kept, seconds_left, shares, state, timeline, with_source
 from vidsr.cli.sentences import complain
-from vidsr.cli.steps import LOG_SECONDS
+from vidsr.cli.steps import LOG_SECONDS, say
 from vidsr.jobs.events import (
     WORDS,
     Advanced,
@@ -137,8 +137,7 @@ class LogShow(Show):
         self.times = times or StageTimes()
 
     def _say(self, text: str) -> None:
-        """One line; control characters of a hostile name do not reach the terminal."""
-        self.console.print(printable(text))
+        say(self.console, text)
 
     def failed(self, event: Failed) -> None:
         """As everywhere, without tearing a live bar."""

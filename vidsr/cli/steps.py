@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from vidsr.cli.output import span
+from vidsr.cli.sentences import broken
 from vidsr.words import printable
 
 LOG_SECONDS = 15.0  # between two lines where there is no terminal
@@ -26,6 +27,16 @@ def open_console() -> Console:
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     console.soft_wrap = not console.is_terminal
     return console
+
+
+def say(console: Console, text: str) -> None:
+    """A line that stays; where it has to be broken, the rest is indented by two more.
+
+    Control characters of a hostile name do not reach the terminal.
+    """
+    line = printable(text)
+    indent = len(line) - len(line.lstrip()) + 2
+    console.print(line if console.soft_wrap else broken(line, console.width, indent))
 
 
 def is_live(console: Console) -> bool:
@@ -100,7 +111,7 @@ class Steps:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(printable(text))
+        say(self._console, text)
 
     def _time_left(self, now: float, share: float) -> str:
         if not share:
