@@ -13,16 +13,21 @@ from vidsr.jobs.cluster import workers
 from vidsr.jobs.cluster.worker import Weights, Worker
 from vidsr.jobs.cluster.workers import LOCAL, Cluster
 from vidsr.jobs.options import Options
+from vidsr.stages import heard
 
 
 def room(address: str, threads: int, *cores: float) -> int:
-    """Of machines with so many cores each, beside one that is gone."""
+    return of_machines(address, threads, *cores)._room()
+
+
+def of_machines(address: str, threads: int, *cores: float) -> Cluster:
+    """With so many cores each, beside one that is gone."""
     cluster = object.__new__(Cluster)
     nodes = [{"Alive": True, "Resources": {"CPU": each}} for each in cores]
     gone = {"Alive": False, "Resources": {"CPU": 64.0}}
     cluster.ray = SimpleNamespace(cluster_resources=lambda: {"CPU": sum(cores)}, nodes=lambda: [*nodes, gone])  # type: ignore[assignment]
     cluster._options, cluster._address = Options(backend="cpu", threads=threads), address
-    return cluster._room()
+    return cluster
 
 
 def test_a_worker_has_its_cores_on_one_machine() -> None:
@@ -32,6 +37,18 @@ def test_a_worker_has_its_cores_on_one_machine() -> None:
     assert room(LOCAL, 2, 2.0) == 1
     with pytest.raises(UsageError, match="threads 3 are more than the 2 cores"):
         room(LOCAL, 3, 2.0)
+
+
+def test_more_cores_than_any_machine_has_are_said_at_once_and_in_the_end() -> None:
+    told: list[str] = []
+    for threads, said in ((4, "workers"), (9, "no machine has 9 cores for --threads, the largest 4")):
+        cluster = of_machines("auto", threads, 4.0, 2.0)
+        cluster.slots, cluster._hellos, cluster._lonely = [], {}, -float("inf")
+        with heard(lambda name, _: told.append(name)), pytest.raises(BackendError) as error:
+            cluster.hello(2)
+        assert set(told) == {said}
+        assert (f"({said})" in str(error.value)) == (threads == 9)
+        told.clear()
 
 
 def test_a_full_disk_of_a_worker_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from vidsr.errors import BackendError, UsageError, VidsrError
 from vidsr.jobs.cluster.worker import Hello, Weights, Worker
 from vidsr.jobs.options import Options
 from vidsr.models.names import is_path
+from vidsr.stages import stage
 
 LOCAL = "local"
 MAX_FAILED_STARTS = 10  # in a row
@@ -109,12 +110,13 @@ class Cluster:
         Raises:
             VidsrError: no worker can run it.
         """
-        while scale not in self._hellos:
-            self.grow(scale)
-            self.wait()
-            for slot in self.slots:
-                if slot.idle and scale not in self._hellos:
-                    self._ask(slot, scale)
+        with stage(self._too_large() or "workers"):
+            while scale not in self._hellos:
+                self.grow(scale)
+                self.wait()
+                for slot in self.slots:
+                    if slot.idle and scale not in self._hellos:
+                        self._ask(slot, scale)
         return self._hellos[scale]
 
     def _ask(self, slot: Slot, scale: int) -> None:
@@ -138,7 +140,8 @@ class Cluster:
             self.drop(slot, TimeoutError("it did not come up"))
         self._lonely = None if any(slot.alive for slot in self.slots) else self._lonely or now
         if self._lonely is not None and now - self._lonely > START_SECONDS:
-            raise BackendError(f"No worker of the cluster was ready within {START_SECONDS} s; see `ray status`.")
+            why = f" ({words})" if (words := self._too_large()) else ""
+            raise BackendError(f"No worker of the cluster was ready within {START_SECONDS} s{why}; see `ray status`.")
         if self._refusal is not None and self.slots and all(slot.refused for slot in self.slots):
             raise self._refusal
         if self._failed_starts >= MAX_FAILED_STARTS and not any(slot.hello for slot in self.slots):
@@ -154,11 +157,21 @@ class Cluster:
         resources = self.ray.cluster_resources()
         if self._uses_gpus(resources):
             return int(resources["GPU"])
-        wanted = self._options.threads or 1
-        there = [int(node["Resources"].get("CPU", 0)) for node in self.ray.nodes() if node["Alive"]]
+        wanted, there = self._options.threads or 1, self._cores()
         if self._address == LOCAL and wanted > sum(there):  # a cluster may still grow
             raise UsageError(f"threads {wanted} are more than the {sum(there)} cores that ray has here; ask for fewer")
         return sum(cores // wanted for cores in there)
+
+    def _cores(self) -> list[int]:
+        """Of each machine."""
+        return [int(node["Resources"].get("CPU", 0)) for node in self.ray.nodes() if node["Alive"]]
+
+    def _too_large(self) -> str:
+        """What is asked of a machine and none has: a larger one may still come, and nothing of Ray tells."""
+        wanted, most = self._options.threads or 1, max(self._cores(), default=0)
+        if wanted <= most or self._uses_gpus(self.ray.cluster_resources()):
+            return ""
+        return f"no machine has {wanted} cores for --threads, the largest {most}"
 
     def _uses_gpus(self, resources: dict[str, float]) -> bool:
         return resources.get("GPU", 0) >= 1 and may_use_gpu(self._options.backend)
