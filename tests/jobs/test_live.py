@@ -137,6 +137,29 @@ def test_it_is_shown_as_a_file_would_be(clip: Path, container: str, monkeypatch:
         assert next(v for k, v in timecodes.items() if k.lower() == "timecode") == "01:00:01:00"
 
 
+@pytest.mark.parametrize("varies", [False, True])
+def test_matroska_states_a_rate_where_there_is_one(
+    varies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = [number for number in range(48) if number < 12 or number % 3 == 0 or not varies]
+    rate, wide = Fraction(24), Fraction(4, 3)
+    source = make_clip(
+        tmp_path / "a.mp4",
+        frames=len(shown),
+        pts=shown,
+        rate=rate,
+        time_base=1 / rate,
+        sample_aspect=wide,
+        cover=jpeg(),
+    )
+    out, told = written(source, monkeypatch, container="mkv")
+    assert not any(isinstance(event, Failed) for event in told), told
+    assert (b"\x23\xe3\x83" in out.getvalue()[:4096]) is not varies, "DefaultDuration"
+    with av.open(io.BytesIO(out.getvalue()), "r") as opened:
+        assert opened.streams.video[0].sample_aspect_ratio == wide
+        assert [round(frame.pts * frame.time_base * rate) for frame in opened.decode(video=0)] == shown  # type: ignore[operator]
+
+
 def test_cover_art_comes_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=4, cover=jpeg())
     out, told = written(source, monkeypatch, container="mkv")

@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 
 import av
 from av.packet import Packet
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
@@ -23,6 +24,8 @@ from vidsr.media.mux.streams import KeptStream
 from vidsr.media.read.open import open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, configure, encoder_clock, open_politely, to_video_frame
+
+EVEN = Fraction(1, 1000)  # between the average rate and that of the distances, where pictures come at one rate
 
 
 class LiveWriter:
@@ -109,14 +112,24 @@ class LiveWriter:
         film.describe(self._out, opened, {})
         self._stream, tracks = film.add_streams(self._out, opened, self._kept, self._add_picture)
         open_politely(self._stream.codec_context)
-        if film.placeholder:
-            title = opened.streams[self._source.video.index].metadata.get("title")
-            size = spec.width, spec.height
-            self._sink.mend = lambda head: matroska.with_aspect(head, *size, spec.sample_aspect, title)
+        if row.ebml and (changes := self._changes(film, opened.streams[self._source.video.index])):
+            self._sink.mend = lambda head: matroska.changed(head, changes)
         self._others = Others(self._source, window, self._keep_going)
         self._packets = self._others.packets(opened, tracks)
         self._stack.callback(self._packets.close)
         self._next = next(self._packets, None)
+
+    def _changes(self, film: Film, source: Stream) -> list[Callable[[bytearray], None]]:
+        """What FFmpeg does not write as it is."""
+        spec, changes = self._spec, list[Callable[[bytearray], None]]()
+        if film.placeholder:
+            title = source.metadata.get("title")
+            changes.append(lambda data: matroska.set_aspect(data, spec.width, spec.height, spec.sample_aspect, title))
+        if isinstance(source, VideoStream) and _varies(source):
+            pictures = [s for s in self._out.streams.video if not s.disposition & Disposition.attached_pic]
+            number = next(number for number, made in enumerate(pictures) if made is self._stream)
+            changes.append(lambda data: matroska.clear_rate(data, number))
+        return changes
 
     def _last_moment(self) -> Fraction | float:
         """Where the part ends that was asked for, in the source's seconds."""
@@ -162,6 +175,12 @@ class LiveWriter:
             self._out.mux(cast("Packet[VideoStream]", packet))
         except av.BrokenPipeError as error:
             raise BrokenPipeError from error
+
+
+def _varies(stream: VideoStream) -> bool:
+    """Whether pictures come at no constant rate, by what is known before all are there."""
+    average, least = stream.average_rate, stream.base_rate
+    return bool(average and least) and abs(average / least - 1) > EVEN
 
 
 class _Counted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -31,22 +31,24 @@ Element = tuple[int, int, int, int]  # id, start, start of the body, end
 def write_aspect(path: Path, width: int, height: int, aspect: Fraction, title: str | None) -> None:
     """Give the track named `PLACEHOLDER` its display size and its `title`. ValueError where there is none."""
     with _beginning(path) as data:
-        _set_aspect(data, width, height, aspect, title)
+        set_aspect(data, width, height, aspect, title)
 
 
-def with_aspect(head: bytes, width: int, height: int, aspect: Fraction, title: str | None) -> bytes | None:
-    """The beginning of a file with what `write_aspect` writes; None: its tracks do not end in it."""
+def changed(head: bytes, changes: Sequence[Callable[[bytearray], None]]) -> bytes | None:
+    """The beginning of a file after `set_aspect` and the like; None: its tracks do not end in it."""
     data = bytearray(head)
     try:
         if _tracks(data)[3] > len(data):
             return None
     except (ValueError, IndexError):
         return None
-    _set_aspect(data, width, height, aspect, title)
+    for change in changes:
+        change(data)
     return bytes(data)
 
 
-def _set_aspect(data: bytearray, width: int, height: int, aspect: Fraction, title: str | None) -> None:
+def set_aspect(data: bytearray, width: int, height: int, aspect: Fraction, title: str | None) -> None:
+    """What `write_aspect` does, in a file's beginning."""
     with _entries(data) as entries:
         entry = next(e for e in entries if _is_ours(data, e))
         video = _find(data, entry[2], entry[3], _VIDEO)
@@ -57,7 +59,13 @@ def _set_aspect(data: bytearray, width: int, height: int, aspect: Fraction, titl
 
 def drop_rate(path: Path, number: int) -> None:
     """Take the picture rate away from picture track `number` (from 0). ValueError where there is no such track."""
-    with _beginning(path) as data, _entries(data) as entries:
+    with _beginning(path) as data:
+        clear_rate(data, number)
+
+
+def clear_rate(data: bytearray, number: int) -> None:
+    """What `drop_rate` does, in a file's beginning."""
+    with _entries(data) as entries:
         pictures = [entry for entry in entries if _value(data, entry, _TYPE) == _PICTURES]
         if number >= len(pictures):
             raise ValueError(f"no picture track {number}")
