@@ -78,8 +78,8 @@ def print_table(made: Table | str, *, fold: bool = False) -> None:
 
     width = None if fold else COLUMNS
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=not fold, width=width)
-    narrow = sys.stdout.isatty() and not fold and not isinstance(made, str)
-    if not narrow or console.measure(made).maximum <= shutil.get_terminal_size().columns:
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() and not fold else COLUMNS
+    if isinstance(made, str) or console.measure(made).maximum <= columns:
         console.print(made)
         return
     names = [column.header for column in made.columns]
