@@ -19,6 +19,7 @@ from tests.clips import draw_number, make_clip, read_number
 from tests.conftest import ROOT
 from vidsr.errors import DamagedError, MediaError
 from vidsr.frame import Frame, PixelFormat
+from vidsr.media.read.probe import probe
 from vidsr.media.y4m import Y4mHeader, Y4MReader, Y4MWriter, writable
 
 LAYOUTS = [
@@ -98,6 +99,13 @@ def test_ffmpeg_reads_what_is_written(layout: str, tmp_path: Path) -> None:
     luma: Any = frames[3].planes[0]
     rows = np.frombuffer(luma, reader.header.format.dtype).reshape(16, -1)[:, :32]
     assert read_number(rows, reader.header.format.bits) == 3
+
+
+@pytest.mark.parametrize(("words", "siting"), [("", "center"), ("C420paldv ", "topleft"), ("C420mpeg2 ", "left")])
+def test_a_file_has_its_chroma_where_a_pipe_has_it(words: str, siting: str, tmp_path: Path) -> None:
+    line = f"YUV4MPEG2 W4 H4 F25:1 {words}XCOLORRANGE=FULL".encode()
+    (tmp_path / "a.y4m").write_bytes(line + b"\nFRAME\n" + bytes(24))
+    assert Y4mHeader.parse(line, "a").siting == siting == probe(tmp_path / "a.y4m").video.colour.siting
 
 
 def test_header_words() -> None:

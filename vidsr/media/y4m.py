@@ -19,7 +19,7 @@ import numpy as np
 
 from vidsr.errors import DamagedError, MediaError
 from vidsr.frame import Frame, PixelFormat, Plane, Siting
-from vidsr.media.read.colour_tags import assumed_colour
+from vidsr.media.read.colour_tags import MAX_Y4M_LINE, Y4M_SITINGS, assumed_colour
 from vidsr.media.read.deinterlace import ByPicture, Deinterlacing, Made
 from vidsr.media.read.open import MAX_PIXELS
 from vidsr.media.read.pixels import planes_of
@@ -30,10 +30,8 @@ from vidsr.media.scan import Deinterlace
 CONTAINER = "pipe"
 """What `MediaInfo.container` says of a stream that has no file."""
 MAGIC = b"YUV4MPEG2"
-MAX_LINE = 4096  # bytes; FFmpeg's headers are below 200
 DEFAULT_RATE = Fraction(25)
 
-_SITINGS: dict[str, Siting] = {"420jpeg": "center", "420": "center", "420mpeg2": "left", "420paldv": "topleft"}
 _LAYOUT = re.compile(r"(420|422|444|411)(?:p(9|10|12|14|16))?|mono(9|10|12|14|16)?")
 _INTERLACED = ("t", "b", "m")
 
@@ -122,8 +120,8 @@ def layout_name(format: PixelFormat, siting: Siting) -> str:
 def _layout(name: str, stream: str) -> tuple[PixelFormat, Siting]:
     if name == "444alpha":
         return PixelFormat("yuv", 8, (0, 0), alpha=True), "left"
-    if name in _SITINGS:
-        return PixelFormat("yuv", 8, (1, 1)), _SITINGS[name]
+    if name in Y4M_SITINGS:
+        return PixelFormat("yuv", 8, (1, 1)), Y4M_SITINGS[name]
     match = _LAYOUT.fullmatch(name)
     if match is None:
         raise MediaError(
@@ -282,7 +280,7 @@ class Y4MWriter:
 
 def _line(stream: BinaryIO) -> bytes:
     """The next line without its end; empty at the end of the stream, cut where it is too long to be one."""
-    return stream.readline(MAX_LINE).rstrip(b"\n")
+    return stream.readline(MAX_Y4M_LINE).rstrip(b"\n")
 
 
 def _read_into(stream: BinaryIO, buffer: memoryview) -> bool:

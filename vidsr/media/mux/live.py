@@ -180,7 +180,9 @@ class LiveWriter:
 def _varies(stream: VideoStream) -> bool:
     """Whether pictures come at no constant rate, by what is known before all are there."""
     average, least = stream.average_rate, stream.base_rate
-    return bool(average and least) and abs(average / least - 1) > EVEN
+    if not average or not least:
+        return False
+    return abs(average / least - 1) > EVEN
 
 
 class _Counted:

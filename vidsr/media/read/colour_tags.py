@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import av
 from av.video.stream import VideoStream
@@ -59,6 +60,9 @@ _CODEC_SITINGS: dict[str, Siting] = {
     **dict.fromkeys(("mpeg1video", "mjpeg", "h261", "h263", "flv1", "theora"), "center"),
     "dvvideo": "topleft",
 }
+Y4M_SITINGS: dict[str, Siting] = {"420jpeg": "center", "420": "center", "420mpeg2": "left", "420paldv": "topleft"}
+MAX_Y4M_LINE = 4096  # bytes; FFmpeg's headers are below 200
+
 _TRACED = re.compile(r"(chroma_sample_loc_type_top_field|chroma_sample_position)\s.*=\s*(\d+)")
 _TRACE_LOCK = threading.Lock()  # FFmpeg's log level and PyAV's capture of it belong to the whole process
 
@@ -160,6 +164,13 @@ def chroma_siting(
                 return _AV1_SITINGS.get(value, default)
             return _H26X_SITINGS[value] if value < len(_H26X_SITINGS) else default
     return default
+
+
+def y4m_siting(path: Path) -> Siting:
+    """Where the first line of a YUV4MPEG2 file says that chroma stands; the demuxer reads it, PyAV does not tell."""
+    with path.open("rb") as file:
+        words = file.readline(MAX_Y4M_LINE).decode("ascii", errors="replace").split()
+    return Y4M_SITINGS.get(next((word[1:] for word in words if word.startswith("C")), "420jpeg"), "left")
 
 
 def _header_lines(stream: VideoStream, packets: Sequence[av.Packet[VideoStream]]) -> list[str]:

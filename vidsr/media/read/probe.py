@@ -17,7 +17,7 @@ from vidsr.errors import MediaError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.media.animations import clears
 from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
-from vidsr.media.read.colour_tags import chroma_siting, resolve
+from vidsr.media.read.colour_tags import chroma_siting, resolve, y4m_siting
 from vidsr.media.read.crop import crop_of
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
@@ -204,7 +204,9 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         side_data = _side_data(frame)
     meant = {name: raw for name, raw in side_data.items() if not _is_idle(name, raw, frame.width, frame.height)}
     fmt = _yielded_format(frame, codec, path)
-    colour, tagged = resolve(frame, stream, chroma_siting(stream, packets, codec, fmt), str(path))
+    y4m = container.format.name == "yuv4mpegpipe"
+    siting = y4m_siting(path) if y4m else chroma_siting(stream, packets, codec, fmt)
+    colour, tagged = resolve(frame, stream, siting, str(path))
     duration = _duration(stream) or _seconds(container.duration, Fraction(1, av.time_base))
     rate = _rate(stream)
     crop = on_grid(_crop(container, stream, frame, path), fmt)
