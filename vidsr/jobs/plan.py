@@ -20,11 +20,12 @@ from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media import sequence
 from vidsr.media.containers import CONTAINERS, container_of, suffix_of
-from vidsr.media.encoders import DEFAULT_THREADS
+from vidsr.media.encoders import DEFAULT_THREADS, encoder
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
 from vidsr.media.mux.streams import Dropped, KeptStream
 from vidsr.media.read import heads, joints
+from vidsr.media.read.colour_tags import stated_siting
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
@@ -309,12 +310,12 @@ def rounded(side: Fraction, step: int) -> int:
     return max(round(side / step) * step, step)
 
 
-def _output_colour(video: Video, format: PixelFormat, container: str) -> Colour:
-    """As the upscaler has it; of 4:2:2 no codec tags the chroma's place, and players take it to be left."""
+def _output_colour(video: Video, format: PixelFormat, container: str, codec: str) -> Colour:
+    """As the upscaler has it, with the chroma where the codec says that it is."""
     if CONTAINERS[container].srgb:
         return SRGB
     colour = output_colour(video.colour, video.format, format)
-    return replace(colour, siting="left") if format.chroma_shift == (1, 0) else colour
+    return replace(colour, siting=stated_siting(colour.siting, codec, format))
 
 
 def _spec(
@@ -324,7 +325,7 @@ def _spec(
     return VideoSpec(
         encoder=chosen.part_encoder,
         format=chosen.pix_fmt,
-        colour=_output_colour(video, chosen.pix_fmt, chosen.container),
+        colour=_output_colour(video, chosen.pix_fmt, chosen.container, encoder(chosen.part_encoder).codec),
         width=size[0],
         height=size[1],
         time_base=how.time_base(video),

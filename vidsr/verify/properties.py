@@ -12,7 +12,7 @@ from vidsr.media.containers import CONTAINERS, Container, segment_container
 from vidsr.media.encoders import ENCODERS, WITHOUT_HDR10
 from vidsr.media.hdr import DYNAMIC, Mastering, light_level
 from vidsr.media.mux.streams import no_place
-from vidsr.media.read.colour_tags import SITED
+from vidsr.media.read.colour_tags import SITED, stated_siting
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write.encoder import scaled_matrix
 from vidsr.verify.phrases import ratio
@@ -115,7 +115,7 @@ def expected_colour(old: Video, new: Video, container: str) -> Colour:
     if CONTAINERS[container].srgb:
         return SRGB
     colour = output_colour(old.colour, old.format, new.format)
-    return replace(colour, siting="left") if new.format.chroma_shift == (1, 0) else colour
+    return replace(colour, siting=stated_siting(colour.siting, new.codec, new.format))
 
 
 def _check_colour(old: Video, new: Video, container: str) -> Iterator[Finding]:

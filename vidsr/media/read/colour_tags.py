@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +164,18 @@ def chroma_siting(
                 return _AV1_SITINGS.get(value, default)
             return _H26X_SITINGS[value] if value < len(_H26X_SITINGS) else default
     return default
+
+
+def stated_siting(siting: Siting, codec: str, fmt: PixelFormat) -> Siting:
+    """Where players take the chroma of `codec` to stand that was meant to be at `siting`: not all can say every place.
+
+    Of 4:2:2 none says it.
+    """
+    if fmt.chroma_shift not in ((1, 0), (1, 1)):
+        return siting
+    able: dict[str, Iterable[Siting]] = {**dict.fromkeys(("h264", "hevc"), _H26X_SITINGS), "av1": _AV1_SITINGS.values()}
+    says = fmt.chroma_shift == (1, 1) and siting in able.get(codec, ())
+    return siting if says else _CODEC_SITINGS.get(codec, "left")
 
 
 def y4m_siting(path: Path) -> Siting:

@@ -1,0 +1,49 @@
+"""Chroma stands where the output says that it does, whatever its codec can say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from vidsr.api import upscale_video
+from vidsr.frame import PixelFormat, Siting
+from vidsr.media.read.colour_tags import stated_siting
+from vidsr.media.read.pixels import planes_of
+from vidsr.media.read.probe import probe
+
+SIDE, RISE = 64, 5  # of the source: pixels, and how much its Cb rises from one sample to the next
+YUV420 = PixelFormat("yuv", 8, (1, 1))
+
+
+@pytest.fixture(scope="module")
+def centred(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures whose chroma stands between four pixels, and whose Cb rises to the right."""
+    chroma = np.tile((40 + RISE * np.arange(SIDE // 2)).astype(np.uint8), (SIDE // 2, 1))
+    picture = b"FRAME\n" + bytes([128]) * SIDE**2 + chroma.tobytes() + bytes([128]) * chroma.size
+    path = tmp_path_factory.mktemp("siting") / "a.y4m"
+    path.write_bytes(f"YUV4MPEG2 W{SIDE} H{SIDE} F25:1 C420jpeg\n".encode() + 2 * picture)
+    return path
+
+
+@pytest.mark.parametrize(("codec", "siting"), [("h264", "center"), ("av1", "left"), ("ffv1", "left")])
+def test_a_codec_that_cannot_say_it_has_it_where_players_take_it_to_be(
+    centred: Path, codec: str, siting: Siting, tmp_path: Path
+) -> None:
+    done = upscale_video(centred, tmp_path / "a.mkv", scale=2, model="bicubic", codec=codec, backend="cpu")
+    assert probe(done.output).video.colour.siting == siting
+    with av.open(str(done.output)) as opened:
+        blue = planes_of(next(opened.decode(video=0)), YUV420)[1]
+    place = 2 * np.arange(SIDE) + (0.5 if siting == "center" else 0)  # in pixels; the source's first is at 1.5
+    wanted = 40 + RISE / 4 * (place - 1.5)
+    assert abs((np.asarray(blue, float) - wanted)[:, 8:-8].mean()) < 0.25, "half a pixel is 0.6"
+
+
+def test_what_codecs_can_say() -> None:
+    for siting in ("left", "center", "topleft", "bottom"):
+        assert stated_siting(siting, "hevc", YUV420) == siting
+        assert stated_siting(siting, "mjpeg", YUV420) == "center"
+        assert stated_siting(siting, "h264", PixelFormat("yuv", 8, (1, 0))) == "left"
+        assert stated_siting(siting, "av1", YUV420) == ("topleft" if siting == "topleft" else "left")
