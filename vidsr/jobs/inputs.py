@@ -162,7 +162,8 @@ def target(output: str | None, arguments: Sequence[str], inputs: Sequence[Input]
     ``-`` is standard output, and a name such as ``big_%04d.png`` stands for numbered images.
 
     Raises:
-        UsageError: one output for several sources, or for a folder; or none at all for standard input.
+        UsageError: one output for several sources, or for a folder; a file in place of a folder; or none at all for
+            standard input.
     """
     if output is None:
         if any(item.kind == "pipe" for item in inputs):
@@ -178,6 +179,8 @@ def target(output: str | None, arguments: Sequence[str], inputs: Sequence[Input]
     if path.is_dir() or output.endswith(("/", "\\")) or not path.suffix:
         if any(item.kind == "pipe" for item in inputs):
             raise UsageError(f"{output} is a folder, and standard input has no name: name a file, or - for a pipe")
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is no folder, as which a name without a suffix is taken; choose another name")
         return Target(folder=path)
     if len(inputs) > 1 or any(Path(argument).is_dir() for argument in arguments):
         raise UsageError(f"{output} is one file, but there may be several sources: name a folder, such as out/")
