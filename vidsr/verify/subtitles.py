@@ -74,6 +74,7 @@ def _moved(lines: Iterator[Line], mapping: Mapping) -> Iterator[Line]:
                 begin = low
             if not low <= begin < high:
                 continue
+            end = end if end <= high else Fraction(high)
         yield begin + mapping.shift, end + mapping.shift, words
 
 

@@ -143,9 +143,9 @@ def test_a_part_begins_at_zero_with_its_own_sound(tmp_path: Path, everything: Pa
     info = probe(everything)
     with av.open(str(everything)) as opened:
         pts = sorted(p.pts for p in opened.demux(video=0) if p.pts is not None)
-    part = [p for p in pts if 400 <= p < 800]
+    part = [p for p in pts if 400 <= p < 600]
     spec = spec_of(time_base=info.video.time_base)
-    _, report = upscaled(everything, output, spec=spec, pts=part, start=Fraction(2, 5), end=Fraction(4, 5))
+    _, report = upscaled(everything, output, spec=spec, pts=part, start=Fraction(2, 5), end=Fraction(3, 5))
     assert report.shift == -part[0] * info.video.time_base
     assert times(output)[0] == 0
     with av.open(str(everything)) as old, av.open(str(output)) as new:
@@ -161,7 +161,8 @@ def test_a_part_begins_at_zero_with_its_own_sound(tmp_path: Path, everything: Pa
         assert new.chapters()[0]["start"] == 0
         lines = [p for p in new.demux(subtitles=1) if p.size > 2]
         length = (lines[0].duration or 0) * lines[0].time_base
-        assert (lines[0].pts, length) == (0, Fraction(700 - part[0], 1000))
+        assert lines[0].pts == 0
+        assert abs(length - Fraction(last - first, 1000)) <= Fraction(1, 1000), "it was on show before and behind"
 
 
 def test_damaged_sound_is_left_out_and_counted(tmp_path: Path) -> None:

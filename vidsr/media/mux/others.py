@@ -100,12 +100,14 @@ class Others:
         return packet.dts * packet.time_base > self._window[1] + _LATE
 
     def _inside(self, packet: AnyPacket) -> bool:
-        """Whether the packet begins in the part that was asked for; a subtitle on show at its start begins there."""
+        """Whether the packet begins in the part that was asked for; subtitles are shown within that alone."""
         if self._window is None or packet.pts is None or not packet.time_base:
             return True
-        begin, end = packet.pts * packet.time_base, (packet.pts + (packet.duration or 0)) * packet.time_base
-        if packet.stream.type == "subtitle" and begin < self._window[0] < end:
-            packet.duration = round((end - self._window[0]) / packet.time_base)
-            packet.pts = packet.dts = math.ceil(self._window[0] / packet.time_base)
-            return True
-        return self._window[0] <= begin < self._window[1]
+        (low, high), base = self._window, packet.time_base
+        begin, end = packet.pts * base, (packet.pts + (packet.duration or 0)) * base
+        if packet.stream.type == "subtitle" and begin < low < end:
+            begin, packet.pts = low, math.ceil(low / base)
+            packet.dts, packet.duration = packet.pts, round((end - low) / base)
+        if packet.stream.type == "subtitle" and begin < high < end:
+            packet.duration = max(math.floor(high / base) - packet.pts, 1)
+        return low <= begin < high
