@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -316,3 +317,10 @@ def test_what_lies_about_a_crop_costs_nothing(tmp_path: Path) -> None:
     tracemalloc.stop()
     mp4.write_bytes(struct.pack(">I4sI4sI4s", 24, b"moov", 16, b"trak", 8, b"tkhd"))
     assert crop_of(mp4, "mov,mp4", 0, 1, (64, 48)) == (0, 0, 0, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_named_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(MediaError, match=r"a\.mp4 is a pipe or a device, not a file; y4m can be sent to"):
+        probe(tmp_path / "a.mp4")

@@ -111,6 +111,8 @@ def _check_file(path: Path) -> None:
         raise MediaError(f"{path} cannot be read: {error.strerror or error}.") from error
     if path.is_dir():
         raise MediaError(f"{path} is a folder, not a video; name a file in it.")
+    if path.is_fifo() or path.is_char_device():  # to open one may take forever
+        raise MediaError(f"{path} is a pipe or a device, not a file; y4m can be sent to vidsr upscale -.")
     if path.is_file() and size == 0:
         raise MediaError(f"{path} is empty (0 bytes); copy or download it again.")
 
