@@ -50,6 +50,11 @@ class VideoSpec:
     gpu: int | None = None  # on which NVENC runs; None: the first that has it
 
     @property
+    def num_threads(self) -> int:
+        """What the encoder is given."""
+        return self.threads or encoders.encoder(self.encoder).num_threads(self.height)
+
+    @property
     def canvas(self) -> Canvas:
         """What the frames must be."""
         return Canvas((self.width, self.height), self.format, self.colour)
@@ -84,7 +89,7 @@ def configure(context: VideoCodecContext, spec: VideoSpec) -> None:
     context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
     context.color_range = 2 if spec.colour.full_range else 1
     context.sample_aspect_ratio = spec.sample_aspect
-    context.thread_count = _num_threads(spec)
+    context.thread_count = spec.num_threads
     options = _options(spec)
     if spec.format.model == "yuv" and spec.format.chroma_shift == (1, 1):
         options["chroma_sample_location"] = spec.colour.siting
@@ -247,12 +252,8 @@ def _options(spec: VideoSpec) -> dict[str, str]:
     return options
 
 
-def _num_threads(spec: VideoSpec) -> int:
-    return spec.threads or encoders.encoder(spec.encoder).num_threads(spec.height)
-
-
 def _params(row: Encoder, spec: VideoSpec) -> list[str]:
     """``key=value`` parameters of the encoder behind FFmpeg's: its threads, and HDR10's metadata."""
-    num = _num_threads(spec)
+    num = spec.num_threads
     threads = [f"{key}={min(num, most or num)}" for key, most in row.thread_params.items()]
     return [*threads, *row.fixed_params, *bitstream_params(row.hdr, spec.mastering_display, spec.light_level)]
