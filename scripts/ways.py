@@ -82,9 +82,9 @@ def fp8(conv: nn.Conv2d, x: Tensor, strip: Strip, rows: int) -> tuple[Callable[[
 
     def call() -> Tensor:
         conv3x3[(-(-width // strip.block), -(-height // rows), num)](
-            pixels, weight, bias, out, out, height, width, rows, 0.0, 1.0,
+            pixels, weight, bias, out, out, height, width, width, rows, 0.0, 1.0,
             channels=CHANNELS, parts=1, block=strip.block, stages=strip.stages, add=False, activate=False,
-            shuffle=False, half=False, num_warps=strip.warps, num_stages=strip.stages,
+            shuffle=False, beside=False, half=False, num_warps=strip.warps, num_stages=strip.stages,
         )  # fmt: skip
         return out
 
