@@ -52,7 +52,13 @@ def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
     [(1, True, False, False), (4, False, True, False), (4, False, False, False), (1, False, False, True)],
 )
 def test_a_strip_compiles_and_fits(
-    capability: tuple[int, int], parts: int, add: bool, shuffle: bool, beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capability: tuple[int, int],
+    parts: int,
+    add: bool,
+    shuffle: bool,
+    beside: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from vidsr.backends.torch.kernels.conv import STRIPS, conv3x3
     from vidsr.backends.torch.kernels.tuner import CHANNELS, SPILLING

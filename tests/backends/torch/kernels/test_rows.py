@@ -72,7 +72,8 @@ def test_it_compiles_without_spills_and_does_not_wait(
     types |= {"x": f"tensordesc<fp16[1, {strip.block}, {CHANNELS}],{rows.staged()!r}>"} if engine else {}
     constants: dict[str, object] = {
         "channels": CHANNELS, "parts": 1, "block": strip.block, "warps": strip.warps, "laid": rows.layout(strip),
-        "add": not beside, "activate": False, "shuffle": False, "beside": beside, "engine": engine, "pending": rows.IN_FLIGHT,
+        "add": not beside, "activate": False, "shuffle": False, "beside": beside,
+        "engine": engine, "pending": rows.IN_FLIGHT,
     }  # fmt: skip
     made = compiled(rows.rows3x3, (9, 0), types, constants, source=GluonASTSource, num_warps=strip.warps)
     assert made.metadata.shared == strip.shared

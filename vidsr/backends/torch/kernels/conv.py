@@ -201,9 +201,7 @@ def conv3x3(
             above = tl.dot(middle, w21, above)
             here = tl.dot(middle, w11, here)
             below = tl.dot(middle, w01, below)
-        right = tl.load(
-            line + (spot[:, None] + 1) * channels, mask=(inside & (column < width - 1))[:, None], other=0.0
-        )
+        right = tl.load(line + (spot[:, None] + 1) * channels, mask=(inside & (column < width - 1))[:, None], other=0.0)
         if half:
             above += in_half(left, middle, right, w20, w21, w22)
             here += in_half(left, middle, right, w10, w11, w12)
