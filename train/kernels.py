@@ -10,7 +10,7 @@ import copy
 import hashlib
 import logging
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from vidsr.backends.torch.kernels.tuner import CHANNELS, Strip, Tuner, milliseco
 
 log = logging.getLogger("train")
 
-TRIAL = (3, 37, 45)  # (N, H, W) on which ways are tried: no multiple of a strip, and strips go on into the next picture
+TRIAL = (8, 93, 131)  # (N, H, W) on which ways are tried: of several strips each way, and no multiple of one
 SLACK = 1.5  # times torch's own error in bf16 that a way may have
 BESIDE = 2**31  # numbers that a batch must have fewer of, or 32 bits do not count them
 
@@ -103,9 +103,9 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tenso
     return of_x, of_weight, of_bias
 
 
-_LIBRARY = torch.library.Library("vidsr", "FRAGMENT")
-_LIBRARY.define("conv3x3(Tensor x, Tensor weight, Tensor bias) -> Tensor")
-_LIBRARY.impl("conv3x3", _made, "CompositeExplicitAutograd")
+_LIBRARY = torch.library.Library("vidsr", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define("conv3x3(Tensor x, Tensor weight, Tensor bias) -> Tensor")  # type: ignore[no-untyped-call]
+_LIBRARY.impl("conv3x3", _made, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 torch.library.register_fake("vidsr::conv3x3", _shaped, lib=_LIBRARY)
 torch.library.register_autograd("vidsr::conv3x3", _gradients, setup_context=_keep, lib=_LIBRARY)
 
@@ -134,7 +134,7 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, tuner: Tuner) -> Tensor:
 
     shape = (1, height, num * width) if beside else (num, height, width)
     try:
-        with torch.cuda.device_of(x):
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
             layer(*tuner.best(shape, layer))
     except (TritonError, AssertionError) as error:  # the latter where it does not find the driver's library
         raise RuntimeError(f"Triton: {error}") from error
@@ -147,7 +147,7 @@ def why_not(device: torch.device, shape: Shape) -> str | None:
     if not strips:
         return why
     facts = _facts(device) | {"ways": [str(strip) for strip in strips]}
-    return _remembered(f"training {'x'.join(map(str, shape))}", facts, lambda: slower(device, shape))
+    return _remembered(f"training {'x'.join(map(str, shape))}", facts, partial(slower, device, shape))
 
 
 @lru_cache
@@ -162,7 +162,8 @@ def _tuner(device: torch.device) -> Tuner:
 def agreed(device: torch.device) -> tuple[tuple[Strip, ...], str]:
     """The ways of the kernel that do what torch does on `device`; and why, where there is none."""
     ways = [strip for strip in strips_for(device, WAYS) if not isinstance(strip, HalfStrip)]  # those add in FP16
-    why = {way: _remembered(f"training {way}", _facts(device), lambda way=way: disagree(device, way)) for way in ways}
+    facts = _facts(device)
+    why = {way: _remembered(f"training {way}", facts, partial(disagree, device, way)) for way in ways}
     agreed = tuple(way for way in ways if why[way] is None)
     return agreed, "" if agreed else next((word for word in why.values() if word), "there is none for it")
 

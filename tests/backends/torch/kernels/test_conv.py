@@ -49,7 +49,12 @@ def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize(
     ("parts", "add", "shuffle", "beside"),
-    [(1, True, False, False), (4, False, True, False), (4, False, False, False), (1, False, False, True)],
+    [
+        (1, True, False, False),
+        (4, False, True, False),
+        (4, False, False, False),
+        pytest.param(1, False, False, True, marks=pytest.mark.soak),
+    ],  # fmt: skip
 )
 def test_a_strip_compiles_and_fits(
     capability: tuple[int, int],

@@ -55,7 +55,7 @@ def test_it_makes_what_torch_makes(parts: int, way: str) -> None:
         assert error(made, expected) < (4e-3 if beside else 1e-3)
 
 
-@pytest.mark.parametrize("way", ["copies", "engine", "beside"])
+@pytest.mark.parametrize("way", ["copies", "engine", pytest.param("beside", marks=pytest.mark.soak)])
 def test_it_compiles_without_spills_and_does_not_wait(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
