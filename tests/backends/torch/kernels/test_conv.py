@@ -54,7 +54,7 @@ def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
         (4, False, True, False),
         (4, False, False, False),
         pytest.param(1, False, False, True, marks=pytest.mark.soak),
-    ],  # fmt: skip
+    ],
 )
 def test_a_strip_compiles_and_fits(
     capability: tuple[int, int],
