@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -18,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train import kernels
 from vidsr.backends.tensorrt.key import parse_size
 from vidsr.backends.torch.kernels.conv import STRIPS, WAYS, Conv3x3, conv3x3
 from vidsr.backends.torch.kernels.rows import TRIALS
@@ -25,6 +27,7 @@ from vidsr.backends.torch.kernels.tuner import CHANNELS, Strip, Tuner, strips_fo
 from vidsr.bench.timing import matrix_peak
 
 CALLS = 30
+CROPS = ((32, 48, 48), (32, 32, 32))  # (N, H, W) of `train/recipes/gpu`
 SEEN = (1, 96)  # pictures and rows whose error is looked at: FP64 takes its time
 
 
@@ -53,6 +56,18 @@ def main() -> None:
         tried(f"{strip} fp8", partial(fp8, conv, x, strip, rows), flop)
     for strip in strips_for(device, TRIALS) if TRIALS else ():
         tried(str(strip), partial(whole, conv, x, bridge, strip), flop)
+    for crops in CROPS:
+        training(device, crops)
+
+
+def training(device: torch.device, crops: tuple[int, int, int]) -> None:
+    """Print a line of the layer forward and back to its input on (N, H, W)."""
+    flop = 2 * 2 * 9 * CHANNELS**2 * math.prod(crops)
+    line: dict[str, object] = {"training": "x".join(map(str, crops)), "why not": kernels.why_not(device, crops)}
+    for name, milliseconds in zip(("kernels", "cuDNN"), kernels.times(device, crops), strict=True):
+        if milliseconds is not None:
+            line[name] = {"milliseconds": round(milliseconds, 4), "TFLOP/s": round(flop / milliseconds / 1e9)}
+    print(json.dumps(line), flush=True)
 
 
 def tried(name: str, prepare: Callable[[], tuple[Callable[[], Tensor], float]], flop: int) -> None:
@@ -82,9 +97,9 @@ def fp8(conv: nn.Conv2d, x: Tensor, strip: Strip, rows: int) -> tuple[Callable[[
 
     def call() -> Tensor:
         conv3x3[(-(-width // strip.block), -(-height // rows), num)](
-            pixels, weight, bias, out, out, height, width, rows, 0.0, 1.0,
+            pixels, weight, bias, out, out, height, width, width, rows, 0.0, 1.0,
             channels=CHANNELS, parts=1, block=strip.block, stages=strip.stages, add=False, activate=False,
-            shuffle=False, half=False, num_warps=strip.warps, num_stages=strip.stages,
+            shuffle=False, beside=False, half=False, num_warps=strip.warps, num_stages=strip.stages,
         )  # fmt: skip
         return out
 

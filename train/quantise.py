@@ -39,8 +39,12 @@ def candidates(config: GeneratorConfig) -> list[str]:
     return found[1:-1] if config.graph == "fast" else found[1:]
 
 
-def choose(model: registry.Model, seen: Sequence[Tensor], kept: Sequence[Tensor]) -> dict[str, Scale]:
+def choose(
+    model: registry.Model, seen: Sequence[Tensor], kept: Sequence[Tensor], off: float = INT8.p999 * ROOM
+) -> dict[str, Scale]:
     """The scales after `seen`, less those of the convolutions that cost most, until `kept` are near enough to FP32.
+
+    `off` is how far they may be, in codes at the 99.9th percentile.
 
     Raises:
         ModelError: they would be too few.
@@ -49,18 +53,18 @@ def choose(model: registry.Model, seen: Sequence[Tensor], kept: Sequence[Tensor]
     found = measured(model.module, candidates(model.config), seen)
     exact = [run(model.module, picture * 255) for picture in kept]
 
-    def off(chosen: Mapping[str, Scale]) -> np.ndarray:
+    def changes(chosen: Mapping[str, Scale]) -> np.ndarray:
         module = emulated(model.module, chosen)
         parts = [run(module, a * 255) - b for a, b in zip(kept, exact, strict=True)]
         return torch.cat([part.abs().flatten() for part in parts]).numpy()
 
-    cost = {name: float(np.square(off({name: scale})).mean()) for name, scale in found.items()}
+    cost = {name: float(np.square(changes({name: scale})).mean()) for name, scale in found.items()}
     order, least = sorted(cost, key=lambda name: cost[name]), len(found) * FEWEST
     while len(order) >= least:
         chosen = {name: found[name] for name in found if name in order}
-        far = p999(off(chosen))
+        far = p999(changes(chosen))
         log.info("%d of %d convolutions in INT8: 99.9th percentile %.2f codes", len(chosen), len(found), far)
-        if far <= INT8.p999 * ROOM:
+        if far <= off:
             return chosen
         log.info("%s stays in FP32", order.pop())
     raise ModelError(f"{model.name} x{model.scale} in INT8 is too far from FP32, so nothing was written.")
@@ -76,6 +80,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )  # fmt: skip
     parser.add_argument("--scale", type=int, default=4, choices=(2, 4))
     parser.add_argument("--pictures", type=int, default=PICTURES, help=f"how many to measure (default: {PICTURES})")
+    parser.add_argument(
+        "--off", type=float, default=INT8.p999 * ROOM, metavar="CODES",
+        help="how far pictures that are kept back may be, at the 99.9th percentile (default: %(default)s): less leaves "
+        "more convolutions in FP32",
+    )  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, help="another file for the weights with their scales")
     parser.add_argument("--benchmarks", type=Path, help="folder with Set5 and Set14: INT8 must hold there, too")
     add_measures(parser)
@@ -88,9 +97,11 @@ def _run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.model} has no weights file of vidsr's own, which alone can have scales.")
     if args.pictures < 2 * HELD:
         raise UsageError(f"--pictures must be at least {2 * HELD}, not {args.pictures}.")
+    if not args.off > 0:
+        raise UsageError(f"--off must be above 0, not {args.off:g}.")
     pictures = small_pictures(args.data, model.scale, args.pictures, SIDE)
     kept = pictures[::HELD]
-    chosen = choose(model, [one for number, one in enumerate(pictures) if number % HELD], kept)
+    chosen = choose(model, [one for number, one in enumerate(pictures) if number % HELD], kept, args.off)
     both = Both(model.module, emulated(model.module, chosen), model.config.graph, model.scale, model.halo)
     figures = [*holding.apart(both, kept, "kept back"), *holding.flats(both), *_measured(args, model, both)]
     print(holding.table(figures))

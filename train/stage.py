@@ -15,6 +15,7 @@ from train.crops import Sample
 from train.processes import World
 from train.run import Run
 from train.trunk import FeatureLoss, open_loss
+from vidsr.backends.torch.kernels import why_none
 from vidsr.models import registry
 from vidsr.models.fused import before_shuffle_places, before_shuffle_weight
 from vidsr.models.graph import SHUFFLE
@@ -47,7 +48,20 @@ class Stage:
         if self.weights.kept:
             keeper = registry.load(self.weights.keeps, run.recipe.generator.scale).module
             self.keeper = quicken(keeper.to(run.device, memory_format=torch.channels_last), run.device)  # type: ignore[call-overload]
-        self.upscale = quicken(PreciseTail(run.model), run.device)
+        self.upscale = quicken(PreciseTail(self._generator()), run.device)
+
+    def _generator(self) -> nn.Module:
+        """That of the run; on a GPU in bf16 with convolutions by our kernels, where those are right and faster."""
+        run, recipe = self.run, self.run.recipe
+        if run.device.type != "cuda" or not run.bf16:
+            return run.model
+        if (why := why_none(run.device)) is not None:
+            log.info("3x3 convolutions by torch: %s", why)
+            return run.model
+        from train.kernels import quickest
+
+        pairs = 2 if self.weights.shift and recipe.data == "baked" else 1
+        return quickest(run.model, run.device, (pairs * recipe.batch // self.world.size, recipe.patch, recipe.patch))
 
     def autocast(self) -> torch.autocast:
         """The precision of the networks' layers; the losses themselves, and the end of an anneal, are in FP32."""

@@ -95,6 +95,7 @@ MISTAKES: list[tuple[tuple[str, ...], int, str]] = [
     (("https://example.org/clip.mp4",), 2, "vidsr reads files, not addresses; download it first"),
     (("clip.mp4", "-o", "clip.mp4"), 1, "would replace its own source"),
     (("clip.mp4", "-o", "taken.mp4"), 1, "--overwrite"),
+    (("",), 2, "the name of a source is empty"),
     (("clip.mp4", "-o", "taken.mp4/"), 2, "taken.mp4 is no folder"),
     (("clip.mp4", "-o", "-", "--json"), 2, "leave one out"),
     (("clip.mp4", "-o", "-", "--ray", "local"), 2, "is a stream"),

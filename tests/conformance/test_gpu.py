@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.backends.torch.kernels.making import error, untrained
 from tests.conformance.test_backends import frames, make_model, psnr
@@ -173,3 +175,31 @@ def test_super_resolution_of_a_stream_in_fp16(gpu: torch.device) -> None:
     for frame in results:
         error = np.abs(frame.planes[0].astype(int) - expected.planes[0])
         assert np.quantile(error, 0.999) <= 1
+
+
+def test_a_training_step_by_kernels_has_the_gradients_of_torchs(gpu: torch.device) -> None:
+    """In bf16 as near to those in FP32 as torch's are; compiled, as the trainer has it."""
+    if (why := why_none(gpu)) is not None:
+        pytest.skip(why)
+    from train import kernels
+    from train.stage import PreciseTail, quicken
+
+    assert kernels.agreed(gpu)[0], kernels.agreed(gpu)[1]
+    torch.manual_seed(0)
+    module = untrained(GeneratorConfig("srgan", 2, blocks=1)).to(gpu).requires_grad_(True)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lr = torch.rand((8, 3, 93, 131), device=gpu).contiguous(memory_format=torch.channels_last)
+    steps = (PreciseTail(module), quicken(PreciseTail(kernels.by_kernels(module)), gpu))
+    plain, made = ([each.double() for each in gradients(module, step, lr, bf16=True)] for step in steps)
+    exact = [each.double() for each in gradients(module, PreciseTail(module), lr, bf16=False)]
+    for ours, torchs, right in zip(made, plain, exact, strict=True):
+        assert float((ours - right).norm()) <= max(1.5 * float((torchs - right).norm()), 0.02 * float(right.norm()))
+
+
+def gradients(
+    module: nn.Module, step: Callable[[torch.Tensor], torch.Tensor], lr: torch.Tensor, *, bf16: bool
+) -> tuple[torch.Tensor, ...]:
+    """Of a module's weights."""
+    with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
+        sr = step(lr)
+    return torch.autograd.grad((sr.float() - 0.5).square().mean(), list(module.parameters()))

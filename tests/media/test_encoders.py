@@ -17,7 +17,7 @@ from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Colour, Frame, PixelFormat
 from vidsr.media import encoders
 from vidsr.media.containers import CONTAINERS
-from vidsr.media.encoders import ENCODERS, OFFERED, Encoder
+from vidsr.media.encoders import ENCODERS, FEW, MANY, OFFERED, Encoder
 from vidsr.media.write.encoder import VideoSpec, check_encoder, check_starts, configure, open_politely, to_video_frame
 from vidsr.media.write.layouts import encoder_layouts
 from vidsr.media.write.writer import Writer
@@ -142,9 +142,30 @@ def test_hdr10_stands_in_the_bitstream(row: Encoder) -> None:
 
 def test_x265_is_told_its_threads_by_its_own_keys() -> None:
     """It writes what it was told into its first packet."""
-    packets, _ = encoded(spec_of(ENCODERS["libx265"], preset="ultrafast", threads=3))
-    assert b"frame-threads=2" in packets[0]
-    assert b"numa-pools=3" in packets[0]
+    for told, frames, pools in ((3, 3, 3), (8, 4, 8), (None, 4, 16)):
+        packets, _ = encoded(spec_of(ENCODERS["libx265"], preset="ultrafast", threads=told))
+        assert f"frame-threads={frames} ".encode() in packets[0]
+        assert f"numa-pools={pools} ".encode() in packets[0]
+
+
+@pytest.mark.parametrize(("height", "threads"), [(64, 4), (544, 4), (1080, 8), (2160, 16), (4320, 16)])
+def test_x264_codes_whole_pictures_by_as_many_threads_as_they_bear(height: int, threads: int) -> None:
+    """It writes how it was told into its first packet; slices are a few per cent larger."""
+    row = ENCODERS["libx264"]
+    assert row.num_threads(height) == threads
+    packets, _ = encoded(spec_of(row, preset="ultrafast", threads=None, height=height, width=64))
+    assert b"sliced_threads=0" in packets[0]
+    assert f" threads={threads} ".encode() in packets[0]
+
+
+@named([row for row in SOFTWARE if row.threads > FEW and row.rows_a_thread is None])
+def test_more_threads_change_nothing_where_nobody_asks_for_them(row: Encoder) -> None:
+    few, many = (
+        [frame.to_ndarray() for frame in decoded(row, *encoded(spec_of(row, preset=fastest(row), threads=num), 8))]
+        for num in (FEW, MANY)
+    )
+    assert len(few) == len(many) == 8
+    assert all((a == b).all() for a, b in zip(few, many, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_what_does_not_hold_is_not_written(
     weights: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = weights.read_bytes()
-    monkeypatch.setattr(quantise, "INT8", Nearness(48.0, 0.0))
+    monkeypatch.setattr(quantise, "INT8", Nearness(48.0, 1e-9))
     assert main(arguments(weights, photos)) == 1
     assert "mine x2 in INT8 is too far from FP32, so nothing was written." in capsys.readouterr().err
     monkeypatch.undo()
@@ -77,6 +77,8 @@ def test_what_does_not_hold_is_not_written(
     ("more", "said"),
     [
         (("--pictures", "7"), "--pictures must be at least 8, not 7"),
+        (("--off", "0"), "--off must be above 0, not 0"),
+        (("--off", "1e-9"), "mine x2 in INT8 is too far from FP32, so nothing was written"),
         (("--data", "nowhere"), "The folder nowhere does not exist; give one with photos or clips to --data"),
     ],
 )

@@ -14,7 +14,7 @@ from vidsr.backends.nearest import NearestBackend
 from vidsr.backends.torch.backend import TorchBackend
 from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat
 from vidsr.models import registry
-from vidsr.upscaling import colour, host
+from vidsr.upscaling import colour, host, host_resize
 from vidsr.upscaling.device import DeviceRenderer
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.relight import relit
@@ -65,10 +65,10 @@ def test_light_is_that_of_torch(source: tuple[int, int], target: tuple[int, int]
     assert np.abs(host.relit(rgb, one, other) - relit(torch.from_numpy(rgb), one, other).numpy()).max() < 1e-5
 
 
-@pytest.mark.parametrize("size", [(60, 45), (119, 90), (120, 91), (300, 30), (120, 90)])
+@pytest.mark.parametrize("size", [(60, 45), (119, 90), (120, 91), (300, 30), (120, 90), (1, 1), (7, 200)])
 def test_sizes_are_those_of_torch(size: tuple[int, int]) -> None:
     images = np.random.default_rng(2).random((2, 3, 90, 120), np.float32)
-    assert np.abs(host.resize(images, size) - resize(torch.from_numpy(images), size).numpy()).max() < 1e-4
+    assert np.abs(host_resize.resize(images, size) - resize(torch.from_numpy(images), size).numpy()).max() < 1e-4
 
 
 @pytest.mark.parametrize("name", ["yuva420p", "gbrap", "yuva444p10le"])

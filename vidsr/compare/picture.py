@@ -14,7 +14,7 @@ from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
 from vidsr.media.stills import read_image
-from vidsr.upscaling.host import resize
+from vidsr.upscaling.host_resize import resize
 
 Pixels = NDArray[np.uint8]  # (H, W, 3) RGB
 

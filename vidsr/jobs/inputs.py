@@ -111,6 +111,8 @@ def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
 
 
 def _check_name(argument: str, path: Path) -> None:
+    if not argument:
+        raise UsageError("the name of a source is empty; name a file or a folder")
     if _ADDRESS.match(argument):
         raise UsageError(f"{argument}: vidsr reads files, not addresses; download it first")
     if (factor := _FACTOR.fullmatch(argument)) and not path.exists():

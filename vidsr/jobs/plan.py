@@ -20,7 +20,7 @@ from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media import sequence
 from vidsr.media.containers import CONTAINERS, container_of, suffix_of
-from vidsr.media.encoders import DEFAULT_THREADS, encoder
+from vidsr.media.encoders import encoder
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
 from vidsr.media.mux.streams import Dropped, KeptStream
@@ -334,7 +334,7 @@ def _spec(
         display_matrix=video.display_matrix,
         crf=chosen.crf,
         preset=chosen.preset,
-        threads=options.threads or DEFAULT_THREADS,
+        threads=options.threads,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
         spherical=video.spherical,

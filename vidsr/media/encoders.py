@@ -8,8 +8,8 @@ from functools import cache
 
 from vidsr.errors import UsageError
 
-DEFAULT_THREADS = 4
-"""Encoder threads: a fixed number, because the bytes of x264 depend on it and should not depend on the machine."""
+FEW, MANY = 4, 16
+"""Encoder threads: never as many as the machine has, because the bytes of some encoders depend on their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ class Encoder:
     presets: Presets | None = None
     options: Mapping[str, str] = field(default_factory=dict)  # always given
     alpha_options: Mapping[str, str] = field(default_factory=dict)  # and these where there is alpha
+    threads: int = FEW
+    rows_a_thread: int | None = None  # of the picture, at least, where more than a few threads cost quality
     params: str | None = None  # the option that takes a list of key=value
     fixed_params: tuple[str, ...] = ()
     thread_params: Mapping[str, int | None] = field(default_factory=dict)  # keys that take threads, each up to so many
@@ -83,6 +85,10 @@ class Encoder:
     gpu_option: str | None = None  # that takes the number of a GPU
     needs: str = ""  # of a machine, in words, where it is hardware
     software: str | None = None  # takes over where this one does not start
+
+    def num_threads(self, height: int) -> int:
+        """For pictures that high: the same number on every machine."""
+        return min(max(height // self.rows_a_thread, FEW), self.threads) if self.rows_a_thread else self.threads
 
 
 _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
@@ -152,7 +158,10 @@ _ROWS = (
         title="H.264",
         quality=Quality(17, 51, step=0.05),
         presets=Presets("medium", _X26X),
+        threads=MANY,
+        rows_a_thread=128,
         params="x264-params",
+        fixed_params=("sliced-threads=0",),  # PyAV asks for slices: up to 7 % larger, and of no use beyond a few cores
         hdr=HdrKeys("mastering-display", "cll"),
         captions=True,
         widest=4096,  # beyond, few decoders take H.264
@@ -166,8 +175,9 @@ _ROWS = (
         quality=Quality(18, 51, step=0.05),
         presets=Presets("medium", _X26X),
         options={"a53cc": "1"},
+        threads=MANY,
         params="x265-params",
-        thread_params={"pools": None, "frame-threads": 2},
+        thread_params={"pools": None, "frame-threads": 4},
         fixed_params=("log-level=error", "open-gop=0"),
         hdr=HdrKeys("master-display", "max-cll"),
         captions=True,
@@ -193,6 +203,7 @@ _ROWS = (
         title="VP9",
         quality=Quality(24, 63),
         presets=Presets("2", tuple(map(str, range(9))), option="cpu-used"),
+        threads=MANY,
         options={"b": "0", "deadline": "good", "row-mt": "1"},
         alpha_options={"auto-alt-ref": "0"},  # pictures that are not shown have no place for the alpha
         alpha_layouts=("yuva420p",),
@@ -214,6 +225,7 @@ _ROWS = (
         title="ProRes",
         presets=Presets("auto", ("auto", "proxy", "lt", "standard", "hq", "4444", "4444xq"), option="profile"),
         options={"vendor": "apl0"},
+        threads=MANY,
     ),
     Encoder(
         name="h264_nvenc",

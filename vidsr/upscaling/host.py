@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from vidsr import light
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat, Plane, Samples
 from vidsr.upscaling.codes import between, chroma_offset, codes_to_rgb, rgb_to_codes, triangle
+from vidsr.upscaling.host_resize import resize
 from vidsr.upscaling.renderer import Renderer
 
 BLOCK = 1 << 15  # pixels
@@ -132,16 +132,6 @@ def relit(rgb: Floats, source: Colour, target: Colour) -> Floats:
     size = np.abs(mixed)
     coded: Floats = np.where(size < b, size * slope, a * size**exponent - (a - 1)).astype(np.float32)
     return np.copysign(coded, mixed)
-
-
-def resize(images: Floats, size: tuple[int, int]) -> Floats:
-    """(N, C, H, W) -> (N, C, height, width), for `size` = (width, height); see `resize.resize`, which does the same."""
-    num, channels, height, width = images.shape
-    if (width, height) == size:
-        return images
-    flat = (Image.fromarray(np.ascontiguousarray(one)) for one in images.reshape(-1, height, width))
-    made = [np.asarray(one.resize(size, Image.Resampling.BICUBIC)) for one in flat]
-    return np.stack(made).reshape(num, channels, size[1], size[0])
 
 
 def _peak(bits: int) -> np.float32:

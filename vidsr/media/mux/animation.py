@@ -127,7 +127,7 @@ def _stream(stream: object, kind: _Kind, clock: Fraction) -> VideoStream:
     stream.time_base = stream.codec_context.time_base = clock
     options, alpha = kind.encoder.options, kind.encoder.alpha_options
     stream.codec_context.options = {**options, **(alpha if kind.spec.format.alpha else {})}
-    stream.codec_context.thread_count = kind.spec.threads
+    stream.codec_context.thread_count = kind.spec.num_threads
     return stream
 
 

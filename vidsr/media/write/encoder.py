@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vidsr.errors import OutputError
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat
 from vidsr.media import captions, encoders
-from vidsr.media.encoders import DEFAULT_THREADS, Encoder
+from vidsr.media.encoders import Encoder
 from vidsr.media.hdr import bitstream_params
 from vidsr.media.write.layouts import encoder_layouts
 
@@ -41,13 +41,18 @@ class VideoSpec:
     display_matrix: tuple[int, ...] | None = None  # as the source's; `join` scales its translation
     crf: float | None = None
     preset: str | None = None
-    threads: int = DEFAULT_THREADS
+    threads: int | None = None  # None: as `Encoder.num_threads` says
     keyframe_seconds: float = 5.0
     mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
     light_level: bytes | None = None  # raw AVContentLightMetadata
     spherical: bytes | None = None  # raw AVSphericalMapping
     stereo: bytes | None = None  # raw AVStereo3D
     gpu: int | None = None  # on which NVENC runs; None: the first that has it
+
+    @property
+    def num_threads(self) -> int:
+        """What the encoder is given."""
+        return self.threads or encoders.encoder(self.encoder).num_threads(self.height)
 
     @property
     def canvas(self) -> Canvas:
@@ -84,7 +89,7 @@ def configure(context: VideoCodecContext, spec: VideoSpec) -> None:
     context.color_primaries, context.color_trc = spec.colour.primaries, spec.colour.transfer
     context.color_range = 2 if spec.colour.full_range else 1
     context.sample_aspect_ratio = spec.sample_aspect
-    context.thread_count = spec.threads
+    context.thread_count = spec.num_threads
     options = _options(spec)
     if spec.format.model == "yuv" and spec.format.chroma_shift == (1, 1):
         options["chroma_sample_location"] = spec.colour.siting
@@ -249,5 +254,6 @@ def _options(spec: VideoSpec) -> dict[str, str]:
 
 def _params(row: Encoder, spec: VideoSpec) -> list[str]:
     """``key=value`` parameters of the encoder behind FFmpeg's: its threads, and HDR10's metadata."""
-    threads = [f"{key}={min(spec.threads, most or spec.threads)}" for key, most in row.thread_params.items()]
+    num = spec.num_threads
+    threads = [f"{key}={min(num, most or num)}" for key, most in row.thread_params.items()]
     return [*threads, *row.fixed_params, *bitstream_params(row.hdr, spec.mastering_display, spec.light_level)]

@@ -36,6 +36,7 @@ class Pointer:
 
     def __init__(self, memory: Tensor, offset: Any = 0) -> None:
         self.memory, self.offset = memory.view(-1), offset
+        self.dtype = SimpleNamespace(element_ty=memory.dtype)
 
     def __add__(self, other: Any) -> Pointer:
         return Pointer(self.memory, self.offset + other)

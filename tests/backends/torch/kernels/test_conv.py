@@ -47,9 +47,23 @@ def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "capability", sorted({each.capability for each in recipes().values() if each.capability} & SHARED.keys())
 )
-@pytest.mark.parametrize(("parts", "add", "shuffle"), [(1, True, False), (4, False, True), (4, False, False)])
+@pytest.mark.parametrize(
+    ("parts", "add", "shuffle", "beside"),
+    [
+        (1, True, False, False),
+        (4, False, True, False),
+        (4, False, False, False),
+        pytest.param(1, False, False, True, marks=pytest.mark.soak),
+    ],
+)
 def test_a_strip_compiles_and_fits(
-    capability: tuple[int, int], parts: int, add: bool, shuffle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capability: tuple[int, int],
+    parts: int,
+    add: bool,
+    shuffle: bool,
+    beside: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from vidsr.backends.torch.kernels.conv import STRIPS, conv3x3
     from vidsr.backends.torch.kernels.tuner import CHANNELS, SPILLING
@@ -58,9 +72,11 @@ def test_a_strip_compiles_and_fits(
     widest = SPILLING.get(capability, 128)
     fitting = [strip for strip in STRIPS if strip.block <= widest and strip.shared <= SHARED[capability]]
     strip = next(strip for strip in fitting if strip.stages > 1)
-    types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32"}
+    pointer = "*bf16" if beside else "*fp16"  # as in training
+    types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), pointer) | {"slope": "fp32"}
     constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS}
-    constants |= {"parts": parts, "add": add, "activate": not add, "shuffle": shuffle, "half": False}
+    constants |= {"parts": parts, "add": add, "activate": not (add or beside), "shuffle": shuffle, "beside": beside}
+    constants |= {"half": False}
     options = {"num_warps": strip.warps, "num_stages": strip.stages, "enable_fp_fusion": True}
     made = compiled(conv3x3, capability, types, constants, **options)
     assert made.metadata.shared <= SHARED[capability]
@@ -78,7 +94,7 @@ def test_half_sums_compile_without_spills(tmp_path: Path, monkeypatch: pytest.Mo
     strip = HALVES[0]
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32", "one": "fp32"}
     constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS, "parts": 1}
-    constants |= {"add": True, "activate": False, "shuffle": False, "half": True}
+    constants |= {"add": True, "activate": False, "shuffle": False, "beside": False, "half": True}
     made = compiled(conv3x3, (8, 9), types, constants, num_warps=strip.warps, num_stages=strip.stages)
     assert made.asm["ptx"].count("f16.f16.f16.f16") == made.asm["ptx"].count("mma.sync") >= 36
     assembled(made.asm["ptx"], tmp_path)

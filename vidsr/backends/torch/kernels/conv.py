@@ -77,26 +77,50 @@ class Conv3x3(nn.Module):
         out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         bridge = None if bridge is None else bridge.contiguous(memory_format=torch.channels_last)
 
-        def launch(strip: Strip, rows: int) -> None:
-            grid = (parts * triton.cdiv(width, strip.block), triton.cdiv(height, rows), num)
-            if isinstance(strip, by_rows.RowStrip):
-                size = height, width, rows
-                by_rows.launch(strip, grid, x, self.columns, self.bias, bridge, out, size, self.slope, self.shuffle)
-                return
-            conv3x3[grid](
-                x, self.weight, self.bias, out if bridge is None else bridge, out,
-                height, width, rows, self.slope or 0.0, 1.0,
-                channels=CHANNELS, parts=parts, block=strip.block, stages=strip.stages,
-                add=bridge is not None, activate=self.slope is not None, shuffle=self.shuffle,
-                half=isinstance(strip, HalfStrip),
-                num_warps=strip.warps, num_stages=strip.stages, enable_fp_fusion=True,
-            )  # fmt: skip
+        def layer(strip: Strip, rows: int) -> None:
+            taps = self.columns if isinstance(strip, by_rows.RowStrip) else self.weight
+            launch(strip, rows, x, taps, self.bias, out, bridge=bridge, slope=self.slope, shuffle=self.shuffle)
 
         try:
-            launch(*self._tuner.best((num * parts, height, width), launch))
+            layer(*self._tuner.best((num * parts, height, width), layer))
         except (TritonError, AssertionError) as error:  # the latter where it does not find the driver's library
             raise RuntimeError(f"Triton: {error}") from error
         return out
+
+
+def launch(
+    strip: Strip,
+    rows: int,
+    x: Tensor,
+    taps: Tensor,
+    bias: Tensor,
+    out: Tensor,
+    *,
+    bridge: Tensor | None = None,
+    slope: float | None = None,
+    shuffle: bool = False,
+    beside: bool = False,
+) -> None:
+    """Run the kernel of `strip`, strips of `rows`, on tensors that lie channels last, FP16 or bf16.
+
+    `taps` are (parts, 9 * 64, 64), y, x and inputs by outputs, for a `RowStrip` in the order of `rows.columns`. With
+    `beside` strips go on from one picture into the next, which suits crops; for less than 2**31 numbers, not shuffled.
+    """
+    num, _, height, width = x.shape
+    across = num * width if beside else width
+    grid = (len(taps) * triton.cdiv(across, strip.block), triton.cdiv(height, rows), 1 if beside else num)
+    if isinstance(strip, by_rows.RowStrip):
+        size = height, width, across, rows
+        by_rows.launch(strip, grid, x, taps, bias, bridge, out, size, slope, shuffle, beside)
+        return
+    conv3x3[grid](
+        x, taps, bias, out if bridge is None else bridge, out,
+        height, width, across, rows, slope or 0.0, 1.0,
+        channels=CHANNELS, parts=len(taps), block=strip.block, stages=strip.stages,
+        add=bridge is not None, activate=slope is not None, shuffle=shuffle, beside=beside,
+        half=isinstance(strip, HalfStrip),
+        num_warps=strip.warps, num_stages=strip.stages, enable_fp_fusion=True,
+    )  # fmt: skip
 
 
 def fits(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
@@ -118,7 +142,7 @@ def in_half(left, middle, right, left_tap, middle_tap, right_tap):
     return tl.dot(right, right_tap, sums, out_dtype=tl.float16).to(tl.float32)
 
 
-@triton.jit(do_not_specialize=["height", "width", "rows"])  # 64 channels are aligned whatever these are
+@triton.jit(do_not_specialize=["height", "width", "across", "rows"])  # 64 channels are aligned whatever these are
 def conv3x3(
     x,
     weight,
@@ -127,6 +151,7 @@ def conv3x3(
     out,
     height,
     width,
+    across,
     rows,
     slope,
     one,
@@ -137,6 +162,7 @@ def conv3x3(
     add: tl.constexpr,
     activate: tl.constexpr,
     shuffle: tl.constexpr,
+    beside: tl.constexpr,
     half: tl.constexpr,
 ):
     """Programs (strip's column and part, strip's first row, picture). `one` is 1.0, of which Triton must not know."""
@@ -144,6 +170,10 @@ def conv3x3(
     column = (tl.program_id(0) // parts) * block + tl.arange(0, block)
     first = tl.program_id(1) * rows
     picture = tl.program_id(2).to(tl.int64) * height  # rows above it
+    spot = column  # a column's place in its first row
+    if beside:
+        spot = column // width * height * width + column % width
+        column = tl.where(column < across, column % width, width + 1)
     channel = tl.arange(0, channels)
     area: tl.constexpr = channels * channels
     tap = weight + part * 9 * area + channel[:, None] * channels + channel[None, :]
@@ -158,7 +188,7 @@ def conv3x3(
         at = tl.zeros([block], tl.int32) + row
         inside = (at >= 0) & (at < height)
         left = tl.load(
-            line + (column[:, None] - 1) * channels,
+            line + (spot[:, None] - 1) * channels,
             mask=(inside & (column > 0) & (column <= width))[:, None],
             other=0.0,
         )
@@ -166,14 +196,12 @@ def conv3x3(
             above = tl.dot(left, w20, above)
             here = tl.dot(left, w10, here)
             below = tl.dot(left, w00, below)
-        middle = tl.load(line + column[:, None] * channels, mask=(inside & (column < width))[:, None], other=0.0)
+        middle = tl.load(line + spot[:, None] * channels, mask=(inside & (column < width))[:, None], other=0.0)
         if not half:
             above = tl.dot(middle, w21, above)
             here = tl.dot(middle, w11, here)
             below = tl.dot(middle, w01, below)
-        right = tl.load(
-            line + (column[:, None] + 1) * channels, mask=(inside & (column < width - 1))[:, None], other=0.0
-        )
+        right = tl.load(line + (spot[:, None] + 1) * channels, mask=(inside & (column < width - 1))[:, None], other=0.0)
         if half:
             above += in_half(left, middle, right, w20, w21, w22)
             here += in_half(left, middle, right, w10, w11, w12)
@@ -187,7 +215,7 @@ def conv3x3(
             high = 2 * (picture + row - 1) + part // 2
             place = (high * 2 * width + 2 * column[:, None] + part % 2) * channels + channel[None, :]
         else:
-            place = ((picture + row - 1) * width + column[:, None]) * parts * channels + part * channels
+            place = ((picture + row - 1) * width + spot[:, None]) * parts * channels + part * channels
             place += channel[None, :]
         if add:
             above += tl.load(bridge + place, mask=ready, other=0.0).to(tl.float32)

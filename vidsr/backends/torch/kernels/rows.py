@@ -77,11 +77,12 @@ def launch(
     bias: Tensor,
     bridge: Tensor | None,
     out: Tensor,
-    size: tuple[int, int, int],
+    size: tuple[int, int, int, int],
     slope: float | None,
     shuffle: bool,
+    beside: bool,
 ) -> None:
-    """Run `rows3x3`; `size` is (height, width, rows of a strip)."""
+    """Run `rows3x3`; `size` is (height, width, columns of all pictures `beside` each other or of one, strip's rows)."""
     given: Any = x
     if strip.engine:
         lines = x.permute(0, 2, 3, 1).flatten(0, 1)  # of all pictures
@@ -89,8 +90,8 @@ def launch(
     rows3x3[grid](
         given, weight, bias, out if bridge is None else bridge, out, *size, slope or 0.0,
         channels=CHANNELS, parts=len(weight), block=strip.block, warps=strip.warps, laid=layout(strip),
-        add=bridge is not None, activate=slope is not None, shuffle=shuffle, engine=strip.engine, pending=IN_FLIGHT,
-        num_warps=strip.warps,
+        add=bridge is not None, activate=slope is not None, shuffle=shuffle, beside=beside,
+        engine=strip.engine, pending=IN_FLIGHT, num_warps=strip.warps,
     )  # fmt: skip
 
 
@@ -125,9 +126,9 @@ else:
             bring(lines, [row, start + (shift - 1), 0], ready, room)
 
     @gluon.jit
-    def fetch(tiles, line, column, channel, width, channels: gl.constexpr):
-        """Have a row copied three times, its pixels from one before `column` on; `width` is 0 for a row outside."""
-        middle = line + (column[:, None] * channels + channel[None, :])
+    def fetch(tiles, line, spot, column, channel, width, channels: gl.constexpr):
+        """Have a row copied three times, its pixels from one before `spot` on; `width` is 0 for a row outside."""
+        middle = line + (spot[:, None] * channels + channel[None, :])
         for shift in gl.static_range(3):
             inside = (column + (shift - 1)).to(gl.uint32) < width.to(gl.uint32)
             load(tiles[shift], middle + (shift - 1) * channels, mask=inside[:, None])
@@ -161,20 +162,24 @@ else:
             done += extra.to(gl.float32)
         if activate:
             done = gl.where(done >= 0, done, done * slope)
-        gl.store(out, done.to(gl.float16), mask=ready)
+        gl.store(out, done.to(out.dtype.element_ty), mask=ready)
         return sums
 
     @gluon.jit
-    def tile(block: gl.constexpr, channels: gl.constexpr, shared: gl.constexpr):
-        """Room for a row."""
-        return gl.allocate_shared_memory(gl.float16, [block, channels], shared)
+    def room(kind: gl.constexpr, block: gl.constexpr, channels: gl.constexpr):
+        """Room for a row, three times."""
+        shared: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+        left = gl.allocate_shared_memory(kind, [block, channels], shared)
+        middle = gl.allocate_shared_memory(kind, [block, channels], shared)
+        right = gl.allocate_shared_memory(kind, [block, channels], shared)
+        return left, middle, right
 
-    @gluon.jit(do_not_specialize=["height", "width", "rows"])
+    @gluon.jit(do_not_specialize=["height", "width", "across", "rows"])
     def rows3x3(
-        x, weight, bias, bridge, out, height, width, rows, slope,
+        x, weight, bias, bridge, out, height, width, across, rows, slope,
         channels: gl.constexpr, parts: gl.constexpr, block: gl.constexpr, warps: gl.constexpr, laid: gl.constexpr,
-        add: gl.constexpr, activate: gl.constexpr, shuffle: gl.constexpr, engine: gl.constexpr,
-        pending: gl.constexpr,
+        add: gl.constexpr, activate: gl.constexpr, shuffle: gl.constexpr, beside: gl.constexpr,
+        engine: gl.constexpr, pending: gl.constexpr,
     ):  # fmt: skip
         """Programs (strip's column and part, strip's first row, picture), as of `conv.conv3x3`."""
         mma: gl.constexpr = gl.NVMMADistributedLayout(
@@ -182,18 +187,21 @@ else:
         )
         loading: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [warps, 1], [1, 0])
         shared: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
+        kind: gl.constexpr = out.dtype.element_ty
         part = gl.program_id(0) % parts
         start = (gl.program_id(0) // parts) * block
         first = gl.program_id(1) * rows
         last = min(first + rows, height)  # the row of input below the strip
         picture = gl.program_id(2).to(gl.int64) * height
         column = start + gl.arange(0, block, layout=gl.SliceLayout(1, loading))
+        spot, end = column, width  # a column's place in its first row
+        if beside:
+            end = across
+            spot = column // width * height * width + column % width
+            column = gl.where(column < across, column % width, -2)
         channel = gl.arange(0, channels, layout=gl.SliceLayout(0, loading))
-        taps = gl.allocate_shared_memory(gl.float16, [9, channels, channels], shared)
-        a0, a1, a2 = tile(block, channels, shared), tile(block, channels, shared), tile(block, channels, shared)
-        b0, b1, b2 = tile(block, channels, shared), tile(block, channels, shared), tile(block, channels, shared)
-        c0, c1, c2 = tile(block, channels, shared), tile(block, channels, shared), tile(block, channels, shared)
-        ring = ((a0, a1, a2), (b0, b1, b2), (c0, c1, c2))
+        taps = gl.allocate_shared_memory(kind, [9, channels, channels], shared)
+        ring = (room(kind, block, channels), room(kind, block, channels), room(kind, block, channels))
         k = gl.arange(0, channels, layout=gl.SliceLayout(1, loading))
         for tap in gl.static_range(9):
             load(taps.index(tap), weight + ((part * 9 + tap) * channels + k[:, None]) * channels + channel[None, :])
@@ -209,13 +217,15 @@ else:
             order(ring[0], x, gl.where(first > 0, above_all + first - 1, -1), start, bars.index(0), block, channels)
         else:
             fetch(
-                ring[0], x + (picture + first - 1) * width * channels, column, channel,
+                ring[0], x + (picture + first - 1) * width * channels, spot, column, channel,
                 gl.where(first > 0, width, 0), channels,
             )  # fmt: skip
         pixel = start + gl.arange(0, block, layout=gl.SliceLayout(1, laid))
         feature = gl.arange(0, channels, layout=gl.SliceLayout(0, laid))
         if shuffle:
             place = (2 * pixel + part % 2)[:, None] * channels + feature[None, :]
+        elif beside:
+            place = (pixel // width * height * width + pixel % width)[:, None] * channels + feature[None, :]
         else:
             place = pixel[:, None] * (parts * channels) + feature[None, :]
         spare = gl.zeros([block, channels], gl.float32, layout=mma)
@@ -236,14 +246,14 @@ else:
                     order(ring[(third + 1) % 3], x, line, start, bars.index((third + 1) % 3), block, channels)
                 else:
                     fetch(
-                        ring[(third + 1) % 3], x + (picture + row + 1) * width * channels, column, channel,
+                        ring[(third + 1) % 3], x + (picture + row + 1) * width * channels, spot, column, channel,
                         gl.where(row + 1 < height, width, 0), channels,
                     )  # fmt: skip
                 if shuffle:
                     base = (2 * (picture + row - 1) + part // 2) * (2 * width) * channels
                 else:
                     base = (picture + row - 1) * width * (parts * channels) + part * channels
-                ready = (pixel < gl.where((row > first) & (row <= last), width, 0))[:, None]
+                ready = (pixel < gl.where((row > first) & (row <= last), end, 0))[:, None]
                 spare = complete(
                     above, bridge + base + place, bias + part * channels + feature, out + base + place, ready, slope,
                     block, channels, laid, add, activate, pending,

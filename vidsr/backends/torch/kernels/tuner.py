@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, TypeAlias
 
 import torch
@@ -67,12 +68,12 @@ def strips_for(device: torch.device, strips: Sequence[Strip]) -> tuple[Strip, ..
 class Tuner:
     """The fastest way to run a kernel for each shape of its input, found by timing it when the shape first comes.
 
-    `strips`, of one kind, are tried. What was found is remembered on this machine.
+    `strips`, of one kind, are tried. What was found is remembered on this machine, for each `use` by itself.
     """
 
-    def __init__(self, device: torch.device, strips: Sequence[Strip]) -> None:
+    def __init__(self, device: torch.device, strips: Sequence[Strip], use: str = "") -> None:
         self._device, self._strips = device, tuple(strips)
-        self._name = f"strips {self._strips[0].kind}"
+        self._name = f"strips {self._strips[0].kind}{use}"
         self._facts = findings.machine(device) | {"strips": [str(strip) for strip in self._strips]}
         self._found: dict[str, tuple[Strip, int]] = {}
 
@@ -97,7 +98,7 @@ class Tuner:
         if len(ways) == 1:
             return ways[0]
         with stage("tuning"):
-            times = {way: time for way in ways if (time := milliseconds(launch, *way)) is not None}
+            times = {way: time for way in ways if (time := milliseconds(partial(launch, *way))) is not None}
         if not times:
             raise RuntimeError(f"{self._facts['gpu']} does not run the kernel, in any way")
         way = min(times, key=lambda way: times[way])
@@ -124,10 +125,10 @@ def ways(strips: Sequence[Strip], device: torch.device, shape: tuple[int, int, i
     return [(strip, num_rows(strip, num * max(1, room // strip.shared), shape)) for strip in strips]
 
 
-def milliseconds(launch: Launch, strip: Strip, rows: int) -> float | None:
-    """Of `CALLS` calls; None where Triton cannot compile such a strip, or the device has too little room for it."""
+def milliseconds(call: Callable[[], object]) -> float | None:
+    """Of `CALLS` calls; None where Triton cannot compile a kernel, or the device has too little room for it."""
     try:
-        launch(strip, rows)  # compiles
+        call()  # compiles
     except torch.OutOfMemoryError:
         raise
     except (TritonError, RuntimeError):
@@ -136,7 +137,7 @@ def milliseconds(launch: Launch, strip: Strip, rows: int) -> float | None:
     torch.cuda._sleep(AHEAD)  # type: ignore[no-untyped-call]
     begin.record()
     for _ in range(CALLS):
-        launch(strip, rows)
+        call()
     end.record()
     end.synchronize()
     return float(begin.elapsed_time(end))

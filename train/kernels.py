@@ -1,0 +1,235 @@
+"""The 3x3 convolutions of 64 channels in a training step by vidsr's own kernels, where they are right and faster.
+
+The gradient of the input is the same convolution with the weights turned half round, and inputs and outputs exchanged;
+those of weights and bias are torch's. Weights change with every step, so each call orders them anew, on the device.
+
+Imported only where Triton is at hand.
+"""
+
+import copy
+import hashlib
+import logging
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from triton.errors import TritonError
+
+from vidsr import findings
+from vidsr.backends.torch.kernels import rows as by_rows
+from vidsr.backends.torch.kernels.conv import WAYS, HalfStrip, fits, launch
+from vidsr.backends.torch.kernels.tuner import CHANNELS, Strip, Tuner, milliseconds, strips_for
+
+log = logging.getLogger("train")
+
+TRIAL = (8, 93, 131)  # (N, H, W) on which ways are tried: of several strips each way, and no multiple of one
+SLACK = 1.5  # times torch's own error in bf16 that a way may have
+BESIDE = 2**31  # numbers that a batch must have fewer of, or 32 bits do not count them
+
+Shape = tuple[int, int, int]  # (N, H, W)
+
+
+def quickest(generator: nn.Module, device: torch.device, shape: Shape) -> nn.Module:
+    """`generator`, or one of the same parameters by kernels where that is right and faster for inputs of `shape`."""
+    if not any(_served(module) for module in generator.modules()):
+        return generator
+    why = why_not(device, shape)
+    log.info("3x3 convolutions by %s", f"torch: {why}" if why else "our kernels")
+    return generator if why else by_kernels(generator)
+
+
+def by_kernels(generator: nn.Module) -> nn.Module:
+    """A generator of the same parameters, whose 3x3 convolutions of 64 channels go by kernels under autocast.
+
+    `generator` itself stays as it is: its names, its copies and what is saved of it.
+    """
+    quick = copy.deepcopy(generator, {id(parameter): parameter for parameter in generator.parameters()})
+    for name, conv in list(quick.named_modules()):
+        if _served(conv):
+            quick.set_submodule(name, _ByKernel(conv))
+    return quick
+
+
+class _ByKernel(nn.Module):
+    """`conv`: by the kernel in bf16 under autocast, else by torch."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type):
+            return self.conv(x)  # type: ignore[no-any-return]
+        weight, bias = self.conv.get_parameter("weight"), self.conv.get_parameter("bias")
+        return conv3x3(x.bfloat16(), weight.bfloat16(), bias.bfloat16())
+
+
+def _served(module: nn.Module) -> bool:
+    return fits(module) and module.out_channels == CHANNELS
+
+
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(N, 64, H, W), (64, 64, 3, 3) and (64,), all bf16 -> (N, 64, H, W), channels last, by the fastest way.
+
+    `torch.compile` sees one operation, and its gradients.
+
+    Raises:
+        RuntimeError: the device runs none of them.
+    """
+    made: Tensor = torch.ops.vidsr.conv3x3(x, weight, bias)
+    return made
+
+
+def _made(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return convolved(x, weight, bias, _tuner(x.device))
+
+
+def _shaped(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # noqa: ARG001
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG001
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    x, weight = ctx.saved_tensors
+    of_x = conv3x3(gradient, turned(weight), gradient.new_zeros(CHANNELS)) if ctx.needs_input_grad[0] else None
+    _, of_weight, of_bias = _torch_gradients(gradient, x, weight, [False, True, True])
+    return of_x, of_weight, of_bias
+
+
+_LIBRARY = torch.library.Library("vidsr", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define("conv3x3(Tensor x, Tensor weight, Tensor bias) -> Tensor")  # type: ignore[no-untyped-call]
+_LIBRARY.impl("conv3x3", _made, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+torch.library.register_fake("vidsr::conv3x3", _shaped, lib=_LIBRARY)
+torch.library.register_autograd("vidsr::conv3x3", _gradients, setup_context=_keep, lib=_LIBRARY)
+
+
+def turned(weight: Tensor) -> Tensor:
+    """(O, I, 3, 3) -> (I, O, 3, 3): the convolution by which a gradient goes from the output to the input."""
+    return weight.flip(2, 3).transpose(0, 1)
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor, tuner: Tuner) -> Tensor:
+    """`conv3x3` by the ways of `tuner`.
+
+    Raises:
+        RuntimeError: the device runs none of them.
+    """
+    num, _, height, width = x.shape
+    beside = x.numel() < BESIDE
+    x = x.contiguous(memory_format=torch.channels_last)
+    out = _shaped(x, weight, bias)
+    taps = weight.permute(2, 3, 1, 0)  # y, x, in, out
+
+    def layer(strip: Strip, rows: int) -> None:
+        ordered = by_rows.columns(taps) if isinstance(strip, by_rows.RowStrip) else taps
+        ordered = ordered.reshape(1, 9 * CHANNELS, CHANNELS).contiguous()
+        launch(strip, rows, x, ordered, bias, out, beside=beside)
+
+    shape = (1, height, num * width) if beside else (num, height, width)
+    try:
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
+            layer(*tuner.best(shape, layer))
+    except (TritonError, AssertionError) as error:  # the latter where it does not find the driver's library
+        raise RuntimeError(f"Triton: {error}") from error
+    return out
+
+
+def why_not(device: torch.device, shape: Shape) -> str | None:
+    """Why kernels are not used on `device` for inputs of `shape`, in a few words; found out once, and remembered."""
+    strips, why = agreed(device)
+    if not strips:
+        return why
+    facts = _facts(device) | {"ways": [str(strip) for strip in strips]}
+    return _remembered(f"training {'x'.join(map(str, shape))}", facts, partial(slower, device, shape))
+
+
+@lru_cache
+def _tuner(device: torch.device) -> Tuner:
+    strips, why = agreed(device)
+    if not strips:
+        raise RuntimeError(f"The kernels do not run on {device}: {why}.")
+    return Tuner(device, strips, use="training")
+
+
+@lru_cache
+def agreed(device: torch.device) -> tuple[tuple[Strip, ...], str]:
+    """The ways of the kernel that do what torch does on `device`; and why, where there is none."""
+    ways = [strip for strip in strips_for(device, WAYS) if not isinstance(strip, HalfStrip)]  # those add in FP16
+    facts = _facts(device)
+    why = {way: _remembered(f"training {way}", facts, partial(disagree, device, way)) for way in ways}
+    agreed = tuple(way for way in ways if why[way] is None)
+    return agreed, "" if agreed else next((word for word in why.values() if word), "there is none for it")
+
+
+def _facts(device: torch.device) -> dict[str, object]:
+    return findings.machine(device) | {"training": hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]}
+
+
+def _remembered(name: str, facts: findings.Facts, agree: Callable[[], str | None]) -> str | None:
+    try:
+        return findings.why_not_trusted(name, facts, agree)
+    except torch.OutOfMemoryError:
+        return "there is no room to try them"
+
+
+def disagree(device: torch.device, strip: Strip) -> str | None:
+    """Whether one way is farther from FP64 than torch is in bf16, forward or back, in a few words; None where not."""
+    x, weight, bias, gradient = _numbers(device, TRIAL)
+    none, tuner = torch.zeros_like(bias), Tuner(device, [strip], use="trial")
+    exact = _by_torch(x.double(), weight.double(), bias.double(), gradient.double())
+    made = convolved(x, weight, bias, tuner), convolved(gradient, turned(weight), none, tuner)
+    for name, ours, torchs, right in zip(
+        ("pictures", "gradients"), made, _by_torch(x, weight, bias, gradient), exact, strict=True
+    ):
+        ours_off, torchs_off = (float((each - right).norm() / right.norm()) for each in (ours, torchs))
+        if not ours_off <= SLACK * torchs_off:  # nor where it is no number
+            return f"their {name} are {ours_off:.1%} from FP64 here, torch's {torchs_off:.1%}"
+    return None
+
+
+def slower(device: torch.device, shape: Shape) -> str | None:
+    """Whether torch takes less time forward and back to the input, in a few words; None where kernels do."""
+    ours, torchs = times(device, shape)
+    if ours is not None and torchs is not None and ours >= torchs:
+        return f"its own take {torchs:.3f} ms here, ours {ours:.3f}"
+    return None if ours is not None else "ours do not run here"
+
+
+def times(device: torch.device, shape: Shape) -> tuple[float | None, float | None]:
+    """Milliseconds forward and back to the input on (N, H, W): by kernels, by torch; None where they fail."""
+    x, weight, bias, gradient = _numbers(device, shape)
+
+    def by_kernel() -> None:
+        conv3x3(x, weight, bias)
+        conv3x3(gradient, turned(weight), gradient.new_zeros(CHANNELS))
+
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+        return milliseconds(by_kernel), milliseconds(lambda: _by_torch(x, weight, bias, gradient))
+
+
+def _numbers(device: torch.device, shape: Shape) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Input, weight, bias and the output's gradient for a trial, in bf16."""
+    random, (num, height, width) = torch.Generator().manual_seed(0), shape
+    sizes = (num, CHANNELS, height, width), (CHANNELS, CHANNELS, 3, 3), (CHANNELS,), (num, CHANNELS, height, width)
+    x, weight, bias, gradient = (torch.randn(size, generator=random).to(device, torch.bfloat16) for size in sizes)
+    last = {"memory_format": torch.channels_last}
+    return x.contiguous(**last), (weight / 24).contiguous(**last), bias, gradient.contiguous(**last)
+
+
+def _by_torch(x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The convolution, and the gradient of its input."""
+    return F.conv2d(x, weight, bias, padding=1), _torch_gradients(gradient, x, weight, [True, False, False])[0]
+
+
+def _torch_gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of input, weight and bias, those that are wanted."""
+    size = [CHANNELS], [1, 1], [1, 1], [1, 1], False, [0, 0], 1
+    found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(gradient, x, weight, *size, wanted)
+    return found
