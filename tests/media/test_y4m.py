@@ -182,6 +182,7 @@ def test_from_pipe_to_pipe(layout: str) -> None:
     assert (reader.header.width, reader.header.height, reader.header.sample_aspect) == (64, 32, Fraction(4, 3))
     assert reader.header.format == Y4mHeader.parse(y4m(layout).split(b"\n")[0], "x").format
     assert [read_number(f.planes[0], f.format.bits) for f in reader] == [0, 1, 2, 3]
+    assert b"stdin -> stdout" in result.stderr
     assert b"4 frames" in result.stderr
 
 

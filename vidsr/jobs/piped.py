@@ -276,7 +276,7 @@ def _output(target: Target) -> Path:
 
 def _started(made: _Stream, network: str, batch: Batch) -> Started:
     return Started(
-        source=batch.inputs[0].path,
+        source=made.info.path,
         output=_output(batch.target),
         source_size=(made.info.video.width, made.info.video.height),
         size=made.canvas.size,
