@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 from triton.errors import TritonError
 
 from vidsr import findings
@@ -103,11 +103,11 @@ def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tenso
     return of_x, of_weight, of_bias
 
 
-_LIBRARY = torch.library.Library("vidsr", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY = library.Library("vidsr", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define("conv3x3(Tensor x, Tensor weight, Tensor bias) -> Tensor")  # type: ignore[no-untyped-call]
 _LIBRARY.impl("conv3x3", _made, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-torch.library.register_fake("vidsr::conv3x3", _shaped, lib=_LIBRARY)
-torch.library.register_autograd("vidsr::conv3x3", _gradients, setup_context=_keep, lib=_LIBRARY)
+library.register_fake("vidsr::conv3x3", _shaped, lib=_LIBRARY)
+library.register_autograd("vidsr::conv3x3", _gradients, setup_context=_keep, lib=_LIBRARY)
 
 
 def turned(weight: Tensor) -> Tensor:

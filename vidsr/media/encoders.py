@@ -161,7 +161,7 @@ _ROWS = (
         threads=MANY,
         rows_a_thread=128,
         params="x264-params",
-        fixed_params=("sliced-threads=0",),  # PyAV asks for slices: up to 7 % larger, and of no use beyond a few cores
+        fixed_params=("sliced-threads=0",),  # PyAV asks for slices, one a thread: up to 7 % larger
         hdr=HdrKeys("mastering-display", "cll"),
         captions=True,
         widest=4096,  # beyond, few decoders take H.264

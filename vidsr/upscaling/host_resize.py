@@ -44,9 +44,14 @@ def resize(images: Floats, size: tuple[int, int]) -> Floats:
         for first in range(0, columns, step):
             part = np.s_[..., first : first + step]
             np.matmul(down.weights, planes[:, down.read][part], out=strip[part])
+        lines = strip.reshape(-1, columns)
         for across in _bands(columns, width):
-            narrow = strip.reshape(-1, columns)[:, across.read] @ across.weights.T
-            made[:, down.made, across.made] = narrow.reshape(len(planes), -1, narrow.shape[1])
+            step = max(1, PRODUCT // across.weights.size)
+            parts = [
+                lines[first : first + step, across.read] @ across.weights.T for first in range(0, len(lines), step)
+            ]
+            narrow = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            made[:, down.made, across.made] = narrow.reshape(len(planes), -1, len(across.weights))
     return made.reshape(num, channels, height, width)
 
 
