@@ -56,7 +56,7 @@ class Others:
         packets = demux(opened, *streams, clock=OneClock(self._joints))
         with closing(packets):  # before its container is: touching it later would crash the process
             for packet in self._readable(packets):
-                if _is_empty(packet) or not self._inside(packet):
+                if _is_empty(packet) or not self._clipped(packet):
                     if self._behind(packet):
                         break
                     continue
@@ -99,8 +99,8 @@ class Others:
             return False
         return packet.dts * packet.time_base > self._window[1] + _LATE
 
-    def _inside(self, packet: AnyPacket) -> bool:
-        """Whether the packet begins in the part that was asked for; subtitles are shown within that alone."""
+    def _clipped(self, packet: AnyPacket) -> bool:
+        """Whether the packet begins in the part that was asked for; what a subtitle has outside of it is cut off."""
         if self._window is None or packet.pts is None or not packet.time_base:
             return True
         (low, high), base = self._window, packet.time_base
