@@ -44,7 +44,7 @@ def choose(
 ) -> dict[str, Scale]:
     """The scales after `seen`, less those of the convolutions that cost most, until `kept` are near enough to FP32.
 
-    `off` is how far they may be, in codes at the 99.9th percentile.
+    `off` is how far they may be, in codes at the 99.9th percentile. Constants and patterns must hold as well.
 
     Raises:
         ModelError: they would be too few.
@@ -65,7 +65,10 @@ def choose(
         far = p999(changes(chosen))
         log.info("%d of %d convolutions in INT8: 99.9th percentile %.2f codes", len(chosen), len(found), far)
         if far <= off:
-            return chosen
+            failing = _failing(holding.flats(_both(model, chosen)))
+            if not failing:
+                return chosen
+            log.info("does not hold: %s", ", ".join(failing))
         log.info("%s stays in FP32", order.pop())
     raise ModelError(f"{model.name} x{model.scale} in INT8 is too far from FP32, so nothing was written.")
 
@@ -102,16 +105,25 @@ def _run(args: argparse.Namespace) -> int:
     pictures = small_pictures(args.data, model.scale, args.pictures, SIDE)
     kept = pictures[::HELD]
     chosen = choose(model, [one for number, one in enumerate(pictures) if number % HELD], kept, args.off)
-    both = Both(model.module, emulated(model.module, chosen), model.config.graph, model.scale, model.halo)
+    both = _both(model, chosen)
     figures = [*holding.apart(both, kept, "kept back"), *holding.flats(both), *_measured(args, model, both)]
     print(holding.table(figures))
-    if failing := [one.name for one in figures if not one.holds]:
+    if failing := _failing(figures):
         raise ModelError(f"INT8 does not hold ({', '.join(failing)}), so nothing was written.")
     target = args.output or model.path
     _write(model, chosen, target)
     _write_card(target, figures, len(chosen), len(scales.convolutions(model.config)))
     print(target)
     return 0
+
+
+def _both(model: registry.Model, chosen: Mapping[str, Scale]) -> Both:
+    assert isinstance(model.config, GeneratorConfig)
+    return Both(model.module, emulated(model.module, chosen), model.config.graph, model.scale, model.halo)
+
+
+def _failing(figures: Sequence[Figure]) -> list[str]:
+    return [one.name for one in figures if not one.holds]
 
 
 def _measured(args: argparse.Namespace, model: registry.Model, both: Both) -> list[Figure]:

@@ -68,9 +68,26 @@ def test_what_does_not_hold_is_not_written(
     assert "mine x2 in INT8 is too far from FP32, so nothing was written." in capsys.readouterr().err
     monkeypatch.undo()
     monkeypatch.setattr(holding, "TINT", 0.0)
+    monkeypatch.setattr(quantise, "choose", lambda model, seen, *_: measured(model.module, ["body.0"], seen))
     assert main(arguments(weights, photos)) == 1
     assert "INT8 does not hold (kept back: mean colour, codes, " in capsys.readouterr().err
     assert weights.read_bytes() == before
+
+
+def test_convolutions_are_left_out_until_constants_hold(
+    weights: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    flats, asked = holding.flats, list[int]()
+
+    def fail_once(both: holding.Both) -> list[Figure]:
+        asked.append(1)
+        return [Figure("constants: worst", 0.0, 1.0, 0.25)] if len(asked) == 1 else flats(both)
+
+    monkeypatch.setattr(holding, "flats", fail_once)
+    with caplog.at_level("INFO", logger="train"):
+        assert main(arguments(weights, photos)) == 0
+    assert len(registry.load(str(weights), 2).scales.layers) == 2  # of three
+    assert "does not hold: constants: worst" in caplog.text
 
 
 @pytest.mark.parametrize(
