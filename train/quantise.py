@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from train import holding
-from train.codes import emulated, measured
+from train.codes import emulated, measured, multiply_adds
 from train.evaluate import add_measures, chosen_perceptual, read_benchmarks
 from train.holding import Both, Figure
 from train.inference import run, upscale
@@ -30,7 +30,7 @@ log = logging.getLogger("train")
 PICTURES, SIDE = 64, 64  # how many are measured, and their sides in pixels of the source
 HELD = 4  # of so many one is kept back, to choose by
 ROOM = 0.75  # of the limit: pictures that nobody has seen are harder
-FEWEST = 0.5  # of the convolutions: with fewer in INT8 it is not worth it
+FEWEST = 0.5  # of the multiply-adds: with fewer in INT8 it is not worth it
 
 
 def candidates(config: GeneratorConfig) -> list[str]:
@@ -59,8 +59,8 @@ def choose(
         return torch.cat([part.abs().flatten() for part in parts]).numpy()
 
     cost = {name: float(np.square(changes({name: scale})).mean()) for name, scale in found.items()}
-    order, least = sorted(cost, key=lambda name: cost[name]), len(found) * FEWEST
-    while len(order) >= least:
+    order, work = sorted(cost, key=lambda name: cost[name]), multiply_adds(model.module, found)
+    while sum(work[name] for name in order) >= FEWEST * model.macs_per_pixel:
         chosen = {name: found[name] for name in found if name in order}
         far = p999(changes(chosen))
         log.info("%d of %d convolutions in INT8: 99.9th percentile %.2f codes", len(chosen), len(found), far)

@@ -1,7 +1,8 @@
 """Where the parts of a small picture are in its neighbour: block matching to whole pixels, then one step to fractions.
 
 Blocks are found from coarse to fine by the sum of absolute differences, and what is left by least squares on the
-picture's slopes (Lucas and Kanade 1981). numpy alone, in one thread: the same result whatever computes the network.
+picture's slopes (Lucas and Kanade 1981); a median over the blocks around takes strays away. numpy alone, in one thread:
+the same result whatever computes the network.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Whole = NDArray[np.intp]
 Code = TypeVar("Code", np.float32, np.uint8, np.uint16)
+Value = TypeVar("Value", np.float32, np.bool_)
 
 BLOCK = 8  # pixels
 SEARCH = 4  # quarter-size pixels that the coarsest search goes each way
@@ -27,6 +29,7 @@ EDGE = 4 * SEARCH + 4 + BLOCK  # pixels that a block may be found outside the pi
 STAY = 0.5  # codes a pixel by which another place must fit better than the same one
 BAD = 6.0  # codes a pixel that a block may differ by and still be believed by half
 ALONE = 0.8  # of what the blocks around leave of a block's difference: less shows that it moves on its own
+STRAY = 0.6  # of what their median leaves: a block that leaves less has not gone astray
 SLOPE = 1.0  # square codes a pixel: fractions are found where slopes are well above it
 
 
@@ -34,13 +37,11 @@ SLOPE = 1.0  # square codes a pixel: fractions are found where slopes are well a
 class Field:
     """Of each block, row by row: (rows, columns, 2), down and right in pixels; what stands at p stands at p + shift.
 
-    `residual`, (H, W), is what is left of the difference between the two pictures along the motion, in codes; `slope`
-    the mean square slope of each block's pixels.
+    `residual`, (H, W), is what is left of the difference between the two pictures along the motion, in codes.
     """
 
     shift: Floats
     residual: Floats
-    slope: Floats
 
 
 def find(picture: Floats, other: Floats) -> Field:
@@ -52,8 +53,9 @@ def find(picture: Floats, other: Floats) -> Field:
     half, moved_half = _halved(fine), _halved(moved)
     start = _coarse(_halved(half), _halved(moved_half))
     start = _refined(half, moved_half, 2 * start, BLOCK // 2, AROUND)
-    whole = _refined(fine, moved, 2 * start, BLOCK, CROSS)
-    return _fractions(fine, moved, whole, (height, width))
+    own = _fractions(fine, moved, _refined(fine, moved, 2 * start, BLOCK, CROSS))
+    shift, residual = _without_strays(fine, moved, own)
+    return Field(shift, residual[:height, :width])
 
 
 def _halved(picture: Floats) -> Floats:
@@ -140,26 +142,48 @@ def _differences(blocks: Floats, others: Floats) -> Floats:
     return found
 
 
-def _fractions(picture: Floats, other: Floats, whole: Whole, shape: tuple[int, int]) -> Field:
-    """`whole` with the fraction that least squares find, and what is left then."""
-    height, width = picture.shape
-    blocks = gather(np.pad(other, EDGE, mode="edge"), EDGE, whole, (BLOCK, BLOCK))
-    moved = blocks.swapaxes(1, 2).reshape(height, width)
-    change, middle = moved - picture, (picture + moved) * np.float32(0.5)
-    down, right = _slope(middle, 0), _slope(middle, 1)
+def _fractions(picture: Floats, other: Floats, whole: Whole) -> Floats:
+    """`whole` with the fraction that least squares find."""
+    change, down, right = _change(picture, other, whole)
     trust: Floats = np.float32(1) / (1 + (_sums(np.abs(change), BLOCK) / np.float32(BAD * BLOCK * BLOCK)) ** 2)
     places = whole.astype(np.float32)
     yy, xx, xy = (_sums(a * b, BLOCK) * trust for a, b in ((down, down), (right, right), (down, right)))
     ty, tx = (_sums(a * change, BLOCK) * trust for a in (down, right))
     by, bx = yy * places[..., 0] + xy * places[..., 1] - ty, xy * places[..., 0] + xx * places[..., 1] - tx
-    slope = (yy + xx) / (trust * np.float32(BLOCK * BLOCK))
     own = _solved(places, yy, xx, xy, by, bx)
     step = _solved(places, *(box(one) for one in (yy, xx, xy, by, bx)))  # with the blocks around
-    left, left_own = (change + down * _wide(one, 0) + right * _wide(one, 1) for one in (step, own))
-    alone = _sums(np.abs(left_own), BLOCK) < ALONE * _sums(np.abs(left), BLOCK)  # it moves otherwise than those
-    step = np.where(alone[..., None], own, step)
-    residual = np.where(np.repeat(np.repeat(alone, BLOCK, 0), BLOCK, 1), left_own, left)
-    return Field(places + step, residual[: shape[0], : shape[1]], slope)
+    left, left_own = (_sums(np.abs(_along(change, down, right, one)), BLOCK) for one in (step, own))
+    alone = left_own < ALONE * left  # it moves otherwise than those
+    found: Floats = places + np.where(alone[..., None], own, step)
+    return found
+
+
+def _without_strays(picture: Floats, other: Floats, own: Floats) -> tuple[Floats, Floats]:
+    """The median of each block's shift and the eight around it, or its `own` if that fits far better; what is left."""
+    padded = np.pad(own, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    median: Floats = np.median(sliding_window_view(padded, (3, 3), axis=(0, 1)), axis=(-2, -1))
+    left, left_own = (_residual(picture, other, one) for one in (median, own))
+    alone = (_sums(np.abs(left_own), BLOCK) < STRAY * _sums(np.abs(left), BLOCK))[..., None]
+    return np.where(alone, own, median), np.where(_wide(alone, 0), left_own, left)
+
+
+def _residual(picture: Floats, other: Floats, shift: Floats) -> Floats:
+    whole = np.rint(shift)
+    return _along(*_change(picture, other, whole.astype(np.intp)), shift - whole)
+
+
+def _change(picture: Floats, other: Floats, whole: Whole) -> tuple[Floats, Floats, Floats]:
+    """How `other`, moved by whole pixels, differs, and the slopes of what lies between the two."""
+    blocks = gather(np.pad(other, EDGE, mode="edge"), EDGE, whole, (BLOCK, BLOCK))
+    moved = blocks.swapaxes(1, 2).reshape(picture.shape)
+    between = (picture + moved) * np.float32(0.5)
+    return moved - picture, _slope(between, 0), _slope(between, 1)
+
+
+def _along(change: Floats, down: Floats, right: Floats, step: Floats) -> Floats:
+    """What is left of the change a fraction of a pixel farther."""
+    found: Floats = change + down * _wide(step, 0) + right * _wide(step, 1)
+    return found
 
 
 def _solved(whole: Floats, yy: Floats, xx: Floats, xy: Floats, by: Floats, bx: Floats) -> Floats:
@@ -171,9 +195,9 @@ def _solved(whole: Floats, yy: Floats, xx: Floats, xy: Floats, by: Floats, bx: F
     return (place - whole).clip(-1, 1).astype(np.float32)
 
 
-def _wide(step: Floats, axis: int) -> Floats:
+def _wide(step: NDArray[Value], axis: int) -> NDArray[Value]:
     """Of each block, for each of its pixels."""
-    found: Floats = np.repeat(np.repeat(step[..., axis], BLOCK, 0), BLOCK, 1)
+    found: NDArray[Value] = np.repeat(np.repeat(step[..., axis], BLOCK, 0), BLOCK, 1)
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidsr.upscaling.motion import ALONE, AROUND, BAD, BLOCK, CROSS, EDGE, SEARCH, SLOPE, STAY
+from vidsr.upscaling.motion import ALONE, AROUND, BAD, BLOCK, CROSS, EDGE, SEARCH, SLOPE, STAY, STRAY
 
 Steps = tuple[tuple[int, int], ...]
 _WAYS = range(-SEARCH, SEARCH + 1)
@@ -34,7 +34,7 @@ def find(picture: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     start = _coarse(F.avg_pool2d(half, 2), F.avg_pool2d(moved_half, 2))
     start = _refined(half, moved_half, 2 * start, BLOCK // 2, AROUND)
     whole = _refined(fine, moved, 2 * start, BLOCK, CROSS)
-    shift, residual = _fractions(fine, moved, whole)
+    shift, residual = _without_strays(fine, moved, _fractions(fine, moved, whole))
     return shift, residual[:, :height, :width]
 
 
@@ -103,23 +103,48 @@ def _refined(pictures: Tensor, others: Tensor, start: Tensor, block: int, around
     return places.gather(0, best)[0]
 
 
-def _fractions(pictures: Tensor, others: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
-    """`whole` with the fraction that least squares find, and what is left then."""
-    blocks = _gathered(_padded(others, (EDGE,) * 4), whole, BLOCK)
-    moved = blocks.transpose(2, 3).reshape(pictures.shape)
-    change, middle = moved - pictures, (pictures + moved) * 0.5
-    around = _padded(middle, (1, 1, 1, 1))
-    down = (around[:, 2:, 1:-1] - around[:, :-2, 1:-1]) * 0.5
-    right = (around[:, 1:-1, 2:] - around[:, 1:-1, :-2]) * 0.5
+def _fractions(pictures: Tensor, others: Tensor, whole: Tensor) -> Tensor:
+    """`whole` with the fraction that least squares find."""
+    change, down, right = _change(pictures, others, whole)
     trust = 1 / (1 + (_sums(change.abs(), BLOCK) / (BAD * BLOCK * BLOCK)) ** 2)
     pairs = torch.stack((down * down, right * right, down * right, down * change, right * change))
     yy, xx, xy, ty, tx = _sums(pairs, BLOCK) * trust
     place_y, place_x = whole.float().unbind(-1)
     found = torch.stack((yy, xx, xy, yy * place_y + xy * place_x - ty, xy * place_y + xx * place_x - tx))
     own, step = _solved(whole.float(), found), _solved(whole.float(), box(found))  # alone, and with those around
-    left, left_own = (change + down * _wide(one[..., 0]) + right * _wide(one[..., 1]) for one in (step, own))
-    alone = _sums(left_own.abs(), BLOCK) < ALONE * _sums(left.abs(), BLOCK)  # it moves otherwise than those
-    return whole + torch.where(alone[..., None], own, step), torch.where(_wide(alone), left_own, left)
+    left, left_own = (_sums(_along(change, down, right, one).abs(), BLOCK) for one in (step, own))
+    alone = left_own < ALONE * left  # it moves otherwise than those
+    return whole + torch.where(alone[..., None], own, step)
+
+
+def _without_strays(pictures: Tensor, others: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """The median of each block's shift and the eight around it, or its `own` if that fits far better; what is left."""
+    padded = _padded(own.permute(0, 3, 1, 2).flatten(0, 1), (1, 1, 1, 1))
+    middle = padded.unfold(1, 3, 1).unfold(2, 3, 1).flatten(-2).median(-1).values
+    median = middle.view(len(own), 2, *own.shape[1:3]).permute(0, 2, 3, 1)
+    left, left_own = (_residual(pictures, others, one) for one in (median, own))
+    alone = _sums(left_own.abs(), BLOCK) < STRAY * _sums(left.abs(), BLOCK)
+    return torch.where(alone[..., None], own, median), torch.where(_wide(alone), left_own, left)
+
+
+def _residual(pictures: Tensor, others: Tensor, shift: Tensor) -> Tensor:
+    whole = shift.round()
+    return _along(*_change(pictures, others, whole.long()), shift - whole)
+
+
+def _change(pictures: Tensor, others: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How `others`, moved by whole pixels, differ, and the slopes of what lies between the two."""
+    blocks = _gathered(_padded(others, (EDGE,) * 4), whole, BLOCK)
+    moved = blocks.transpose(2, 3).reshape(pictures.shape)
+    around = _padded((pictures + moved) * 0.5, (1, 1, 1, 1))
+    down = (around[:, 2:, 1:-1] - around[:, :-2, 1:-1]) * 0.5
+    right = (around[:, 1:-1, 2:] - around[:, 1:-1, :-2]) * 0.5
+    return moved - pictures, down, right
+
+
+def _along(change: Tensor, down: Tensor, right: Tensor, step: Tensor) -> Tensor:
+    """What is left of the change a fraction of a pixel farther."""
+    return change + down * _wide(step[..., 0]) + right * _wide(step[..., 1])
 
 
 def _solved(whole: Tensor, found: Tensor) -> Tensor:
