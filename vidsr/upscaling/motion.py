@@ -53,8 +53,8 @@ def find(picture: Floats, other: Floats) -> Field:
     half, moved_half = _halved(fine), _halved(moved)
     start = _coarse(_halved(half), _halved(moved_half))
     start = _refined(half, moved_half, 2 * start, BLOCK // 2, AROUND)
-    own = _fractions(fine, moved, _refined(fine, moved, 2 * start, BLOCK, CROSS))
-    shift, residual = _without_strays(fine, moved, own)
+    found = _fractions(fine, moved, _refined(fine, moved, 2 * start, BLOCK, CROSS))
+    shift, residual = _without_strays(fine, moved, *found)
     return Field(shift, residual[:height, :width])
 
 
@@ -142,8 +142,8 @@ def _differences(blocks: Floats, others: Floats) -> Floats:
     return found
 
 
-def _fractions(picture: Floats, other: Floats, whole: Whole) -> Floats:
-    """`whole` with the fraction that least squares find."""
+def _fractions(picture: Floats, other: Floats, whole: Whole) -> tuple[Floats, Floats]:
+    """`whole` with the fraction that least squares find, and what is left then."""
     change, down, right = _change(picture, other, whole)
     trust: Floats = np.float32(1) / (1 + (_sums(np.abs(change), BLOCK) / np.float32(BAD * BLOCK * BLOCK)) ** 2)
     places = whole.astype(np.float32)
@@ -152,19 +152,21 @@ def _fractions(picture: Floats, other: Floats, whole: Whole) -> Floats:
     by, bx = yy * places[..., 0] + xy * places[..., 1] - ty, xy * places[..., 0] + xx * places[..., 1] - tx
     own = _solved(places, yy, xx, xy, by, bx)
     step = _solved(places, *(box(one) for one in (yy, xx, xy, by, bx)))  # with the blocks around
-    left, left_own = (_sums(np.abs(_along(change, down, right, one)), BLOCK) for one in (step, own))
-    alone = left_own < ALONE * left  # it moves otherwise than those
-    found: Floats = places + np.where(alone[..., None], own, step)
-    return found
+    left, left_own = (_along(change, down, right, one) for one in (step, own))
+    return _better(places + own, left_own, places + step, left, ALONE)
 
 
-def _without_strays(picture: Floats, other: Floats, own: Floats) -> tuple[Floats, Floats]:
-    """The median of each block's shift and the eight around it, or its `own` if that fits far better; what is left."""
+def _better(own: Floats, left_own: Floats, shift: Floats, left: Floats, share: float) -> tuple[Floats, Floats]:
+    """Of each block `shift` and what it leaves, or its `own` where that leaves less than this share of it."""
+    alone = (_sums(np.abs(left_own), BLOCK) < share * _sums(np.abs(left), BLOCK))[..., None]
+    return np.where(alone, own, shift), np.where(_wide(alone, 0), left_own, left)
+
+
+def _without_strays(picture: Floats, other: Floats, own: Floats, left_own: Floats) -> tuple[Floats, Floats]:
+    """The median of each block's shift and the eight around it, or its own if that fits far better; what is left."""
     padded = np.pad(own, ((1, 1), (1, 1), (0, 0)), mode="edge")
     median: Floats = np.median(sliding_window_view(padded, (3, 3), axis=(0, 1)), axis=(-2, -1))
-    left, left_own = (_residual(picture, other, one) for one in (median, own))
-    alone = (_sums(np.abs(left_own), BLOCK) < STRAY * _sums(np.abs(left), BLOCK))[..., None]
-    return np.where(alone, own, median), np.where(_wide(alone, 0), left_own, left)
+    return _better(own, left_own, median, _residual(picture, other, median), STRAY)
 
 
 def _residual(picture: Floats, other: Floats, shift: Floats) -> Floats:

@@ -34,7 +34,7 @@ def find(picture: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     start = _coarse(F.avg_pool2d(half, 2), F.avg_pool2d(moved_half, 2))
     start = _refined(half, moved_half, 2 * start, BLOCK // 2, AROUND)
     whole = _refined(fine, moved, 2 * start, BLOCK, CROSS)
-    shift, residual = _without_strays(fine, moved, _fractions(fine, moved, whole))
+    shift, residual = _without_strays(fine, moved, *_fractions(fine, moved, whole))
     return shift, residual[:, :height, :width]
 
 
@@ -103,8 +103,8 @@ def _refined(pictures: Tensor, others: Tensor, start: Tensor, block: int, around
     return places.gather(0, best)[0]
 
 
-def _fractions(pictures: Tensor, others: Tensor, whole: Tensor) -> Tensor:
-    """`whole` with the fraction that least squares find."""
+def _fractions(pictures: Tensor, others: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
+    """`whole` with the fraction that least squares find, and what is left then."""
     change, down, right = _change(pictures, others, whole)
     trust = 1 / (1 + (_sums(change.abs(), BLOCK) / (BAD * BLOCK * BLOCK)) ** 2)
     pairs = torch.stack((down * down, right * right, down * right, down * change, right * change))
@@ -112,19 +112,22 @@ def _fractions(pictures: Tensor, others: Tensor, whole: Tensor) -> Tensor:
     place_y, place_x = whole.float().unbind(-1)
     found = torch.stack((yy, xx, xy, yy * place_y + xy * place_x - ty, xy * place_y + xx * place_x - tx))
     own, step = _solved(whole.float(), found), _solved(whole.float(), box(found))  # alone, and with those around
-    left, left_own = (_sums(_along(change, down, right, one).abs(), BLOCK) for one in (step, own))
-    alone = left_own < ALONE * left  # it moves otherwise than those
-    return whole + torch.where(alone[..., None], own, step)
+    left, left_own = (_along(change, down, right, one) for one in (step, own))
+    return _better(whole + own, left_own, whole + step, left, ALONE)
 
 
-def _without_strays(pictures: Tensor, others: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """The median of each block's shift and the eight around it, or its `own` if that fits far better; what is left."""
+def _better(own: Tensor, left_own: Tensor, shift: Tensor, left: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Of each block `shift` and what it leaves, or its `own` where that leaves less than this share of it."""
+    alone = _sums(left_own.abs(), BLOCK) < share * _sums(left.abs(), BLOCK)
+    return torch.where(alone[..., None], own, shift), torch.where(_wide(alone), left_own, left)
+
+
+def _without_strays(pictures: Tensor, others: Tensor, own: Tensor, left_own: Tensor) -> tuple[Tensor, Tensor]:
+    """The median of each block's shift and the eight around it, or its own if that fits far better; what is left."""
     padded = _padded(own.permute(0, 3, 1, 2).flatten(0, 1), (1, 1, 1, 1))
     middle = padded.unfold(1, 3, 1).unfold(2, 3, 1).flatten(-2).median(-1).values
     median = middle.view(len(own), 2, *own.shape[1:3]).permute(0, 2, 3, 1)
-    left, left_own = (_residual(pictures, others, one) for one in (median, own))
-    alone = _sums(left_own.abs(), BLOCK) < STRAY * _sums(left.abs(), BLOCK)
-    return torch.where(alone[..., None], own, median), torch.where(_wide(alone), left_own, left)
+    return _better(own, left_own, median, _residual(pictures, others, median), STRAY)
 
 
 def _residual(pictures: Tensor, others: Tensor, shift: Tensor) -> Tensor:
