@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     import torch
 
 Facts = Mapping[str, object]
-_STEPS = ("block", "colour_kernel", "lanes", "motion_device", "steady_device", "steady_kernel", "step")
+_STEPS = (
+    "block", "blocks", "colour_kernel", "lanes", "motion", "motion_device", "steady", "steady_device", "steady_kernel",
+    "step", "taps", "taps_device",
+)  # fmt: skip
 
 
 def why_not_trusted(name: str, facts: Facts, agree: Callable[[], str | None]) -> str | None:

@@ -30,7 +30,8 @@ def main() -> None:
         rows, columns = -(-height // block[0]), -(-width // block[1])
         shift = torch.randint(-30, 30, (num, rows, columns, 2)).int()
         weights = torch.rand(num, -(-height // 3), -(-width // 3)) * 76
-        how = planes[0], planes[1:], shift, block, weights, 96 << (bits - 8)
+        taps = torch.rand(2, 2, rows, columns) - 0.4
+        how = planes[0], planes[1:], shift, block, weights, taps, bits
         made, expected = ((result.int() & ((1 << bits) - 1)) for result in (by_kernel(*how), by_torch(*how)))
         apart = (made - expected).abs()
         changed = (made != planes[0].int() & ((1 << bits) - 1)).float().mean()

@@ -113,13 +113,17 @@ def test_it_compiles_for_every_gpu(
     capability: tuple[int, int], codes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    from vidsr.upscaling.steady_kernel import BLOCK, blend_plane
+    from vidsr.upscaling.steady_kernel import BLOCK, blend_plane, filter_plane
 
     types = dict.fromkeys(("own", "first", "second", "made"), codes)
     types |= {"shift": "*i32", "weights": "*fp32", "down": "fp32", "along": "fp32"}
-    made = compiled(blend_plane, capability, types, {"both": True, "block": BLOCK}, enable_fp_fusion=False)
-    assert f".target sm_{capability[0]}{capability[1]}" in made.asm["ptx"]
-    assert made.asm["cubin"].startswith(b"\x7fELF")
+    filtering = {"codes": codes, "made": codes, "taps": "*fp32"}
+    for made in (
+        compiled(blend_plane, capability, types, {"both": True, "block": BLOCK}, enable_fp_fusion=False),
+        compiled(filter_plane, capability, filtering, {"block": BLOCK}, enable_fp_fusion=False),
+    ):
+        assert f".target sm_{capability[0]}{capability[1]}" in made.asm["ptx"]
+        assert made.asm["cubin"].startswith(b"\x7fELF")
 
 
 def test_the_host_blends_where_the_device_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

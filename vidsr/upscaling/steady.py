@@ -1,26 +1,32 @@
 """Video that holds still: each large picture with what its neighbours show of the same place.
 
 Where things went is found on the small pictures, and so is how well they agree there; what the network has invented
-differently in each large one is averaged out where they do. In numpy on the host; `steady_device` does it on a GPU.
+differently in each large one is averaged out where they do, and so is the place: compressed film moves in jerks, and a
+block goes to the mean of where it is and where its neighbours see it. In numpy on the host; `steady_device` does it on
+a GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from vidsr.frame import Frame, Plane
-from vidsr.upscaling.motion import BLOCK, Field, Floats, box, find, gather
+from vidsr.upscaling.blocks import Between, Blocks, means
+from vidsr.upscaling.motion import Field, Floats, Whole, box, find, gather
+from vidsr.upscaling.taps import Wide, filtered, taps
 
 REACH = 1  # frames on either side
 SHARE = 256 * 0.3  # of 256, at the full strength: of each neighbour; a little more is left to the frame itself
 LIMIT = 96  # codes of 8 bit that a neighbour may differ by and count whole
 TWIN = 0.25  # of the difference to the other neighbour, at most: then the two show one drawing, the other a second
 AGREE, TEXTURE = 4.0, 0.5  # codes that small pictures may differ by where they are flat, and for each code of slope
+JERK = 0.25  # small pixels: what is twice as far from its mean place has moved, and stays where it is
+CRISP = 0.6  # of what is taken of neighbours: how much that is sharpened, which averaging has softened
+LEAST = 0.1  # of 256: what is taken less of counts as this much
+FAINT = 0.5  # codes that small pictures differ by where it is sharpened by half of that
 
 Made = tuple[Frame, Frame]  # a small picture and what became of it
 
@@ -43,31 +49,66 @@ class Steadier:
         """The planes of `large` blended with those of `others`, one or two."""
         blended = list(large.planes)
         num = len(blended) - large.format.alpha  # a matte has no texture that could crawl
-        fields = [self._field(small, source) for source, _ in others]
+        seen = [self._seen(small, source) for source, _ in others]
         for place in range(num):
-            planes = [made.planes[place] for _, made in others]
-            blended[place] = self._blended(large, list(zip(planes, fields, strict=True)), place)
+            blended[place] = _blended(large, [made.planes[place] for _, made in others], seen, place)
         return tuple(blended)
 
-    def _field(self, small: Frame, other: Frame) -> tuple[Field, Floats]:
-        """The motion to the other picture, and how much of it to take at each pixel of the small one, of 256."""
+    def _seen(self, small: Frame, other: Frame) -> Neighbour:
         picture = _codes(small)
         field = find(picture, _codes(other))
-        return field, (agreement(picture, field) * self._share).astype(np.float32)
+        agreed = agreement(picture, field)
+        mean = means(agreed)
+        share = mean * (4 * mean - 1).clip(0, 1) * np.float32(self._share / 256)
+        apart = means(agreed * np.abs(field.residual)) / np.maximum(mean, np.float32(0.25))
+        soft = share * apart / (apart + np.float32(FAINT))
+        return Neighbour(field.shift, (agreed * self._share).astype(np.float32), share, soft)
 
-    def _blended(self, large: Frame, others: Sequence[tuple[Plane, tuple[Field, Floats]]], place: int) -> Plane:
-        own, bits = large.planes[place], large.format.bits
-        wide = np.int16 if bits <= 8 else np.int32
-        limit, codes = LIMIT << (bits - 8), own.astype(wide)
-        total = np.full_like(codes, 128)
-        for plane, (field, weights) in others:
-            change = _moved(plane, field, weights.shape).astype(wide)
-            np.subtract(change, codes, out=change)
-            np.clip(change, -limit, limit, out=change)
-            np.multiply(change, _enlarged(weights, own.shape).astype(wide), out=change)
-            np.add(total, change, out=total)
-        blended: Plane = np.add(codes, total >> 8).astype(own.dtype)
-        return blended
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A small picture as its neighbour shows it.
+
+    `shift` is `motion.Field`'s. `weights`, (H, W) of 256, say how much to take of the neighbour at each pixel; `share`,
+    (rows, columns) of 1, the same of blocks that agree for the most part, and `soft` how much of that softens them.
+    """
+
+    shift: Floats
+    weights: Floats
+    share: Floats
+    soft: Floats
+
+
+def _blended(large: Frame, planes: Sequence[Plane], seen: Sequence[Neighbour], place: int) -> Plane:
+    own, bits = large.planes[place], large.format.bits
+    grid = Blocks.over(own.shape, seen[0].weights.shape)
+    shifts = [np.rint(grid.of(one.shift) * grid.ratio).astype(np.intp) for one in seen]
+    codes = own.astype(np.int16 if bits <= 8 else np.int32)
+    _mix(codes, planes, shifts, [one.weights for one in seen], grid.block, LIMIT << (bits - 8))
+    stepped = step(shifts, [grid.of(one.share) for one in seen], grid.ratio)
+    crisp = np.float32(CRISP) * np.sum([grid.of(one.soft) for one in seen], 0)
+    found: Plane = filtered(codes, taps(stepped, crisp), grid.block, (1 << bits) - 1).astype(own.dtype)
+    return found
+
+
+def step(shifts: Sequence[Whole], shares: Sequence[Floats], ratio: Floats) -> Floats:
+    """Where to take each block from, (rows, columns, 2) in samples, to have it at the mean of the places it is seen at.
+
+    That of one neighbour tells nothing of a jerk, which is found between two. What has been rounded of their shifts is
+    taken back by it, too.
+
+    Args:
+        shifts: to each neighbour, (rows, columns, 2), whole samples.
+        shares: of each neighbour in the mean, (rows, columns).
+        ratio: samples of the plane for a small pixel, down and right.
+    """
+    if len(shifts) < 2:
+        return np.zeros(shifts[0].shape, np.float32)
+    found = np.minimum(*shares)[..., None] * -(shifts[0] + shifts[1]).astype(np.float32)
+    far = found / np.minimum(JERK * ratio, 1)
+    off = np.maximum(np.hypot(far[..., 0], far[..., 1]), 1)
+    stepped: Floats = found * np.maximum(2 / off - 1, 0)[..., None]
+    return stepped
 
 
 def agreement(picture: Floats, field: Field) -> Floats:
@@ -93,27 +134,32 @@ def _codes(frame: Frame) -> Floats:
     return frame.planes[0].astype(np.float32) / np.float32(1 << (frame.format.bits - 8))
 
 
-def _enlarged(weights: Floats, shape: tuple[int, ...]) -> Floats:
-    height, width = shape
-    return np.asarray(Image.fromarray(weights).resize((width, height), Image.Resampling.BILINEAR))
+def _mix(
+    codes: Wide,
+    planes: Sequence[Plane],
+    shifts: Sequence[Whole],
+    weights: Sequence[Floats],
+    block: tuple[int, int],
+    limit: int,
+) -> None:
+    """Add to `codes` what others differ by at each sample's place there, a row of blocks at a time.
 
-
-def _moved(plane: Plane, field: Field, small: tuple[int, ...]) -> Plane:
-    """What stands at each pixel's place in the other picture, block by block and by whole pixels of the large one."""
-    ratio = np.array(plane.shape) / np.array(small)
-    block = (max(round(BLOCK * ratio[0]), 1), max(round(BLOCK * ratio[1]), 1))
-    rows, columns = (-(-side // one) for side, one in zip(plane.shape, block, strict=True))
-    down = nearest(rows, block[0], BLOCK * ratio[0], field.shift.shape[0])
-    right = nearest(columns, block[1], BLOCK * ratio[1], field.shift.shape[1])
-    shift = np.rint(field.shift[down[:, None], right[None]] * ratio.astype(np.float32)).astype(np.intp)
-    edge = (int(np.abs(shift).max()) + max(block)) if shift.size else 0
-    padded = np.pad(plane, edge, mode="edge")
-    blocks = gather(padded, edge, shift, block)  # type: ignore[type-var]  # of one of the two types
-    whole = blocks.swapaxes(1, 2).reshape(rows * block[0], columns * block[1])
-    found: Plane = whole[: plane.shape[0], : plane.shape[1]]
-    return found
-
-
-def nearest(num: int, block: int, step: float, most: int) -> NDArray[np.intp]:
-    """Which small block lies behind the middle of each large one."""
-    return np.minimum(((np.arange(num) + 0.5) * block / step).astype(np.intp), most - 1)
+    `weights`, (h, w) of 256, are those of small pixels, and linear in between.
+    """
+    (tall, _), (height, width) = block, codes.shape
+    edges = [int(np.abs(shift).max(initial=0)) + max(block) for shift in shifts]
+    padded = [np.pad(plane, edge, mode="edge") for plane, edge in zip(planes, edges, strict=True)]
+    columns = Between.of(width, weights[0].shape[1])
+    rows, across = Between.of(height, weights[0].shape[0]), [columns.across(one) for one in weights]
+    for number, first in enumerate(range(0, height, tall)):
+        band = codes[first : first + tall]
+        total = np.full_like(band, 128)
+        here = rows.part(first, first + tall)
+        for plane, edge, shift, weight in zip(padded, edges, shifts, across, strict=True):
+            blocks = gather(plane[first:], edge, shift[number : number + 1], block)[0]  # type: ignore[type-var]  # of one of the two types
+            change = blocks.swapaxes(0, 1).reshape(tall, -1)[: len(band), :width].astype(codes.dtype)
+            np.subtract(change, band, out=change)
+            np.clip(change, -limit, limit, out=change)
+            np.multiply(change, here(weight).astype(codes.dtype), out=change)
+            np.add(total, change, out=total)
+        band += total >> 8

@@ -1,4 +1,4 @@
-"""`steady.Steadier` on a GPU: motion by torch, and each plane by one kernel, where that makes what the host makes.
+"""`steady.Steadier` on a GPU: motion by torch, and each plane by two kernels, where that makes what the host makes.
 
 Large pictures go up again and come down blended, each once: beside the network's own work, on streams of their own.
 """
@@ -21,9 +21,9 @@ from vidsr.backends.torch import kernels
 from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.stages import stage
 from vidsr.upscaling import motion_device
-from vidsr.upscaling.motion import BLOCK
 from vidsr.upscaling.staging import Staging, as_plane, on
-from vidsr.upscaling.steady import AGREE, LIMIT, REACH, TEXTURE, Made, Steadier, nearest
+from vidsr.upscaling.steady import AGREE, LIMIT, REACH, TEXTURE, Made, Steadier
+from vidsr.upscaling.taps_device import filtered, places, trusted
 
 KEPT = 2 * REACH + 1  # pictures on the device
 RARE = 0.01  # of the samples that may be one code from the host's
@@ -67,11 +67,16 @@ class DeviceSteadier(Steadier):
         smalls = (small, *(source for source, _ in others))
         picture, *neighbours = (_codes(self._up(one.planes[:1], staging)[0], one.format) for one in smalls)
         shift, residual = motion_device.find(picture, torch.stack(neighbours))
-        weights = agreement(picture, residual) * self._share
+        agreed = agreement(picture, residual)
+        weights = agreed * self._share
+        share, soft = trusted(agreed, residual.abs(), self._share / 256)
         own, *theirs = (self._up(one.planes[:num], staging) for one in (large, *(made for _, made in others)))
-        make, limit, made = by_torch if why_not_fused(self._device) else by_kernel, LIMIT << (large.format.bits - 8), []
+        make, made = by_torch if why_not_fused(self._device) else by_kernel, []
         for codes, *planes in zip(own, *theirs, strict=True):
-            made.append(make(codes, planes, *shifts(shift, picture.shape, codes.shape), weights, limit))
+            over = places(tuple(codes.shape), tuple(picture.shape), codes.device)
+            shifts = over.shifts(shift)
+            taps = over.taps(shifts, share, soft)
+            made.append(make(codes, planes, shifts, over.block, weights, taps, large.format.bits))
         found = tuple(as_plane(codes) for codes in staging.download(made).wait())
         return (*found, *large.planes[num:])
 
@@ -92,36 +97,22 @@ def agreement(picture: Tensor, residual: Tensor) -> Tensor:
     return (1 - (motion_device.box(residual.abs()) / least) ** 2).clamp(0, 1)
 
 
-def shifts(shift: Tensor, small: Sequence[int], large: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
-    """Of small blocks, (N, rows, columns, 2) -> those of blocks of a large plane, int32 pixels of it; their size."""
-    (down, right), block, ratio = _places(tuple(small), tuple(large), tuple(shift.shape[1:3]), shift.device)
-    return (shift[:, down][:, :, right] * ratio).round().int().contiguous(), block
-
-
-@lru_cache(maxsize=16)
-def _places(
-    small: tuple[int, ...], large: tuple[int, ...], most: tuple[int, ...], device: torch.device
-) -> tuple[list[Tensor], tuple[int, int], Tensor]:
-    """Which small block lies behind the middle of each large one, by rows and columns; their size; the ratio."""
-    ratio = [high / low for high, low in zip(large, small, strict=True)]
-    tall, wide = (max(round(BLOCK * one), 1) for one in ratio)
-    numbers = (
-        nearest(-(-side // block), block, BLOCK * one, limit)
-        for side, block, one, limit in zip(large, (tall, wide), ratio, most, strict=True)
-    )
-    return [torch.from_numpy(one).to(device) for one in numbers], (tall, wide), torch.tensor(ratio, device=device)
-
-
 def by_torch(
-    own: Tensor, others: Sequence[Tensor], shift: Tensor, block: tuple[int, int], weights: Tensor, limit: int
+    own: Tensor,
+    others: Sequence[Tensor],
+    shift: Tensor,
+    block: tuple[int, int],
+    weights: Tensor,
+    taps: Tensor,
+    bits: int,
 ) -> Tensor:
-    """A plane of (H, W) codes, uint8 or uint16 in the bits of int16, blended with `others`.
+    """A plane of (H, W) codes, uint8 or uint16 in the bits of int16, blended with `others`, then filtered.
 
     `shift` leads from each of `block` to what stands there in each of the others, (N, rows, columns, 2); `weights` are
-    how much of it to take, (N, h, w) of 256; `limit` is the most codes that are believed.
+    how much of it to take, (N, h, w) of 256; `taps`, (2, 2, rows, columns), are those of `taps.taps`.
     """
     height, width = own.shape
-    codes = own.int() & 0xFFFF
+    codes, limit = own.int() & 0xFFFF, LIMIT << (bits - 8)
     row, column = torch.arange(height, device=own.device), torch.arange(width, device=own.device)
     total = torch.full_like(codes, 128)
     large = F.interpolate(weights[None], (height, width), mode="bilinear", align_corners=False)[0].int()
@@ -130,16 +121,23 @@ def by_torch(
         y = (row[:, None] + moved[..., 0]).clamp(0, height - 1)
         x = (column + moved[..., 1]).clamp(0, width - 1)
         total += ((other.int() & 0xFFFF)[y, x] - codes).clamp(-limit, limit) * weight
-    return (codes + (total >> 8)).to(own.dtype)
+    return filtered(codes + (total >> 8), taps, block, (1 << bits) - 1).to(own.dtype)
 
 
 def by_kernel(
-    own: Tensor, others: Sequence[Tensor], shift: Tensor, block: tuple[int, int], weights: Tensor, limit: int
+    own: Tensor,
+    others: Sequence[Tensor],
+    shift: Tensor,
+    block: tuple[int, int],
+    weights: Tensor,
+    taps: Tensor,
+    bits: int,
 ) -> Tensor:
-    """`by_torch` in one pass over memory."""
-    from vidsr.upscaling.steady_kernel import blended
+    """`by_torch` in two passes over memory."""
+    from vidsr.upscaling import steady_kernel
 
-    return blended(own, others, shift, block, weights.contiguous(), limit)
+    made = steady_kernel.blended(own, others, shift, block, weights.contiguous(), LIMIT << (bits - 8))
+    return steady_kernel.filtered(made, taps.contiguous(), block, (1 << bits) - 1)
 
 
 def _codes(plane: Tensor, format: PixelFormat) -> Tensor:
@@ -168,14 +166,15 @@ def why_not_fused(device: torch.device) -> str | None:
 
 def _why_wrong(device: torch.device) -> str | None:
     random = torch.Generator().manual_seed(0)
-    for dtype, most, (height, width) in ((torch.uint8, 256, (70, 1030)), (torch.int16, 1024, (33, 64))):
-        planes = [torch.randint(0, most, (height, width), generator=random).to(device, dtype) for _ in range(3)]
+    for dtype, bits, (height, width) in ((torch.uint8, 8, (70, 1030)), (torch.int16, 10, (33, 64))):
+        planes = [torch.randint(0, 1 << bits, (height, width), generator=random).to(device, dtype) for _ in range(3)]
         shift = torch.randint(-40, 40, (2, 5, 33, 2), generator=random).int().to(device)
         weights = (torch.rand(2, 9, 64, generator=random) * 76).to(device)
-        how = planes[0], planes[1:], shift, (-(-height // 5), -(-width // 33)), weights, 24 * most // 64
+        taps = (torch.rand(2, 2, 5, 33, generator=random) - 0.4).to(device)
+        how = planes[0], planes[1:], shift, (-(-height // 5), -(-width // 33)), weights, taps, bits
         apart = (by_kernel(*how).int() - by_torch(*how).int()).abs()
         if int(apart.max()) > 1 or float((apart > 0).float().mean()) > RARE:
-            return f"its kernel is up to {int(apart.max())} codes from torch's operations"
+            return f"its kernels are up to {int(apart.max())} codes from torch's operations"
     return None
 
 

@@ -1,4 +1,4 @@
-"""A large plane blended with its neighbours' in one pass over memory, by Triton on a GPU.
+"""A large plane blended with its neighbours' in one pass over memory, and filtered in a second, by Triton on a GPU.
 
 Imported only where Triton is at hand; `vidsr.upscaling.steady_device` decides.
 """
@@ -20,7 +20,7 @@ BLOCK = 512  # samples of a row that one program makes
 def blended(
     own: Tensor, others: Sequence[Tensor], shift: Tensor, block: tuple[int, int], weights: Tensor, limit: int
 ) -> Tensor:
-    """(H, W) codes with one or two others of the same size and type; see `steady_device.by_torch`, to the bit."""
+    """(H, W) codes with one or two others of the same size and type; see `steady_device.by_torch`."""
     height, width = own.shape
     made = torch.empty_like(own)
     with torch.cuda.device(own.device), errors():
@@ -29,6 +29,17 @@ def blended(
             *block, limit, weights.shape[1] / height, weights.shape[2] / width,
             both=len(others) == 2, block=BLOCK, enable_fp_fusion=False,
         )  # fmt: skip
+    return made
+
+
+def filtered(codes: Tensor, taps: Tensor, block: tuple[int, int], top: int) -> Tensor:
+    """(H, W) codes, uint8 or uint16 in the bits of int16, after the taps of their blocks; see `taps.filtered`."""
+    height, width = codes.shape
+    made = torch.empty_like(codes)
+    with torch.cuda.device(codes.device), errors():
+        filter_plane[(height, triton.cdiv(width, BLOCK))](
+            codes, taps, made, height, width, *taps.shape[2:], *block, top, block=BLOCK, enable_fp_fusion=False
+        )
     return made
 
 
@@ -117,3 +128,27 @@ def blend_plane(
             columns, low, narrow, tall, wide, limit, down, along,
         )  # fmt: skip
     tl.store(made + at, (code + (total >> 8)).to(made.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def filter_plane(codes, taps, made, height, width, rows, columns, tall, wide, top, block: tl.constexpr):
+    """Programs (row, part of it). `taps` are (2, 2, rows, columns)."""
+    column = tl.program_id(1) * block + tl.arange(0, block)
+    row = tl.program_id(0)
+    inside = column < width
+    start = codes + row.to(tl.int64) * width
+    above = codes + tl.maximum(row - 1, 0).to(tl.int64) * width
+    below = codes + tl.minimum(row + 1, height - 1).to(tl.int64) * width
+    own = _code(start + column, inside)
+    change = (_code(below + column, inside) - own).to(tl.float32)
+    tap = taps + (row // tall) * columns + column // wide
+    size = rows * columns
+    total = change * tl.load(tap + size, mask=inside, other=0.0)
+    change = (own - _code(above + column, inside)).to(tl.float32)
+    total -= change * tl.load(tap, mask=inside, other=0.0)
+    change = (_code(start + tl.minimum(column + 1, width - 1), inside) - own).to(tl.float32)
+    total += change * tl.load(tap + 3 * size, mask=inside, other=0.0)
+    change = (own - _code(start + tl.maximum(column - 1, 0), inside)).to(tl.float32)
+    total -= change * tl.load(tap + 2 * size, mask=inside, other=0.0)
+    found = tl.minimum(tl.maximum(total + (own.to(tl.float32) + 0.5), 0.0), top)
+    tl.store(made + row.to(tl.int64) * width + column, found.to(tl.int32).to(made.dtype.element_ty), mask=inside)

@@ -1,0 +1,84 @@
+"""`blocks`, `taps` and what `steady` makes of them in torch, on the device that large pictures are blended on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vidsr.upscaling.blocks import Blocks
+from vidsr.upscaling.motion import BLOCK
+from vidsr.upscaling.steady import CRISP, FAINT, JERK
+
+
+@dataclass(frozen=True)
+class Places:
+    """A `blocks.Blocks` on a device."""
+
+    block: tuple[int, int]
+    ratio: Tensor
+    down: Tensor
+    right: Tensor
+
+    def of(self, values: Tensor) -> Tensor:
+        """(N, rows, columns, ...) of small blocks -> of those of the plane."""
+        return values[:, self.down][:, :, self.right]
+
+    def shifts(self, shift: Tensor) -> Tensor:
+        """Of small blocks, (N, rows, columns, 2) pixels -> of those of the plane, int32 samples."""
+        return (self.of(shift) * self.ratio).round().int().contiguous()
+
+    def taps(self, shifts: Tensor, share: Tensor, soft: Tensor) -> Tensor:
+        """`taps.taps` of `steady.step` and of how much blocks are sharpened.
+
+        Args:
+            shifts: of the plane's blocks, (N, rows, columns, 2) samples, to each neighbour.
+            share: of small blocks, (N, rows, columns): `steady.Neighbour.share`.
+            soft: of small blocks, (N, rows, columns): `steady.Neighbour.soft`.
+        """
+        off = CRISP / 4 * self.of(soft).sum(0)
+        step = self._step(shifts, self.of(share)).permute(2, 0, 1)
+        return torch.stack([step * (step - 1) / 2 - off, step * (step + 1) / 2 - off], 1)
+
+    def _step(self, shifts: Tensor, shares: Tensor) -> Tensor:
+        if len(shifts) < 2:
+            return torch.zeros(shifts.shape[1:], device=shifts.device)
+        found = -shares.amin(0)[..., None] * shifts.sum(0)
+        far = (found / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
+        return found * (2 / far.clamp(min=1) - 1).clamp(min=0)
+
+
+@lru_cache(maxsize=16)
+def places(large: tuple[int, ...], small: tuple[int, ...], device: torch.device) -> Places:
+    """`Blocks.over`; kept, since to bring it to the device each time would be waited for."""
+    grid = Blocks.over(large, small)
+    return Places(grid.block, *(torch.from_numpy(one).to(device) for one in (grid.ratio, grid.down, grid.right)))
+
+
+def trusted(agreed: Tensor, apart: Tensor, most: float) -> tuple[Tensor, Tensor]:
+    """`steady.Neighbour.share`, up to `most`, and `soft`, (N, rows, columns), by two maps of (N, H, W)."""
+    mean = _means(agreed)
+    share = mean * (4 * mean - 1).clamp(0, 1) * most
+    codes = _means(agreed * apart) / mean.clamp(min=0.25)
+    return share, share * codes / (codes + FAINT)
+
+
+def _means(values: Tensor) -> Tensor:
+    """`blocks.means`, of (N, H, W)."""
+    height, width = values.shape[1:]
+    return F.avg_pool2d(F.pad(values, (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate"), BLOCK)
+
+
+def filtered(codes: Tensor, taps: Tensor, block: Sequence[int], top: int) -> Tensor:
+    """`taps.filtered`: (H, W) int32 codes."""
+    row, column = (torch.arange(side, device=codes.device) // one for side, one in zip(codes.shape, block, strict=True))
+    (above, below), (left, right) = taps[:, :, row][..., column]
+    padded = F.pad(codes[None].float(), (1, 1, 1, 1), mode="replicate")[0]
+    own, middle, beside = padded[1:-1, 1:-1], padded[1:-1], padded[:, 1:-1]
+    change = (beside[2:] - own) * below - (own - beside[:-2]) * above
+    change = change + (middle[:, 2:] - own) * right - (own - middle[:, :-2]) * left
+    return (change + (own + 0.5)).clamp(0, top).int()
