@@ -83,7 +83,7 @@ def _blended(large: Frame, planes: Sequence[Plane], seen: Sequence[Neighbour], p
     own, bits = large.planes[place], large.format.bits
     grid = Blocks.over(own.shape, seen[0].weights.shape)
     shifts = [np.rint(grid.of(one.shift) * grid.ratio).astype(np.intp) for one in seen]
-    codes = own.astype(np.int16 if bits <= 8 else np.int32)
+    codes: Wide = own.astype(np.int16) if bits <= 8 else own.astype(np.int32)
     _mix(codes, planes, shifts, [one.weights for one in seen], grid.block, LIMIT << (bits - 8))
     stepped = step(shifts, [grid.of(one.share) for one in seen], grid.ratio)
     crisp = np.float32(CRISP) * np.sum([grid.of(one.soft) for one in seen], 0)

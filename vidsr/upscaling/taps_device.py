@@ -49,7 +49,8 @@ class Places:
             return torch.zeros(shifts.shape[1:], device=shifts.device)
         found = -shares.amin(0)[..., None] * shifts.sum(0)
         far = (found / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
-        return found * (2 / far.clamp(min=1) - 1).clamp(min=0)
+        stepped: Tensor = found * (2 / far.clamp(min=1) - 1).clamp(min=0)
+        return stepped
 
 
 @lru_cache(maxsize=16)
@@ -81,4 +82,5 @@ def filtered(codes: Tensor, taps: Tensor, block: Sequence[int], top: int) -> Ten
     own, middle, beside = padded[1:-1, 1:-1], padded[1:-1], padded[:, 1:-1]
     change = (beside[2:] - own) * below - (own - beside[:-2]) * above
     change = change + (middle[:, 2:] - own) * right - (own - middle[:, :-2]) * left
-    return (change + (own + 0.5)).clamp(0, top).int()
+    made: Tensor = (change + (own + 0.5)).clamp(0, top).int()
+    return made
