@@ -202,17 +202,22 @@ def test_from_pipe_to_file_and_from_file_to_pipe(tmp_path: Path) -> None:
 def test_a_stream_is_read_while_it_is_written() -> None:
     """The first pictures come out before the last ones have gone in: nothing is collected first."""
     data = y4m(frames=80, width=320, height=240)
-    command = [sys.executable, "-m", "vidsr", "upscale", "-", "-o", "-", "-q", *QUICK]
-    with warm.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "vidsr", "upscale", "-", "-o", "-", *QUICK]
+    with warm.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
+        assert process.stderr is not None
         process.stdin.write(data[: len(data) // 2])
         process.stdin.flush()
         first = process.stdout.read(640 * 480)  # would wait for ever if all had to come in first
         assert first.startswith(b"YUV4MPEG2 W640 H480 F30000:1001")
         process.stdin.close()
         rest = process.stdout.read()
+        said = process.stderr.read()
         assert process.wait(60) == 1  # half of the stream breaks off in a picture
+    assert b"39 frames stand in stdout; what came through the pipe has to come again" in b" ".join(said.split())
     assert len(list(Y4MReader(io.BytesIO(first + rest)))) == 39
 
 

@@ -104,6 +104,9 @@ class Retried:
     reason: str
 
 
+ONCE = "what came through the pipe has to come again"  # advice where a source can be read but once
+
+
 @dataclass(frozen=True, slots=True)
 class PartsKept:
     """A job ended early; its finished segments, if any, are kept in `folder`.

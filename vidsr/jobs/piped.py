@@ -19,7 +19,7 @@ from vidsr.errors import MediaError, OutputError, UsageError
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.batch import Batch
-from vidsr.jobs.events import Advanced, Done, PartsKept, Started
+from vidsr.jobs.events import ONCE, Advanced, Done, PartsKept, Started
 from vidsr.jobs.idle import ENCODER, idle
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
@@ -226,8 +226,8 @@ def _make(
         raise
     except BaseException:
         sink.abort()
-        again = "it cannot be gone on with, and begins again"
-        batch.on_event(PartsKept(job.source, job.output, 0, num_frames, again, 0.0))
+        advice = "it cannot be gone on with, and begins again" if made.pipe is None else ONCE
+        batch.on_event(PartsKept(job.source, job.output, 0, num_frames, advice, 0.0))
         raise
     return last
 

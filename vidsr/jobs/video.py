@@ -21,7 +21,7 @@ from vidsr.errors import DamagedError, MediaError, OutputError, TooSmallError, V
 from vidsr.files import fitting, rename
 from vidsr.jobs import sources
 from vidsr.jobs.batch import REPLACE, Batch
-from vidsr.jobs.events import Done, Event, PartsKept, Resumed
+from vidsr.jobs.events import ONCE, Done, Event, PartsKept, Resumed
 from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts
 from vidsr.jobs.plan import Plan, fingerprint
 from vidsr.jobs.segment_maker import SegmentMaker, SegmentsMade
@@ -158,7 +158,7 @@ def _kept(plan: Plan, work: Path, manifest: Manifest, error: BaseException, lost
     keep_going = isinstance(error, DamagedError) and not plan.options.keep_going
     command = "the same command with --keep-going (keep_going=True)" if keep_going else "the same command"
     if plan.pipe is not None:
-        return PartsKept(plan.source.path, work, 0, 0, "what came through the pipe has to come again", lost)
+        return PartsKept(plan.source.path, work, 0, 0, ONCE, lost)
     manifest.look_again()
     advice = f"{command} goes on from there" if manifest.segments else f"{command} begins again"
     return PartsKept(plan.source.path, work, len(manifest.segments), manifest.num_frames, advice, lost)
