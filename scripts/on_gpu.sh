@@ -135,6 +135,7 @@ for model in $models; do
         --sizes $sizes --seconds $seconds --network-only
 done
 if [ "$rehearse" ]; then lacks GPU ways; else step ways 120 "$python" scripts/ways.py; fi
+step steady 60 "$python" scripts/steady.py --size $sizes --device $backend
 if has av; then
     step whole-job 500 bash -c 'bench "$@"' - --model "${models%% *}" --backends $backend --precisions $precisions \
         --sizes $whole --seconds $seconds --preset ultrafast
