@@ -1,4 +1,4 @@
-"""The blocks of a large plane, and the one of the small picture behind each."""
+"""What of a small picture lies behind each block, and behind each sample, of a large plane."""
 
 from __future__ import annotations
 

@@ -25,7 +25,6 @@ TWIN = 0.25  # of the difference to the other neighbour, at most: then the two s
 AGREE, TEXTURE = 4.0, 0.5  # codes that small pictures may differ by where they are flat, and for each code of slope
 JERK = 0.25  # small pixels: what is twice as far from its mean place has moved, and stays where it is
 CRISP = 0.6  # of what is taken of neighbours: how much that is sharpened, which averaging has softened
-LEAST = 0.1  # of 256: what is taken less of counts as this much
 FAINT = 0.5  # codes that small pictures differ by where it is sharpened by half of that
 
 Made = tuple[Frame, Frame]  # a small picture and what became of it
@@ -49,14 +48,14 @@ class Steadier:
         """The planes of `large` blended with those of `others`, one or two."""
         blended = list(large.planes)
         num = len(blended) - large.format.alpha  # a matte has no texture that could crawl
-        seen = [self._seen(small, source) for source, _ in others]
+        picture = _codes(small)
+        seen = [self._seen(picture, _codes(source)) for source, _ in others]
         for place in range(num):
             blended[place] = _blended(large, [made.planes[place] for _, made in others], seen, place)
         return tuple(blended)
 
-    def _seen(self, small: Frame, other: Frame) -> Neighbour:
-        picture = _codes(small)
-        field = find(picture, _codes(other))
+    def _seen(self, picture: Floats, other: Floats) -> Neighbour:
+        field = find(picture, other)
         agreed = agreement(picture, field)
         mean = means(agreed)
         share = mean * (4 * mean - 1).clip(0, 1) * np.float32(self._share / 256)
