@@ -29,7 +29,7 @@ def main() -> None:
         planes = [torch.randint(0, 1 << bits, (height, width)).to(dtype) for _ in range(1 + num)]
         rows, columns = -(-height // block[0]), -(-width // block[1])
         shift = torch.randint(-30, 30, (num, rows, columns, 2)).int()
-        weights = torch.rand(num, -(-height // 3), -(-width // 3)) * 76
+        weights = torch.randint(0, 77, (num, -(-height // 3), -(-width // 3))).short()
         taps = torch.rand(2, 2, rows, columns) - 0.4
         how = planes[0], planes[1:], shift, block, weights, taps, bits
         made, expected = ((result.int() & ((1 << bits) - 1)) for result in (by_kernel(*how), by_torch(*how)))

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from vidsr.upscaling.motion import BLOCK, Floats
 
+WAY = 128  # parts of the way from one sample to the next: whole numbers within 255 times that are int16
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -52,33 +54,39 @@ def means(values: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Between:
-    """Where samples of a longer side lie between those of a shorter one; they are linear there, and ends repeat."""
+    """Where samples of a longer side lie between those of a shorter one; they are linear there, and ends repeat.
+
+    `way` is how far from `first` to `second` each is, in 128ths.
+    """
 
     first: NDArray[np.intp]
     second: NDArray[np.intp]
-    share: Floats
+    way: NDArray[np.int16]
 
     @classmethod
     def of(cls, long: int, short: int) -> Between:
         """All `long` samples, which cover as much as `short` ones."""
-        place = (
-            (np.arange(long, dtype=np.float32) + np.float32(0.5)) * np.float32(short / long) - np.float32(0.5)
-        ).clip(0)
+        half = np.float32(0.5)
+        place = ((np.arange(long, dtype=np.float32) + half) * np.float32(short / long) - half).clip(0)
         first = place.astype(np.intp)
-        return cls(first, np.minimum(first + 1, short - 1), place - first.astype(np.float32))
+        way = ((place - first.astype(np.float32)) * np.float32(WAY) + half).astype(np.int16)
+        return cls(first, np.minimum(first + 1, short - 1), way)
 
     def part(self, start: int, stop: int) -> Between:
         """Some of them."""
-        return Between(self.first[start:stop], self.second[start:stop], self.share[start:stop])
+        return Between(self.first[start:stop], self.second[start:stop], self.way[start:stop])
 
-    def __call__(self, values: Floats) -> Floats:
-        """(short, W) -> (long, W)."""
-        found: Floats = values[self.first]
-        change = values[self.second] - found
-        change *= self.share[:, None]
+    def __call__(self, values: NDArray[np.int16]) -> NDArray[np.int16]:
+        """(short, W), within 255 -> (long, W), rounded to whole numbers."""
+        found = values[self.first]
+        change = values[self.second]
+        change -= found
+        change *= self.way[:, None]
+        change += WAY // 2
+        change >>= 7
         found += change
         return found
 
-    def across(self, values: Floats) -> Floats:
+    def across(self, values: NDArray[np.int16]) -> NDArray[np.int16]:
         """(H, short) -> (H, long); by rows of what is turned, which lie together in memory."""
         return np.ascontiguousarray(self(np.ascontiguousarray(values.T)).T)

@@ -1,13 +1,14 @@
 """Frames into larger frames in numpy, for runtimes that compute in the host's memory: what `colour` and the like do.
 
 Results are those of torch, but for codes that round the other way: none is off by more than one. Large pictures go in
-blocks of rows that stay in the processor's cache. One thread: decoder and encoder want the other cores.
+blocks of rows that stay in the processor's cache, in one thread: decoder and encoder want the other cores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,43 +16,42 @@ from numpy.typing import NDArray
 from vidsr import light
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat, Plane, Samples
 from vidsr.upscaling.codes import between, chroma_offset, codes_to_rgb, rgb_to_codes, triangle
+from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.host_resize import resize
 from vidsr.upscaling.renderer import Renderer
+from vidsr.upscaling.workers import Beside
 
 BLOCK = 1 << 15  # pixels
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """A `renderer.Rendering` that is done."""
-
-    sound: bool
-    pictures: list[tuple[Plane, ...]]
-
-    def wait(self) -> tuple[bool, list[tuple[Plane, ...]]]:
-        """As `renderer.Rendering`."""
-        return self.sound, self.pictures
-
-
 class HostRenderer(Renderer):
-    """Renders frames one by one: batches gain nothing here."""
+    """Renders frames one by one: batches gain nothing here. A thread turns pictures into frames beside the network."""
+
+    def __init__(self, enlarger: Enlarger) -> None:
+        super().__init__(enlarger)
+        self._last: Rendered | None = None
+
+    @property
+    def depth(self) -> int:
+        """One picture is turned into a frame while the network makes the next."""
+        return 1
 
     def start(self, frames: Sequence[Frame], canvas: Canvas) -> Rendered:
-        """As `Renderer`; it is done when this returns."""
-        pictures: list[tuple[Plane, ...]] = []
+        """As `Renderer`; what is not done when this returns is the way from large pictures to frames."""
+        made = []
         for frame in frames:
-            rgb = relit(to_rgb(frame.planes, frame.format, frame.colour), frame.colour, canvas.colour)
-            large = self.enlarger(rgb)
-            matte = self._matte(frame, canvas) if canvas.format.alpha else None
-            if not all(np.isfinite(made.sum(dtype=np.float32)) for made in (large, matte) if made is not None):
-                return Rendered(False, [])
-            planes = from_rgb(resize(large, canvas.size), canvas.format, canvas.colour)
-            if matte is not None:
-                planes = (*planes, _quantise(matte[0, 0] * _peak(canvas.format.bits), 0.0, canvas.format.bits))
-            pictures.append(planes)
-        return Rendered(True, pictures)
+            large = self.enlarger(relit(to_rgb(frame.planes, frame.format, frame.colour), frame.colour, canvas.colour))
+            made.append((large, self._matte(frame, canvas) if canvas.format.alpha else None))
+        self._last = Rendered(Beside(partial(_framed, made, canvas)))
+        return self._last
+
+    def close(self) -> None:
+        """As `Renderer`."""
+        if self._last:
+            self._last.made.join()
+        super().close()
 
     def _matte(self, frame: Frame, canvas: Canvas) -> Floats:
         """The alpha plane, enlarged to (1, 1, H, W) in [0, 1]; see `device.DeviceRenderer`."""
@@ -62,6 +62,30 @@ class HostRenderer(Renderer):
             return resize(alpha, canvas.size)
         large: Floats = self.enlarger(np.repeat(alpha, 3, 1)).mean(1, keepdims=True)
         return resize(large, canvas.size)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A `renderer.Rendering` that is being done."""
+
+    made: Beside[tuple[bool, list[tuple[Plane, ...]]]]
+
+    def wait(self) -> tuple[bool, list[tuple[Plane, ...]]]:
+        """As `renderer.Rendering`."""
+        return self.made.result()
+
+
+def _framed(made: Sequence[tuple[Floats, Floats | None]], canvas: Canvas) -> tuple[bool, list[tuple[Plane, ...]]]:
+    """Large pictures, (1, 3, H, W), and mattes to the planes of frames, if they are finite."""
+    pictures: list[tuple[Plane, ...]] = []
+    for large, matte in made:
+        if not all(np.isfinite(one.sum(dtype=np.float32)) for one in (large, matte) if one is not None):
+            return False, []
+        planes = from_rgb(resize(large, canvas.size), canvas.format, canvas.colour)
+        if matte is not None:
+            planes = (*planes, _quantise(matte[0, 0] * _peak(canvas.format.bits), 0.0, canvas.format.bits))
+        pictures.append(planes)
+    return True, pictures
 
 
 def to_rgb(planes: Sequence[Plane], format: PixelFormat, colour: Colour) -> Floats:

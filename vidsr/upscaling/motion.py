@@ -16,16 +16,16 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from vidsr.upscaling.moved import Moved, Whole
+
 Floats = NDArray[np.float32]
-Whole = NDArray[np.intp]
-Code = TypeVar("Code", np.float32, np.uint8, np.uint16)
 Value = TypeVar("Value", np.float32, np.bool_)
 
 BLOCK = 8  # pixels
 SEARCH = 4  # quarter-size pixels that the coarsest search goes each way
 CROSS = ((0, 0), (-1, 0), (0, -1), (0, 1), (1, 0))  # places of the last refinement; fractions reach the corners
 AROUND = (*CROSS, (-1, -1), (-1, 1), (1, -1), (1, 1))  # of the one before
-EDGE = 4 * SEARCH + 4 + BLOCK  # pixels that a block may be found outside the picture
+REACH = 4 * SEARCH + 4  # pixels that a block may be found away
 STAY = 0.5  # codes a pixel by which another place must fit better than the same one
 BAD = 6.0  # codes a pixel that a block may differ by and still be believed by half
 ALONE = 0.8  # of what the blocks around leave of a block's difference: less shows that it moves on its own
@@ -105,41 +105,24 @@ def box(values: Floats) -> Floats:
     return found
 
 
-def gather(padded: NDArray[Code], edge: int, shift: Whole, block: tuple[int, int]) -> NDArray[Code]:
-    """(rows, columns, *block): the blocks of a picture with `edge` pixels around it, each moved by its shift."""
-    rows, columns = shift.shape[:2]
-    down = np.arange(rows)[:, None] * block[0] + shift[..., 0] + edge
-    right = np.arange(columns)[None] * block[1] + shift[..., 1] + edge
-    down = np.clip(down, 0, padded.shape[0] - block[0])
-    right = np.clip(right, 0, padded.shape[1] - block[1])
-    found: NDArray[Code] = sliding_window_view(padded, block)[down, right]
-    return found
-
-
-def _blocks(picture: Floats, block: int) -> Floats:
-    height, width = picture.shape
-    return picture.reshape(height // block, block, width // block, block).swapaxes(1, 2)
-
-
 def _refined(picture: Floats, other: Floats, start: Whole, block: int, around: Sequence[tuple[int, int]]) -> Whole:
     """The best of the places around `start`, and of the same place."""
-    blocks, padded = _blocks(picture, block), np.pad(other, EDGE, mode="edge")
-    still = _differences(blocks, _blocks(other, block)) - np.float32(STAY * block * block)
-    best, found = still, np.zeros_like(start)
+    moved = Moved(other, REACH, (block, block))
+    best = _differences(picture, other, block) - np.float32(STAY * block * block)
+    found = np.zeros_like(start)
     for step in around:
         place = start + np.array(step)
-        error = _differences(blocks, gather(padded, EDGE, place, (block, block)))
+        error = _differences(picture, moved(place), block)
         better = error < best
-        best = np.where(better, error, best)
+        np.copyto(best, error, where=better)
         found[better] = place[better]
     return found
 
 
-def _differences(blocks: Floats, others: Floats) -> Floats:
-    """Of each pair of blocks the sum of absolute differences."""
-    apart = np.abs(np.subtract(blocks, others, order="C"))
-    found: Floats = apart.reshape(*apart.shape[:2], -1).sum(2, dtype=np.float32)
-    return found
+def _differences(picture: Floats, other: Floats, block: int) -> Floats:
+    """Of each block the sum of absolute differences."""
+    apart = picture - other
+    return _sums(np.abs(apart, out=apart), block)
 
 
 def _fractions(picture: Floats, other: Floats, whole: Whole) -> tuple[Floats, Floats]:
@@ -176,8 +159,7 @@ def _residual(picture: Floats, other: Floats, shift: Floats) -> Floats:
 
 def _change(picture: Floats, other: Floats, whole: Whole) -> tuple[Floats, Floats, Floats]:
     """How `other`, moved by whole pixels, differs, and the slopes of what lies between the two."""
-    blocks = gather(np.pad(other, EDGE, mode="edge"), EDGE, whole, (BLOCK, BLOCK))
-    moved = blocks.swapaxes(1, 2).reshape(picture.shape)
+    moved = Moved(other, REACH, (BLOCK, BLOCK))(whole)
     between = (picture + moved) * np.float32(0.5)
     return moved - picture, _slope(between, 0), _slope(between, 1)
 

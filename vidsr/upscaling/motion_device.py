@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidsr.upscaling.motion import ALONE, AROUND, BAD, BLOCK, CROSS, EDGE, SEARCH, SLOPE, STAY, STRAY
+from vidsr.upscaling.motion import ALONE, AROUND, BAD, BLOCK, CROSS, REACH, SEARCH, SLOPE, STAY, STRAY
 
 Steps = tuple[tuple[int, int], ...]
 _WAYS = range(-SEARCH, SEARCH + 1)
@@ -75,11 +75,11 @@ def _table(steps: Steps, device: torch.device) -> Tensor:
 
 
 def _gathered(padded: Tensor, shift: Tensor, block: int) -> Tensor:
-    """As `motion.gather`, of (N, H, W) with `EDGE` around: (..., N, rows, columns, 2) -> (..., rows, columns, b, b)."""
+    """As `moved.Moved`, of (N, H, W) with `REACH` around: (..., N, rows, columns, 2) -> (..., rows, columns, b, b)."""
     num, rows, columns, _ = shift.shape[-4:]
     device, (height, width) = padded.device, padded.shape[1:]
-    down = torch.arange(rows, device=device)[:, None] * block + shift[..., 0] + EDGE
-    right = torch.arange(columns, device=device) * block + shift[..., 1] + EDGE
+    down = torch.arange(rows, device=device)[:, None] * block + shift[..., 0] + REACH
+    right = torch.arange(columns, device=device) * block + shift[..., 1] + REACH
     inner = torch.arange(block, device=device)
     y = down.clamp(0, height - block)[..., None, None] + inner[:, None]
     x = right.clamp(0, width - block)[..., None, None] + inner
@@ -94,7 +94,7 @@ def _blocks(pictures: Tensor, block: int) -> Tensor:
 
 def _refined(pictures: Tensor, others: Tensor, start: Tensor, block: int, around: Steps) -> Tensor:
     """The best of the places around `start`, and of the same place."""
-    own, padded = _blocks(pictures, block), _padded(others, (EDGE,) * 4)
+    own, padded = _blocks(pictures, block), _padded(others, (REACH,) * 4)
     places = start + _table(around, start.device)[:, None, None, None]
     places = torch.cat((torch.zeros_like(start)[None], places))
     errors = (_gathered(padded, places, block) - own).abs().sum((-2, -1))
@@ -137,7 +137,7 @@ def _residual(pictures: Tensor, others: Tensor, shift: Tensor) -> Tensor:
 
 def _change(pictures: Tensor, others: Tensor, whole: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """How `others`, moved by whole pixels, differ, and the slopes of what lies between the two."""
-    blocks = _gathered(_padded(others, (EDGE,) * 4), whole, BLOCK)
+    blocks = _gathered(_padded(others, (REACH,) * 4), whole, BLOCK)
     moved = blocks.transpose(2, 3).reshape(pictures.shape)
     around = _padded((pictures + moved) * 0.5, (1, 1, 1, 1))
     down = (around[:, 2:, 1:-1] - around[:, :-2, 1:-1]) * 0.5

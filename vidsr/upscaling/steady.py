@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vidsr.frame import Frame, Plane
 from vidsr.upscaling.blocks import Between, Blocks, means
-from vidsr.upscaling.motion import Field, Floats, Whole, box, find, gather
+from vidsr.upscaling.motion import Field, Floats, box, find
+from vidsr.upscaling.moved import Moved, Whole
 from vidsr.upscaling.taps import Wide, filtered, taps
 
 REACH = 1  # frames on either side
@@ -31,7 +33,9 @@ Made = tuple[Frame, Frame]  # a small picture and what became of it
 
 
 class Steadier:
-    """Blends by `strength` from above 0 to 1."""
+    """Blends by `strength` from above 0 to 1. Where it is `on_host` several threads may call it at a time."""
+
+    on_host = True
 
     def __init__(self, strength: float) -> None:
         self._share = strength * SHARE
@@ -61,7 +65,7 @@ class Steadier:
         share = mean * (4 * mean - 1).clip(0, 1) * np.float32(self._share / 256)
         apart = means(agreed * np.abs(field.residual)) / np.maximum(mean, np.float32(0.25))
         soft = share * apart / (apart + np.float32(FAINT))
-        return Neighbour(field.shift, (agreed * self._share).astype(np.float32), share, soft)
+        return Neighbour(field.shift, np.rint(agreed * self._share).astype(np.int16), share, soft)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Neighbour:
     """
 
     shift: Floats
-    weights: Floats
+    weights: NDArray[np.int16]
     share: Floats
     soft: Floats
 
@@ -137,7 +141,7 @@ def _mix(
     codes: Wide,
     planes: Sequence[Plane],
     shifts: Sequence[Whole],
-    weights: Sequence[Floats],
+    weights: Sequence[NDArray[np.int16]],
     block: tuple[int, int],
     limit: int,
 ) -> None:
@@ -146,19 +150,18 @@ def _mix(
     `weights`, (h, w) of 256, are those of small pixels, and linear in between.
     """
     (tall, _), (height, width) = block, codes.shape
-    edges = [int(np.abs(shift).max(initial=0)) + max(block) for shift in shifts]
-    padded = [np.pad(plane, edge, mode="edge") for plane, edge in zip(planes, edges, strict=True)]
     columns = Between.of(width, weights[0].shape[1])
     rows, across = Between.of(height, weights[0].shape[0]), [columns.across(one) for one in weights]
+    others = [Moved(plane, int(np.abs(one).max(initial=0)), block) for plane, one in zip(planes, shifts, strict=True)]
+    low, high = codes.dtype.type(-limit), codes.dtype.type(limit)
     for number, first in enumerate(range(0, height, tall)):
         band = codes[first : first + tall]
-        total = np.full_like(band, 128)
+        change, total = np.empty_like(band), np.full_like(band, 128)
         here = rows.part(first, first + tall)
-        for plane, edge, shift, weight in zip(padded, edges, shifts, across, strict=True):
-            blocks = gather(plane[first:], edge, shift[number : number + 1], block)[0]  # type: ignore[type-var]  # of one of the two types
-            change = blocks.swapaxes(0, 1).reshape(tall, -1)[: len(band), :width].astype(codes.dtype)
-            np.subtract(change, band, out=change)
-            np.clip(change, -limit, limit, out=change)
-            np.multiply(change, here(weight).astype(codes.dtype), out=change)
+        for other, shift, weight in zip(others, shifts, across, strict=True):
+            np.subtract(other(shift[number : number + 1], first, len(band))[:, :width], band, out=change)
+            np.clip(change, low, high, out=change)
+            np.multiply(change, here(weight), out=change)
             np.add(total, change, out=total)
-        band += total >> 8
+        total >>= 8
+        band += total

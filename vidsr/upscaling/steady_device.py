@@ -13,7 +13,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vidsr import findings
@@ -23,7 +22,7 @@ from vidsr.stages import stage
 from vidsr.upscaling import motion_device
 from vidsr.upscaling.staging import Staging, as_plane, on
 from vidsr.upscaling.steady import AGREE, LIMIT, REACH, TEXTURE, Made, Steadier
-from vidsr.upscaling.taps_device import filtered, places, trusted
+from vidsr.upscaling.taps_device import between, filtered, places, trusted
 
 KEPT = 2 * REACH + 1  # pictures on the device
 RARE = 0.01  # of the samples that may be one code from the host's
@@ -32,6 +31,8 @@ TRIED = "yuv420p10le", (67, 45), 2  # layout, (width, height) and scale of the p
 
 class DeviceSteadier(Steadier):
     """Blends on `device`; what that cannot do, and all once it has failed, the host does. `notes` are told of that."""
+
+    on_host = False
 
     def __init__(self, strength: float, device: torch.device, notes: list[str]) -> None:
         super().__init__(strength)
@@ -68,7 +69,7 @@ class DeviceSteadier(Steadier):
         picture, *neighbours = (_codes(self._up(one.planes[:1], staging)[0], one.format) for one in smalls)
         shift, residual = motion_device.find(picture, torch.stack(neighbours))
         agreed = agreement(picture, residual)
-        weights = agreed * self._share
+        weights = (agreed * self._share).round().short()
         share, soft = trusted(agreed, residual.abs(), self._share / 256)
         own, *theirs = (self._up(one.planes[:num], staging) for one in (large, *(made for _, made in others)))
         make, made = by_torch if why_not_fused(self._device) else by_kernel, []
@@ -109,13 +110,13 @@ def by_torch(
     """A plane of (H, W) codes, uint8 or uint16 in the bits of int16, blended with `others`, then filtered.
 
     `shift` leads from each of `block` to what stands there in each of the others, (N, rows, columns, 2); `weights` are
-    how much of it to take, (N, h, w) of 256; `taps`, (2, 2, rows, columns), are those of `taps.taps`.
+    how much of it to take, (N, h, w) int16 of 256; `taps`, (2, 2, rows, columns), are those of `taps.taps`.
     """
     height, width = own.shape
     codes, limit = own.int() & 0xFFFF, LIMIT << (bits - 8)
     row, column = torch.arange(height, device=own.device), torch.arange(width, device=own.device)
     total = torch.full_like(codes, 128)
-    large = F.interpolate(weights[None], (height, width), mode="bilinear", align_corners=False)[0].int()
+    large = between(between(weights.int(), width, 2), height, 1)
     for other, way, weight in zip(others, shift, large, strict=True):
         moved = way[row // block[0]][:, column // block[1]]
         y = (row[:, None] + moved[..., 0]).clamp(0, height - 1)
@@ -169,7 +170,7 @@ def _why_wrong(device: torch.device) -> str | None:
     for dtype, bits, (height, width) in ((torch.uint8, 8, (70, 1030)), (torch.int16, 10, (33, 64))):
         planes = [torch.randint(0, 1 << bits, (height, width), generator=random).to(device, dtype) for _ in range(3)]
         shift = torch.randint(-40, 40, (2, 5, 33, 2), generator=random).int().to(device)
-        weights = (torch.rand(2, 9, 64, generator=random) * 76).to(device)
+        weights = torch.randint(0, 77, (2, 9, 64), generator=random).to(device, torch.int16)
         taps = (torch.rand(2, 2, 5, 33, generator=random) - 0.4).to(device)
         how = planes[0], planes[1:], shift, (-(-height // 5), -(-width // 33)), weights, taps, bits
         apart = (by_kernel(*how).int() - by_torch(*how).int()).abs()

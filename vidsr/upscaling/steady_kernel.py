@@ -50,6 +50,14 @@ def _code(pointer, inside):
 
 
 @triton.jit
+def _between(row, left, right, way, inside):
+    """As `blocks.Between`."""
+    first = tl.load(row + left, mask=inside, other=0).to(tl.int32)
+    second = tl.load(row + right, mask=inside, other=0).to(tl.int32)
+    return first + (((second - first) * way + 64) >> 7)
+
+
+@triton.jit
 def _change(
     code,
     other,
@@ -79,15 +87,11 @@ def _change(
     u = tl.maximum((column.to(tl.float32) + 0.5) * along - 0.5, 0.0)
     top, left = v.to(tl.int32), u.to(tl.int32)
     below, right = tl.minimum(top + 1, low - 1), tl.minimum(left + 1, narrow - 1)
-    first = tl.load(weights + top * narrow + left, mask=inside, other=0.0)
-    second = tl.load(weights + top * narrow + right, mask=inside, other=0.0)
-    third = tl.load(weights + below * narrow + left, mask=inside, other=0.0)
-    fourth = tl.load(weights + below * narrow + right, mask=inside, other=0.0)
-    way = u - left.to(tl.float32)
-    upper = first + (second - first) * way
-    lower = third + (fourth - third) * way
-    weight = upper + (lower - upper) * (v - top.to(tl.float32))
-    return change * weight.to(tl.int32)
+    across = ((u - left.to(tl.float32)) * 128 + 0.5).to(tl.int32)
+    upper = _between(weights + top * narrow, left, right, across, inside)
+    lower = _between(weights + below * narrow, left, right, across, inside)
+    along_way = ((v - top.to(tl.float32)) * 128 + 0.5).to(tl.int32)
+    return change * (upper + (((lower - upper) * along_way + 64) >> 7))
 
 
 @triton.jit

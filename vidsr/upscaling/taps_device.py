@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidsr.upscaling.blocks import Blocks
+from vidsr.upscaling.blocks import WAY, Blocks
 from vidsr.upscaling.motion import BLOCK
 from vidsr.upscaling.steady import CRISP, FAINT, JERK
 
@@ -72,6 +72,17 @@ def _means(values: Tensor) -> Tensor:
     """`blocks.means`, of (N, H, W)."""
     height, width = values.shape[1:]
     return F.avg_pool2d(F.pad(values, (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate"), BLOCK)
+
+
+def between(values: Tensor, long: int, dim: int) -> Tensor:
+    """`blocks.Between` of whole numbers along `dim`, which is `long` then."""
+    short = values.shape[dim]
+    place = ((torch.arange(long, device=values.device, dtype=torch.float32) + 0.5) * (short / long) - 0.5).clamp(0)
+    first = place.long()
+    way = ((place - first) * WAY + 0.5).int().view(-1, *(1,) * (values.dim() - 1 - dim))
+    found = values.index_select(dim, first)
+    change = values.index_select(dim, (first + 1).clamp(max=short - 1)) - found
+    return found + ((change * way + WAY // 2) >> 7)
 
 
 def filtered(codes: Tensor, taps: Tensor, block: Sequence[int], top: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -27,9 +27,11 @@ from vidsr.upscaling.grain import Grainer
 from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.renderer import Renderer, Rendering
 from vidsr.upscaling.steady import REACH, Made
+from vidsr.upscaling.workers import Until, mapped
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
 GPU_BATCH_PIXELS = 1 << 18  # smaller frames are batched up to this on a GPU; a CPU gains nothing from batches
+BESIDE = 4  # threads at most that finish pictures while the network makes the next
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class Upscaler:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
         self._steadier = self.renderer.steadier(steady) if steady else None
+        cores = threads or hardware.num_cores()
+        self._num_beside = min(max(cores - 1, 1), BESIDE) if not self._steadier or self._steadier.on_host else 0
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
         self._opened |= ({"grain": grain} if grain else {}) | dict(opened.facts)
         if opened.threads is not None and self.model.is_network:
@@ -207,32 +211,36 @@ class Upscaler:
         Frames that are aside are only neighbours: none comes out for them. Where a result depends on `reach` frames
         on either side, it comes as many later, and the ends of the stream and of each shot stand in for themselves.
 
-        On a GPU results come up to `Renderer.depth` batches late, so that copies and computation overlap.
+        Results come up to `Renderer.depth` batches late, so that copies and computation overlap, and with `steady` or
+        `grain` some frames more. An error of `frames` is raised behind the results of those before it.
 
         Raises:
             OutOfMemoryError: not even the smallest tile fits, neither on the device nor on the CPU.
             Cancelled: `cancel` was called.
             BackendError: the runtime failed, or the network's output is not finite even in FP32.
         """
-        for small, large in self._steadied(self._made(frames, canvas)):
-            if not small.aside:
-                yield self._grainer(small, large) if self._grainer else large
-
-    def _steadied(self, made: Iterator[Made]) -> Iterator[Made]:
-        """Blended with their neighbours, where that is asked for."""
-        if self._steadier is None:
-            yield from made
+        made = self._made(frames, canvas)
+        if not (self._steadier or self._grainer):
+            yield from (large for small, large in made if not small.aside)
             return
-        for window in windows(made, REACH, lambda before, one: same_shot(before[0], one[0])):
-            small, large = window[REACH]
-            yield small, large if small.aside else self._steadier(window)
+        seen = windows(made, self.reach, lambda before, one: same_shot(before[0], one[0]))
+        wanted = (window for window in seen if not window[self.reach][0].aside)
+        yield from mapped(self._finished_frame, wanted, self._num_beside)
+
+    def _finished_frame(self, window: Sequence[Made]) -> Frame:
+        """The large picture in the middle with all that is done behind the network."""
+        small, large = window[self.reach]
+        if self._steadier:
+            large = self._steadier(window)
+        return self._grainer(small, large) if self._grainer else large
 
     def _made(self, frames: Iterable[Frame], canvas: Canvas | None) -> Iterator[Made]:
         """Every frame, and what the network makes of it."""
         last: Frame | None = None
         made: Frame | None = None
         started: deque[_Batch] = deque()
-        for frames_of_one_kind in self._batches(frames):
+        source = Until(frames)
+        for frames_of_one_kind in self._batches(source):
             canvas = canvas or self.canvas(frames_of_one_kind[0])
             started.append(self._start(frames_of_one_kind, last, canvas))
             last = frames_of_one_kind[-1]
@@ -240,6 +248,7 @@ class Upscaler:
                 made = yield from self._finished(started.popleft(), made)
         while started:
             made = yield from self._finished(started.popleft(), made)
+        source.check()
 
     def _batches(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
         """Consecutive frames of one size and layout, as many as the device likes at once."""
