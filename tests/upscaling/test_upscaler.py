@@ -16,13 +16,13 @@ from torch import Tensor
 from vidsr.backends import Unit, hardware
 from vidsr.backends.base import Pictures
 from vidsr.backends.nearest import NearestBackend
-from vidsr.errors import BackendError, Cancelled, ModelError, UsageError
+from vidsr.errors import BackendError, Cancelled, MediaError, ModelError, UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.models import registry, srgan
 from vidsr.upscaling.device import DeviceRenderer
 from vidsr.upscaling.enlarger import Arrays, Enlarger
 from vidsr.upscaling.host import HostRenderer
-from vidsr.upscaling.upscaler import Upscaler, _choose_model
+from vidsr.upscaling.upscaler import Upscaler, UpscalerKeywords, _choose_model, _usual_steady
 
 YUV420 = PixelFormat.parse("yuv420p")
 
@@ -283,3 +283,33 @@ def count_calls(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> list[int
 
     monkeypatch.setattr(upscaler.enlarger, "_tiled", counted)
     return calls
+
+
+@pytest.mark.parametrize(
+    ("model", "steady"),
+    [("fast-video", 0.5), ("fast-video@0.5", 0.5), ("srgan-video", 0.5), ("fast", 0), ("bicubic", 0)],
+)
+def test_video_models_hold_films_still_where_the_host_blends(model: str, steady: float) -> None:
+    with Upscaler(model, backend="openvino", steady=None) as upscaler:
+        assert upscaler.reach == (1 if steady else 0)
+        assert upscaler.identity().get("steady", 0) == steady
+    with Upscaler(model, backend="openvino") as upscaler:
+        assert upscaler.reach == 0
+    elsewhere = NearestBackend(4)
+    elsewhere.device = torch.device("cuda", 0)
+    assert _usual_steady(registry.load(model, 4), elsewhere) == 0
+
+
+def test_an_error_of_the_source_comes_behind_the_frames_before_it() -> None:
+    def source() -> Iterator[Frame]:
+        yield from (make_frame(16, 16, pts=pts) for pts in range(5))
+        raise MediaError("a disc that is scratched")
+
+    for keywords in (UpscalerKeywords(), UpscalerKeywords(grain=0.5)):
+        found: list[int] = []
+        with (
+            Upscaler("bicubic", scale=2, backend="nearest", **keywords) as upscaler,
+            pytest.raises(MediaError, match="scratched"),
+        ):
+            found.extend(frame.pts for frame in upscaler.stream(source()))
+        assert found == [0, 1, 2, 3, 4]

@@ -103,8 +103,9 @@ def upscale(
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Upscale what decodes of a damaged file.")] = False,
     deinterlace: options.Deinterlace = "auto",
     steady: Annotated[
-        float, typer.Option(help="Blend each large picture with its neighbours: 0 (not) to 1 (crawls least).")
-    ] = 0.0,
+        float | None,
+        typer.Option(help="Blend each large picture with its neighbours: 0 (not) to 1 (crawls least); by the model."),
+    ] = None,
     square_pixels: Annotated[
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
     ] = False,

@@ -18,7 +18,7 @@ from vidsr.jobs.batch import REPLACE, Batch
 from vidsr.jobs.claims import SOFTWARE, image_mark
 from vidsr.jobs.events import Done, Skipped, Started
 from vidsr.jobs.inputs import Input, is_same
-from vidsr.jobs.options import Options, parse_crop
+from vidsr.jobs.options import OF_FILM, Options, parse_crop
 from vidsr.jobs.plan import Identified, network_identity
 from vidsr.jobs.sources import source_identity
 from vidsr.media import sequence
@@ -118,9 +118,8 @@ def _cropped(pixels: Samples, options: Options) -> tuple[Samples, tuple[str, ...
 
 def _fingerprint(path: Path, size: tuple[int, int], options: Options, network: Identified) -> str:
     decided = options.deciding(film=False)
-    facts = " ".join(
-        map(str, (source_identity(path), size, sorted(network_identity(network).items()), *decided.items()))
-    )
+    known = sorted((name, value) for name, value in network_identity(network).items() if name not in OF_FILM)
+    facts = " ".join(map(str, (source_identity(path), size, known, *decided.items())))
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 

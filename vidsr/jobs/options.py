@@ -24,7 +24,7 @@ _EXACT_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 # A fingerprint holds every option that is not named here, so that none can be forgotten in it.
 SEEN_ELSEWHERE = {  # in the size, the encoder's specification, the source or the network of a job
     *("scale", "size", "square_pixels", "codec", "crf", "preset", "pix_fmt", "container", "threads", "fps"),
-    *("model", "backend", "precision", "device", "tile"),
+    *("model", "backend", "precision", "device", "tile", "steady"),
 }
 WITHOUT_EFFECT = {"keep_going", "decoder", "reuse", "segment_seconds"}  # on the pictures of a source that is whole
 OF_FILM = {"start", "end", "deinterlace", "steady", "target_size"}  # and not of an image
@@ -55,7 +55,7 @@ class OptionKeywords(TypedDict, total=False):
     threads: int | None
     decoder: str
     reuse: bool
-    steady: float
+    steady: float | None
     grain: float
     fps: float | Fraction | None
     segment_seconds: float | Fraction
@@ -91,7 +91,7 @@ class Options:
     threads: int | None = None
     decoder: str = "software"  # or one of `HARDWARE_DECODERS`: on the GPU, where it can
     reuse: bool = True  # a frame that repeats the one before it is not computed again
-    steady: float = 0.0  # from 0 to 1: how far each large frame is blended with its neighbours
+    steady: float | None = None  # from 0 to 1: how far each large frame is blended with its neighbours; by the model
     grain: float = 0.0  # from 0 to 1: how much of the source's grain, where it is gone, is put back
     fps: Fraction | None = None  # of numbered images
     segment_seconds: Fraction = Fraction(10)  # at most: a part also ends after a counted amount of work
@@ -122,7 +122,7 @@ class Options:
         if self.crf is not None and not 0 <= self.crf <= WORST_QUALITY:
             raise UsageError(f"crf must be from 0 to {WORST_QUALITY}, not {self.crf}")
         for name in ("steady", "grain"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise UsageError(f"{name} must be from 0 to 1, not {getattr(self, name):g}")
         if isinstance(self.target_size, str):
             object.__setattr__(self, "target_size", parse_bytes(self.target_size))

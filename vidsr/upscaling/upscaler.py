@@ -56,7 +56,7 @@ class UpscalerKeywords(TypedDict, total=False):
     device: int | str
     threads: int | None
     reuse: bool
-    steady: float
+    steady: float | None
     grain: float
 
 
@@ -73,7 +73,8 @@ class Upscaler:
         device: a kind of `backends.UNITS`, or the number of a GPU.
         threads: of a CPU backend; None leaves it to the runtime.
         reuse: whether a frame that repeats the one before it takes over its result.
-        steady: from 0 to 1, how far each large frame of a stream is blended with its neighbours; 0 leaves it alone.
+        steady: from 0 to 1, how far each large frame of a stream is blended with its neighbours; 0 (the default) leaves
+            it alone, None is what suits the model and what computes.
         grain: from 0 to 1, how much of the source's grain, where it is gone, is put back; also as ``NAME@grain=0.5``.
 
     Raises:
@@ -97,7 +98,7 @@ class Upscaler:
             self.model = registry.load(name, registry.native_scale(name, scale))
         grain = keywords.get("grain", 0.0) or names.split_strengths(name)[1].get(names.GRAIN, 0.0)
         steady = keywords.get("steady", 0.0)
-        for strength, value in (("grain", grain), ("steady", steady)):
+        for strength, value in (("grain", grain), ("steady", steady or 0.0)):
             if not 0 <= value <= 1:
                 raise UsageError(f"{strength} must be from 0 to 1, not {value:g}.")
         self._grainer = Grainer(grain) if grain else None
@@ -108,11 +109,14 @@ class Upscaler:
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
         self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
+        if steady is None:
+            steady = _usual_steady(self.model, opened)
         self._steadier = self.renderer.steadier(steady) if steady else None
         cores = threads or hardware.num_cores()
         self._num_beside = min(max(cores - 1, 1), BESIDE) if not self._steadier or self._steadier.on_host else 0
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
-        self._opened |= ({"grain": grain} if grain else {}) | dict(opened.facts)
+        self._opened |= {name: value for name, value in (("grain", grain), (names.STEADY, steady)) if value}
+        self._opened |= dict(opened.facts)
         if opened.threads is not None and self.model.is_network:
             self._opened["network threads"] = opened.threads
         if opened.unit != "CPU" and opened.on_host:
@@ -330,6 +334,12 @@ class Upscaler:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _usual_steady(model: registry.Model, backend: Backend) -> float:
+    """None on a GPU: what blends there has not been seen on one yet."""
+    name, _ = names.split_strengths(model.name)
+    return registry.STEADY.get(name, 0.0) if backend.on_host else 0.0
 
 
 def _renderer(enlarger: Enlarger) -> Renderer:
