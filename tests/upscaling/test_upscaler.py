@@ -296,7 +296,7 @@ def test_video_models_hold_films_still_where_the_host_blends(model: str, steady:
     with Upscaler(model, backend="openvino") as upscaler:
         assert upscaler.reach == 0
     elsewhere = NearestBackend(4)
-    elsewhere.device = torch.device("cuda", 0)
+    elsewhere.needs_torch, elsewhere.device = True, torch.device("cuda", 0)
     assert _usual_steady(registry.load(model, 4), elsewhere) == 0
 
 
