@@ -22,7 +22,7 @@ from vidsr.models import registry, srgan
 from vidsr.upscaling.device import DeviceRenderer
 from vidsr.upscaling.enlarger import Arrays, Enlarger
 from vidsr.upscaling.host import HostRenderer
-from vidsr.upscaling.upscaler import Upscaler, UpscalerKeywords, _choose_model, _usual_steady
+from vidsr.upscaling.upscaler import Upscaler, _choose_model, _usual_steady
 
 YUV420 = PixelFormat.parse("yuv420p")
 
@@ -305,10 +305,10 @@ def test_an_error_of_the_source_comes_behind_the_frames_before_it() -> None:
         yield from (make_frame(16, 16, pts=pts) for pts in range(5))
         raise MediaError("a disc that is scratched")
 
-    for keywords in (UpscalerKeywords(), UpscalerKeywords(grain=0.5)):
+    for grain in (0, 0.5):
         found: list[int] = []
         with (
-            Upscaler("bicubic", scale=2, backend="nearest", **keywords) as upscaler,
+            Upscaler("bicubic", scale=2, backend="nearest", grain=grain) as upscaler,
             pytest.raises(MediaError, match="scratched"),
         ):
             found.extend(frame.pts for frame in upscaler.stream(source()))
