@@ -104,7 +104,9 @@ def upscale(
     deinterlace: options.Deinterlace = "auto",
     steady: Annotated[
         float | None,
-        typer.Option(help="Blend each large picture with its neighbours: 0 (not) to 1 (crawls least); by the model."),
+        typer.Option(
+            help="Blend large pictures with their neighbours: 0 (not) to 1 (crawls least); of video models on a CPU 0.5."
+        ),
     ] = None,
     square_pixels: Annotated[
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")

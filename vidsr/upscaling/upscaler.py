@@ -337,7 +337,7 @@ class Upscaler:
 
 
 def _usual_steady(model: registry.Model, backend: Backend) -> float:
-    """None on a GPU: what blends there has not been seen on one yet."""
+    """0 on a GPU: what blends there has not been seen on one yet."""
     name, _ = names.split_strengths(model.name)
     return registry.STEADY.get(name, 0.0) if backend.on_host else 0.0
 
