@@ -105,7 +105,7 @@ def upscale(
     steady: Annotated[
         float | None,
         typer.Option(
-            help="Blend large pictures with their neighbours: 0 (not) to 1 (crawls least); of video models on a CPU 0.5."
+            help="Blend large pictures with their neighbours: 0 (not) to 1 (crawls least); video models on a CPU: 0.5."
         ),
     ] = None,
     square_pixels: Annotated[
