@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from vidsr.errors import UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.upscaling.motion import BLOCK, find
-from vidsr.upscaling.steady import Steadier, agreement
+from vidsr.upscaling.steady import LIMIT, Steadier, agreement
 from vidsr.upscaling.upscaler import Upscaler
 
 GREY = PixelFormat("grey")
@@ -128,6 +128,16 @@ def test_what_the_small_pictures_do_not_agree_on_is_left_alone() -> None:
     ghost = np.abs(made.astype(int) - now[1].planes[0])[72:120, 72:184]
     assert ghost.mean() < 4
     assert np.array_equal(made[:40], now[1].planes[0][:40])
+
+
+def test_what_large_pictures_differ_by_far_in_counts_little() -> None:
+    """As where words move on and the small pictures are too coarse to tell."""
+    flat = np.full((48, 64), 100, np.float32)
+    large, other = np.full((192, 256), 100, np.float32), np.full((192, 256), 100, np.float32)
+    other[90, 60:180] = 255
+    window = [(frame(flat), frame(one)) for one in (other, large, other)]
+    taken = Steadier(1)(window).planes[0][90, 64:176].astype(int) - 100
+    assert 0 < taken.min() <= taken.max() <= 2 * LIMIT * 0.3 + 1
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])

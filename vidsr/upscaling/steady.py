@@ -22,7 +22,7 @@ from vidsr.upscaling.taps import Wide, filtered, taps
 
 REACH = 1  # frames on either side
 SHARE = 256 * 0.3  # of 256, at the full strength: of each neighbour; a little more is left to the frame itself
-LIMIT = 96  # codes of 8 bit that a neighbour may differ by and count whole
+LIMIT = 40  # codes of 8 bit that a neighbour may differ by and count whole: more is what it has uncovered
 TWIN = 0.25  # of the difference to the other neighbour, at most: then the two show one drawing, the other a second
 AGREE, TEXTURE = 4.0, 0.5  # codes that small pictures may differ by where they are flat, and for each code of slope
 JERK = 0.25  # small pixels: what is twice as far from its mean place has moved, and stays where it is
