@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.clips import make_clip
+from vidsr.jobs.image import _fingerprint as image_fingerprint
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import OF_FILM, SEEN_ELSEWHERE, WITHOUT_EFFECT, OptionKeywords, Options
-from vidsr.jobs.plan import fingerprint, plan
+from vidsr.jobs.plan import fingerprint, network_identity, plan
 
 FIELDS = {field.name for field in dataclasses.fields(Options)}
 OTHER: dict[str, Any] = {  # for each option that a plan decides by, another value than the default
@@ -77,3 +78,15 @@ def test_every_option_that_a_plan_sees_was_tried() -> None:
 
 def test_the_keywords_of_python_are_the_options() -> None:
     assert OptionKeywords.__annotations__.keys() == FIELDS
+
+
+def test_how_still_films_are_held_is_no_matter_of_an_image(tmp_path: Path) -> None:
+    class Steady(Network):
+        def identity(self) -> dict[str, Any]:
+            return super().identity() | {"steady": 0.5}
+
+    path = tmp_path / "a.png"
+    path.write_bytes(b"any")
+    found = [image_fingerprint(path, (8, 8), Options(), network) for network in (Network(), Steady())]
+    assert found[0] == found[1]
+    assert network_identity(Network()) != network_identity(Steady())

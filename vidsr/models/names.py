@@ -18,7 +18,7 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
 
 The model to prefer comes first. Weights are files in `registry.WEIGHTS`, of a model or, in origins, of what is none.
 """
-GRAIN, STEADY = "grain", "steady"
+GRAIN = "grain"
 
 
 def is_path(name_or_path: str) -> bool:

@@ -115,7 +115,7 @@ class Upscaler:
         cores = threads or hardware.num_cores()
         self._num_beside = min(max(cores - 1, 1), BESIDE) if not self._steadier or self._steadier.on_host else 0
         self._opened: dict[str, object] = {"backend": opened.name, "precision": opened.precision, "tile": tile}
-        self._opened |= {name: value for name, value in (("grain", grain), (names.STEADY, steady)) if value}
+        self._opened |= {name: value for name, value in (("grain", grain), ("steady", steady)) if value}
         self._opened |= dict(opened.facts)
         if opened.threads is not None and self.model.is_network:
             self._opened["network threads"] = opened.threads
@@ -216,7 +216,8 @@ class Upscaler:
         on either side, it comes as many later, and the ends of the stream and of each shot stand in for themselves.
 
         Results come up to `Renderer.depth` batches late, so that copies and computation overlap, and with `steady` or
-        `grain` some frames more. An error of `frames` is raised behind the results of those before it.
+        `grain` some frames more. An error of `frames` is raised behind the results of those before it, less the `reach`
+        that wait for what follows them.
 
         Raises:
             OutOfMemoryError: not even the smallest tile fits, neither on the device nor on the CPU.
@@ -229,9 +230,9 @@ class Upscaler:
             return
         seen = windows(made, self.reach, lambda before, one: same_shot(before[0], one[0]))
         wanted = (window for window in seen if not window[self.reach][0].aside)
-        yield from mapped(self._finished_frame, wanted, self._num_beside)
+        yield from mapped(self._with_neighbours, wanted, self._num_beside)
 
-    def _finished_frame(self, window: Sequence[Made]) -> Frame:
+    def _with_neighbours(self, window: Sequence[Made]) -> Frame:
         """The large picture in the middle with all that is done behind the network."""
         small, large = window[self.reach]
         if self._steadier:
