@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from scripts.peers import Way, peers
+from train.inference import each
 from train.markdown import table
 from train.videobench import open_benchmark
 from train.videoscore import Distance, Part, measure
@@ -185,7 +186,7 @@ def distance(way: Way, folder: Path, part: Part, known: Mapping[str, Distance]) 
         made = torch.from_numpy(way.run((lr[None].float() / 255).contiguous().numpy()))
         return made[0].clamp(0, 1).mul(255).round()
 
-    row = next(iter(measure(upscale, folder, part, distances=known).rows.values()))
+    row = next(iter(measure(each(upscale), folder, part, distances=known).rows.values()))
     return {name: round(row[name], 4) for name in FIGURES if name in row}
 
 

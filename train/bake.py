@@ -12,8 +12,10 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,11 +97,12 @@ def bake(
     out: Path,
     photo_cache: Path,
     limits: Limits,
+    threads: int = 1,
 ) -> int:
     """Add shards to the cache in `out` until one of `limits` is reached; how many pairs it has then.
 
     The scenes of a shard follow from the plan's seed and its number alone: a run that was killed goes on where it
-    stopped, and ends with the same bytes as one that was not.
+    stopped, and ends with the same bytes as one that was not; so does one with more `threads`.
 
     Raises:
         MediaError: no photo, a damaged or too small one.
@@ -112,14 +115,14 @@ def bake(
     bank = open_bank(photos, photo_cache, plan.window)
     header = _header(plan, folders, photos)
     began = time.monotonic()
-    with _writing(out):
+    with _writing(out), _pool(threads) as pool:
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / "bake.lock", timeout=0):
             _settle(header, out)
             old = done = num_shards(out)
             size = _total_size(out)
             while not _enough(plan, done, limits.count) and time.monotonic() - began < limits.seconds:
-                content = _shard(bank, header, done)
+                content = _shard(pool, bank, header, done)
                 if size + len(content) > limits.max_bytes:
                     break
                 write(shard_path(out, done), content)
@@ -163,11 +166,18 @@ def _total_size(out: Path) -> int:
     return sum(shard_path(out, number).stat().st_size for number in range(num_shards(out)))
 
 
-def _shard(bank: "Bank", header: Header, number: int) -> bytes:
+def _pool(threads: int) -> ThreadPoolExecutor:
+    import torch
+
+    # Each has one of torch's threads: operations this short on more wait for each other, beside other work without end.
+    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def _shard(pool: ThreadPoolExecutor, bank: "Bank", header: Header, number: int) -> bytes:
     from train.scene import make_scene
 
     first = number * header.per_shard
-    scenes = [make_scene(bank, header, scene) for scene in range(first, first + header.per_shard)]
+    scenes = list(pool.map(partial(make_scene, bank, header), range(first, first + header.per_shard)))
     hr, lr, offsets = (np.stack(arrays) for arrays in zip(*scenes, strict=True))
     file = io.BytesIO()
     np.savez_compressed(file, hr=pack(hr), lr=pack(lr), offsets=offsets.astype(np.uint8))
@@ -211,12 +221,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _run(args: argparse.Namespace) -> int:
     from platformdirs import user_cache_path
 
+    from vidsr.backends.hardware import num_cores
+
     if args.count is None and math.isinf(args.seconds) and math.isinf(args.mib):
         raise UsageError("Say when to stop: --count PAIRS, --seconds S or --mib MIB.")
     plan = BakePlan(args.scale, args.crop or DEFAULT_CROPS[args.scale], args.variants, args.frames, args.seed)
     limits = Limits(args.count, args.seconds, args.mib * 2**20)
     try:
-        pairs = bake(plan, args.data, args.out, args.cache or user_cache_path("vidsr") / "photos", limits)
+        pairs = bake(plan, args.data, args.out, args.cache or user_cache_path("vidsr") / "photos", limits, num_cores())
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on from the last whole shard")
         return 130

@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from train import metrics
 from train.constants import endless
 from train.data import read_image
-from train.inference import run, upscale
+from train.inference import film, run, upscale
 from train.metrics import colour_drift, crop_border, psnr, rgb_to_y, shift_flicker, ssim
 from train.probes import SIDE, drift, hatch
 from train.resample import downscale
@@ -262,7 +261,7 @@ def measure_video(args: argparse.Namespace, model: registry.Model, perceptual: S
     if made_for != model.scale:
         raise UsageError(f"The video benchmark {args.videobench} is for x{made_for}, not for x{model.scale}.")
     return videoscore.measure(
-        partial(upscale, model.module),
+        film(model.module),
         args.videobench,
         videoscore.Part(args.clips, args.frames),
         name=model.name,

@@ -1,10 +1,19 @@
-"""A generator on one picture of code values, as benchmarks and films are measured."""
+"""A generator on pictures of code values, as benchmarks and films are measured."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from vidsr.frame import Matrix
+from vidsr.frame import SRGB, Frame, Matrix, PixelFormat
+from vidsr.neighbours import same_shot, windows
 from vidsr.upscaling.codes import ycc_matrix
+from vidsr.upscaling.steady import REACH, Steadier
+
+Upscale = Callable[[Tensor], Tensor]  # (3, h, w) code values -> (3, h*scale, w*scale) code values, rounded
+Film = Callable[[list[Tensor]], list[Tensor]]  # the same of a whole clip
 
 
 @torch.inference_mode()
@@ -25,3 +34,35 @@ def run(module: nn.Module, lr: Tensor) -> Tensor:
 def upscale(module: nn.Module, lr: Tensor) -> Tensor:
     """As `run`, rounded: what an 8-bit picture can hold."""
     return run(module, lr).round()
+
+
+def each(upscale: Upscale) -> Film:
+    """Every picture by itself."""
+    return lambda frames: [upscale(frame) for frame in frames]
+
+
+def film(module: nn.Module, steady: float = 0) -> Film:
+    """A clip by `upscale`, blended with its neighbours as ``vidsr upscale --steady`` does, from 0 to 1."""
+
+    def run(frames: list[Tensor]) -> list[Tensor]:
+        large = [upscale(module, frame) for frame in frames]
+        return _steadied(frames, large, steady) if steady else large
+
+    return run
+
+
+def _steadied(small: list[Tensor], large: list[Tensor], steady: float) -> list[Tensor]:
+    steadier = Steadier(steady)
+    made = ((_frame(_grey(one)), _frame(other)) for one, other in zip(small, large, strict=True))
+    shots = windows(made, REACH, lambda before, after: same_shot(before[0], after[0]))
+    return [torch.stack([torch.from_numpy(plane).float() for plane in steadier(shot).planes]) for shot in shots]
+
+
+def _grey(rgb: Tensor) -> Tensor:
+    return torch.einsum("chw,c->hw", rgb, torch.from_numpy(ycc_matrix(Matrix.BT709)[0]).float())[None]
+
+
+def _frame(picture: Tensor) -> Frame:
+    planes = tuple(picture.round().clamp(0, 255).byte().numpy())
+    model: Literal["grey", "rgb"] = "grey" if len(planes) == 1 else "rgb"
+    return Frame(planes, PixelFormat(model), SRGB, 0, Fraction(1))

@@ -4,7 +4,6 @@ import argparse
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from train import holding
 from train.codes import emulated, measured, multiply_adds
 from train.evaluate import add_measures, chosen_perceptual, read_benchmarks
 from train.holding import Both, Figure
-from train.inference import run, upscale
+from train.inference import film, run
 from train.markdown import table
 from train.small_pictures import small_pictures
 from vidsr.backends.accuracy import INT8, p999
@@ -141,7 +140,7 @@ def _measured(args: argparse.Namespace, model: registry.Model, both: Both) -> li
         found += holding.video(
             both,
             lambda module: videoscore.measure(
-                partial(upscale, module), args.videobench, part, name=model.name, distances=distances
+                film(module), args.videobench, part, name=model.name, distances=distances
             ),
             list(distances),
         )

@@ -2,21 +2,19 @@
 
 import argparse
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.inference import upscale
+from train.inference import Film, film
 from train.metrics import crop_border, psnr, rgb_to_y
 from train.scenes import MIXED, Layer, Scene
 from train.steadybench import SCENES, SteadyBench, make, open_bench
-from train.videobench import RATE, RGB
 from train.videoscore import (
     EVERY,
     ORIGINAL,
@@ -29,19 +27,14 @@ from train.videoscore import (
     mean,
 )
 from vidsr.errors import UsageError
-from vidsr.frame import Frame, Matrix, PixelFormat
 from vidsr.models import registry
-from vidsr.neighbours import same_shot, windows
-from vidsr.upscaling.codes import ycc_matrix
-from vidsr.upscaling.steady import REACH, Steadier
 
-Process = Callable[[list[Tensor]], list[Tensor]]  # a whole clip: (3, h, w) code values -> (3, H, W), rounded
 ALL = Part()
 IDENTITY = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]], dtype=torch.float64)
 
 
 def measure(
-    process: Process,
+    process: Film,
     folder: Path,
     part: Part = ALL,
     *,
@@ -77,7 +70,7 @@ def measure(
 
 
 def _measure_scene(
-    process: Process,
+    process: Film,
     bench: SteadyBench,
     scene: Scene,
     num: int,
@@ -195,31 +188,8 @@ def measure_model(
     from vidsr.perceptual import Perceptual
 
     loaded = registry.load(model, open_bench(folder).plan.scale)
-
-    def process(frames: list[Tensor]) -> list[Tensor]:
-        large = [upscale(loaded.module, frame) for frame in frames]
-        return steadied(frames, large, steady) if steady else large
-
     found = {one: Perceptual(one) for one in distances}
-    return measure(process, folder, part, name=loaded.name, distances=found)
-
-
-def steadied(small: list[Tensor], large: list[Tensor], steady: float) -> list[Tensor]:
-    """Large pictures, whole code values, blended with their neighbours by motion between the small ones."""
-    steadier = Steadier(steady)
-    made = ((_frame(_grey(one)), _frame(other)) for one, other in zip(small, large, strict=True))
-    shots = windows(made, REACH, lambda before, after: same_shot(before[0], after[0]))
-    return [torch.stack([torch.from_numpy(plane).float() for plane in steadier(shot).planes]) for shot in shots]
-
-
-def _grey(rgb: Tensor) -> Tensor:
-    return torch.einsum("chw,c->hw", rgb, torch.from_numpy(ycc_matrix(Matrix.BT709)[0]).float())[None]
-
-
-def _frame(picture: Tensor) -> Frame:
-    planes = tuple(picture.round().clamp(0, 255).byte().numpy())
-    model: Literal["grey", "rgb"] = "grey" if len(planes) == 1 else "rgb"
-    return Frame(planes, PixelFormat(model), RGB, 0, 1 / RATE)
+    return measure(film(loaded.module, steady), folder, part, name=loaded.name, distances=found)
 
 
 def by_kind(report: VideoScore, bench: SteadyBench) -> VideoScore:
@@ -235,12 +205,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add ``steadybench`` to the commands of ``python -m train``."""
     parser = commands.add_parser("steadybench", help="make the benchmark of steadiness, or measure a model on it")
     add_options(parser, "scenes", SCENES)
-    parser.add_argument("--steady", type=float, default=0, help="as of vidsr upscale: 0 (default) to 1")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    if not 0 <= args.steady <= 1:
-        raise UsageError(f"--steady must be from 0 to 1, not {args.steady:g}.")
     score = partial(measure_model, args.measure, args.out, distances=args.distance, steady=args.steady)
     return make_or_measure(args, make, score, lambda report: by_kind(report, open_bench(args.out)))

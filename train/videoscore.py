@@ -16,7 +16,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from train.inference import upscale
+from train.inference import Film, film
 from train.metrics import crop_border, psnr, rgb_to_y, shift_flicker, ssim, warp_error
 from train.videobench import CRFS, Benchmark, BenchPlan, Clip, make, open_benchmark
 from vidsr.errors import UsageError
@@ -24,7 +24,6 @@ from vidsr.models import registry
 
 log = logging.getLogger("train")
 
-Upscale = Callable[[Tensor], Tensor]  # (3, h, w) code values -> (3, h*scale, w*scale) code values, rounded
 Distance = Callable[[Tensor, Tensor], float]  # of two (3, H, W) of code values
 EVERY = 3  # distances are slow: they are measured on every third frame, and between it and the next
 CLIPS = 16  # of a benchmark, unless it is told otherwise
@@ -73,14 +72,14 @@ def _rounded(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def measure(
-    upscale: Upscale,
+    process: Film,
     folder: Path,
     part: Part = Part(),
     *,
     name: str = "",
     distances: Mapping[str, Distance] | None = None,
 ) -> VideoScore:
-    """Measure `upscale` on that part of the benchmark in `folder`.
+    """Measure what `process` makes of whole clips, on that part of the benchmark in `folder`.
 
     Raises:
         MediaError: no benchmark there, or a damaged one.
@@ -95,14 +94,18 @@ def measure(
         raise UsageError("Measuring video needs at least 1 clip and 2 frames.")
     found = {}
     for clip in chosen:
-        found[clip.name] = _measure_clip(upscale, bench, clip, num, list(part.crfs or bench.plan.crfs), distances or {})
+        found[clip.name] = _measure_clip(process, bench, clip, num, list(part.crfs or bench.plan.crfs), distances or {})
         log.info("%s: measured, %d of %d", clip.name, len(found), len(chosen))
     rows = {row: mean([one[row] for one in found.values()]) for row in next(iter(found.values()))}
     return VideoScore(name, bench.plan.scale, bench.digest, num * len(chosen), rows, found)
 
 
-def measure_model(model: str, folder: Path, part: Part = Part(), *, distances: Sequence[str] = ()) -> VideoScore:
+def measure_model(
+    model: str, folder: Path, part: Part = Part(), *, distances: Sequence[str] = (), steady: float = 0
+) -> VideoScore:
     """`measure` a model by its name or file; `distances` by their names in `vidsr.perceptual`.
+
+    `steady`, from 0 to 1, blends each large picture with its neighbours as ``vidsr upscale --steady`` does.
 
     Raises:
         ModelError: no such model for the benchmark's scale.
@@ -111,18 +114,18 @@ def measure_model(model: str, folder: Path, part: Part = Part(), *, distances: S
     from vidsr.perceptual import Perceptual
 
     loaded = registry.load(model, open_benchmark(folder).plan.scale)
-    run = partial(upscale, loaded.module)
-    return measure(run, folder, part, name=loaded.name, distances={one: Perceptual(one) for one in distances})
+    found = {one: Perceptual(one) for one in distances}
+    return measure(film(loaded.module, steady), folder, part, name=loaded.name, distances=found)
 
 
 def _measure_clip(
-    upscale: Upscale, bench: Benchmark, clip: Clip, num: int, crfs: list[int], distances: Mapping[str, Distance]
+    process: Film, bench: Benchmark, clip: Clip, num: int, crfs: list[int], distances: Mapping[str, Distance]
 ) -> dict[str, dict[str, float]]:
     hr, scale = bench.originals(clip, num), bench.plan.scale
     steps = {name: _steps(distance, hr) for name, distance in distances.items()}
     rows = {}
     for crf in crfs:
-        sr = [upscale(lr) for lr in bench.decoded(clip, crf, num)]
+        sr = process(bench.decoded(clip, crf, num))
         rows[f"crf{crf}"] = _spatial(sr, hr, scale, distances) | _temporal(clip, sr, scale)
         for name, distance in distances.items():
             pairs = zip(_steps(distance, sr), steps[name], strict=True)
@@ -206,6 +209,7 @@ def add_options(parser: argparse.ArgumentParser, items: str, usual: int) -> None
     parser.add_argument("--crf", type=int, action="append", help="quality; may be repeated (default: 23, 28, 33)")
     parser.add_argument("--measure", metavar="MODEL", help="a shipped model's name, or a .safetensors file")
     parser.add_argument("--distance", action="append", default=[], help="perceptual distance to measure; repeatable")
+    parser.add_argument("--steady", type=float, default=0, help="as of vidsr upscale: 0 (default) to 1")
     parser.add_argument("--json", action="store_true", help="the figures as one JSON object on stdout")
     parser.set_defaults(noun=items, usual=usual)
 
@@ -219,10 +223,12 @@ def make_or_measure(
     """What a command with `add_options` does; `shown` is what its table has of a score.
 
     Raises:
-        UsageError: neither is asked for.
+        UsageError: neither is asked for, or --steady is not from 0 to 1.
     """
     if args.data is None and args.measure is None:
         raise UsageError("Give --data PHOTOS to make the benchmark, --measure MODEL to measure, or both.")
+    if not 0 <= args.steady <= 1:
+        raise UsageError(f"--steady must be from 0 to 1, not {args.steady:g}.")
     if args.data is not None:
         plan = BenchPlan(args.scale, args.size, args.items or args.usual, args.frames or 12, tuple(args.crf or CRFS))
         made = make(plan, args.data, args.out)
@@ -242,5 +248,5 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _run(args: argparse.Namespace) -> int:
-    score = partial(measure_model, args.measure, args.out, distances=args.distance)
+    score = partial(measure_model, args.measure, args.out, distances=args.distance, steady=args.steady)
     return make_or_measure(args, make, score)

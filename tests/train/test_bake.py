@@ -50,6 +50,11 @@ def shards(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted(folder.glob("pairs-*.npz"))]
 
 
+def test_threads_bake_the_same_bytes(folder: Path, baked: Path, tmp_path: Path) -> None:
+    assert bake(PLAN, [folder], tmp_path / "out", tmp_path / "photos", Limits(13), threads=3) == 18
+    assert shards(tmp_path / "out") == shards(baked)
+
+
 def test_packing_loses_nothing() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 7, 9, 3), dtype=np.uint8)
     assert np.array_equal(unpack(pack(pixels)), pixels)

@@ -27,7 +27,7 @@ from train.evaluate import (
     psnr_y,
     score,
 )
-from train.inference import upscale
+from train.inference import film, upscale
 from train.resample import downscale
 from vidsr import perceptual
 from vidsr.errors import BackendError, UsageError
@@ -201,7 +201,7 @@ def test_the_video_benchmark_is_measured_beside(
     assert main([*command, "--frames", "2", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     expected = videoscore.measure(
-        lambda lr: upscale(build(GeneratorConfig("bicubic", 4)), lr),
+        film(build(GeneratorConfig("bicubic", 4))),
         videos,
         videoscore.Part(frames=2),
         distances={"squeezenet": Perceptual("squeezenet")},

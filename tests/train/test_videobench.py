@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tests.train.conftest import photo, save
 from train.__main__ import main
+from train.inference import each
 from train.metrics import psnr
 from train.resample import downscale
 from train.videobench import INDEX, Benchmark, BenchPlan, make, open_benchmark, plan_clips
@@ -119,7 +120,7 @@ def test_the_same_photos_give_the_same_bytes(bench: Benchmark, photos: Path, tmp
 
 
 def test_figures_tell_upscalers_apart(bench: Benchmark) -> None:
-    sharp, soft = (measure(run, bench.folder, name="x") for run in (bicubic, blurred))
+    sharp, soft = (measure(each(run), bench.folder, name="x") for run in (bicubic, blurred))
     assert list(sharp.rows) == ["crf18", "crf36", "original"]
     assert sharp.rows["crf18"]["psnr_y"] > soft.rows["crf18"]["psnr_y"] + 1
     assert sharp.rows["crf18"]["psnr_y"] > sharp.rows["crf36"]["psnr_y"]
@@ -135,11 +136,25 @@ def test_flicker_is_what_was_added(bench: Benchmark) -> None:
     """An upscaler that gives the original back, brighter by 6 in every other frame, flickers by 6."""
     clip = bench.clips[0]
     frames = iter([frame + 6 * (k % 2) for k, frame in enumerate(bench.originals(clip, 4))])
-    report = measure(lambda lr: next(frames), bench.folder, Part(1, crfs=(18,)))
+    report = measure(each(lambda lr: next(frames)), bench.folder, Part(1, crfs=(18,)))
     row = report.rows["crf18"]
     assert row["flicker"] == pytest.approx(6, abs=1e-6)
     assert row["chroma"] == pytest.approx(0, abs=1e-4)
     assert row["warp_error"] == pytest.approx(6, abs=0.5)
+
+
+def test_blending_with_neighbours_holds_the_clips_still(
+    bench: Benchmark, untrained: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["videobench", "--out", str(bench.folder), "--measure", "bicubic", "--clips", "1", "--crf", "36"]
+    rows = []
+    for steady in ("0", "1"):
+        assert main([*command, "--json", "--steady", steady]) == 0
+        rows.append(json.loads(capsys.readouterr().out)["rows"])
+    assert 0 < rows[1]["crf36"]["flicker"] < rows[0]["crf36"]["flicker"]
+    assert rows[1]["original"] == rows[0]["original"]
+    assert main([*command, "--steady", "2"]) == 2
+    assert "--steady must be from 0 to 1" in capsys.readouterr().err
 
 
 def test_distances_are_measured_on_every_third_frame(bench: Benchmark) -> None:
@@ -149,20 +164,20 @@ def test_distances_are_measured_on_every_third_frame(bench: Benchmark) -> None:
         calls.append(difference(a, b))
         return calls[-1]
 
-    row = measure(bicubic, bench.folder, Part(1, crfs=(18,)), distances={"mean": distance}).rows["crf18"]
+    row = measure(each(bicubic), bench.folder, Part(1, crfs=(18,)), distances={"mean": distance}).rows["crf18"]
     assert len(calls) == 1 + 2 + 1  # frame 0 to 1 of the original; frames 0 and 3; frame 0 to 1 of the output
     assert row["mean"] == pytest.approx(sum(calls[1:3]) / 2)
     assert row["tlp-mean"] == pytest.approx(100 * abs(calls[3] - calls[0]))
 
 
 def test_a_part_of_the_benchmark(bench: Benchmark) -> None:
-    report = measure(bicubic, bench.folder, Part(2, 2, (36,)))
+    report = measure(each(bicubic), bench.folder, Part(2, 2, (36,)))
     assert list(report.clips) == ["00-pan", "01-zoom"]
     assert (report.num_frames, list(report.rows)) == (4, ["crf36", "original"])
     with pytest.raises(UsageError, match="has no CRF 23, only 18, 36"):
-        measure(bicubic, bench.folder, Part(crfs=(23,)))
+        measure(each(bicubic), bench.folder, Part(crfs=(23,)))
     with pytest.raises(UsageError, match="at least 1 clip and 2 frames"):
-        measure(bicubic, bench.folder, Part(frames=1))
+        measure(each(bicubic), bench.folder, Part(frames=1))
 
 
 def test_the_command_makes_and_measures(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,7 +210,7 @@ def test_a_damaged_index_says_so(bench: Benchmark, tmp_path: Path) -> None:
 
 
 def test_the_table_lists_every_figure(bench: Benchmark) -> None:
-    report = measure(bicubic, bench.folder, Part(1), name="bicubic")
+    report = measure(each(bicubic), bench.folder, Part(1), name="bicubic")
     lines = table(report).splitlines()
     assert lines[0] == f"bicubic x4, video benchmark {bench.digest}, 4 frames"
     assert lines[1].split() == ["psnr_y", "ssim_y", "chroma", "warp_error", "flicker"]
