@@ -92,7 +92,9 @@ def test_batches_keep_order_and_equal_single_frames(weights: Path, monkeypatch: 
         monkeypatch.setattr(Upscaler, "batch_size", lambda *_: 3)
         calls: list[int] = []
         run = upscaler.enlarger._tiled
-        monkeypatch.setattr(upscaler.enlarger, "_tiled", lambda batch, by: calls.append(len(batch)) or run(batch, by))
+        monkeypatch.setattr(
+            upscaler.enlarger, "_tiled", lambda batch, by, once: calls.append(len(batch)) or run(batch, by, once=once)
+        )
         batched = list(upscaler.stream(frames))
     assert calls == [3, 3, 1]  # what is not full is filled up: another size would be compiled anew
     assert [frame.pts for frame in batched] == [0, 1, 2, 3, 4, 5]
@@ -153,13 +155,19 @@ def test_constant_pictures_stay_constant(name: str, full_range: bool, scale: flo
         assert np.abs(plane.astype(int) - value).max() <= 1
 
 
-def test_super_whites_pass_where_there_is_no_network(weights: Path) -> None:
+def test_super_whites_pass_where_there_is_no_network(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = constant_frame(YUV420, Colour(), (250, 128, 128), (16, 16))
     assert np.abs(Upscaler("bicubic", scale=2).upscale(frame).planes[0].astype(int) - 250).max() <= 1
     seen: list[float] = []
     with Upscaler(weights, scale=2, backend="cpu") as upscaler:
-        run = upscaler.enlarger._tiled
-        upscaler.enlarger._tiled = lambda batch, by: seen.append(float(batch.max())) or run(batch, by)  # type: ignore[method-assign]
+        real = upscaler.enlarger._tiled
+
+        def tiled(batch: torch.Tensor, by: Arrays, *, once: bool) -> torch.Tensor:
+            seen.append(float(batch.max()))
+            made: torch.Tensor = real(batch, by, once=once)
+            return made
+
+        monkeypatch.setattr(upscaler.enlarger, "_tiled", tiled)
         upscaler.upscale(frame)
     assert seen == [1.0]
 
@@ -276,9 +284,9 @@ def count_calls(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> list[int
     calls: list[int] = []
     real = upscaler.enlarger._tiled
 
-    def counted(pictures: torch.Tensor, by: Arrays) -> torch.Tensor:
+    def counted(pictures: torch.Tensor, by: Arrays, *, once: bool) -> torch.Tensor:
         calls.append(pictures.shape[0])
-        made: torch.Tensor = real(pictures, by)
+        made: torch.Tensor = real(pictures, by, once=once)
         return made
 
     monkeypatch.setattr(upscaler.enlarger, "_tiled", counted)

@@ -177,27 +177,35 @@ class HostBackend(Backend):
         return float32
 
     @overload
-    def __call__(self, batch: Pictures) -> Pictures: ...
+    def __call__(self, batch: Pictures, *, once: bool = False) -> Pictures: ...
 
     @overload
-    def __call__(self, batch: Tensor) -> Tensor: ...
+    def __call__(self, batch: Tensor, *, once: bool = False) -> Tensor: ...
 
-    def __call__(self, batch: Any) -> Any:
-        """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32, an array or a tensor as what came."""
+    def __call__(self, batch: Any, *, once: bool = False) -> Any:
+        """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32, an array or a tensor as what came.
+
+        `once` says that no other batch of this shape may come.
+        """
         self._state.check()
+        run = self.run_once if once else self.run
         if isinstance(batch, np.ndarray):
             if batch.dtype != np.float32:
                 raise BackendError(f"This backend takes float32, not {batch.dtype}.")
             _check_shape(batch)
-            return self.run(np.ascontiguousarray(batch))
+            return run(np.ascontiguousarray(batch))
         from torch import from_numpy
 
         check_batch(batch, self.device, self.dtype)
-        return from_numpy(self.run(batch.contiguous().numpy()))
+        return from_numpy(run(batch.contiguous().numpy()))
 
     @abstractmethod
     def run(self, batch: Pictures) -> Pictures:
         """What `__call__` does, to a batch in one piece that is right; the result is nobody else's."""
+
+    def run_once(self, batch: Pictures) -> Pictures:
+        """As `run`, where no other batch of this shape may come."""
+        return self.run(batch)
 
 
 def auto_on_cpu(has_bf16: bool) -> tuple[str, str]:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 HALOS = 8  # width of the smallest tile in halos
-MAX_COMPILED = 2  # shapes kept compiled; each holds its activations
+MAX_COMPILED = 3  # shapes kept compiled, with that for any; each holds its activations
+ANY = (-1, 3, -1, -1)  # shape
 NO_UNITS = "no units for INT8 (VNNI, AMX)"
 POLL_MS = 30  # how often a call in progress looks for `cancel`
 
@@ -53,6 +54,8 @@ class _Core(Protocol):
 
 class OpenVINOBackend(HostBackend):
     """Compiles the generator once per shape of batch, which is faster than one graph for all shapes.
+
+    A batch whose shape may not come again goes by that graph; its bits are the same where both sum in the same order.
 
     In bf16 OpenVINO would round the input first, and near 1.0 a bf16 step is a whole 8-bit code value: all of ``fast``
     but its base is run in bf16, and the base is added in FP32. In INT8 what has no scales is run in FP32: sums, and the
@@ -186,9 +189,16 @@ class OpenVINOBackend(HostBackend):
 
     def run(self, batch: Pictures) -> Pictures:
         """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32; both share their memory with the runtime."""
+        return self._run(batch, batch.shape)
+
+    def run_once(self, batch: Pictures) -> Pictures:
+        """As `run`, by what is compiled for any shape."""
+        return self._run(batch, ANY)
+
+    def _run(self, batch: Pictures, shape: tuple[int, ...]) -> Pictures:
         self._settle()
         try:
-            first, *others = [self._result(request, batch) for request in self._request(batch.shape)]
+            first, *others = [self._result(request, batch) for request in self._request(shape)]
         except RuntimeError as error:
             raise _translate(error, batch) from error
         for part in others:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from vidsr.backends.base import Backend
+from vidsr.backends.base import Backend, HostBackend
 from vidsr.backends.selection import open_backend
 from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models.registry import Model
@@ -93,10 +94,10 @@ class Enlarger:
         self.clamps = model.is_network
         self._cancelled = threading.Event()
 
-    def __call__(self, rgb: Pictures) -> Pictures:
+    def __call__(self, rgb: Pictures, *, once: bool = False) -> Pictures:
         """(N, 3, H, W) float32, which may be overwritten -> (N, 3, H*s, W*s) of the backend's type, on its device.
 
-        Where the backend does without torch both are arrays.
+        Where the backend does without torch both are arrays, and `once` says that no others of this size may come.
 
         Networks are trained on [0, 1] and get nothing else; super-whites survive only where there is no network.
 
@@ -114,7 +115,7 @@ class Enlarger:
         padded = by.extended(rgb, *padding) if any(padding) else rgb
         while True:
             try:
-                large = self._run(by.given(padded, self.backend), by)
+                large = self._run(by.given(padded, self.backend), by, once=once)
                 self._take_notes()
                 return large[..., : height * s, : width * s]
             except by.unfit as error:
@@ -225,21 +226,22 @@ class Enlarger:
         known = [bound for bound in bounds if bound is not None]
         return min(known) // num if known else None
 
-    def _run(self, batch: Pictures, by: Arrays) -> Pictures:
+    def _run(self, batch: Pictures, by: Arrays, *, once: bool) -> Pictures:
         num, _, height, width = batch.shape
         at_once, _ = self._calls(num, height, width)
-        parts = [self._tiled(batch[first : first + at_once], by) for first in range(0, num, at_once)]
+        parts = [self._tiled(batch[first : first + at_once], by, once=once) for first in range(0, num, at_once)]
         return parts[0] if len(parts) == 1 else by.joined(parts)
 
-    def _tiled(self, batch: Pictures, by: Arrays) -> Pictures:
+    def _tiled(self, batch: Pictures, by: Arrays, *, once: bool) -> Pictures:
         num, _, height, width = batch.shape
         tiles = self._tiles(num, height, width)
+        network = partial(self.backend, once=True) if once and isinstance(self.backend, HostBackend) else self.backend
         if len(tiles) == 1:
-            return self.backend(batch)
+            return network(batch)
         s = self.model.scale
         large = by.empty(batch, height * s, width * s)
         for tile in tiles:
-            large[tile.placed(s)] = self.backend(batch[tile.read()])[tile.kept(s)]
+            large[tile.placed(s)] = network(batch[tile.read()])[tile.kept(s)]
         return large
 
     def cancel(self) -> None:

@@ -19,6 +19,7 @@ from vidsr.upscaling.codes import between, chroma_offset, codes_to_rgb, rgb_to_c
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.host_resize import resize
 from vidsr.upscaling.renderer import Renderer
+from vidsr.upscaling.successive import Successive
 from vidsr.upscaling.workers import Beside
 
 BLOCK = 1 << 15  # pixels
@@ -27,11 +28,15 @@ Floats = NDArray[np.float32]
 
 
 class HostRenderer(Renderer):
-    """Renders frames one by one: batches gain nothing here. A thread turns pictures into frames beside the network."""
+    """Renders frames one by one: batches gain nothing here. A thread turns pictures into frames beside the network.
 
-    def __init__(self, enlarger: Enlarger) -> None:
+    With `reuse` the network draws only what has changed since the frame before.
+    """
+
+    def __init__(self, enlarger: Enlarger, *, reuse: bool = True) -> None:
         super().__init__(enlarger)
         self._last: Rendered | None = None
+        self._colours, self._mattes = (Successive(enlarger, reuse=reuse) for _ in range(2))
 
     @property
     def depth(self) -> int:
@@ -42,10 +47,15 @@ class HostRenderer(Renderer):
         """As `Renderer`; what is not done when this returns is the way from large pictures to frames."""
         made = []
         for frame in frames:
-            large = self.enlarger(relit(to_rgb(frame.planes, frame.format, frame.colour), frame.colour, canvas.colour))
+            large = self._colours(relit(to_rgb(frame.planes, frame.format, frame.colour), frame.colour, canvas.colour))
             made.append((large, self._matte(frame, canvas) if canvas.format.alpha else None))
         self._last = Rendered(Beside(partial(_framed, made, canvas)))
         return self._last
+
+    def forget(self) -> None:
+        """As `Renderer`."""
+        self._colours.forget()
+        self._mattes.forget()
 
     def close(self) -> None:
         """As `Renderer`."""
@@ -60,7 +70,7 @@ class HostRenderer(Renderer):
         alpha: Floats = (frame.planes[-1].astype(np.float32) / _peak(frame.format.bits))[None, None]
         if alpha.min() == alpha.max():
             return resize(alpha, canvas.size)
-        large: Floats = self.enlarger(np.repeat(alpha, 3, 1)).mean(1, keepdims=True)
+        large = self._mattes(np.repeat(alpha, 3, 1)).mean(1, keepdims=True)
         return resize(large, canvas.size)
 
 

@@ -59,6 +59,9 @@ class Renderer(ABC):
         """What blends large pictures with their neighbours: here on the host."""
         return Steadier(strength)
 
+    def forget(self) -> None:  # noqa: B027 -- most keep nothing
+        """Let go of what is kept of the last frame, to draw only what has changed since: others follow."""
+
     def close(self) -> None:
         """Let nothing run any more, and free the backend; closing twice is fine."""
         self.enlarger.close()

@@ -72,7 +72,7 @@ class Upscaler:
         tile: ``auto`` (as the backend's memory allows), ``off``, or a side: tiles of about that many pixels squared.
         device: a kind of `backends.UNITS`, or the number of a GPU.
         threads: of a CPU backend; None leaves it to the runtime.
-        reuse: whether a frame that repeats the one before it takes over its result.
+        reuse: whether a frame that repeats the one before it takes over its result, and on a CPU the same of its parts.
         steady: from 0 to 1, how far each large frame of a stream is blended with its neighbours; 0 (the default) leaves
             it alone, None is what suits the model and what computes.
         grain: from 0 to 1, how much of the source's grain, where it is gone, is put back; also as ``NAME@grain=0.5``.
@@ -108,7 +108,8 @@ class Upscaler:
             opened, why_backend = open_backend(backend, self.model, precision=precision, threads=threads, device=device)
         else:
             opened, why_backend = backend, f"{backend.name}: as given."
-        self.renderer = _renderer(Enlarger(self.model, opened, tile=tile))
+        self._reuse = keywords.get("reuse", True)
+        self.renderer = _renderer(Enlarger(self.model, opened, tile=tile), self._reuse and tile != "off")
         if steady is None:
             steady = _usual_steady(self.model, opened)
         self._steadier = self.renderer.steadier(steady) if steady else None
@@ -126,7 +127,6 @@ class Upscaler:
         self.label = self.model.name + (f"@{names.GRAIN}={grain:g}" if grain else "")
         self.reason = f"{self.label} x{self.model.scale}: {why_model}. {why_backend}."
         self.num_reused = 0  # frames that repeated the one before them, so far
-        self._reuse = keywords.get("reuse", True)
 
     @property
     def reach(self) -> int:
@@ -210,7 +210,7 @@ class Upscaler:
 
         All come out on one `canvas`, by default that of the first frame: a later one of another size or layout is
         converted. A frame whose samples equal those of the one before it is not computed again (and counted in
-        `num_reused`): the result is the same to the bit.
+        `num_reused`), nor on a CPU a part of it that does: the result is the same to the bit.
 
         Frames that are aside are only neighbours: none comes out for them. Where a result depends on `reach` frames
         on either side, it comes as many later, and the ends of the stream and of each shot stand in for themselves.
@@ -245,14 +245,17 @@ class Upscaler:
         made: Frame | None = None
         started: deque[_Batch] = deque()
         source = Until(frames)
-        for frames_of_one_kind in self._batches(source):
-            canvas = canvas or self.canvas(frames_of_one_kind[0])
-            started.append(self._start(frames_of_one_kind, last, canvas))
-            last = frames_of_one_kind[-1]
-            if len(started) > self._depth:
+        try:
+            for frames_of_one_kind in self._batches(source):
+                canvas = canvas or self.canvas(frames_of_one_kind[0])
+                started.append(self._start(frames_of_one_kind, last, canvas))
+                last = frames_of_one_kind[-1]
+                if len(started) > self._depth:
+                    made = yield from self._finished(started.popleft(), made)
+            while started:
                 made = yield from self._finished(started.popleft(), made)
-        while started:
-            made = yield from self._finished(started.popleft(), made)
+        finally:
+            self.renderer.forget()
         source.check()
 
     def _batches(self, frames: Iterable[Frame]) -> Iterator[list[Frame]]:
@@ -343,10 +346,10 @@ def _usual_steady(model: registry.Model, backend: Backend) -> float:
     return registry.STEADY.get(name, 0.0) if backend.on_host else 0.0
 
 
-def _renderer(enlarger: Enlarger) -> Renderer:
+def _renderer(enlarger: Enlarger, reuse: bool) -> Renderer:
     """In numpy where the backend does without torch, else in torch on the device that its backend is on."""
     if not enlarger.backend.needs_torch:
-        return HostRenderer(enlarger)
+        return HostRenderer(enlarger, reuse=reuse)
     from vidsr.upscaling.device import DeviceRenderer
 
     return DeviceRenderer(enlarger)

@@ -1,0 +1,81 @@
+"""A network on one picture after another, of which it draws only what has changed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vidsr.backends.base import Backend
+from vidsr.tiling import Tile
+from vidsr.upscaling.changes import changed
+from vidsr.upscaling.enlarger import Enlarger
+
+MOST = 0.8  # of a picture's pixels: where more has to be drawn again, all of it is
+CALL = 4e8  # multiply-adds that take as long as a call takes besides, and now and then a shape that is new
+
+Floats = NDArray[np.float32]
+
+
+class Successive:
+    """Enlarges pictures as `enlarger` does, to the bit, and takes from the one before what is the same there.
+
+    That a part comes out as it does in the whole picture is tried once for each size, on the picture at hand: a runtime
+    may sum in another order for another shape. Only on a CPU, where calls are cheap to begin. Without `reuse` each is
+    drawn whole.
+    """
+
+    def __init__(self, enlarger: Enlarger, *, reuse: bool = True) -> None:
+        self.enlarger = enlarger
+        self._reuse = reuse
+        self._by: Backend | None = None  # what has drawn `_large` of `_small`
+        self._small = self._large = np.empty((1, 3, 0, 0), np.float32)
+        self._agrees: dict[tuple[int, ...], bool] = {}  # by shape of a picture
+
+    def __call__(self, rgb: Floats) -> Floats:
+        """(1, 3, H, W) in memory that is left to it -> (1, 3, H*s, W*s), which is not to be changed; see `Enlarger`."""
+        if self.enlarger.clamps:
+            np.clip(rgb, np.float32(0), np.float32(1), out=rgb)
+        tiles = self._tiles(rgb)
+        large = self.enlarger(rgb) if tiles is None else self._redrawn(rgb, tiles)
+        if tiles is not None and self.enlarger.backend is not self._by:  # out of memory: the rest was another's
+            large = self.enlarger(rgb)
+        if self._reuse:
+            self._by, self._small, self._large = self.enlarger.backend, rgb, large
+        return large
+
+    def forget(self) -> None:
+        """The picture before: the next one is drawn whole."""
+        self._by = None
+        self._small = self._large = np.empty((1, 3, 0, 0), np.float32)
+
+    def _tiles(self, rgb: Floats) -> tuple[Tile, ...] | None:
+        """What has to be drawn again; None: all of it."""
+        backend, model = self.enlarger.backend, self.enlarger.model
+        if self._by is not backend or backend.unit != "CPU" or rgb.shape != self._small.shape:
+            return None
+        tiles = changed(self._small, rgb, model.halo, model.multiple, call=CALL / model.macs_per_pixel)
+        if sum(math.prod(tile.shape) for tile in tiles) > MOST * math.prod(rgb.shape[2:]):
+            return None
+        return tiles if all(self._is_right(tile) for tile in tiles[:1]) else None
+
+    def _is_right(self, tile: Tile) -> bool:
+        """Whether a part of the picture before comes out as it did."""
+        shape = self._small.shape
+        if self._agrees.get(shape) is None:
+            there = self._large[tile.placed(self.enlarger.model.scale)]
+            self._agrees[shape] = np.array_equal(self._drawn(self._small, tile), there)
+        return self._agrees[shape]
+
+    def _redrawn(self, rgb: Floats, tiles: tuple[Tile, ...]) -> Floats:
+        if not tiles:
+            return self._large
+        large = self._large.copy()
+        for tile in tiles:
+            large[tile.placed(self.enlarger.model.scale)] = self._drawn(rgb, tile)
+        return large
+
+    def _drawn(self, rgb: Floats, tile: Tile) -> Floats:
+        part: Floats = self.enlarger(rgb[tile.read()].copy(), once=True)
+        return part[tile.kept(self.enlarger.model.scale)]
