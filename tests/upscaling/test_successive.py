@@ -24,6 +24,12 @@ from vidsr.upscaling.upscaler import Upscaler
 HALO = 5
 
 
+@pytest.fixture(autouse=True)
+def calls_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that small pictures have parts."""
+    monkeypatch.setattr(successive, "CALL", 0)
+
+
 def picture(seed: int, height: int = 90, width: int = 130) -> np.ndarray:
     return np.random.default_rng(seed).random((1, 3, height, width), np.float32)
 
@@ -93,7 +99,6 @@ class Counted(NearestBackend):
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("model", ["tiny-video", "fast-video"])
 def test_bits_are_those_of_the_whole(name: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(successive, "CALL", 0)
     loaded = registry.load(model, 2)
     backend, _ = open_backend(name, loaded, precision="fp32")
     assert isinstance(backend, HostBackend)
@@ -161,7 +166,6 @@ def test_a_backend_that_takes_over_in_the_middle_draws_all_of_it(monkeypatch: py
 @pytest.mark.parametrize("layout", ["yuv420p", "yuv420p10le", "yuva444p", "gray", "gbrp"])
 @pytest.mark.parametrize("steady", [0.0, 1.0])
 def test_films_are_the_same_with_and_without(layout: str, steady: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(successive, "CALL", 0)
     parts, real = list[int](), OpenVINOBackend.run_once
     monkeypatch.setattr(OpenVINOBackend, "run_once", lambda self, batch: parts.append(batch.size) or real(self, batch))
     format = PixelFormat.parse(layout)

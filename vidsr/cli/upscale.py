@@ -113,7 +113,7 @@ def upscale(
     ] = False,
     crop: options.Crop = None,
     no_reuse: Annotated[
-        bool, typer.Option("--no-reuse", help="Compute frames that repeat the one before them, too.")
+        bool, typer.Option("--no-reuse", help="Compute what repeats the frame before, too.")
     ] = False,
     segment_seconds: Annotated[float, typer.Option(help="Parts, which survive an interruption, are no longer.")] = 10.0,
     no_resume: Annotated[

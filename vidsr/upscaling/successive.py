@@ -12,8 +12,8 @@ from vidsr.tiling import Tile
 from vidsr.upscaling.changes import changed
 from vidsr.upscaling.enlarger import Enlarger
 
-MOST = 0.8  # of a picture's pixels: where more has to be drawn again, all of it is
-CALL = 4e8  # multiply-adds that take as long as a call takes besides, and now and then a shape that is new
+MOST = 0.7  # of the work of a picture: where parts would take more, it is drawn whole
+CALL = 6e8  # multiply-adds that take as long as a call takes besides, and now and then a shape that is new
 
 Floats = NDArray[np.float32]
 
@@ -55,8 +55,9 @@ class Successive:
         backend, model = self.enlarger.backend, self.enlarger.model
         if self._by is not backend or backend.unit != "CPU" or rgb.shape != self._small.shape:
             return None
-        tiles = changed(self._small, rgb, model.halo, model.multiple, call=CALL / model.macs_per_pixel)
-        if sum(math.prod(tile.shape) for tile in tiles) > MOST * math.prod(rgb.shape[2:]):
+        call = CALL / model.macs_per_pixel
+        tiles = changed(self._small, rgb, model.halo, model.multiple, call=call)
+        if sum(math.prod(tile.shape) + call for tile in tiles) > MOST * math.prod(rgb.shape[2:]):
             return None
         return tiles if all(self._is_right(tile) for tile in tiles[:1]) else None
 
