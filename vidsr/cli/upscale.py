@@ -112,9 +112,7 @@ def upscale(
         bool, typer.Option("--square-pixels", help="Resample anamorphic video to square pixels.")
     ] = False,
     crop: options.Crop = None,
-    no_reuse: Annotated[
-        bool, typer.Option("--no-reuse", help="Compute what repeats the frame before, too.")
-    ] = False,
+    no_reuse: Annotated[bool, typer.Option("--no-reuse", help="Compute what repeats the frame before, too.")] = False,
     segment_seconds: Annotated[float, typer.Option(help="Parts, which survive an interruption, are no longer.")] = 10.0,
     no_resume: Annotated[
         bool, typer.Option("--no-resume", help="Start over instead of going on after the finished parts.")

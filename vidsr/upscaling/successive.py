@@ -31,7 +31,7 @@ class Successive:
         self._reuse = reuse
         self._by: Backend | None = None  # what has drawn `_large` of `_small`
         self._small = self._large = np.empty((1, 3, 0, 0), np.float32)
-        self._agrees: dict[tuple[int, ...], bool] = {}  # by shape of a picture
+        self._agrees: dict[tuple[object, ...], bool] = {}  # by what draws, and a picture's shape
 
     def __call__(self, rgb: Floats) -> Floats:
         """(1, 3, H, W) in memory that is left to it -> (1, 3, H*s, W*s), which is not to be changed; see `Enlarger`."""
@@ -59,15 +59,16 @@ class Successive:
         tiles = changed(self._small, rgb, model.halo, model.multiple, call=call)
         if sum(math.prod(tile.shape) + call for tile in tiles) > MOST * math.prod(rgb.shape[2:]):
             return None
-        return tiles if all(self._is_right(tile) for tile in tiles[:1]) else None
+        return tiles if not tiles or self._is_right(tiles[0]) else None
 
     def _is_right(self, tile: Tile) -> bool:
         """Whether a part of the picture before comes out as it did."""
-        shape = self._small.shape
-        if self._agrees.get(shape) is None:
+        by = self.enlarger.backend
+        case = by.name, by.precision, *self._small.shape
+        if case not in self._agrees:
             there = self._large[tile.placed(self.enlarger.model.scale)]
-            self._agrees[shape] = np.array_equal(self._drawn(self._small, tile), there)
-        return self._agrees[shape]
+            self._agrees[case] = np.array_equal(self._drawn(self._small, tile), there)
+        return self._agrees[case]
 
     def _redrawn(self, rgb: Floats, tiles: tuple[Tile, ...]) -> Floats:
         if not tiles:
