@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from vidsr.errors import UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.upscaling.motion import BLOCK, find
-from vidsr.upscaling.steady import LIMIT, Steadier, agreement
+from vidsr.upscaling.steady import LIMIT, SHARE, Steadier, agreement, step
 from vidsr.upscaling.upscaler import Upscaler
 
 GREY = PixelFormat("grey")
@@ -114,6 +114,19 @@ def test_a_picture_off_its_place_goes_to_the_mean_of_the_three(jerk: float, left
     ]
     assert np.median(off[0]) == pytest.approx(4 * jerk, abs=0.05)
     assert abs(np.median(off[1])) < left * abs(np.median(off[0]))
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5, 1])
+@pytest.mark.parametrize("agreed", [0.3, 1])
+def test_what_was_found_elsewhere_is_no_jerk_however_little_of_it_counts(strength: float, agreed: float) -> None:
+    """As letters are in other words: a block that is torn out of its place, where the share of that made it small."""
+    ratio, share = np.array([4, 4], np.float32), np.full((1, 2), strength * SHARE / 256 * agreed, np.float32)
+    shifts = [np.zeros((1, 2, 2), np.intp) for _ in range(2)]
+    shifts[0][0, 0], shifts[1][0, 0] = (16, 0), (3, 3)  # small pixels: 4 and a fraction
+    shifts[0][0, 1], shifts[1][0, 1] = (0, 13), (0, -11)  # the mean of the three is less than a sample away
+    stepped = step(shifts, [share, share], ratio)
+    assert not stepped[0, 0].any()
+    assert stepped[0, 1] == pytest.approx((0, -2 * share[0, 1]))
 
 
 def test_what_the_small_pictures_do_not_agree_on_is_left_alone() -> None:

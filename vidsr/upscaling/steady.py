@@ -98,7 +98,8 @@ def step(shifts: Sequence[Whole], shares: Sequence[Floats], ratio: Floats) -> Fl
     """Where to take each block from, (rows, columns, 2) in samples, to have it at the mean of the places it is seen at.
 
     That of one neighbour tells nothing of a jerk, which is found between two. What has been rounded of their shifts is
-    taken back by it, too.
+    taken back by it, too. How far off that mean place is decides whether it is a jerk, however much of it is gone: a
+    block that was found somewhere far in one neighbour has a small share, and must not pass for one.
 
     Args:
         shifts: to each neighbour, (rows, columns, 2), whole samples.
@@ -107,10 +108,10 @@ def step(shifts: Sequence[Whole], shares: Sequence[Floats], ratio: Floats) -> Fl
     """
     if len(shifts) < 2:
         return np.zeros(shifts[0].shape, np.float32)
-    found = np.minimum(*shares)[..., None] * -(shifts[0] + shifts[1]).astype(np.float32)
-    far = found / np.minimum(JERK * ratio, 1)
+    apart = -(shifts[0] + shifts[1]).astype(np.float32)
+    far = apart * np.float32(SHARE / 256) / np.minimum(JERK * ratio, 1)
     off = np.maximum(np.hypot(far[..., 0], far[..., 1]), 1)
-    stepped: Floats = found * np.maximum(2 / off - 1, 0)[..., None]
+    stepped: Floats = apart * (np.minimum(*shares) * np.maximum(2 / off - 1, 0))[..., None]
     return stepped
 
 
