@@ -153,6 +153,23 @@ def test_what_large_pictures_differ_by_far_in_counts_little() -> None:
     assert 0 < taken.min() <= taken.max() <= 2 * LIMIT * 0.3 + 1
 
 
+@pytest.mark.parametrize("name", ["gbrp", "gbrp10le"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_colour_that_changes_is_seen_in_every_plane_of_rgb(name: str, place: int) -> None:
+    """As of a lamp that blinks in white and yellow, which have the same green."""
+    format = PixelFormat.parse(name)
+
+    def lit(code: int, height: int, width: int) -> Frame:
+        planes = [np.full((height, width), 200 << (format.bits - 8), format.dtype) for _ in range(3)]
+        planes[place][height // 4 : -height // 4, width // 4 : -width // 4] = code << (format.bits - 8)
+        return Frame(tuple(planes), format, Colour(Matrix.RGB, full_range=True), 0, Fraction(1))
+
+    window = [(lit(code, 32, 48), lit(code, 128, 192)) for code in (0, 250, 0)]
+    made = Steadier(1)(window)
+    inner = np.s_[48:-48, 64:-64]
+    assert all(np.array_equal(a[inner], b[inner]) for a, b in zip(made.planes, window[1][1].planes, strict=True))
+
+
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_deep_pictures_are_blended_as_shallow_ones(scale: int) -> None:
     deep, shallow = (

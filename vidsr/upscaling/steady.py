@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vidsr.frame import Frame, Plane
+from vidsr.frame import Frame, PixelFormat, Plane
 from vidsr.upscaling.blocks import Between, Blocks, means
 from vidsr.upscaling.motion import Field, Floats, box, find
 from vidsr.upscaling.moved import Moved, Whole
@@ -133,9 +133,19 @@ def _of_one_drawing(small: Frame, others: list[Made]) -> list[Made]:
     return [others[twin]] if changes[twin] < TWIN * changes[1 - twin] else others
 
 
+def compared(format: PixelFormat) -> tuple[float, ...]:
+    """What is compared of small pictures: the first plane, or that share of green, blue and red."""
+    return (0.5, 0.25, 0.25) if format.model == "rgb" else (1.0,)
+
+
 def _codes(frame: Frame) -> Floats:
-    """The first plane, in codes of 8 bit."""
-    return frame.planes[0].astype(np.float32) / np.float32(1 << (frame.format.bits - 8))
+    """What is compared, in codes of 8 bit."""
+    scale = 1 << (frame.format.bits - 8)
+    parts = [
+        plane * np.float32(share / scale) for share, plane in zip(compared(frame.format), frame.planes, strict=False)
+    ]
+    found: Floats = sum(parts[1:], parts[0])
+    return found
 
 
 def _mix(
