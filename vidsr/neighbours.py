@@ -94,9 +94,9 @@ def _means(frame: Frame) -> NDArray[np.float32]:
     """Of squares of the first plane, in codes of 8 bit; what does not fill a square is left out."""
     plane = frame.planes[0]
     side = max(max(plane.shape) // CELLS, 1)
-    rows, columns = max(plane.shape[0] // side, 1), plane.shape[1] // side
-    side_down = min(side, plane.shape[0])
-    whole = plane[: rows * side_down, : columns * side].reshape(rows, side_down, columns, side)
+    tall, wide = (min(side, one) for one in plane.shape)
+    rows, columns = plane.shape[0] // tall, plane.shape[1] // wide
+    whole = plane[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide)
     found: NDArray[np.float32] = whole.mean((1, 3), dtype=np.float32) / np.float32(1 << (frame.format.bits - 8))
     return found
 

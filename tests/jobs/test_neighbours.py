@@ -17,7 +17,7 @@ from tests.clips import damage, make_clip
 from tests.conftest import Result
 from tests.jobs.test_resume import QUICK, run_and_kill
 from tests.numbered import Planes
-from vidsr.frame import Frame, PixelFormat
+from vidsr.frame import SRGB, Frame, PixelFormat
 from vidsr.jobs import sources
 from vidsr.jobs.cluster.shipments import Shipments
 from vidsr.jobs.inputs import Input, Target, expand
@@ -208,6 +208,17 @@ def test_nothing_crosses_a_cut_and_the_ends_stand_in_for_themselves(tmp_path: Pa
     differ = [not np.array_equal(a.planes[0], b.planes[0]) for a, b in zip(alone, wanted, strict=True)]
     assert all(differ)
     assert same([upscaler.upscale(frames[3])], [alone[3]])  # a photo has no neighbours
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [(2, 40), (40, 2), (1, 1), (3, 31)])
+def test_a_cut_is_told_in_pictures_of_any_shape(size: tuple[int, int]) -> None:
+    width, height = size
+    one, other = (np.full((height, width), code, np.uint8) for code in (60, 200))
+    one[::2], other[::2] = 80, 160
+    first, second = (Frame((plane,), PixelFormat("grey"), SRGB, 0, Fraction(1)) for plane in (one, other))
+    assert same_shot(first, first)
+    assert not same_shot(first, second)
 
 
 def test_what_comes_is_what_the_neighbours_decide(tmp_path: Path, upscaler: Upscaler) -> None:

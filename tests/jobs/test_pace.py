@@ -16,6 +16,7 @@ from vidsr.backends import hardware
 from vidsr.errors import VidsrError
 from vidsr.jobs import dry_run, pace, run
 from vidsr.jobs.batch import Batch
+from vidsr.jobs.events import Outline
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
 from vidsr.jobs.plan import Plan, plan
@@ -151,6 +152,25 @@ def test_photos_are_made_as_well_as_can_be(tmp_path: Path) -> None:
     asked = Batch([Input(path, tmp_path, named=True)], Target(), Options(backend="cpu"), on_event=begun.append)
     assert len(run.run_batch(asked).done) == 1
     assert "fast-video x4: the default on a CPU" in str(begun[0])
+    assert "blended" not in str(begun[0])
+
+
+@pytest.mark.parametrize(
+    ("steady", "said"),
+    [(None, "blended with their neighbours by 0.5; --steady 0 (steady=0)"), (0.0, ""), (1.0, "by 1.0;")],
+)
+def test_a_film_is_said_to_be_blended_and_how_to_leave_that(tmp_path: Path, steady: float | None, said: str) -> None:
+    clip = make_clip(tmp_path / "a.mp4", width=32, height=32, frames=2)
+    options = Options(model="fast-video", backend="openvino", preset="ultrafast", steady=steady)
+    told: list[object] = []
+    source = Input(clip, tmp_path, named=True)
+    dry_run.run_batch(Batch([source], Target(), options, on_event=told.append))
+    run.run_batch(Batch([source], Target(), options, on_event=told.append))
+    run.run_batch(Batch([source], Target(pattern=tmp_path / "%d.png"), options, on_event=told.append))
+    networks = [event.network for event in told if isinstance(event, Outline)]
+    assert len(networks) == 3
+    assert all(said in network for network in networks)
+    assert all(bool(said) == ("blended" in network) for network in networks)
 
 
 def test_films_of_one_batch_have_each_their_own(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from vidsr.errors import UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.upscaling.motion import BLOCK, find
-from vidsr.upscaling.steady import LIMIT, Steadier, agreement
+from vidsr.upscaling.steady import LIMIT, SHARE, Steadier, agreement, step
 from vidsr.upscaling.upscaler import Upscaler
 
 GREY = PixelFormat("grey")
@@ -116,6 +116,19 @@ def test_a_picture_off_its_place_goes_to_the_mean_of_the_three(jerk: float, left
     assert abs(np.median(off[1])) < left * abs(np.median(off[0]))
 
 
+@pytest.mark.parametrize("strength", [0.1, 0.5, 1])
+@pytest.mark.parametrize("agreed", [0.3, 1])
+def test_what_was_found_elsewhere_is_no_jerk_however_little_of_it_counts(strength: float, agreed: float) -> None:
+    """As letters are in other words: a block that is torn out of its place, where the share of that made it small."""
+    ratio, share = np.array([4, 4], np.float32), np.full((1, 2), strength * SHARE / 256 * agreed, np.float32)
+    shifts = [np.zeros((1, 2, 2), np.intp) for _ in range(2)]
+    shifts[0][0, 0], shifts[1][0, 0] = (16, 0), (3, 3)  # small pixels: 4 and a fraction
+    shifts[0][0, 1], shifts[1][0, 1] = (0, 13), (0, -11)  # the mean of the three is less than a sample away
+    stepped = step(shifts, [share, share], ratio)
+    assert not stepped[0, 0].any()
+    assert stepped[0, 1] == pytest.approx((0, -2 * share[0, 1]))
+
+
 def test_what_the_small_pictures_do_not_agree_on_is_left_alone() -> None:
     before, now, behind = scene(0, step=0)
     other = texture(48, 64, seed=9)
@@ -138,6 +151,23 @@ def test_what_large_pictures_differ_by_far_in_counts_little() -> None:
     window = [(frame(flat), frame(one)) for one in (other, large, other)]
     taken = Steadier(1)(window).planes[0][90, 64:176].astype(int) - 100
     assert 0 < taken.min() <= taken.max() <= 2 * LIMIT * 0.3 + 1
+
+
+@pytest.mark.parametrize("name", ["gbrp", "gbrp10le"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_colour_that_changes_is_seen_in_every_plane_of_rgb(name: str, place: int) -> None:
+    """As of a lamp that blinks in white and yellow, which have the same green."""
+    format = PixelFormat.parse(name)
+
+    def lit(code: int, height: int, width: int) -> Frame:
+        planes = [np.full((height, width), 200 << (format.bits - 8), format.dtype) for _ in range(3)]
+        planes[place][height // 4 : -height // 4, width // 4 : -width // 4] = code << (format.bits - 8)
+        return Frame(tuple(planes), format, Colour(Matrix.RGB, full_range=True), 0, Fraction(1))
+
+    window = [(lit(code, 32, 48), lit(code, 128, 192)) for code in (0, 250, 0)]
+    made = Steadier(1)(window)
+    inner = np.s_[48:-48, 64:-64]
+    assert all(np.array_equal(a[inner], b[inner]) for a, b in zip(made.planes, window[1][1].planes, strict=True))
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests import warm
 from tests.backends.torch.kernels.compiling import compiled
 from tests.upscaling.test_steady import scene, texture
 from vidsr.backends.tensorrt.recipes import recipes
-from vidsr.frame import Frame, PixelFormat
+from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.upscaling import motion, motion_device, steady_device
 from vidsr.upscaling.steady import Steadier
 from vidsr.upscaling.steady_device import DeviceSteadier
@@ -50,6 +51,29 @@ def test_pictures_are_those_of_the_host(name: str, scale: int) -> None:
         assert (apart > 0).mean() < 0.01
         assert (made != window[1][1].planes[0]).mean() > 0.3
     assert notes == []
+
+
+@pytest.mark.parametrize("name", ["gbrp", "gbrp10le", "gbrap"])
+def test_all_colours_of_rgb_are_compared_as_on_the_host(name: str) -> None:
+    format, random = PixelFormat.parse(name), np.random.default_rng(4)
+    clip = []
+    for k in range(3):
+        parts = [texture(192, 256, 0, 3 * k, seed=place) for place in range(3 + format.alpha)]
+        noisy = [part + random.normal(0, 6, part.shape) for part in parts]
+        clip.append((colours(format, parts, 4), colours(format, noisy, 1)))
+    made, expected = DeviceSteadier(0.8, CPU, [])(clip), Steadier(0.8)(clip)
+    for plane, other in zip(made.planes, expected.planes, strict=True):
+        apart = np.abs(plane.astype(np.int32) - other)
+        assert apart.max() <= 1
+        assert (apart > 0).mean() < 0.01
+
+
+def colours(format: PixelFormat, parts: list[np.ndarray], side: int) -> Frame:
+    """The means of squares of each part, as planes."""
+    most = (1 << format.bits) - 1
+    small = [part.reshape(192 // side, side, 256 // side, side).mean((1, 3)) for part in parts]
+    planes = tuple((part * (most / 255)).round().clip(0, most).astype(format.dtype) for part in small)
+    return Frame(planes, format, Colour(Matrix.RGB, full_range=True), 0, Fraction(1))
 
 
 def test_the_trial_takes_what_agrees_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from vidsr.cli import complete, options
 from vidsr.errors import UsageError, VidsrError
 from vidsr.media.containers import offered
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
-from vidsr.models import names
+from vidsr.models import names, registry
 from vidsr.stages import StageTimes, heard, loading
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def upscale(
     steady: Annotated[
         float | None,
         typer.Option(
-            help="Blend large pictures with their neighbours: 0 (not) to 1 (crawls least); video models on a CPU: 0.5."
+            help="Blend large pictures with their neighbours: 0 (not) to 1 (crawls least). "
+            f"Default: 0.5 for {' and '.join(registry.STEADY)} on a CPU, else 0."
         ),
     ] = None,
     square_pixels: Annotated[

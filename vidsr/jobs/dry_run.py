@@ -20,7 +20,7 @@ from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Done, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.pace import faster, too_long
-from vidsr.jobs.plan import Plan
+from vidsr.jobs.plan import Plan, of_film
 from vidsr.jobs.run import BatchReport, each, prepare, started
 from vidsr.jobs.sources import closing
 from vidsr.media.containers import CONTAINERS
@@ -129,7 +129,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
     keyframes = max(num_frames / float(job.rate * min(length, Fraction(job.spec.keyframe_seconds))), 1)
     num_bytes = key * keyframes + other * (num_frames - keyframes) + _other_bytes(job)
     return Planned(
-        **started(job, upscaler.reason).outline(),
+        **started(job, of_film(upscaler.reason, upscaler)).outline(),
         container=job.choice.container,
         seconds=num_frames / fps,
         fps=fps,

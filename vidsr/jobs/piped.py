@@ -23,7 +23,7 @@ from vidsr.jobs.events import ONCE, Advanced, Done, PartsKept, Started
 from vidsr.jobs.idle import ENCODER, idle
 from vidsr.jobs.inputs import Input, Target
 from vidsr.jobs.options import Options
-from vidsr.jobs.plan import crop_notes, geometry, plan, rounded, scan_notes, settled
+from vidsr.jobs.plan import crop_notes, geometry, of_film, plan, rounded, scan_notes, settled
 from vidsr.media import sequence, y4m
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.live import LiveWriter, check_live
@@ -87,7 +87,7 @@ def run(item: Input, batch: Batch) -> Done:
     made = _film(item, batch) if target.pipe and options.container is not None else _pictures(item, batch)
     info, size = made.info, made.canvas.size
     upscaler = batch.networks.upscaler(max(size[0] / info.video.width, size[1] / info.video.height))
-    started = _started(made, upscaler.reason, batch)
+    started = _started(made, of_film(upscaler.reason, upscaler), batch)
     batch.on_event(started)
     with _writing(started.output):
         sink = made.open()

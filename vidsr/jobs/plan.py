@@ -125,6 +125,13 @@ def network_identity(upscaler: Identified) -> dict[str, str]:
     return {"version": __version__, **{name: str(value) for name, value in upscaler.identity().items()}}
 
 
+def of_film(reason: str, network: Identified) -> str:
+    """`reason`, and that pictures are blended with their neighbours, where `network` does that with a film's."""
+    steady = network.identity().get("steady")
+    off = "--steady 0 (steady=0) leaves each to itself"
+    return f"{reason} Pictures are blended with their neighbours by {steady}; {off}." if steady else reason
+
+
 def plan(
     source: Input,
     target: Target,

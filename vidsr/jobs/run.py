@@ -15,7 +15,7 @@ from vidsr.jobs.joining import Tails, failed
 from vidsr.jobs.memory import memory_for
 from vidsr.jobs.networks import check_network
 from vidsr.jobs.pace import paced
-from vidsr.jobs.plan import Plan, fingerprint, plan, split_mark
+from vidsr.jobs.plan import Plan, fingerprint, of_film, plan, split_mark
 from vidsr.jobs.video import Unjoined, discard, finish, make
 from vidsr.media.mux.fingerprint import read_fingerprint
 from vidsr.media.stills import is_image
@@ -148,7 +148,7 @@ def make_one(item: Input, batch: Batch) -> Done | Skipped | Unjoined | None:
     if isinstance(job, Skipped):
         return job
     maker = batch.networks.get(job.scale, job.options.model)
-    batch.on_event(started(job, maker.reason))
+    batch.on_event(started(job, of_film(maker.reason, maker)))
     return make(job, maker, batch)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vidsr.frame import Frame, Plane
+from vidsr.frame import Frame, PixelFormat, Plane
 from vidsr.upscaling.blocks import Between, Blocks, means
 from vidsr.upscaling.motion import Field, Floats, box, find
 from vidsr.upscaling.moved import Moved, Whole
@@ -98,7 +98,8 @@ def step(shifts: Sequence[Whole], shares: Sequence[Floats], ratio: Floats) -> Fl
     """Where to take each block from, (rows, columns, 2) in samples, to have it at the mean of the places it is seen at.
 
     That of one neighbour tells nothing of a jerk, which is found between two. What has been rounded of their shifts is
-    taken back by it, too.
+    taken back by it, too. How far off that mean place is decides whether it is a jerk, however much of it is gone: a
+    block that was found somewhere far in one neighbour has a small share, and must not pass for one.
 
     Args:
         shifts: to each neighbour, (rows, columns, 2), whole samples.
@@ -107,10 +108,10 @@ def step(shifts: Sequence[Whole], shares: Sequence[Floats], ratio: Floats) -> Fl
     """
     if len(shifts) < 2:
         return np.zeros(shifts[0].shape, np.float32)
-    found = np.minimum(*shares)[..., None] * -(shifts[0] + shifts[1]).astype(np.float32)
-    far = found / np.minimum(JERK * ratio, 1)
+    apart = -(shifts[0] + shifts[1]).astype(np.float32)
+    far = apart * np.float32(SHARE / 256) / np.minimum(JERK * ratio, 1)
     off = np.maximum(np.hypot(far[..., 0], far[..., 1]), 1)
-    stepped: Floats = found * np.maximum(2 / off - 1, 0)[..., None]
+    stepped: Floats = apart * (np.minimum(*shares) * np.maximum(2 / off - 1, 0))[..., None]
     return stepped
 
 
@@ -132,9 +133,19 @@ def _of_one_drawing(small: Frame, others: list[Made]) -> list[Made]:
     return [others[twin]] if changes[twin] < TWIN * changes[1 - twin] else others
 
 
+def compared(format: PixelFormat) -> tuple[float, ...]:
+    """What is compared of small pictures: the first plane, or that share of green, blue and red."""
+    return (0.5, 0.25, 0.25) if format.model == "rgb" else (1.0,)
+
+
 def _codes(frame: Frame) -> Floats:
-    """The first plane, in codes of 8 bit."""
-    return frame.planes[0].astype(np.float32) / np.float32(1 << (frame.format.bits - 8))
+    """What is compared, in codes of 8 bit."""
+    scale = 1 << (frame.format.bits - 8)
+    parts = [
+        plane * np.float32(share / scale) for share, plane in zip(compared(frame.format), frame.planes, strict=False)
+    ]
+    found: Floats = sum(parts[1:], parts[0])
+    return found
 
 
 def _mix(

@@ -21,7 +21,7 @@ from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.stages import stage
 from vidsr.upscaling import motion_device
 from vidsr.upscaling.staging import Staging, as_plane, on
-from vidsr.upscaling.steady import AGREE, LIMIT, REACH, TEXTURE, Made, Steadier
+from vidsr.upscaling.steady import AGREE, LIMIT, REACH, TEXTURE, Made, Steadier, compared
 from vidsr.upscaling.taps_device import between, filtered, places, trusted
 
 KEPT = 2 * REACH + 1  # pictures on the device
@@ -66,7 +66,8 @@ class DeviceSteadier(Steadier):
     def _blended_there(self, small: Frame, large: Frame, others: Sequence[Made], staging: Staging) -> tuple[Plane, ...]:
         num = len(large.planes) - large.format.alpha
         smalls = (small, *(source for source, _ in others))
-        picture, *neighbours = (_codes(self._up(one.planes[:1], staging)[0], one.format) for one in smalls)
+        num_seen = len(compared(small.format))
+        picture, *neighbours = (_codes(self._up(one.planes[:num_seen], staging), one.format) for one in smalls)
         shift, residual = motion_device.find(picture, torch.stack(neighbours))
         agreed = agreement(picture, residual)
         weights = (agreed * self._share).round().short()
@@ -141,9 +142,13 @@ def by_kernel(
     return steady_kernel.filtered(made, taps.contiguous(), block, (1 << bits) - 1)
 
 
-def _codes(plane: Tensor, format: PixelFormat) -> Tensor:
-    """In codes of 8 bit."""
-    return (plane.int() & 0xFFFF).float() / (1 << (format.bits - 8))
+def _codes(planes: Sequence[Tensor], format: PixelFormat) -> Tensor:
+    """What is compared, in codes of 8 bit."""
+    scale = 1 << (format.bits - 8)
+    first, *others = (
+        (plane.int() & 0xFFFF).float() * (share / scale) for share, plane in zip(compared(format), planes, strict=True)
+    )
+    return sum(others, first)
 
 
 def _fits(small: Sequence[int], large: Frame) -> bool:

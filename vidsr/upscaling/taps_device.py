@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidsr.upscaling.blocks import WAY, Blocks
 from vidsr.upscaling.motion import BLOCK
-from vidsr.upscaling.steady import CRISP, FAINT, JERK
+from vidsr.upscaling.steady import CRISP, FAINT, JERK, SHARE
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Places:
     def _step(self, shifts: Tensor, shares: Tensor) -> Tensor:
         if len(shifts) < 2:
             return torch.zeros(shifts.shape[1:], device=shifts.device)
-        found = -shares.amin(0)[..., None] * shifts.sum(0)
-        far = (found / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
-        stepped: Tensor = found * (2 / far.clamp(min=1) - 1).clamp(min=0)
+        apart = -shifts.sum(0)
+        far = (apart * (SHARE / 256) / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
+        stepped: Tensor = apart * shares.amin(0)[..., None] * (2 / far.clamp(min=1) - 1).clamp(min=0)
         return stepped
 
 
