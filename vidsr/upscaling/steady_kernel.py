@@ -12,9 +12,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from vidsr.upscaling import blocks
 from vidsr.upscaling.colour_kernel import errors
 
 BLOCK = 512  # samples of a row that one program makes
+WAY, WAY_BITS = tl.constexpr(blocks.WAY), tl.constexpr(blocks.WAY_BITS)  # kernels see no other globals
 
 
 def blended(
@@ -50,11 +52,17 @@ def _code(pointer, inside):
 
 
 @triton.jit
-def _between(row, left, right, way, inside):
+def _between(first, second, way):
     """As `blocks.Between`."""
+    return first + (((second - first) * way + WAY // 2) >> WAY_BITS)
+
+
+@triton.jit
+def _across(row, left, right, way, inside):
+    """Between two weights of a row."""
     first = tl.load(row + left, mask=inside, other=0).to(tl.int32)
     second = tl.load(row + right, mask=inside, other=0).to(tl.int32)
-    return first + (((second - first) * way + 64) >> 7)
+    return _between(first, second, way)
 
 
 @triton.jit
@@ -87,11 +95,10 @@ def _change(
     u = tl.maximum((column.to(tl.float32) + 0.5) * along - 0.5, 0.0)
     top, left = v.to(tl.int32), u.to(tl.int32)
     below, right = tl.minimum(top + 1, low - 1), tl.minimum(left + 1, narrow - 1)
-    across = ((u - left.to(tl.float32)) * 128 + 0.5).to(tl.int32)
-    upper = _between(weights + top * narrow, left, right, across, inside)
-    lower = _between(weights + below * narrow, left, right, across, inside)
-    along_way = ((v - top.to(tl.float32)) * 128 + 0.5).to(tl.int32)
-    return change * (upper + (((lower - upper) * along_way + 64) >> 7))
+    across = ((u - left.to(tl.float32)) * WAY + 0.5).to(tl.int32)
+    upper = _across(weights + top * narrow, left, right, across, inside)
+    lower = _across(weights + below * narrow, left, right, across, inside)
+    return change * _between(upper, lower, ((v - top.to(tl.float32)) * WAY + 0.5).to(tl.int32))
 
 
 @triton.jit

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidsr.upscaling.blocks import WAY, Blocks
+from vidsr.upscaling.blocks import WAY, WAY_BITS, Blocks
 from vidsr.upscaling.motion import BLOCK
 from vidsr.upscaling.steady import CRISP, FAINT, JERK
 
@@ -82,7 +82,7 @@ def between(values: Tensor, long: int, dim: int) -> Tensor:
     way = ((place - first) * WAY + 0.5).int().view(-1, *(1,) * (values.dim() - 1 - dim))
     found = values.index_select(dim, first)
     change = values.index_select(dim, (first + 1).clamp(max=short - 1)) - found
-    return found + ((change * way + WAY // 2) >> 7)
+    return found + ((change * way + WAY // 2) >> WAY_BITS)
 
 
 def filtered(codes: Tensor, taps: Tensor, block: Sequence[int], top: int) -> Tensor:
