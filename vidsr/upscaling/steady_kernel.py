@@ -14,33 +14,32 @@ from torch import Tensor
 
 from vidsr.upscaling import blocks
 from vidsr.upscaling.colour_kernel import errors
+from vidsr.upscaling.taps_device import Blending
 
 BLOCK = 512  # samples of a row that one program makes
 WAY, WAY_BITS = tl.constexpr(blocks.WAY), tl.constexpr(blocks.WAY_BITS)  # kernels see no other globals
 
 
-def blended(
-    own: Tensor, others: Sequence[Tensor], shift: Tensor, block: tuple[int, int], weights: Tensor, limit: int
-) -> Tensor:
+def blended(own: Tensor, others: Sequence[Tensor], how: Blending) -> Tensor:
     """(H, W) codes with one or two others of the same size and type; see `steady_device.by_torch`."""
-    height, width = own.shape
+    (height, width), weights = own.shape, how.weights.contiguous()
     made = torch.empty_like(own)
     with torch.cuda.device(own.device), errors():
         blend_plane[(height, triton.cdiv(width, BLOCK))](
-            own, others[0], others[-1], shift, weights, made, height, width, *shift.shape[1:3], *weights.shape[1:],
-            *block, limit, weights.shape[1] / height, weights.shape[2] / width,
+            own, others[0], others[-1], how.shifts, weights, made, height, width, *how.shifts.shape[1:3],
+            *weights.shape[1:], *how.block, how.limit, weights.shape[1] / height, weights.shape[2] / width,
             both=len(others) == 2, block=BLOCK, enable_fp_fusion=False,
         )  # fmt: skip
     return made
 
 
-def filtered(codes: Tensor, taps: Tensor, block: tuple[int, int], top: int) -> Tensor:
+def filtered(codes: Tensor, how: Blending) -> Tensor:
     """(H, W) codes, uint8 or uint16 in the bits of int16, after the taps of their blocks; see `taps.filtered`."""
-    height, width = codes.shape
+    (height, width), taps = codes.shape, how.taps.contiguous()
     made = torch.empty_like(codes)
     with torch.cuda.device(codes.device), errors():
         filter_plane[(height, triton.cdiv(width, BLOCK))](
-            codes, taps, made, height, width, *taps.shape[2:], *block, top, block=BLOCK, enable_fp_fusion=False
+            codes, taps, made, height, width, *taps.shape[2:], *how.block, how.top, block=BLOCK, enable_fp_fusion=False
         )
     return made
 

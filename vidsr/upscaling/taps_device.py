@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidsr.upscaling.blocks import WAY, WAY_BITS, Blocks
 from vidsr.upscaling.motion import BLOCK
-from vidsr.upscaling.steady import CRISP, FAINT, JERK
+from vidsr.upscaling.steady import CRISP, FAINT, JERK, LIMIT
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,32 @@ class Places:
         far = (found / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
         stepped: Tensor = found * (2 / far.clamp(min=1) - 1).clamp(min=0)
         return stepped
+
+
+@dataclass(frozen=True)
+class Blending:
+    """How planes of one size and depth are blended with those of N neighbours, then filtered.
+
+    `block` is the height and width of each of (rows, columns) blocks. `shifts`, (N, rows, columns, 2) int32 samples,
+    lead from each to what stands there in a neighbour; `weights`, (N, h, w) int16 of 256, are how much of that to take;
+    `taps`, (2, 2, rows, columns), are those of `taps.taps`.
+    """
+
+    block: tuple[int, int]
+    shifts: Tensor
+    weights: Tensor
+    taps: Tensor
+    bits: int
+
+    @property
+    def limit(self) -> int:
+        """Codes: see `steady.LIMIT`."""
+        return LIMIT << (self.bits - 8)
+
+    @property
+    def top(self) -> int:
+        """The last code."""
+        return (1 << self.bits) - 1
 
 
 @lru_cache(maxsize=16)
