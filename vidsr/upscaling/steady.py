@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vidsr.frame import Frame, Plane
 from vidsr.upscaling.blocks import Between, Blocks, means
-from vidsr.upscaling.motion import Field, Floats, box, find
+from vidsr.upscaling.motion import Array, Field, Floats, box, find
 from vidsr.upscaling.moved import Moved, Whole
 from vidsr.upscaling.taps import Wide, filtered, taps
 
@@ -61,10 +61,7 @@ class Steadier:
     def _seen(self, picture: Floats, other: Floats) -> Neighbour:
         field = find(picture, other)
         agreed = agreement(picture, field)
-        mean = means(agreed)
-        share = mean * (4 * mean - 1).clip(0, 1) * np.float32(self._share / 256)
-        apart = means(agreed * np.abs(field.residual)) / np.maximum(mean, np.float32(0.25))
-        soft = share * apart / (apart + np.float32(FAINT))
+        share, soft = trusted(means(agreed), means(agreed * np.abs(field.residual)), self._share / 256)
         return Neighbour(field.shift, np.rint(agreed * self._share).astype(np.int16), share, soft)
 
 
@@ -109,9 +106,20 @@ def step(shifts: Sequence[Whole], shares: Sequence[Floats], ratio: Floats) -> Fl
         return np.zeros(shifts[0].shape, np.float32)
     found = np.minimum(*shares)[..., None] * -(shifts[0] + shifts[1]).astype(np.float32)
     far = found / np.minimum(JERK * ratio, 1)
-    off = np.maximum(np.hypot(far[..., 0], far[..., 1]), 1)
-    stepped: Floats = found * np.maximum(2 / off - 1, 0)[..., None]
-    return stepped
+    return eased(found, np.hypot(far[..., 0], far[..., 1])[..., None])
+
+
+def eased(found: Array, far: Array) -> Array:
+    """`found` where it is `far`, in parts of `JERK`, by up to 1; nothing of it from 2 on."""
+    eased: Array = found * (2 / far.clip(1) - 1).clip(0)
+    return eased
+
+
+def trusted(agreed: Array, apart: Array, most: float) -> tuple[Array, Array]:
+    """`Neighbour.share`, up to `most`, and `soft`: by means over blocks, of agreement and of it times the residual."""
+    share: Array = agreed * (4 * agreed - 1).clip(0, 1) * most
+    codes: Array = apart / agreed.clip(0.25)
+    return share, share * codes / (codes + FAINT)
 
 
 def agreement(picture: Floats, field: Field) -> Floats:

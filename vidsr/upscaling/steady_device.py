@@ -22,8 +22,8 @@ from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.stages import stage
 from vidsr.upscaling import motion_device
 from vidsr.upscaling.staging import Staging, as_plane, on
-from vidsr.upscaling.steady import AGREE, REACH, TEXTURE, Made, Steadier
-from vidsr.upscaling.taps_device import Blending, between, filtered, places, trusted
+from vidsr.upscaling.steady import AGREE, REACH, TEXTURE, Made, Steadier, trusted
+from vidsr.upscaling.taps_device import Blending, between, filtered, means, places
 
 KEPT = 2 * REACH + 1  # pictures on the device
 RARE = 0.01  # of the samples that may be one code from the host's
@@ -71,7 +71,7 @@ class DeviceSteadier(Steadier):
         shift, residual = motion_device.find(picture, torch.stack(neighbours))
         agreed = agreement(picture, residual)
         weights = (agreed * self._share).round().short()
-        share, soft = trusted(agreed, residual.abs(), self._share / 256)
+        share, soft = trusted(means(agreed), means(agreed * residual.abs()), self._share / 256)
         own, *theirs = (self._up(one.planes[:num], staging) for one in (large, *(made for _, made in others)))
         make, made = by_torch if why_not_fused(self._device) else by_kernel, []
         for size, planes in groupby(zip(own, *theirs, strict=True), lambda each: tuple(each[0].shape)):

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vidsr.upscaling.blocks import WAY, WAY_BITS, Blocks
 from vidsr.upscaling.motion import BLOCK
-from vidsr.upscaling.steady import CRISP, FAINT, JERK, LIMIT
+from vidsr.upscaling.steady import CRISP, JERK, LIMIT, eased
+from vidsr.upscaling.taps import beside
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,15 @@ class Places:
             share: of small blocks, (N, rows, columns): `steady.Neighbour.share`.
             soft: of small blocks, (N, rows, columns): `steady.Neighbour.soft`.
         """
-        off = CRISP / 4 * self.of(soft).sum(0)
         step = self._step(shifts, self.of(share)).permute(2, 0, 1)
-        return torch.stack([step * (step - 1) / 2 - off, step * (step + 1) / 2 - off], 1)
+        return torch.stack(beside(step, CRISP / 4 * self.of(soft).sum(0)), 1)
 
     def _step(self, shifts: Tensor, shares: Tensor) -> Tensor:
         if len(shifts) < 2:
             return torch.zeros(shifts.shape[1:], device=shifts.device)
         found = -shares.amin(0)[..., None] * shifts.sum(0)
-        far = (found / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
-        stepped: Tensor = found * (2 / far.clamp(min=1) - 1).clamp(min=0)
-        return stepped
+        far: Tensor = (found / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
+        return eased(found, far)
 
 
 @dataclass(frozen=True)
@@ -86,15 +85,7 @@ def places(large: tuple[int, ...], small: tuple[int, ...], device: torch.device)
     return Places(grid.block, *(torch.from_numpy(one).to(device) for one in (grid.ratio, grid.down, grid.right)))
 
 
-def trusted(agreed: Tensor, apart: Tensor, most: float) -> tuple[Tensor, Tensor]:
-    """`steady.Neighbour.share`, up to `most`, and `soft`, (N, rows, columns), by two maps of (N, H, W)."""
-    mean = _means(agreed)
-    share = mean * (4 * mean - 1).clamp(0, 1) * most
-    codes = _means(agreed * apart) / mean.clamp(min=0.25)
-    return share, share * codes / (codes + FAINT)
-
-
-def _means(values: Tensor) -> Tensor:
+def means(values: Tensor) -> Tensor:
     """`blocks.means`, of (N, H, W)."""
     height, width = values.shape[1:]
     return F.avg_pool2d(F.pad(values, (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate"), BLOCK)
