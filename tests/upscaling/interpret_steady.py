@@ -14,7 +14,7 @@ os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
 import torch
 
 from vidsr.upscaling.steady_device import by_kernel, by_torch
-from vidsr.upscaling.taps_device import Blending
+from vidsr.upscaling.taps_device import DeviceBlending
 
 KINDS = (
     (torch.uint8, 8, (22, 37), (8, 8), 2),
@@ -32,7 +32,7 @@ def main() -> None:
         shift = torch.randint(-30, 30, (num, rows, columns, 2)).int()
         weights = torch.randint(0, 77, (num, -(-height // 3), -(-width // 3))).short()
         taps = torch.rand(2, 2, rows, columns) - 0.4
-        how = Blending(block, shift, weights, taps, bits)
+        how = DeviceBlending(block, shift, weights, taps, bits)
         made, expected = (make(own, others, how).int() & how.top for make in (by_kernel, by_torch))
         apart = (made - expected).abs()
         changed = (made != own.int() & how.top).float().mean()

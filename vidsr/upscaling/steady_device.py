@@ -23,7 +23,7 @@ from vidsr.stages import stage
 from vidsr.upscaling import motion_device
 from vidsr.upscaling.staging import Staging, as_plane, on
 from vidsr.upscaling.steady import AGREE, REACH, TEXTURE, Made, Steadier, trusted
-from vidsr.upscaling.taps_device import Blending, between, filtered, means, places
+from vidsr.upscaling.taps_device import DeviceBlending, between, filtered, means, places
 
 KEPT = 2 * REACH + 1  # pictures on the device
 RARE = 0.01  # of the samples that may be one code from the host's
@@ -77,7 +77,7 @@ class DeviceSteadier(Steadier):
         for size, planes in groupby(zip(own, *theirs, strict=True), lambda each: tuple(each[0].shape)):
             over = places(size, tuple(picture.shape), picture.device)
             shifts = over.shifts(shift)
-            how = Blending(over.block, shifts, weights, over.taps(shifts, share, soft), large.format.bits)
+            how = DeviceBlending(over.block, shifts, weights, over.taps(shifts, share, soft), large.format.bits)
             made += [make(codes, beside, how) for codes, *beside in planes]
         found = tuple(as_plane(codes) for codes in staging.download(made).wait())
         return (*found, *large.planes[num:])
@@ -99,7 +99,7 @@ def agreement(picture: Tensor, residual: Tensor) -> Tensor:
     return (1 - (motion_device.box(residual.abs()) / least) ** 2).clamp(0, 1)
 
 
-def by_torch(own: Tensor, others: Sequence[Tensor], how: Blending) -> Tensor:
+def by_torch(own: Tensor, others: Sequence[Tensor], how: DeviceBlending) -> Tensor:
     """A plane of (H, W) codes, uint8 or uint16 in the bits of int16, blended with `others`, then filtered."""
     (height, width), codes = own.shape, own.int() & 0xFFFF
     row, column = torch.arange(height, device=own.device), torch.arange(width, device=own.device)
@@ -113,7 +113,7 @@ def by_torch(own: Tensor, others: Sequence[Tensor], how: Blending) -> Tensor:
     return filtered(codes + (total >> 8), how.taps, how.block, how.top).to(own.dtype)
 
 
-def by_kernel(own: Tensor, others: Sequence[Tensor], how: Blending) -> Tensor:
+def by_kernel(own: Tensor, others: Sequence[Tensor], how: DeviceBlending) -> Tensor:
     """`by_torch` in two passes over memory."""
     from vidsr.upscaling import steady_kernel
 
@@ -151,7 +151,7 @@ def _why_wrong(device: torch.device) -> str | None:
         shift = torch.randint(-40, 40, (2, 5, 33, 2), generator=random).int().to(device)
         weights = torch.randint(0, 77, (2, 9, 64), generator=random).to(device, torch.int16)
         taps = (torch.rand(2, 2, 5, 33, generator=random) - 0.4).to(device)
-        how = Blending((-(-height // 5), -(-width // 33)), shift, weights, taps, bits)
+        how = DeviceBlending((-(-height // 5), -(-width // 33)), shift, weights, taps, bits)
         fused, plain = (make(planes[0], planes[1:], how).int() for make in (by_kernel, by_torch))
         apart = (fused - plain).abs()
         if int(apart.max()) > 1 or float((apart > 0).float().mean()) > RARE:

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from vidsr.upscaling import blocks
 from vidsr.upscaling.colour_kernel import errors
-from vidsr.upscaling.taps_device import Blending
+from vidsr.upscaling.taps_device import DeviceBlending
 
 BLOCK = 512  # samples of a row that one program makes
 WAY, WAY_BITS = tl.constexpr(blocks.WAY), tl.constexpr(blocks.WAY_BITS)  # kernels see no other globals
 
 
-def blended(own: Tensor, others: Sequence[Tensor], how: Blending) -> Tensor:
+def blended(own: Tensor, others: Sequence[Tensor], how: DeviceBlending) -> Tensor:
     """(H, W) codes with one or two others of the same size and type; see `steady_device.by_torch`."""
     (height, width), weights = own.shape, how.weights.contiguous()
     made = torch.empty_like(own)
@@ -33,7 +33,7 @@ def blended(own: Tensor, others: Sequence[Tensor], how: Blending) -> Tensor:
     return made
 
 
-def filtered(codes: Tensor, how: Blending) -> Tensor:
+def filtered(codes: Tensor, how: DeviceBlending) -> Tensor:
     """(H, W) codes, uint8 or uint16 in the bits of int16, after the taps of their blocks; see `taps.filtered`."""
     (height, width), taps = codes.shape, how.taps.contiguous()
     made = torch.empty_like(codes)

@@ -53,8 +53,8 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Blending:
-    """How planes of one size and depth are blended with those of N neighbours, then filtered.
+class DeviceBlending:
+    """A `steady.Blending` on a device, of planes of one size and depth with those of N neighbours.
 
     `block` is the height and width of each of (rows, columns) blocks. `shifts`, (N, rows, columns, 2) int32 samples,
     lead from each to what stands there in a neighbour; `weights`, (N, h, w) int16 of 256, are how much of that to take;
