@@ -14,6 +14,8 @@ import heapq
 import math
 import random
 
+from train.markdown import table
+
 GPUS = 100
 FILM_SECONDS = 100 * 60
 SEGMENT_SECONDS = 10
@@ -76,7 +78,7 @@ class Driver:
             heapq.heappop(segments)
 
 
-def row(films: int, drivers: int, loss_hours: float | None, seed: int) -> str:
+def row(films: int, drivers: int, loss_hours: float | None, seed: int) -> list[str]:
     """A line of the table: drivers side by side, each of which takes the next film from one list."""
     dice = random.Random(seed)
     parts = [Driver(GPUS // drivers, loss_hours, dice) for _ in range(drivers)]
@@ -85,7 +87,7 @@ def row(films: int, drivers: int, loss_hours: float | None, seed: int) -> str:
     wall = max(part.wall for part in parts)
     worked, lost = sum(part.worked for part in parts), sum(part.lost for part in parts)
     film = max(part.num_films * FILM_SECONDS / part.wall for part in parts)  # seconds of film a second
-    cells = [
+    return [
         f"{drivers} x {GPUS // drivers}",
         f"{loss_hours:g} h" if loss_hours else "never",
         f"{wall / 3600:.1f} h",
@@ -96,7 +98,6 @@ def row(films: int, drivers: int, loss_hours: float | None, seed: int) -> str:
         f"{film * SOURCE_MEGABYTES * PREROLL:.0f}",
         f"{film * OUTPUT_MEGABYTES:.0f}",
     ]
-    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -109,11 +110,8 @@ def main() -> None:
         "drivers x GPUs", "a GPU is lost every", "all films take", "GPUs at work", "segments lost",
         "work done twice", "losses of one segment, at most", "a driver sends, MB/s", "receives, MB/s",
     )  # fmt: skip
-    print("| " + " | ".join(heads) + " |")
-    print("|" + "---|" * len(heads))
-    for drivers in (1, 5, 20):
-        for loss_hours in (None, 24, 2):
-            print(row(arguments.films, drivers, loss_hours, arguments.seed))
+    kinds = [(drivers, loss_hours) for drivers in (1, 5, 20) for loss_hours in (None, 24, 2)]
+    print("\n".join(table(heads, [row(arguments.films, *kind, arguments.seed) for kind in kinds])))
 
 
 if __name__ == "__main__":

@@ -106,17 +106,6 @@ def _with_biases(module: nn.Module, scales: Mapping[str, Scale], pictures: Seque
     return {name: replace(scale, bias=found[name]) for name, scale in scales.items()}
 
 
-def multiply_adds(module: nn.Module, names: Iterable[str]) -> dict[str, int]:
-    """Of every convolution in `names`, per input pixel."""
-    found, side = dict[str, int](), 8
-
-    def count(name: str, conv: nn.Conv2d, _: Tensor, y: Tensor) -> None:
-        found[name] = y.numel() * conv.weight[0].numel() // side**2
-
-    _watch(module, names, [torch.zeros(3, side, side)], count)
-    return found
-
-
 @torch.inference_mode()
 def _watch(module: nn.Module, names: Iterable[str], pictures: Iterable[Tensor], look: Look) -> None:
     hooks = [

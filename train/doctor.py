@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor, nn
 
 from train import arguments
 from train.crops import Sample
@@ -19,6 +18,7 @@ from train.run import Run
 from train.sample import Source, samples
 from train.stage import Stage
 from vidsr.errors import UsageError
+from vidsr.models.work import multiply_adds
 
 WARM_STEPS = 2  # before steps are timed: compiling, choosing algorithms
 MATMUL_SIDE = {"cpu": 1024, "cuda": 8192}
@@ -112,34 +112,14 @@ def step_macs(stage: Stage, sample: Sample) -> int:
     A backward pass takes as many again for the inputs, and for the weights: a trained network counts three times; the
     trunk twice forward, and once back to the input; the discriminator twice trained, and once there and back.
     """
-    total = 3 * forward_macs(stage.run.model, sample.lr)
+    total = 3 * multiply_adds(stage.run.model, sample.lr).total()
     if stage.trunk:
-        total += 3 * forward_macs(stage.trunk, sample.hr)
+        total += 3 * multiply_adds(stage.trunk, sample.hr).total()
     if isinstance(stage, Adversarial):
-        total += 8 * forward_macs(stage.discriminator, sample.hr)
+        total += 8 * multiply_adds(stage.discriminator, sample.hr).total()
         if stage.weights.artefact:
-            total += forward_macs(stage.run.ema, sample.lr)
+            total += multiply_adds(stage.run.ema, sample.lr).total()
     return total
-
-
-@torch.no_grad()
-def forward_macs(module: nn.Module, batch: Tensor) -> int:
-    """Multiply-adds of `module`'s convolutions and dense layers on the whole `batch`, counted on one row of it."""
-    total = 0
-
-    def count(layer: nn.Module, _inputs: object, output: Tensor) -> None:
-        nonlocal total
-        assert isinstance(layer, nn.Conv2d | nn.Linear)
-        total += output.numel() * layer.weight[0].numel()
-
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(count) for layer in layers]
-    try:
-        module(batch[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return total * batch.shape[0]
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from train import holding
-from train.codes import emulated, measured, multiply_adds
+from train.codes import emulated, measured
 from train.evaluate import add_measures, chosen_perceptual, read_benchmarks
 from train.holding import Both, Figure
 from train.inference import film, run
@@ -23,6 +23,7 @@ from vidsr.files import write
 from vidsr.models import registry, scales
 from vidsr.models.config import GeneratorConfig
 from vidsr.models.scales import Scale
+from vidsr.models.work import multiply_adds
 
 log = logging.getLogger("train")
 
@@ -58,8 +59,8 @@ def choose(
         return torch.cat([part.abs().flatten() for part in parts]).numpy()
 
     cost = {name: float(np.square(changes({name: scale})).mean()) for name, scale in found.items()}
-    order, work = sorted(cost, key=lambda name: cost[name]), multiply_adds(model.module, found)
-    while sum(work[name] for name in order) >= FEWEST * model.macs_per_pixel:
+    order, work = sorted(cost, key=lambda name: cost[name]), multiply_adds(model.module, kept[0][None])
+    while sum(work[name] for name in order) >= FEWEST * work.total():
         chosen = {name: found[name] for name in found if name in order}
         far = p999(changes(chosen))
         log.info("%d of %d convolutions in INT8: 99.9th percentile %.2f codes", len(chosen), len(found), far)

@@ -9,13 +9,14 @@ import torch
 from train import doctor
 from train.__main__ import main
 from train.data import Bank
-from train.doctor import Diagnosis, forward_macs, step_macs
+from train.doctor import Diagnosis, step_macs
 from train.gan import Adversarial
 from train.recipe import Recipe
 from train.run import Run
 from train.sample import samples
 from train.stage import Stage
 from vidsr.models.srgan import GeneratorConfig, build, macs_per_pixel
+from vidsr.models.work import multiply_adds
 
 CPU = torch.device("cpu")
 
@@ -23,7 +24,7 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("graph", ["fast", "srgan"])
 def test_counted_work_is_the_formula(graph: str) -> None:
     config = GeneratorConfig(graph, 4, channels=8, blocks=2)
-    assert forward_macs(build(config), torch.rand(5, 3, 7, 6)) == 5 * 7 * 6 * macs_per_pixel(config)
+    assert multiply_adds(build(config), torch.rand(5, 3, 7, 6)).total() == 5 * 7 * 6 * macs_per_pixel(config)
 
 
 def test_a_step_is_forward_and_twice_back(recipe: Recipe, bank: Bank) -> None:
@@ -33,7 +34,7 @@ def test_a_step_is_forward_and_twice_back(recipe: Recipe, bank: Bank) -> None:
     assert step_macs(Stage(run), sample) == 3 * generator
     table = {"losses": {"adversarial": 0.1, "artefact": 1.0}, "discriminator": {"channels": 4}}
     judged = Adversarial(Run(Recipe.from_dict(recipe.to_dict() | table), CPU))
-    assert step_macs(judged, sample) == 4 * generator + 8 * forward_macs(judged.discriminator, sample.hr)
+    assert step_macs(judged, sample) == 4 * generator + 8 * multiply_adds(judged.discriminator, sample.hr).total()
 
 
 def test_floor_and_time_left() -> None:

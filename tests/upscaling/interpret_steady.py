@@ -14,6 +14,7 @@ os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined
 import torch
 
 from vidsr.upscaling.steady_device import by_kernel, by_torch
+from vidsr.upscaling.taps_device import DeviceBlending
 
 KINDS = (
     (torch.uint8, 8, (22, 37), (8, 8), 2),
@@ -26,15 +27,15 @@ def main() -> None:
     torch.cuda.device = lambda _: nullcontext()  # type: ignore[assignment,misc,return-value]
     torch.manual_seed(0)
     for dtype, bits, (height, width), block, num in KINDS:
-        planes = [torch.randint(0, 1 << bits, (height, width)).to(dtype) for _ in range(1 + num)]
+        own, *others = [torch.randint(0, 1 << bits, (height, width)).to(dtype) for _ in range(1 + num)]
         rows, columns = -(-height // block[0]), -(-width // block[1])
         shift = torch.randint(-30, 30, (num, rows, columns, 2)).int()
         weights = torch.randint(0, 77, (num, -(-height // 3), -(-width // 3))).short()
         taps = torch.rand(2, 2, rows, columns) - 0.4
-        how = planes[0], planes[1:], shift, block, weights, taps, bits
-        made, expected = ((result.int() & ((1 << bits) - 1)) for result in (by_kernel(*how), by_torch(*how)))
+        how = DeviceBlending(block, shift, weights, taps, bits)
+        made, expected = (make(own, others, how).int() & how.top for make in (by_kernel, by_torch))
         apart = (made - expected).abs()
-        changed = (made != planes[0].int() & ((1 << bits) - 1)).float().mean()
+        changed = (made != own.int() & how.top).float().mean()
         print(json.dumps({"most": int(apart.max()), "apart": int((apart > 0).sum()), "changed": float(changed)}))
 
 

@@ -140,7 +140,7 @@ def test_it_compiles_for_every_gpu(
     from vidsr.upscaling.steady_kernel import BLOCK, blend_plane, filter_plane
 
     types = dict.fromkeys(("own", "first", "second", "made"), codes)
-    types |= {"shift": "*i32", "weights": "*fp32", "down": "fp32", "along": "fp32"}
+    types |= {"shift": "*i32", "weights": "*i16", "down": "fp32", "along": "fp32"}
     filtering = {"codes": codes, "made": codes, "taps": "*fp32"}
     for made in (
         compiled(blend_plane, capability, types, {"both": True, "block": BLOCK}, enable_fp_fusion=False),

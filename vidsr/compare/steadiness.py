@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -12,14 +11,13 @@ from numpy.typing import NDArray
 
 from vidsr.compare.measure import UNSTEADY
 from vidsr.compare.picture import Picture, Pixels, View, resized
-from vidsr.upscaling.motion import BLOCK, Floats, find
-from vidsr.upscaling.steady import agreement
+from vidsr.upscaling.motion import BLOCK, Floats, find, wide
+from vidsr.upscaling.steady import agreement, tolerance
 
 TRUSTED = 0.5  # agreement of the two small pictures from which a place counts
 LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
 SLIP, SLOPE = 1, 1  # pixels; square codes a pixel that slopes must be well above
 TAPS = 4  # of the cubic that finds what stands between pixels
-Value = TypeVar("Value", bound=np.generic)
 Both = tuple[Pixels, Pixels]  # of two frames that follow each other, in either order
 
 
@@ -35,7 +33,7 @@ class Ruler:
         first, second = (_luma(one) for one in small)
         self._field = find(first, second)
         self._small, self._plain = small, plain
-        self._trust = agreement(first, self._field) > TRUSTED
+        self._trust = agreement(self._field, tolerance(first)) > TRUSTED
         self._changes: dict[int, Floats] = {}  # of the source, by how many times as large
 
     def __call__(self, large: Both) -> float | None:
@@ -62,10 +60,10 @@ class Ruler:
     def _counted(self, times: int) -> NDArray[np.bool_]:
         """Where the motion is believed, and leads to a place inside the picture."""
         height, width = self._trust.shape
-        down, right = (_wide(self._field.shift[..., k], BLOCK)[:height, :width] for k in (0, 1))
+        down, right = (wide(self._field.shift[..., k], BLOCK)[:height, :width] for k in (0, 1))
         y, x = down + np.arange(height)[:, None], right + np.arange(width)
         inside = (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1)
-        return _wide(self._trust & inside, times)
+        return wide(self._trust & inside, times)
 
 
 def figures(ruler: Ruler, pictures: Sequence[Picture]) -> dict[str, dict[str, float]]:
@@ -95,10 +93,6 @@ def with_unsteadiness(means: Mapping[str, Mapping[str, float]], views: Sequence[
 def _luma(pixels: Pixels) -> Floats:
     found: Floats = pixels.astype(np.float32) @ np.array(LUMA, np.float32)
     return found
-
-
-def _wide(values: NDArray[Value], times: int) -> NDArray[Value]:
-    return np.repeat(np.repeat(values, times, 0), times, 1)
 
 
 def _moved(picture: Floats, shift: Floats, block: int) -> Floats:
@@ -134,9 +128,9 @@ def _slipped(first: Floats, moved: Floats, block: int) -> Floats:
     yy, xx = yy + SLOPE * block**2, xx + SLOPE * block**2
     scale = 1 / (yy * xx - xy * xy)
     steps = ((xy * tx - xx * ty) * scale, (xy * ty - yy * tx) * scale)
-    step_down, step_right = (_wide(one.clip(-SLIP, SLIP), block) for one in steps)
+    step_down, step_right = (wide(one.clip(-SLIP, SLIP), block) for one in steps)
     before, after = np.abs(change), np.abs(change + down * step_down + right * step_right)
-    found: Floats = np.where(_wide(_sums(after, block) < _sums(before, block), block), after, before)
+    found: Floats = np.where(wide(_sums(after, block) < _sums(before, block), block), after, before)
     return found[:height, :width]
 
 

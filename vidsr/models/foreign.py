@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from vidsr.errors import BackendError, ModelError
+from vidsr.models.work import multiply_adds
 
 MAX_SCALE = 8
 HALOS = (8, 16, 32, 48, 64)  # tried in this order; the last is taken where none is enough
@@ -123,28 +124,7 @@ def _rounded(side: int, multiple: int) -> int:
     return -(-side // multiple) * multiple
 
 
-@torch.no_grad()
 def macs_per_pixel(module: Foreign, multiple: int) -> int:
     """Multiply-adds of all convolutions and linear layers per input pixel, counted on a small picture."""
     side = _rounded(max(16, module.minimum), multiple)
-    total = 0
-
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        if isinstance(layer, nn.ConvTranspose2d):
-            total += inputs[0].numel() * weight[0].numel()
-        elif isinstance(layer, nn.Conv2d):
-            total += output.numel() * weight[0].numel()
-        else:
-            total += output.numel() * weight.shape[1]
-
-    kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-    hooks = [layer.register_forward_hook(count) for layer in module.modules() if isinstance(layer, kinds)]
-    try:
-        module(torch.zeros(1, 3, side, side))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return max(1, round(total / side**2))
+    return max(1, round(multiply_adds(module, torch.zeros(1, 3, side, side)).total() / side**2))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from vidsr.upscaling.motion import BLOCK, Floats
 
-WAY = 128  # parts of the way from one sample to the next: whole numbers within 255 times that are int16
+WAY_BITS = 7
+WAY = 1 << WAY_BITS  # parts of the way from one sample to the next: whole numbers within 255 times that are int16
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def means(values: Floats) -> Floats:
 class Between:
     """Where samples of a longer side lie between those of a shorter one; they are linear there, and ends repeat.
 
-    `way` is how far from `first` to `second` each is, in 128ths.
+    `way` is how far from `first` to `second` each is, of `WAY`.
     """
 
     first: NDArray[np.intp]
@@ -83,7 +84,7 @@ class Between:
         change -= found
         change *= self.way[:, None]
         change += WAY // 2
-        change >>= 7
+        change >>= WAY_BITS
         found += change
         return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -18,8 +18,12 @@ from numpy.typing import NDArray
 
 from vidsr.upscaling.moved import Moved, Whole
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Floats = NDArray[np.float32]
-Value = TypeVar("Value", np.float32, np.bool_)
+Array = TypeVar("Array", Floats, "Tensor")  # for formulas that hold on the host and on a device
+Value = TypeVar("Value", bound=np.generic)
 
 BLOCK = 8  # pixels
 SEARCH = 4  # quarter-size pixels that the coarsest search goes each way
@@ -141,8 +145,8 @@ def _fractions(picture: Floats, other: Floats, whole: Whole) -> tuple[Floats, Fl
 
 def _better(own: Floats, left_own: Floats, shift: Floats, left: Floats, share: float) -> tuple[Floats, Floats]:
     """Of each block `shift` and what it leaves, or its `own` where that leaves less than this share of it."""
-    alone = (_sums(np.abs(left_own), BLOCK) < share * _sums(np.abs(left), BLOCK))[..., None]
-    return np.where(alone, own, shift), np.where(_wide(alone, 0), left_own, left)
+    alone = _sums(np.abs(left_own), BLOCK) < share * _sums(np.abs(left), BLOCK)
+    return np.where(alone[..., None], own, shift), np.where(wide(alone, BLOCK), left_own, left)
 
 
 def _without_strays(picture: Floats, other: Floats, own: Floats, left_own: Floats) -> tuple[Floats, Floats]:
@@ -166,23 +170,26 @@ def _change(picture: Floats, other: Floats, whole: Whole) -> tuple[Floats, Float
 
 def _along(change: Floats, down: Floats, right: Floats, step: Floats) -> Floats:
     """What is left of the change a fraction of a pixel farther."""
-    found: Floats = change + down * _wide(step, 0) + right * _wide(step, 1)
+    found: Floats = change + down * wide(step[..., 0], BLOCK) + right * wide(step[..., 1], BLOCK)
     return found
 
 
-def _solved(whole: Floats, yy: Floats, xx: Floats, xy: Floats, by: Floats, bx: Floats) -> Floats:
+def _solved(whole: Floats, *sums: Floats) -> Floats:
     """How far from the whole pixels least squares put each block, up to one."""
-    least = np.float32(SLOPE * BLOCK * BLOCK)
+    return (np.stack(solved(whole, *sums), -1) - whole).clip(-1, 1).astype(np.float32)
+
+
+def solved(whole: Array, yy: Array, xx: Array, xy: Array, by: Array, bx: Array) -> list[Any]:
+    """How far down and right least squares put each block; where it has no slopes, at its whole pixels."""
+    least = SLOPE * BLOCK * BLOCK
     yy, xx, by, bx = yy + least, xx + least, by + least * whole[..., 0], bx + least * whole[..., 1]
     scale = 1 / (yy * xx - xy * xy)
-    place = np.stack([(xx * by - xy * bx) * scale, (yy * bx - xy * by) * scale], -1)
-    return (place - whole).clip(-1, 1).astype(np.float32)
+    return [(xx * by - xy * bx) * scale, (yy * bx - xy * by) * scale]
 
 
-def _wide(step: NDArray[Value], axis: int) -> NDArray[Value]:
-    """Of each block, for each of its pixels."""
-    found: NDArray[Value] = np.repeat(np.repeat(step[..., axis], BLOCK, 0), BLOCK, 1)
-    return found
+def wide(values: NDArray[Value], block: int) -> NDArray[Value]:
+    """(rows, columns) of blocks -> (rows * block, columns * block): the same for each of its pixels."""
+    return np.repeat(np.repeat(values, block, 0), block, 1)
 
 
 def _slope(picture: Floats, axis: int) -> Floats:

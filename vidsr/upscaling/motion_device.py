@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidsr.upscaling.motion import ALONE, AROUND, BAD, BLOCK, CROSS, REACH, SEARCH, SLOPE, STAY, STRAY
+from vidsr.upscaling.motion import ALONE, AROUND, BAD, BLOCK, CROSS, REACH, SEARCH, STAY, STRAY, solved
 
 Steps = tuple[tuple[int, int], ...]
 _WAYS = range(-SEARCH, SEARCH + 1)
@@ -152,12 +152,7 @@ def _along(change: Tensor, down: Tensor, right: Tensor, step: Tensor) -> Tensor:
 
 def _solved(whole: Tensor, found: Tensor) -> Tensor:
     """How far from the whole pixels least squares put each block, up to one."""
-    yy, xx, xy, by, bx = found
-    least = SLOPE * BLOCK * BLOCK
-    yy, xx, by, bx = yy + least, xx + least, by + least * whole[..., 0], bx + least * whole[..., 1]
-    scale = 1 / (yy * xx - xy * xy)
-    place = torch.stack(((xx * by - xy * bx) * scale, (yy * bx - xy * by) * scale), -1)
-    return (place - whole).clamp(-1, 1)
+    return (torch.stack(solved(whole, *found), -1) - whole).clamp(-1, 1)
 
 
 def _wide(blocks: Tensor) -> Tensor:

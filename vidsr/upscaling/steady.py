@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidsr.frame import Frame, PixelFormat, Plane
 from vidsr.upscaling.blocks import Between, Blocks, means
-from vidsr.upscaling.motion import Field, Floats, box, find
+from vidsr.upscaling.motion import Array, Field, Floats, box, find
 from vidsr.upscaling.moved import Moved, Whole
 from vidsr.upscaling.taps import Wide, filtered, taps
 
@@ -50,21 +51,21 @@ class Steadier:
 
     def blend(self, small: Frame, large: Frame, others: Sequence[Made]) -> tuple[Plane, ...]:
         """The planes of `large` blended with those of `others`, one or two."""
-        blended = list(large.planes)
-        num = len(blended) - large.format.alpha  # a matte has no texture that could crawl
-        picture = _codes(small)
-        seen = [self._seen(picture, _codes(source)) for source, _ in others]
-        for place in range(num):
-            blended[place] = _blended(large, [made.planes[place] for _, made in others], seen, place)
-        return tuple(blended)
+        num = len(large.planes) - large.format.alpha  # a matte has no texture that could crawl
+        seen, blended = self._seen(_codes(small), [_codes(source) for source, _ in others]), list[Plane]()
+        each = zip(large.planes[:num], *(made.planes[:num] for _, made in others), strict=True)
+        for size, planes in groupby(each, lambda planes: planes[0].shape):
+            how = Blending.over(size, seen, large.format.bits)
+            blended += [_blended(own, beside, how) for own, *beside in planes]
+        return (*blended, *large.planes[num:])
 
-    def _seen(self, picture: Floats, other: Floats) -> Neighbour:
-        field = find(picture, other)
-        agreed = agreement(picture, field)
-        mean = means(agreed)
-        share = mean * (4 * mean - 1).clip(0, 1) * np.float32(self._share / 256)
-        apart = means(agreed * np.abs(field.residual)) / np.maximum(mean, np.float32(0.25))
-        soft = share * apart / (apart + np.float32(FAINT))
+    def _seen(self, picture: Floats, others: Sequence[Floats]) -> list[Neighbour]:
+        least = tolerance(picture)
+        return [self._shown(find(picture, other), least) for other in others]
+
+    def _shown(self, field: Field, least: Floats) -> Neighbour:
+        agreed = agreement(field, least)
+        share, soft = trusted(means(agreed), means(agreed * np.abs(field.residual)), self._share / 256)
         return Neighbour(field.shift, np.rint(agreed * self._share).astype(np.int16), share, soft)
 
 
@@ -82,15 +83,38 @@ class Neighbour:
     soft: Floats
 
 
-def _blended(large: Frame, planes: Sequence[Plane], seen: Sequence[Neighbour], place: int) -> Plane:
-    own, bits = large.planes[place], large.format.bits
-    grid = Blocks.over(own.shape, seen[0].weights.shape)
-    shifts = [np.rint(grid.of(one.shift) * grid.ratio).astype(np.intp) for one in seen]
-    codes: Wide = own.astype(np.int16) if bits <= 8 else own.astype(np.int32)
-    _mix(codes, planes, shifts, [one.weights for one in seen], grid.block, LIMIT << (bits - 8))
-    stepped = step(shifts, [grid.of(one.share) for one in seen], grid.ratio)
-    crisp = np.float32(CRISP) * np.sum([grid.of(one.soft) for one in seen], 0)
-    found: Plane = filtered(codes, taps(stepped, crisp), grid.block, (1 << bits) - 1).astype(own.dtype)
+@dataclass(frozen=True)
+class Blending:
+    """How planes of one size and depth are blended with those of their neighbours, then filtered.
+
+    `block` is the height and width of each of (rows, columns) blocks. `shifts`, (rows, columns, 2) samples, lead from
+    each to what stands there in a neighbour; `weights`, (h, width) of 256, are how much of that to take in each row of
+    small pixels, and `down` leads to them; `taps`, (2, 2, rows, columns), are those of `taps.taps`.
+    """
+
+    block: tuple[int, int]
+    shifts: Sequence[Whole]
+    weights: Sequence[NDArray[np.int16]]
+    down: Between
+    taps: Floats
+    bits: int
+
+    @classmethod
+    def over(cls, size: Sequence[int], seen: Sequence[Neighbour], bits: int) -> Blending:
+        """Of planes of that height and width."""
+        small = seen[0].weights.shape
+        grid, (down, right) = Blocks.over(size, small), map(Between.of, size, small)
+        shifts = [np.rint(grid.of(one.shift) * grid.ratio).astype(np.intp) for one in seen]
+        stepped = step(shifts, [grid.of(one.share) for one in seen], grid.ratio)
+        crisp = np.float32(CRISP) * np.sum([grid.of(one.soft) for one in seen], 0)
+        weights = [right.across(one.weights) for one in seen]
+        return cls(grid.block, shifts, weights, down, taps(stepped, crisp), bits)
+
+
+def _blended(own: Plane, others: Sequence[Plane], how: Blending) -> Plane:
+    codes: Wide = own.astype(np.int16) if how.bits <= 8 else own.astype(np.int32)
+    _mix(codes, others, how)
+    found: Plane = filtered(codes, how.taps, how.block, (1 << how.bits) - 1).astype(own.dtype)
     return found
 
 
@@ -110,15 +134,31 @@ def step(shifts: Sequence[Whole], shares: Sequence[Floats], ratio: Floats) -> Fl
         return np.zeros(shifts[0].shape, np.float32)
     apart = -(shifts[0] + shifts[1]).astype(np.float32)
     far = apart * np.float32(SHARE / 256) / np.minimum(JERK * ratio, 1)
-    off = np.maximum(np.hypot(far[..., 0], far[..., 1]), 1)
-    stepped: Floats = apart * (np.minimum(*shares) * np.maximum(2 / off - 1, 0))[..., None]
-    return stepped
+    return eased(np.minimum(*shares)[..., None] * apart, np.hypot(far[..., 0], far[..., 1])[..., None])
 
 
-def agreement(picture: Floats, field: Field) -> Floats:
-    """(H, W), from 0 to 1: how well `picture` and the one that `field` leads to agree at each pixel."""
+def eased(found: Array, far: Array) -> Array:
+    """`found` where it is `far`, in parts of `JERK`, by up to 1; nothing of it from 2 on."""
+    eased: Array = found * (2 / far.clip(1) - 1).clip(0)
+    return eased
+
+
+def trusted(agreed: Array, apart: Array, most: float) -> tuple[Array, Array]:
+    """`Neighbour.share`, up to `most`, and `soft`: by means over blocks, of agreement and of it times the residual."""
+    share: Array = agreed * (4 * agreed - 1).clip(0, 1) * most
+    codes: Array = apart / agreed.clip(0.25)
+    return share, share * codes / (codes + FAINT)
+
+
+def tolerance(picture: Floats) -> Floats:
+    """(H, W) codes: how far from `picture` another one does not agree with it at all."""
     down, right = np.gradient(picture) if min(picture.shape) > 1 else (np.zeros_like(picture),) * 2
-    least = AGREE + TEXTURE * box(np.hypot(down, right))
+    found: Floats = AGREE + TEXTURE * box(np.hypot(down, right))
+    return found
+
+
+def agreement(field: Field, least: Floats) -> Floats:
+    """(H, W), from 0 to 1: how well a picture of that `tolerance` and the one that `field` leads to agree."""
     found: Floats = (1 - (box(np.abs(field.residual)) / least) ** 2).clip(0, 1)
     return found
 
@@ -148,28 +188,17 @@ def _codes(frame: Frame) -> Floats:
     return found
 
 
-def _mix(
-    codes: Wide,
-    planes: Sequence[Plane],
-    shifts: Sequence[Whole],
-    weights: Sequence[NDArray[np.int16]],
-    block: tuple[int, int],
-    limit: int,
-) -> None:
-    """Add to `codes` what others differ by at each sample's place there, a row of blocks at a time.
-
-    `weights`, (h, w) of 256, are those of small pixels, and linear in between.
-    """
-    (tall, _), (height, width) = block, codes.shape
-    columns = Between.of(width, weights[0].shape[1])
-    rows, across = Between.of(height, weights[0].shape[0]), [columns.across(one) for one in weights]
-    others = [Moved(plane, int(np.abs(one).max(initial=0)), block) for plane, one in zip(planes, shifts, strict=True)]
-    low, high = codes.dtype.type(-limit), codes.dtype.type(limit)
+def _mix(codes: Wide, planes: Sequence[Plane], how: Blending) -> None:
+    """Add to `codes` what others differ by at each sample's place there, a row of blocks at a time."""
+    (tall, _), (height, width) = how.block, codes.shape
+    far = [int(np.abs(one).max(initial=0)) for one in how.shifts]
+    others = [Moved(plane, most, how.block) for plane, most in zip(planes, far, strict=True)]
+    low, high = (codes.dtype.type(limit << (how.bits - 8)) for limit in (-LIMIT, LIMIT))
     for number, first in enumerate(range(0, height, tall)):
         band = codes[first : first + tall]
         change, total = np.empty_like(band), np.full_like(band, 128)
-        here = rows.part(first, first + tall)
-        for other, shift, weight in zip(others, shifts, across, strict=True):
+        here = how.down.part(first, first + tall)
+        for other, shift, weight in zip(others, how.shifts, how.weights, strict=True):
             np.subtract(other(shift[number : number + 1], first, len(band))[:, :width], band, out=change)
             np.clip(change, low, high, out=change)
             np.multiply(change, here(weight), out=change)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from fractions import Fraction
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.stages import stage
 from vidsr.upscaling import motion_device
 from vidsr.upscaling.staging import Staging, as_plane, on
-from vidsr.upscaling.steady import AGREE, LIMIT, REACH, TEXTURE, Made, Steadier, compared
-from vidsr.upscaling.taps_device import between, filtered, places, trusted
+from vidsr.upscaling.steady import AGREE, REACH, TEXTURE, Made, Steadier, compared, trusted
+from vidsr.upscaling.taps_device import DeviceBlending, between, filtered, means, places
 
 KEPT = 2 * REACH + 1  # pictures on the device
 RARE = 0.01  # of the samples that may be one code from the host's
@@ -71,14 +72,14 @@ class DeviceSteadier(Steadier):
         shift, residual = motion_device.find(picture, torch.stack(neighbours))
         agreed = agreement(picture, residual)
         weights = (agreed * self._share).round().short()
-        share, soft = trusted(agreed, residual.abs(), self._share / 256)
+        share, soft = trusted(means(agreed), means(agreed * residual.abs()), self._share / 256)
         own, *theirs = (self._up(one.planes[:num], staging) for one in (large, *(made for _, made in others)))
         make, made = by_torch if why_not_fused(self._device) else by_kernel, []
-        for codes, *planes in zip(own, *theirs, strict=True):
-            over = places(tuple(codes.shape), tuple(picture.shape), codes.device)
+        for size, planes in groupby(zip(own, *theirs, strict=True), lambda each: tuple(each[0].shape)):
+            over = places(size, tuple(picture.shape), picture.device)
             shifts = over.shifts(shift)
-            taps = over.taps(shifts, share, soft)
-            made.append(make(codes, planes, shifts, over.block, weights, taps, large.format.bits))
+            how = DeviceBlending(over.block, shifts, weights, over.taps(shifts, share, soft), large.format.bits)
+            made += [make(codes, beside, how) for codes, *beside in planes]
         found = tuple(as_plane(codes) for codes in staging.download(made).wait())
         return (*found, *large.planes[num:])
 
@@ -99,47 +100,25 @@ def agreement(picture: Tensor, residual: Tensor) -> Tensor:
     return (1 - (motion_device.box(residual.abs()) / least) ** 2).clamp(0, 1)
 
 
-def by_torch(
-    own: Tensor,
-    others: Sequence[Tensor],
-    shift: Tensor,
-    block: tuple[int, int],
-    weights: Tensor,
-    taps: Tensor,
-    bits: int,
-) -> Tensor:
-    """A plane of (H, W) codes, uint8 or uint16 in the bits of int16, blended with `others`, then filtered.
-
-    `shift` leads from each of `block` to what stands there in each of the others, (N, rows, columns, 2); `weights` are
-    how much of it to take, (N, h, w) int16 of 256; `taps`, (2, 2, rows, columns), are those of `taps.taps`.
-    """
-    height, width = own.shape
-    codes, limit = own.int() & 0xFFFF, LIMIT << (bits - 8)
+def by_torch(own: Tensor, others: Sequence[Tensor], how: DeviceBlending) -> Tensor:
+    """A plane of (H, W) codes, uint8 or uint16 in the bits of int16, blended with `others`, then filtered."""
+    (height, width), codes = own.shape, own.int() & 0xFFFF
     row, column = torch.arange(height, device=own.device), torch.arange(width, device=own.device)
     total = torch.full_like(codes, 128)
-    large = between(between(weights.int(), width, 2), height, 1)
-    for other, way, weight in zip(others, shift, large, strict=True):
-        moved = way[row // block[0]][:, column // block[1]]
+    large = between(between(how.weights.int(), width, 2), height, 1)
+    for other, way, weight in zip(others, how.shifts, large, strict=True):
+        moved = way[row // how.block[0]][:, column // how.block[1]]
         y = (row[:, None] + moved[..., 0]).clamp(0, height - 1)
         x = (column + moved[..., 1]).clamp(0, width - 1)
-        total += ((other.int() & 0xFFFF)[y, x] - codes).clamp(-limit, limit) * weight
-    return filtered(codes + (total >> 8), taps, block, (1 << bits) - 1).to(own.dtype)
+        total += ((other.int() & 0xFFFF)[y, x] - codes).clamp(-how.limit, how.limit) * weight
+    return filtered(codes + (total >> 8), how.taps, how.block, how.top).to(own.dtype)
 
 
-def by_kernel(
-    own: Tensor,
-    others: Sequence[Tensor],
-    shift: Tensor,
-    block: tuple[int, int],
-    weights: Tensor,
-    taps: Tensor,
-    bits: int,
-) -> Tensor:
+def by_kernel(own: Tensor, others: Sequence[Tensor], how: DeviceBlending) -> Tensor:
     """`by_torch` in two passes over memory."""
     from vidsr.upscaling import steady_kernel
 
-    made = steady_kernel.blended(own, others, shift, block, weights.contiguous(), LIMIT << (bits - 8))
-    return steady_kernel.filtered(made, taps.contiguous(), block, (1 << bits) - 1)
+    return steady_kernel.filtered(steady_kernel.blended(own, others, how), how)
 
 
 def _codes(planes: Sequence[Tensor], format: PixelFormat) -> Tensor:
@@ -177,8 +156,9 @@ def _why_wrong(device: torch.device) -> str | None:
         shift = torch.randint(-40, 40, (2, 5, 33, 2), generator=random).int().to(device)
         weights = torch.randint(0, 77, (2, 9, 64), generator=random).to(device, torch.int16)
         taps = (torch.rand(2, 2, 5, 33, generator=random) - 0.4).to(device)
-        how = planes[0], planes[1:], shift, (-(-height // 5), -(-width // 33)), weights, taps, bits
-        apart = (by_kernel(*how).int() - by_torch(*how).int()).abs()
+        how = DeviceBlending((-(-height // 5), -(-width // 33)), shift, weights, taps, bits)
+        fused, plain = (make(planes[0], planes[1:], how).int() for make in (by_kernel, by_torch))
+        apart = (fused - plain).abs()
         if int(apart.max()) > 1 or float((apart > 0).float().mean()) > RARE:
             return f"its kernels are up to {int(apart.max())} codes from torch's operations"
     return None

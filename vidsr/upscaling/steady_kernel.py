@@ -12,33 +12,34 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from vidsr.upscaling import blocks
 from vidsr.upscaling.colour_kernel import errors
+from vidsr.upscaling.taps_device import DeviceBlending
 
 BLOCK = 512  # samples of a row that one program makes
+WAY, WAY_BITS = tl.constexpr(blocks.WAY), tl.constexpr(blocks.WAY_BITS)  # kernels see no other globals
 
 
-def blended(
-    own: Tensor, others: Sequence[Tensor], shift: Tensor, block: tuple[int, int], weights: Tensor, limit: int
-) -> Tensor:
+def blended(own: Tensor, others: Sequence[Tensor], how: DeviceBlending) -> Tensor:
     """(H, W) codes with one or two others of the same size and type; see `steady_device.by_torch`."""
-    height, width = own.shape
+    (height, width), weights = own.shape, how.weights.contiguous()
     made = torch.empty_like(own)
     with torch.cuda.device(own.device), errors():
         blend_plane[(height, triton.cdiv(width, BLOCK))](
-            own, others[0], others[-1], shift, weights, made, height, width, *shift.shape[1:3], *weights.shape[1:],
-            *block, limit, weights.shape[1] / height, weights.shape[2] / width,
+            own, others[0], others[-1], how.shifts, weights, made, height, width, *how.shifts.shape[1:3],
+            *weights.shape[1:], *how.block, how.limit, weights.shape[1] / height, weights.shape[2] / width,
             both=len(others) == 2, block=BLOCK, enable_fp_fusion=False,
         )  # fmt: skip
     return made
 
 
-def filtered(codes: Tensor, taps: Tensor, block: tuple[int, int], top: int) -> Tensor:
+def filtered(codes: Tensor, how: DeviceBlending) -> Tensor:
     """(H, W) codes, uint8 or uint16 in the bits of int16, after the taps of their blocks; see `taps.filtered`."""
-    height, width = codes.shape
+    (height, width), taps = codes.shape, how.taps.contiguous()
     made = torch.empty_like(codes)
     with torch.cuda.device(codes.device), errors():
         filter_plane[(height, triton.cdiv(width, BLOCK))](
-            codes, taps, made, height, width, *taps.shape[2:], *block, top, block=BLOCK, enable_fp_fusion=False
+            codes, taps, made, height, width, *taps.shape[2:], *how.block, how.top, block=BLOCK, enable_fp_fusion=False
         )
     return made
 
@@ -50,11 +51,17 @@ def _code(pointer, inside):
 
 
 @triton.jit
-def _between(row, left, right, way, inside):
+def _between(first, second, way):
     """As `blocks.Between`."""
+    return first + (((second - first) * way + WAY // 2) >> WAY_BITS)
+
+
+@triton.jit
+def _across(row, left, right, way, inside):
+    """Between two weights of a row."""
     first = tl.load(row + left, mask=inside, other=0).to(tl.int32)
     second = tl.load(row + right, mask=inside, other=0).to(tl.int32)
-    return first + (((second - first) * way + 64) >> 7)
+    return _between(first, second, way)
 
 
 @triton.jit
@@ -87,11 +94,10 @@ def _change(
     u = tl.maximum((column.to(tl.float32) + 0.5) * along - 0.5, 0.0)
     top, left = v.to(tl.int32), u.to(tl.int32)
     below, right = tl.minimum(top + 1, low - 1), tl.minimum(left + 1, narrow - 1)
-    across = ((u - left.to(tl.float32)) * 128 + 0.5).to(tl.int32)
-    upper = _between(weights + top * narrow, left, right, across, inside)
-    lower = _between(weights + below * narrow, left, right, across, inside)
-    along_way = ((v - top.to(tl.float32)) * 128 + 0.5).to(tl.int32)
-    return change * (upper + (((lower - upper) * along_way + 64) >> 7))
+    across = ((u - left.to(tl.float32)) * WAY + 0.5).to(tl.int32)
+    upper = _across(weights + top * narrow, left, right, across, inside)
+    lower = _across(weights + below * narrow, left, right, across, inside)
+    return change * _between(upper, lower, ((v - top.to(tl.float32)) * WAY + 0.5).to(tl.int32))
 
 
 @triton.jit

@@ -6,10 +6,12 @@ share of their second difference sharpens.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from vidsr.upscaling.motion import Floats
+from vidsr.upscaling.motion import Array, Floats
 
 Wide = NDArray[np.int16] | NDArray[np.int32]
 
@@ -25,8 +27,13 @@ def taps(step: Floats, crisp: Floats) -> Floats:
         (2, 2, rows, columns): by direction, then before and behind.
     """
     steps, soft = np.moveaxis(step, -1, 0), crisp * np.float32(0.25)
-    found: Floats = np.stack([steps * (steps - 1) / 2 - soft, steps * (steps + 1) / 2 - soft], 1).astype(np.float32)
+    found: Floats = np.stack(beside(steps, soft), 1).astype(np.float32)
     return found
+
+
+def beside(step: Array, soft: Array) -> list[Any]:
+    """The taps of the sample before and of the one behind: Lagrange's, less what sharpens."""
+    return [step * (step - 1) / 2 - soft, step * (step + 1) / 2 - soft]
 
 
 def filtered(plane: Wide, made: Floats, block: tuple[int, int], top: int) -> Wide:

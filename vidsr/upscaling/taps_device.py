@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vidsr.upscaling.blocks import WAY, Blocks
+from vidsr.upscaling.blocks import WAY, WAY_BITS, Blocks
 from vidsr.upscaling.motion import BLOCK
-from vidsr.upscaling.steady import CRISP, FAINT, JERK, SHARE
+from vidsr.upscaling.steady import CRISP, JERK, LIMIT, SHARE, eased
+from vidsr.upscaling.taps import beside
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,41 @@ class Places:
             share: of small blocks, (N, rows, columns): `steady.Neighbour.share`.
             soft: of small blocks, (N, rows, columns): `steady.Neighbour.soft`.
         """
-        off = CRISP / 4 * self.of(soft).sum(0)
         step = self._step(shifts, self.of(share)).permute(2, 0, 1)
-        return torch.stack([step * (step - 1) / 2 - off, step * (step + 1) / 2 - off], 1)
+        return torch.stack(beside(step, CRISP / 4 * self.of(soft).sum(0)), 1)
 
     def _step(self, shifts: Tensor, shares: Tensor) -> Tensor:
         if len(shifts) < 2:
             return torch.zeros(shifts.shape[1:], device=shifts.device)
         apart = -shifts.sum(0)
-        far = (apart * (SHARE / 256) / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
-        stepped: Tensor = apart * shares.amin(0)[..., None] * (2 / far.clamp(min=1) - 1).clamp(min=0)
-        return stepped
+        far: Tensor = (apart * (SHARE / 256) / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
+        return eased(shares.amin(0)[..., None] * apart, far)
+
+
+@dataclass(frozen=True)
+class DeviceBlending:
+    """A `steady.Blending` on a device, of planes of one size and depth with those of N neighbours.
+
+    `block` is the height and width of each of (rows, columns) blocks. `shifts`, (N, rows, columns, 2) int32 samples,
+    lead from each to what stands there in a neighbour; `weights`, (N, h, w) int16 of 256, are how much of that to take;
+    `taps`, (2, 2, rows, columns), are those of `taps.taps`.
+    """
+
+    block: tuple[int, int]
+    shifts: Tensor
+    weights: Tensor
+    taps: Tensor
+    bits: int
+
+    @property
+    def limit(self) -> int:
+        """Codes: see `steady.LIMIT`."""
+        return LIMIT << (self.bits - 8)
+
+    @property
+    def top(self) -> int:
+        """The last code."""
+        return (1 << self.bits) - 1
 
 
 @lru_cache(maxsize=16)
@@ -60,15 +85,7 @@ def places(large: tuple[int, ...], small: tuple[int, ...], device: torch.device)
     return Places(grid.block, *(torch.from_numpy(one).to(device) for one in (grid.ratio, grid.down, grid.right)))
 
 
-def trusted(agreed: Tensor, apart: Tensor, most: float) -> tuple[Tensor, Tensor]:
-    """`steady.Neighbour.share`, up to `most`, and `soft`, (N, rows, columns), by two maps of (N, H, W)."""
-    mean = _means(agreed)
-    share = mean * (4 * mean - 1).clamp(0, 1) * most
-    codes = _means(agreed * apart) / mean.clamp(min=0.25)
-    return share, share * codes / (codes + FAINT)
-
-
-def _means(values: Tensor) -> Tensor:
+def means(values: Tensor) -> Tensor:
     """`blocks.means`, of (N, H, W)."""
     height, width = values.shape[1:]
     return F.avg_pool2d(F.pad(values, (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate"), BLOCK)
@@ -82,7 +99,7 @@ def between(values: Tensor, long: int, dim: int) -> Tensor:
     way = ((place - first) * WAY + 0.5).int().view(-1, *(1,) * (values.dim() - 1 - dim))
     found = values.index_select(dim, first)
     change = values.index_select(dim, (first + 1).clamp(max=short - 1)) - found
-    return found + ((change * way + WAY // 2) >> 7)
+    return found + ((change * way + WAY // 2) >> WAY_BITS)
 
 
 def filtered(codes: Tensor, taps: Tensor, block: Sequence[int], top: int) -> Tensor:

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+from vidsr.media.ebml import CRC, ENTRY, PICTURES, SEGMENT, TRACKS, TYPE, VIDEO, VOID
+
 PLACEHOLDER = "\u00a0" + "vidsr".ljust(63)
 """What the track is named until `write_aspect` is called: room for the elements that come in."""
 
-_SEGMENT, _TRACKS, _ENTRY, _VIDEO = 0x18538067, 0x1654AE6B, 0xAE, 0xE0
-_NAME, _VOID, _CRC = 0x536E, 0xEC, 0xBF
-_TYPE, _PICTURES, _DEFAULT_DURATION, _STEREO = 0x83, 1, 0x23E383, 0x53B8
+_NAME, _DEFAULT_DURATION, _STEREO = 0x536E, 0x23E383, 0x53B8
 _BESIDE = (1, 8, 9, 11)  # stereo modes that have both pictures in a row, so that each is half as wide
 _BELOW = (2, 3, 6, 7)  # and half as high
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
@@ -51,7 +51,7 @@ def set_aspect(data: bytearray, width: int, height: int, aspect: Fraction, title
     """What `write_aspect` does, in a file's beginning."""
     with _entries(data) as entries:
         entry = next(e for e in entries if _is_ours(data, e))
-        video = _find(data, entry[2], entry[3], _VIDEO)
+        video = _find(data, entry[2], entry[3], VIDEO)
         mode = _value(data, video, _STEREO)
         shown = width // 2 if mode in _BESIDE else width, height // 2 if mode in _BELOW else height
         data[entry[2] : entry[3]] = _rewritten(data, entry, _display(*shown, aspect), title)
@@ -66,13 +66,13 @@ def drop_rate(path: Path, number: int) -> None:
 def clear_rate(data: bytearray, number: int) -> None:
     """What `drop_rate` does, in a file's beginning."""
     with _entries(data) as entries:
-        pictures = [entry for entry in entries if _value(data, entry, _TYPE) == _PICTURES]
+        pictures = [entry for entry in entries if _value(data, entry, TYPE) == PICTURES]
         if number >= len(pictures):
             raise ValueError(f"no picture track {number}")
         _, start, end = pictures[number][1:]
         for kind, begin, _, after in list(_children(data, start, end)):
             if kind == _DEFAULT_DURATION:
-                data[begin:after] = bytes([_VOID, 0x80 | after - begin - 2]) + bytes(after - begin - 2)
+                data[begin:after] = bytes([VOID, 0x80 | after - begin - 2]) + bytes(after - begin - 2)
 
 
 @contextmanager
@@ -89,15 +89,15 @@ def _beginning(path: Path) -> Iterator[bytearray]:
 def _entries(data: bytearray) -> Iterator[list[Element]]:
     """The tracks in it, to be changed at the same length."""
     tracks = _tracks(data)
-    yield [element for element in _children(data, tracks[2], tracks[3]) if element[0] == _ENTRY]
-    crc = next((e for e in _children(data, tracks[2], tracks[3]) if e[0] == _CRC), None)
+    yield [element for element in _children(data, tracks[2], tracks[3]) if element[0] == ENTRY]
+    crc = next((e for e in _children(data, tracks[2], tracks[3]) if e[0] == CRC), None)
     if crc:
         data[crc[2] : crc[3]] = struct.pack("<I", zlib.crc32(bytes(data[crc[3] : tracks[3]])))
 
 
 def _tracks(data: bytearray) -> Element:
-    segment = _find(data, 0, len(data), _SEGMENT)
-    return _find(data, segment[2], segment[3], _TRACKS)
+    segment = _find(data, 0, len(data), SEGMENT)
+    return _find(data, segment[2], segment[3], TRACKS)
 
 
 def _value(data: bytearray, parent: Element, kind: int) -> int | None:
@@ -121,10 +121,10 @@ def _rewritten(data: bytearray, entry: Element, display: bytes, title: str | Non
     for kind, start, body, end in _children(data, entry[2], entry[3]):
         if kind == _NAME:
             continue
-        if kind == _VIDEO:
+        if kind == VIDEO:
             shown = (_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT)
             rest = b"".join(bytes(data[s:e]) for k, s, _, e in _children(data, body, end) if k not in shown)
-            out += _element(_VIDEO, rest + display)
+            out += _element(VIDEO, rest + display)
         else:
             out += bytes(data[start:end])
     room = entry[3] - entry[2]

@@ -11,13 +11,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
+from vidsr.media.ebml import CLUSTER, ENTRY, PICTURES, SEGMENT, TRACKS, TYPE, VIDEO, integer
 from vidsr.media.read.pixels import Edges
 
 NONE: Edges = (0, 0, 0, 0)
 
-_SEGMENT, _CLUSTER, _TRACKS, _ENTRY, _TYPE, _VIDEO = 0x18538067, 0x1F43B675, 0x1654AE6B, 0xAE, 0x83, 0xE0
 _SIDES = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # PixelCropLeft, Top, Right, Bottom
-_IS_VIDEO = 1
 _ENTRY_HEADER = 86  # bytes of a picture's sample entry before its boxes
 
 
@@ -42,13 +41,13 @@ def crop_of(path: Path, container: str, number: int, track: int, size: tuple[int
 
 
 def _of_matroska(file: BinaryIO, end: int, number: int) -> Edges:
-    segment = next(_elements(file, 0, end, _SEGMENT), None)
-    tracks = next(_elements(file, *segment, _TRACKS), None) if segment else None
+    segment = next(_elements(file, 0, end, SEGMENT), None)
+    tracks = next(_elements(file, *segment, TRACKS), None) if segment else None
     pictures = [
         video
-        for entry in (_elements(file, *tracks, _ENTRY) if tracks else ())
-        if [_value(file, *kind) for kind in _elements(file, *entry, _TYPE)] == [_IS_VIDEO]
-        for video in _elements(file, *entry, _VIDEO)
+        for entry in (_elements(file, *tracks, ENTRY) if tracks else ())
+        if [_value(file, *kind) for kind in _elements(file, *entry, TYPE)] == [PICTURES]
+        for video in _elements(file, *entry, VIDEO)
     ]
     if number >= len(pictures):
         return NONE
@@ -59,27 +58,23 @@ def _of_matroska(file: BinaryIO, end: int, number: int) -> Edges:
 
 
 def _elements(file: BinaryIO, start: int, stop: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Where the bodies of the `wanted` ones among the elements from `start` on begin and end, up to a cluster."""
+    """Where the bodies of the `wanted` ones among the elements from `start` on begin and end, up to a cluster.
+
+    Raises:
+        ValueError: there is none.
+    """
     while start < stop:
         file.seek(start)
-        kind, _ = _number(file, marked=True)
-        size, unknown = _number(file, marked=False)
+        kind, _ = integer(file, marked=True)
+        size, unknown = integer(file, marked=False)
+        if kind is None or size is None:
+            raise ValueError("no element")
         body = file.tell()
         start = stop if unknown else body + size
-        if kind == _CLUSTER:
+        if kind == CLUSTER:
             return
         if kind == wanted:
             yield body, min(start, stop)
-
-
-def _number(file: BinaryIO, *, marked: bool) -> tuple[int, bool]:
-    """An integer of variable size (RFC 8794, 4), and whether all its bits are set. ValueError where there is none."""
-    first = file.read(1)
-    if not first or not first[0]:
-        raise ValueError("no element")
-    length = 9 - first[0].bit_length()
-    value, mask = int.from_bytes(first + file.read(length - 1), "big"), (1 << 7 * length) - 1
-    return (value if marked else value & mask), value & mask == mask
 
 
 def _value(file: BinaryIO, start: int, stop: int) -> int:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
+
+from vidsr.media.ebml import integer
 
 Place: TypeAlias = "int | None"
 
@@ -178,10 +181,6 @@ def _in_matroska(data: _Bytes) -> Place:
 
 def _length(data: _Bytes, place: int) -> tuple[int, int | None]:
     """Where the element begins whose length stands at `place` (RFC 8794, 4), and that length; None: unknown."""
-    head = data[place : place + 8]
-    if not head or not head[0]:
-        return place + 1, None
-    size = 9 - head[0].bit_length()
-    mask = (1 << 7 * size) - 1
-    value = int.from_bytes(head[:size], "big") & mask
-    return place + size, None if value == mask else value
+    head = BytesIO(data[place : place + 8])
+    length, unknown = integer(head, marked=False)
+    return place + head.tell(), None if unknown else length

@@ -7,9 +7,10 @@ from typing import BinaryIO
 
 from av.video.stream import VideoStream
 
-_EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
-_TOP = (_CLUSTER, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0xEC, 0xBF)
-_IN_CLUSTER = (0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0xEC, 0xBF)  # RFC 9559, 5.1.3; void and checksum
+from vidsr.media.ebml import CLUSTER, CRC, EBML, SEGMENT, TRACKS, VOID, integer
+
+_TOP = (CLUSTER, TRACKS, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, VOID, CRC)
+_IN_CLUSTER = (0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, VOID, CRC)  # RFC 9559, 5.1.3
 
 
 def missing_end(path: Path, container: str, stream: VideoStream, last_dts: int | None) -> str | None:
@@ -36,9 +37,9 @@ def is_cut_matroska(path: Path) -> bool:
     See RFC 8794, 4 and 5: variable-size integers, element identifiers and element sizes.
     """
     with path.open("rb") as file:
-        for wanted in (_EBML, _SEGMENT):
-            identifier, _ = _number(file, keep_marker=True)
-            size, unknown = _number(file)
+        for wanted in (EBML, SEGMENT):
+            identifier, _ = integer(file, marked=True)
+            size, unknown = integer(file, marked=False)
             if identifier != wanted or size is None:
                 return False
             if unknown:
@@ -56,11 +57,11 @@ def hole_in_matroska(path: Path) -> int | None:
     """
     end = path.stat().st_size
     with path.open("rb") as file:
-        _number(file, keep_marker=True)
-        size, _ = _number(file)
+        integer(file, marked=True)
+        size, _ = integer(file, marked=False)
         file.seek(size or 0, 1)
-        _number(file, keep_marker=True)
-        size, unknown = _number(file)
+        integer(file, marked=True)
+        size, unknown = integer(file, marked=False)
         end = end if unknown or size is None else min(end, file.tell() + size)
         return _first_hole(file, end)
 
@@ -68,30 +69,18 @@ def hole_in_matroska(path: Path) -> int | None:
 def _first_hole(file: BinaryIO, end: int) -> int | None:
     inside = 0  # where the cluster that is being read ends
     while (here := file.tell()) < end:
-        identifier, _ = _number(file, keep_marker=True)
-        size, unknown = _number(file)
+        identifier, _ = integer(file, marked=True)
+        size, unknown = integer(file, marked=False)
         allowed = _IN_CLUSTER if here < inside else _TOP
         open_end = here < inside and inside == end  # a cluster of unknown size ends where the next one begins
-        if identifier == _EBML:
+        if identifier == EBML:
             return None  # another recording, behind one of unknown size
         if size is None or (identifier not in allowed and not (open_end and identifier in _TOP)):
             return here
-        if identifier == _CLUSTER:
+        if identifier == CLUSTER:
             inside = end if unknown else file.tell() + size
         elif unknown or file.tell() + size > (inside if here < inside else end):
             return here
         else:
             file.seek(size, 1)
     return None
-
-
-def _number(file: BinaryIO, *, keep_marker: bool = False) -> tuple[int | None, bool]:
-    """A variable-size integer, and whether all its bits are set; None at the end of the file or on nonsense."""
-    first = file.read(1)
-    if not first or first[0] == 0:
-        return None, False
-    length = 9 - first[0].bit_length()
-    rest = file.read(length - 1)
-    value = int.from_bytes(first + rest, "big")
-    mask = (1 << 7 * length) - 1
-    return (value if keep_marker else value & mask), value & mask == mask
