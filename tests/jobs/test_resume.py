@@ -143,7 +143,7 @@ def test_another_job_is_refused_and_named_and_no_resume_starts_over(vidsr: Cli, 
     other = ("upscale", clip, "-o", tmp_path / "out.mp4", *QUICK, "--crf", "30")
     refused = vidsr(*other)
     assert refused.code == 1
-    assert "another crf;" in refused.err
+    assert "another crf (17, not 30);" in refused.err
     assert len(list(work.glob("*.mp4"))) == 2
     assert vidsr(*other, "--no-resume").code == 0
 

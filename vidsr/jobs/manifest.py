@@ -21,6 +21,7 @@ ONCE = "pipe "  # begins the "source" of a job that nothing can go on with
 LOCK = "lock"
 NOT_OF_PARTS = {"target size"}  # facts that decide what parts become, and not what they are
 FORMAT = 2
+WORD = 24  # characters of a value that is said
 _OURS = re.compile(r"manifest\.json(\.part)?|joined\.\w+|(\d{6,})(\.q\d+)?\.\w+(\.part)?")
 
 
@@ -153,10 +154,16 @@ def _read(path: Path) -> tuple[dict[str, str], Fraction, list[Entry]] | None:
 def _check_same(folder: Path, found: Mapping[str, str], facts: Mapping[str, str]) -> None:
     different = sorted(key for key in {*found, *facts} - NOT_OF_PARTS if found.get(key) != facts.get(key))
     if different:
+        others = ", ".join(_told(key, found.get(key, "none"), facts.get(key, "none")) for key in different)
         raise OutputError(
-            f"{folder} holds an unfinished job of another {', '.join(different)}; "
+            f"{folder} holds an unfinished job of another {others}; "
             "finish that one, or start over with --no-resume (resume=False)"
         )
+
+
+def _told(key: str, was: str, now: str) -> str:
+    """What differs, with its values where they are words."""
+    return f"{key} ({was}, not {now})" if max(len(was), len(now)) <= WORD else key
 
 
 def _intact(folder: Path, segments: list[Entry]) -> list[Entry]:
