@@ -166,11 +166,15 @@ def _total_size(out: Path) -> int:
     return sum(shard_path(out, number).stat().st_size for number in range(num_shards(out)))
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     import torch
 
     # Each has one of torch's threads: operations this short on more wait for each other, beside other work without end.
-    return ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield pool
+    torch.set_num_threads(before)  # for those that begin later
 
 
 def _shard(pool: ThreadPoolExecutor, bank: "Bank", header: Header, number: int) -> bytes:
@@ -221,14 +225,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _run(args: argparse.Namespace) -> int:
     from platformdirs import user_cache_path
 
-    from vidsr.backends.hardware import num_cores
+    from vidsr.backends.hardware import num_threads
 
     if args.count is None and math.isinf(args.seconds) and math.isinf(args.mib):
         raise UsageError("Say when to stop: --count PAIRS, --seconds S or --mib MIB.")
     plan = BakePlan(args.scale, args.crop or DEFAULT_CROPS[args.scale], args.variants, args.frames, args.seed)
     limits = Limits(args.count, args.seconds, args.mib * 2**20)
     try:
-        pairs = bake(plan, args.data, args.out, args.cache or user_cache_path("vidsr") / "photos", limits, num_cores())
+        pairs = bake(
+            plan, args.data, args.out, args.cache or user_cache_path("vidsr") / "photos", limits, num_threads()
+        )
     except KeyboardInterrupt:
         log.info("stopped; the same command goes on from the last whole shard")
         return 130

@@ -42,13 +42,13 @@ def each(upscale: Upscale) -> Film:
 
 
 def film(module: nn.Module, steady: float = 0) -> Film:
-    """A clip by `upscale`, blended with its neighbours as ``vidsr upscale --steady`` does, from 0 to 1."""
+    """A clip by `upscale`, each picture blended with its neighbours by `Steadier`, as RGB, from 0 to 1."""
 
-    def run(frames: list[Tensor]) -> list[Tensor]:
+    def made(frames: list[Tensor]) -> list[Tensor]:
         large = [upscale(module, frame) for frame in frames]
         return _steadied(frames, large, steady) if steady else large
 
-    return run
+    return made
 
 
 def _steadied(small: list[Tensor], large: list[Tensor], steady: float) -> list[Tensor]:

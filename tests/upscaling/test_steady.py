@@ -171,6 +171,20 @@ def test_a_colour_that_changes_is_seen_in_every_plane_of_rgb(name: str, place: i
     assert all(np.array_equal(a[inner], b[inner]) for a, b in zip(made.planes, window[1][1].planes, strict=True))
 
 
+def test_red_that_becomes_blue_is_seen() -> None:
+    """Each counts by another share, or they would cancel out."""
+
+    def lamp(place: int, height: int, width: int) -> Frame:
+        planes = [np.full((height, width), 20, np.uint8) for _ in range(3)]
+        planes[place][height // 4 : -height // 4, width // 4 : -width // 4] = 220
+        return Frame(tuple(planes), PixelFormat("rgb"), Colour(Matrix.RGB, full_range=True), 0, Fraction(1))
+
+    window = [(lamp(place, 32, 48), lamp(place, 128, 192)) for place in (1, 2, 1)]
+    made = Steadier(1)(window)
+    inner = np.s_[48:-48, 64:-64]
+    assert all(np.array_equal(a[inner], b[inner]) for a, b in zip(made.planes, window[1][1].planes, strict=True))
+
+
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_deep_pictures_are_blended_as_shallow_ones(scale: int) -> None:
     deep, shallow = (

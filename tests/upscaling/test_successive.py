@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import weakref
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,12 +14,14 @@ from vidsr.backends.base import HostBackend
 from vidsr.backends.nearest import NearestBackend
 from vidsr.backends.openvino import OpenVINOBackend
 from vidsr.backends.selection import open_backend
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.frame import Canvas, Colour, Frame, Matrix, PixelFormat
 from vidsr.models import registry
+from vidsr.models.foreign import ForeignConfig
 from vidsr.tiling import Tile
 from vidsr.upscaling import successive
 from vidsr.upscaling.changes import changed
 from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.successive import Successive
 from vidsr.upscaling.upscaler import Upscaler
 
@@ -112,6 +116,29 @@ def test_bits_are_those_of_the_whole(name: str, model: str, monkeypatch: pytest.
     assert max(map(math.prod, shapes)) < 90 * 130 / 3
 
 
+def test_whole_numbers_and_networks_of_others_are_drawn_whole() -> None:
+    """OpenVINO rounds codes otherwise by a graph for any shape; the halo of others' networks is only measured."""
+    before = picture(1)
+    for precision, foreign in (("fp32", False), ("int8", False), ("fp32", True)):
+        backend, model = Counted(), registry.load("bicubic", 2)
+        backend.precision = precision
+        model = replace(model, config=ForeignConfig("SPAN", 2, 1, 1)) if foreign else model
+        enlarge = Successive(Enlarger(model, backend))
+        for one in (before, altered(before, (40, 60))):
+            enlarge(one.copy())
+        assert (backend.pixels[-1] == before[0, 0].size) == (precision == "int8" or foreign)
+
+
+def test_nothing_is_kept_after_a_film() -> None:
+    renderer = HostRenderer(Enlarger(registry.load("bicubic", 2), Counted()))
+    frame = Frame((np.zeros((8, 8), np.uint8),), PixelFormat("grey"), Colour(), 0, Fraction(1))
+    renderer.start((frame,), Canvas((16, 16), frame.format, frame.colour)).wait()
+    large = weakref.ref(renderer._colours._large)
+    assert large() is not None
+    renderer.forget()
+    assert large() is None
+
+
 def test_what_sums_otherwise_in_parts_draws_wholes() -> None:
     backend = Counted(other=True)
     enlarge = Successive(Enlarger(registry.load("bicubic", 2), backend))
@@ -180,7 +207,9 @@ def test_films_are_the_same_with_and_without(layout: str, steady: float, monkeyp
         clip.append(Frame(tuple(planes), format, colour, pts, Fraction(1, 24), 1))
     made = []
     for reuse in (True, False):
-        with Upscaler("tiny-video", scale=2, backend="openvino", reuse=reuse, steady=steady) as upscaler:
+        with Upscaler(
+            "tiny-video", scale=2, backend="openvino", precision="fp32", reuse=reuse, steady=steady
+        ) as upscaler:
             made.append([frame.planes for frame in upscaler.stream(clip)])
         assert bool(parts) == reuse
         parts.clear()

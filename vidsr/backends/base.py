@@ -185,7 +185,7 @@ class HostBackend(Backend):
     def __call__(self, batch: Any, *, once: bool = False) -> Any:
         """(N, 3, H, W) float32 -> (N, 3, H*scale, W*scale) float32, an array or a tensor as what came.
 
-        `once` says that no other batch of this shape may come.
+        `once` says that no other batch of this shape need come: nothing is prepared for more.
         """
         self._state.check()
         run = self.run_once if once else self.run
@@ -204,7 +204,7 @@ class HostBackend(Backend):
         """What `__call__` does, to a batch in one piece that is right; the result is nobody else's."""
 
     def run_once(self, batch: Pictures) -> Pictures:
-        """As `run`, where no other batch of this shape may come."""
+        """As `run`, where no other batch of this shape need come."""
         return self.run(batch)
 
 

@@ -55,7 +55,7 @@ class _Core(Protocol):
 class OpenVINOBackend(HostBackend):
     """Compiles the generator once per shape of batch, which is faster than one graph for all shapes.
 
-    A batch whose shape may not come again goes by that graph; its bits are the same where both sum in the same order.
+    A batch whose shape need not come again goes by that; its bits are the same in FP32, and others in INT8.
 
     In bf16 OpenVINO would round the input first, and near 1.0 a bf16 step is a whole 8-bit code value: all of ``fast``
     but its base is run in bf16, and the base is added in FP32. In INT8 what has no scales is run in FP32: sums, and the

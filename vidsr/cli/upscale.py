@@ -106,7 +106,7 @@ def upscale(
         float | None,
         typer.Option(
             help="Blend large pictures with their neighbours: 0 (not) to 1 (crawls least). "
-            f"Default: 0.5 for {' and '.join(registry.STEADY)} on a CPU, else 0."
+            f"Default on a CPU: {', '.join(f'{much:g} for {name}' for name, much in registry.STEADY.items())}; else 0."
         ),
     ] = None,
     square_pixels: Annotated[

@@ -154,7 +154,7 @@ def _read(path: Path) -> tuple[dict[str, str], Fraction, list[Entry]] | None:
 def _check_same(folder: Path, found: Mapping[str, str], facts: Mapping[str, str]) -> None:
     different = sorted(key for key in {*found, *facts} - NOT_OF_PARTS if found.get(key) != facts.get(key))
     if different:
-        others = ", ".join(_told(key, found.get(key, "none"), facts.get(key, "none")) for key in different)
+        others = ", ".join(_told(key, *(str(one.get(key, None)) for one in (found, facts))) for key in different)
         raise OutputError(
             f"{folder} holds an unfinished job of another {others}; "
             "finish that one, or start over with --no-resume (resume=False)"

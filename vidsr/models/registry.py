@@ -30,7 +30,8 @@ BICUBIC = "bicubic"
 QUICKEST = "tiny-video"
 QUICK = "auto quick"  # in place of ``auto``: where the usual network takes too long for a film (`vidsr.jobs.pace`)
 BICUBIC_SCALES = (2, 4)
-# What an srgan invents flickers: it is for those who ask for it. fast-video is nearer and steadier than srresnet, too.
+# What an srgan invents flickers: it is for those who ask for it. fast-video, an adversarial share and all, is nearer on
+# films than srresnet, and steadier by tLP.
 USES = {
     "fast-video": "films, phones, old recordings: steady and quick",
     QUICKEST: "films that fast-video takes too long for: a sixth of its work, softer; at x2 a quarter, and alike",

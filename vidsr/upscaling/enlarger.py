@@ -97,7 +97,7 @@ class Enlarger:
     def __call__(self, rgb: Pictures, *, once: bool = False) -> Pictures:
         """(N, 3, H, W) float32, which may be overwritten -> (N, 3, H*s, W*s) of the backend's type, on its device.
 
-        Where the backend does without torch both are arrays, and `once` says that no others of this size may come.
+        Where the backend does without torch both are arrays, and `once` says that no others of this size need come.
 
         Networks are trained on [0, 1] and get nothing else; super-whites survive only where there is no network.
 

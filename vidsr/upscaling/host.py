@@ -54,13 +54,15 @@ class HostRenderer(Renderer):
 
     def forget(self) -> None:
         """As `Renderer`."""
+        if self._last:
+            self._last.made.join()
+        self._last = None
         self._colours.forget()
         self._mattes.forget()
 
     def close(self) -> None:
         """As `Renderer`."""
-        if self._last:
-            self._last.made.join()
+        self.forget()
         super().close()
 
     def _matte(self, frame: Frame, canvas: Canvas) -> Floats:

@@ -60,7 +60,7 @@ class Renderer(ABC):
         return Steadier(strength)
 
     def forget(self) -> None:  # noqa: B027 -- most keep nothing
-        """Let go of what is kept of the last frame, to draw only what has changed since: others follow."""
+        """Let go of the last picture, kept to draw only what changes in the next: that is of another film."""
 
     def close(self) -> None:
         """Let nothing run any more, and free the backend; closing twice is fine."""

@@ -139,8 +139,8 @@ def step(shifts: Sequence[Whole], shares: Sequence[Floats], ratio: Floats) -> Fl
 
 def eased(found: Array, far: Array) -> Array:
     """`found` where it is `far`, in parts of `JERK`, by up to 1; nothing of it from 2 on."""
-    eased: Array = found * (2 / far.clip(1) - 1).clip(0)
-    return eased
+    there: Array = found * (2 / far.clip(1) - 1).clip(0)
+    return there
 
 
 def trusted(agreed: Array, apart: Array, most: float) -> tuple[Array, Array]:
@@ -174,8 +174,8 @@ def _of_one_drawing(small: Frame, others: list[Made]) -> list[Made]:
 
 
 def compared(format: PixelFormat) -> tuple[float, ...]:
-    """What is compared of small pictures: the first plane, or that share of green, blue and red."""
-    return (0.5, 0.25, 0.25) if format.model == "rgb" else (1.0,)
+    """What is compared of small pictures: the first plane, or these shares of green, blue and red, in one sum."""
+    return (0.5, 0.2, 0.3) if format.model == "rgb" else (1.0,)
 
 
 def _codes(frame: Frame) -> Floats:

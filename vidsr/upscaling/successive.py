@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidsr.backends.base import Backend
+from vidsr.models.config import GeneratorConfig
 from vidsr.tiling import Tile
 from vidsr.upscaling.changes import changed
 from vidsr.upscaling.enlarger import Enlarger
@@ -21,9 +22,10 @@ Floats = NDArray[np.float32]
 class Successive:
     """Enlarges pictures as `enlarger` does, to the bit, and takes from the one before what is the same there.
 
-    That a part comes out as it does in the whole picture is tried once for each size, on the picture at hand: a runtime
-    may sum in another order for another shape. Only on a CPU, where calls are cheap to begin. Without `reuse` each is
-    drawn whole.
+    Only in FP32 on a CPU, where calls are cheap to begin, and for networks whose halo is known: INT8 by a graph for any
+    shape does not round as by one for its own, and the halo of other projects' networks is measured. That a runtime
+    sums in the same order for parts is tried on those of the first picture of each size that has some. Without `reuse`
+    each is drawn whole.
     """
 
     def __init__(self, enlarger: Enlarger, *, reuse: bool = True) -> None:
@@ -52,23 +54,29 @@ class Successive:
 
     def _tiles(self, rgb: Floats) -> tuple[Tile, ...] | None:
         """What has to be drawn again; None: all of it."""
-        backend, model = self.enlarger.backend, self.enlarger.model
-        if self._by is not backend or backend.unit != "CPU" or rgb.shape != self._small.shape:
+        model = self.enlarger.model
+        if rgb.shape != self._small.shape or not self._may():
             return None
         call = CALL / model.macs_per_pixel
         tiles = changed(self._small, rgb, model.halo, model.multiple, call=call)
         if sum(math.prod(tile.shape) + call for tile in tiles) > MOST * math.prod(rgb.shape[2:]):
             return None
-        return tiles if not tiles or self._is_right(tiles[0]) else None
+        return tiles if self._are_right(tiles) else None
 
-    def _is_right(self, tile: Tile) -> bool:
-        """Whether a part of the picture before comes out as it did."""
-        by = self.enlarger.backend
-        case = by.name, by.precision, *self._small.shape
-        if case not in self._agrees:
-            there = self._large[tile.placed(self.enlarger.model.scale)]
-            self._agrees[case] = np.array_equal(self._drawn(self._small, tile), there)
-        return self._agrees[case]
+    def _may(self) -> bool:
+        """Whether the one before was drawn by what draws now, and that is known to draw parts as it draws wholes."""
+        backend, config = self.enlarger.backend, self.enlarger.model.config
+        exact = backend.unit == "CPU" and backend.precision == "fp32" and isinstance(config, GeneratorConfig)
+        return exact and self._by is backend
+
+    def _are_right(self, tiles: tuple[Tile, ...]) -> bool:
+        """Whether parts of the picture before come out as they did; tried once."""
+        case, scale = (self.enlarger.backend.name, *self._small.shape), self.enlarger.model.scale
+        if tiles and case not in self._agrees:
+            self._agrees[case] = all(
+                np.array_equal(self._drawn(self._small, tile), self._large[tile.placed(scale)]) for tile in tiles
+            )
+        return not tiles or self._agrees[case]
 
     def _redrawn(self, rgb: Floats, tiles: tuple[Tile, ...]) -> Floats:
         if not tiles:

@@ -72,7 +72,8 @@ class Upscaler:
         tile: ``auto`` (as the backend's memory allows), ``off``, or a side: tiles of about that many pixels squared.
         device: a kind of `backends.UNITS`, or the number of a GPU.
         threads: of a CPU backend; None leaves it to the runtime.
-        reuse: whether a frame that repeats the one before it takes over its result, and on a CPU the same of its parts.
+        reuse: whether a frame that repeats the one before it takes over its result, and in FP32 on a CPU its parts
+            theirs (not with `tile` off, which asks for whole pictures).
         steady: from 0 to 1, how far each large frame of a stream is blended with its neighbours; 0 (the default) leaves
             it alone, None is what suits the model and what computes.
         grain: from 0 to 1, how much of the source's grain, where it is gone, is put back; also as ``NAME@grain=0.5``.
