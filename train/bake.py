@@ -172,9 +172,11 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 
     # Each has one of torch's threads: operations this short on more wait for each other, beside other work without end.
     before = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield pool
-    torch.set_num_threads(before)  # for those that begin later
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)  # for those that begin later
 
 
 def _shard(pool: ThreadPoolExecutor, bank: "Bank", header: Header, number: int) -> bytes:

@@ -61,7 +61,7 @@ def _elements(file: BinaryIO, start: int, stop: int, wanted: int) -> Iterator[tu
     """Where the bodies of the `wanted` ones among the elements from `start` on begin and end, up to a cluster.
 
     Raises:
-        ValueError: there is none.
+        ValueError: what begins there is no element.
     """
     while start < stop:
         file.seek(start)

@@ -13,11 +13,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from vidsr.media.ebml import integer
+from vidsr.media.ebml import EBML, SEGMENT, integer
 
 Place: TypeAlias = "int | None"
 
-_EBML, _SEGMENT, _DOCTYPE = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"\x42\x82"
+_EBML, _SEGMENT = (one.to_bytes(4, "big") for one in (EBML, SEGMENT))
+_DOCTYPE = b"\x42\x82"
 _ASF, _NUT = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), b"nut/multimedia container\0"
 _FLV_TAGS = (8, 9, 18)  # sound, pictures, words
 _FIRST_PAGES = b"OggS\0\2"  # of a stream
