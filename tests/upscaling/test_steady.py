@@ -11,8 +11,9 @@ import torch.nn.functional as F
 
 from vidsr.errors import UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.upscaling.agreement import AGREE, agreement, tolerance
 from vidsr.upscaling.motion import BLOCK, find
-from vidsr.upscaling.steady import LIMIT, SHARE, Steadier, agreement, step, tolerance
+from vidsr.upscaling.steady import LIMIT, SHARE, Steadier, step
 from vidsr.upscaling.upscaler import Upscaler
 
 GREY = PixelFormat("grey")
@@ -72,7 +73,7 @@ def test_a_block_that_shows_something_else_goes_where_those_around_it_go() -> No
     second[40:48, 64:72] = texture(96, 128, seed=1)[40:48, 64:72]
     field = find(first, second)
     assert np.abs(field.shift[4:6, 7:10] - (1.5, -2)).max() < 0.3
-    agreed = agreement(field, tolerance(first))
+    agreed = agreement(np.abs(field.residual), tolerance([first], AGREE))
     assert agreed[40:46, 66:72].mean() < 0.3 < 0.8 < agreed[16:32, 16:48].min()
 
 
@@ -233,3 +234,26 @@ def test_nothing_is_blended_at_0_and_impossible_strengths_are_refused() -> None:
     for steady in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match="steady must be from 0 to 1"):
             Upscaler("bicubic", steady=steady)
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "yuv444p", "yuva420p"])
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_colour_that_changes_at_equal_brightness_is_seen(name: str, place: int) -> None:
+    """As of a lamp that turns from red to green; what has not changed is still blended."""
+    format = PixelFormat.parse(name)
+
+    def lit(code: int, height: int, width: int) -> Frame:
+        planes = [
+            np.full(shape, 120 << (format.bits - 8), format.dtype) for shape in format.plane_shapes(width, height)
+        ]
+        tall, wide = (side // 4 for side in planes[place].shape)
+        planes[place][tall:-tall, wide:-wide] = code << (format.bits - 8)
+        planes[0] += np.random.default_rng(code).integers(0, 4, planes[0].shape).astype(format.dtype)
+        return Frame(tuple(planes), format, Colour(Matrix.BT709), 0, Fraction(1))
+
+    window = [(lit(code, 32, 48), lit(code, 128, 192)) for code in (90, 150, 91)]
+    made, own = Steadier(1)(window), window[1][1]
+    for plane, other in zip(made.planes[:3], own.planes, strict=False):
+        tall, wide = (side // 3 for side in plane.shape)
+        assert np.array_equal(plane[tall:-tall, wide:-wide], other[tall:-tall, wide:-wide])
+    assert (made.planes[0][:16] != own.planes[0][:16]).mean() > 0.3

@@ -53,12 +53,13 @@ def test_pictures_are_those_of_the_host(name: str, scale: int) -> None:
     assert notes == []
 
 
-@pytest.mark.parametrize("name", ["gbrp", "gbrp10le", "gbrap"])
-def test_all_colours_of_rgb_are_compared_as_on_the_host(name: str) -> None:
+@pytest.mark.parametrize("name", ["gbrp", "gbrp10le", "gbrap", "yuv444p", "yuv420p10le", "yuv422p", "yuva420p"])
+def test_all_colours_are_compared_as_on_the_host(name: str) -> None:
     format, random = PixelFormat.parse(name), np.random.default_rng(4)
     clip = []
     for k in range(3):
         parts = [texture(192, 256, 0, 3 * k, seed=place) for place in range(3 + format.alpha)]
+        parts[1][64:128, 64:128] += 40 * (k % 2)
         noisy = [part + random.normal(0, 6, part.shape) for part in parts]
         clip.append((colours(format, parts, 4), colours(format, noisy, 1)))
     made, expected = DeviceSteadier(0.8, CPU, [])(clip), Steadier(0.8)(clip)
@@ -71,7 +72,11 @@ def test_all_colours_of_rgb_are_compared_as_on_the_host(name: str) -> None:
 def colours(format: PixelFormat, parts: list[np.ndarray], side: int) -> Frame:
     """The means of squares of each part, as planes."""
     most = (1 << format.bits) - 1
-    small = [part.reshape(192 // side, side, 256 // side, side).mean((1, 3)) for part in parts]
+    shapes = format.plane_shapes(256 // side, 192 // side)
+    small = [
+        part.reshape(tall, 192 // tall, wide, 256 // wide).mean((1, 3))
+        for part, (tall, wide) in zip(parts, shapes, strict=True)
+    ]
     planes = tuple((part * (most / 255)).round().clip(0, most).astype(format.dtype) for part in small)
     return Frame(planes, format, Colour(Matrix.RGB, full_range=True), 0, Fraction(1))
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vidsr.compare.measure import UNSTEADY
 from vidsr.compare.picture import Picture, Pixels, View, resized
+from vidsr.upscaling.agreement import AGREE, agreement, tolerance
 from vidsr.upscaling.motion import BLOCK, Floats, find, wide
-from vidsr.upscaling.steady import agreement, tolerance
 
 TRUSTED = 0.5  # agreement of the two small pictures from which a place counts
 LUMA = (0.2126, 0.7152, 0.0722)  # BT.709
@@ -33,7 +33,7 @@ class Ruler:
         first, second = (_luma(one) for one in small)
         self._field = find(first, second)
         self._small, self._plain = small, plain
-        self._trust = agreement(self._field, tolerance(first)) > TRUSTED
+        self._trust = agreement(np.abs(self._field.residual), tolerance([first], AGREE)) > TRUSTED
         self._changes: dict[int, Floats] = {}  # of the source, by how many times as large
 
     def __call__(self, large: Both) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidsr.upscaling.motion import BLOCK, Floats
+from vidsr.upscaling.moved import Whole
 
 WAY_BITS = 7
 WAY = 1 << WAY_BITS  # parts of the way from one sample to the next: whole numbers within 255 times that are int16
@@ -42,6 +43,11 @@ class Blocks:
     def of(self, values: Floats) -> Floats:
         """(rows, columns, ...) of small blocks -> of those of the plane."""
         found: Floats = values[self.down[:, None], self.right[None]]
+        return found
+
+    def samples(self, shift: Floats) -> Whole:
+        """Of small blocks, (rows, columns, 2) pixels -> of those of the plane, in whole samples."""
+        found: Whole = np.rint(self.of(shift) * self.ratio).astype(np.intp)
         return found
 
 

@@ -15,9 +15,10 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from vidsr.frame import Frame, PixelFormat, Plane
+from vidsr.frame import Frame, Plane
+from vidsr.upscaling.agreement import Small
 from vidsr.upscaling.blocks import Between, Blocks, means
-from vidsr.upscaling.motion import Array, Field, Floats, box, find
+from vidsr.upscaling.motion import Array, Field, Floats
 from vidsr.upscaling.moved import Moved, Whole
 from vidsr.upscaling.taps import Wide, filtered, taps
 
@@ -25,7 +26,6 @@ REACH = 1  # frames on either side
 SHARE = 256 * 0.3  # of 256, at the full strength: of each neighbour; a little more is left to the frame itself
 LIMIT = 40  # codes of 8 bit that a neighbour may differ by and count whole: more is what it has uncovered
 TWIN = 0.25  # of the difference to the other neighbour, at most: then the two show one drawing, the other a second
-AGREE, TEXTURE = 4.0, 0.5  # codes that small pictures may differ by where they are flat, and for each code of slope
 JERK = 0.25  # small pixels: what is twice as far from its mean place has moved, and stays where it is
 CRISP = 0.6  # of what is taken of neighbours: how much that is sharpened, which averaging has softened
 FAINT = 0.5  # codes that small pictures differ by where it is sharpened by half of that
@@ -52,19 +52,15 @@ class Steadier:
     def blend(self, small: Frame, large: Frame, others: Sequence[Made]) -> tuple[Plane, ...]:
         """The planes of `large` blended with those of `others`, one or two."""
         num = len(large.planes) - large.format.alpha  # a matte has no texture that could crawl
-        seen, blended = self._seen(_codes(small), [_codes(source) for source, _ in others]), list[Plane]()
+        neighbours = [Small.of(source) for source, _ in others]
+        seen, blended = [self._shown(*one) for one in Small.of(small).along(neighbours)], list[Plane]()
         each = zip(large.planes[:num], *(made.planes[:num] for _, made in others), strict=True)
         for size, planes in groupby(each, lambda planes: planes[0].shape):
             how = Blending.over(size, seen, large.format.bits)
             blended += [_blended(own, beside, how) for own, *beside in planes]
         return (*blended, *large.planes[num:])
 
-    def _seen(self, picture: Floats, others: Sequence[Floats]) -> list[Neighbour]:
-        least = tolerance(picture)
-        return [self._shown(find(picture, other), least) for other in others]
-
-    def _shown(self, field: Field, least: Floats) -> Neighbour:
-        agreed = agreement(field, least)
+    def _shown(self, field: Field, agreed: Floats) -> Neighbour:
         share, soft = trusted(means(agreed), means(agreed * np.abs(field.residual)), self._share / 256)
         return Neighbour(field.shift, np.rint(agreed * self._share).astype(np.int16), share, soft)
 
@@ -104,7 +100,7 @@ class Blending:
         """Of planes of that height and width."""
         small = seen[0].weights.shape
         grid, (down, right) = Blocks.over(size, small), map(Between.of, size, small)
-        shifts = [np.rint(grid.of(one.shift) * grid.ratio).astype(np.intp) for one in seen]
+        shifts = [grid.samples(one.shift) for one in seen]
         stepped = step(shifts, [grid.of(one.share) for one in seen], grid.ratio)
         crisp = np.float32(CRISP) * np.sum([grid.of(one.soft) for one in seen], 0)
         weights = [right.across(one.weights) for one in seen]
@@ -150,42 +146,14 @@ def trusted(agreed: Array, apart: Array, most: float) -> tuple[Array, Array]:
     return share, share * codes / (codes + FAINT)
 
 
-def tolerance(picture: Floats) -> Floats:
-    """(H, W) codes: how far from `picture` another one does not agree with it at all."""
-    down, right = np.gradient(picture) if min(picture.shape) > 1 else (np.zeros_like(picture),) * 2
-    found: Floats = AGREE + TEXTURE * box(np.hypot(down, right))
-    return found
-
-
-def agreement(field: Field, least: Floats) -> Floats:
-    """(H, W), from 0 to 1: how well a picture of that `tolerance` and the one that `field` leads to agree."""
-    found: Floats = (1 - (box(np.abs(field.residual)) / least) ** 2).clip(0, 1)
-    return found
-
-
 def _of_one_drawing(small: Frame, others: list[Made]) -> list[Made]:
     """The neighbour that shows the same drawing, where only one does, as in film of 12 pictures in 24; else both."""
     if len(others) < 2:
         return others
-    own = _codes(small)
-    changes = [float(np.abs(_codes(source) - own).mean()) for source, _ in others]
+    own = Small.of(small).picture
+    changes = [float(np.abs(Small.of(source).picture - own).mean()) for source, _ in others]
     twin = changes.index(min(changes))
     return [others[twin]] if changes[twin] < TWIN * changes[1 - twin] else others
-
-
-def compared(format: PixelFormat) -> tuple[float, ...]:
-    """What is compared of small pictures: the first plane, or these shares of green, blue and red, in one sum."""
-    return (0.5, 0.2, 0.3) if format.model == "rgb" else (1.0,)
-
-
-def _codes(frame: Frame) -> Floats:
-    """What is compared, in codes of 8 bit."""
-    scale = 1 << (frame.format.bits - 8)
-    parts = [
-        plane * np.float32(share / scale) for share, plane in zip(compared(frame.format), frame.planes, strict=False)
-    ]
-    found: Floats = sum(parts[1:], parts[0])
-    return found
 
 
 def _mix(codes: Wide, planes: Sequence[Plane], how: Blending) -> None:

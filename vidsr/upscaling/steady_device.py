@@ -20,10 +20,10 @@ from vidsr import findings
 from vidsr.backends.torch import kernels
 from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.stages import stage
-from vidsr.upscaling import motion_device
+from vidsr.upscaling.agreement_device import DeviceSmall
 from vidsr.upscaling.staging import Staging, as_plane, on
-from vidsr.upscaling.steady import AGREE, REACH, TEXTURE, Made, Steadier, compared, trusted
-from vidsr.upscaling.taps_device import DeviceBlending, between, filtered, means, places
+from vidsr.upscaling.steady import REACH, Made, Steadier, trusted
+from vidsr.upscaling.taps_device import DeviceBlending, between, filtered, means, moved, places
 
 KEPT = 2 * REACH + 1  # pictures on the device
 RARE = 0.01  # of the samples that may be one code from the host's
@@ -65,18 +65,16 @@ class DeviceSteadier(Steadier):
             return self._blended_there(small, large, others, staging)
 
     def _blended_there(self, small: Frame, large: Frame, others: Sequence[Made], staging: Staging) -> tuple[Plane, ...]:
-        num = len(large.planes) - large.format.alpha
+        num, num_seen = (len(one.planes) - one.format.alpha for one in (large, small))
         smalls = (small, *(source for source, _ in others))
-        num_seen = len(compared(small.format))
-        picture, *neighbours = (_codes(self._up(one.planes[:num_seen], staging), one.format) for one in smalls)
-        shift, residual = motion_device.find(picture, torch.stack(neighbours))
-        agreed = agreement(picture, residual)
+        seen = DeviceSmall.of([self._up(one.planes[:num_seen], staging) for one in smalls], small.format)
+        shift, residual, agreed = seen.along()
         weights = (agreed * self._share).round().short()
         share, soft = trusted(means(agreed), means(agreed * residual.abs()), self._share / 256)
         own, *theirs = (self._up(one.planes[:num], staging) for one in (large, *(made for _, made in others)))
         make, made = by_torch if why_not_fused(self._device) else by_kernel, []
         for size, planes in groupby(zip(own, *theirs, strict=True), lambda each: tuple(each[0].shape)):
-            over = places(size, tuple(picture.shape), picture.device)
+            over = places(size, tuple(small.planes[0].shape), shift.device)
             shifts = over.shifts(shift)
             how = DeviceBlending(over.block, shifts, weights, over.taps(shifts, share, soft), large.format.bits)
             made += [make(codes, beside, how) for codes, *beside in planes]
@@ -93,24 +91,14 @@ class DeviceSteadier(Steadier):
         return tensors
 
 
-def agreement(picture: Tensor, residual: Tensor) -> Tensor:
-    """`steady.agreement` of (H, W) with each of (N, H, W): from 0 to 1."""
-    down, right = torch.gradient(picture)
-    least = AGREE + TEXTURE * motion_device.box(torch.hypot(down, right)[None])
-    return (1 - (motion_device.box(residual.abs()) / least) ** 2).clamp(0, 1)
-
-
 def by_torch(own: Tensor, others: Sequence[Tensor], how: DeviceBlending) -> Tensor:
     """A plane of (H, W) codes, uint8 or uint16 in the bits of int16, blended with `others`, then filtered."""
     (height, width), codes = own.shape, own.int() & 0xFFFF
-    row, column = torch.arange(height, device=own.device), torch.arange(width, device=own.device)
     total = torch.full_like(codes, 128)
-    large = between(between(how.weights.int(), width, 2), height, 1)
-    for other, way, weight in zip(others, how.shifts, large, strict=True):
-        moved = way[row // how.block[0]][:, column // how.block[1]]
-        y = (row[:, None] + moved[..., 0]).clamp(0, height - 1)
-        x = (column + moved[..., 1]).clamp(0, width - 1)
-        total += ((other.int() & 0xFFFF)[y, x] - codes).clamp(-how.limit, how.limit) * weight
+    weights = between(between(how.weights.int(), width, 2), height, 1)
+    for other, way, weight in zip(others, how.shifts, weights, strict=True):
+        there = moved((other.int() & 0xFFFF)[None], way[None], how.block)[0]
+        total += (there - codes).clamp(-how.limit, how.limit) * weight
     return filtered(codes + (total >> 8), how.taps, how.block, how.top).to(own.dtype)
 
 
@@ -119,15 +107,6 @@ def by_kernel(own: Tensor, others: Sequence[Tensor], how: DeviceBlending) -> Ten
     from vidsr.upscaling import steady_kernel
 
     return steady_kernel.filtered(steady_kernel.blended(own, others, how), how)
-
-
-def _codes(planes: Sequence[Tensor], format: PixelFormat) -> Tensor:
-    """What is compared, in codes of 8 bit."""
-    scale = 1 << (format.bits - 8)
-    first, *others = (
-        (plane.int() & 0xFFFF).float() * (share / scale) for share, plane in zip(compared(format), planes, strict=True)
-    )
-    return sum(others, first)
 
 
 def _fits(small: Sequence[int], large: Frame) -> bool:

@@ -85,6 +85,16 @@ def places(large: tuple[int, ...], small: tuple[int, ...], device: torch.device)
     return Places(grid.block, *(torch.from_numpy(one).to(device) for one in (grid.ratio, grid.down, grid.right)))
 
 
+def moved(planes: Tensor, shifts: Tensor, block: Sequence[int]) -> Tensor:
+    """(N, H, W) -> each block of that height and width from `shifts` samples farther; see `moved.Moved`."""
+    num, height, width = planes.shape
+    row, column = torch.arange(height, device=planes.device), torch.arange(width, device=planes.device)
+    way = shifts[:, row // block[0]][:, :, column // block[1]]
+    y = (row[:, None] + way[..., 0]).clamp(0, height - 1)
+    x = (column + way[..., 1]).clamp(0, width - 1)
+    return planes.flatten(1).gather(1, (y * width + x).flatten(1).long()).view(num, height, width)
+
+
 def means(values: Tensor) -> Tensor:
     """`blocks.means`, of (N, H, W)."""
     height, width = values.shape[1:]
