@@ -188,7 +188,7 @@ def test_the_heat_map_is_black_where_equal_and_white_at_its_peak() -> None:
 class Same:
     """Whatever it is called with, its weights have one name."""
 
-    model = SimpleNamespace(name="same")
+    model, scale = SimpleNamespace(name="same"), 2
 
     def __enter__(self) -> Same:
         return self

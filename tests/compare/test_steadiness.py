@@ -19,6 +19,8 @@ from vidsr.compare.steadiness import Ruler, unsteadiness
 from vidsr.errors import UsageError
 from vidsr.frame import PixelFormat
 from vidsr.media.read.probe import probe
+from vidsr.upscaling.host import to_rgb8
+from vidsr.upscaling.upscaler import Upscaler
 
 SMALL = 96, 64  # width, height
 STEP = 6, 2  # large pixels right and down, from one frame to the next
@@ -138,6 +140,21 @@ def test_each_model_is_measured_with_and_without_blending(clip: Path) -> None:
     assert all(picture.beside is not None for picture in view.pictures)
     assert abs(view.figures["bicubic x2"][UNSTEADY]) < 0.5
     assert set(view.figures) == {"bicubic x2", "bicubic x2 steady 1"}
+
+
+def test_each_model_is_shown_as_a_job_makes_it(clip: Path) -> None:
+    (view,) = preview(clip, ["fast-video", "tiny-video"], 2, [Fraction(1, 8)])
+    labels = ["bicubic x2", "fast-video x2 steady 0.5", "tiny-video x2", "source"]
+    assert [picture.label for picture in view.pictures] == labels
+    (plain,) = preview(clip, ["fast-video"], 2, [Fraction(1, 8)], steady=0)
+    assert [picture.label for picture in plain.pictures] == ["bicubic x2", "fast-video x2", "source"]
+
+    (moment,) = at(info := probe(clip), [Fraction(1, 8)])
+    for steady, shown in ((None, view), (0, plain)):
+        with Upscaler("fast-video", scale=2, steady=steady) as upscaler:
+            made = list(upscaler.stream(around(info, moment, 1).frames))
+        assert np.array_equal(shown.pictures[1].pixels, to_rgb8(made[1]))
+    assert not np.array_equal(view.pictures[1].pixels, plain.pictures[1].pixels)
 
 
 def test_a_moment_that_stands_alone_has_no_figure_and_no_frame_beside(tmp_path: Path) -> None:

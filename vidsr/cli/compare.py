@@ -26,7 +26,7 @@ EXAMPLES = """\b
 Examples:
   vidsr compare clip.mp4 --html          three moments, beside bicubic
   vidsr compare clip.mp4 --at 1:23 --model fast,bicubic
-  vidsr compare clip.mp4 --steady 0.5    each model with and without
+  vidsr compare clip.mp4 --steady 1      each model without and with
   vidsr compare a.mp4 b.mp4 --html       where two films differ
   vidsr compare a.mp4 b.mp4 --reference original.mp4
 """  # \b: lines as they are
@@ -46,8 +46,12 @@ def compare(
     scale: options.Scale = 4.0,
     backend: options.Backend = "auto",
     steady: Annotated[
-        float, typer.Option(help="For one film: every model with its pictures blended so, too: 0 (not) to 1.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            help="For one film: every model without and with its pictures blended so, 0 (not) to 1. "
+            "Default: as upscale blends them."
+        ),
+    ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="For two films: the original that they are measured against.")
     ] = None,
@@ -70,7 +74,7 @@ def compare(
         raise UsageError(f"--model must name one model or more, with commas between them, not {model!r}.")
     folder = output or inputs[0].parent / fitting(inputs[0].stem, "_compare")
     _check_folder(folder)
-    if not 0 <= steady <= 1:
+    if steady is not None and not 0 <= steady <= 1:
         raise UsageError(f"--steady must be from 0 to 1, not {steady:g}.")
     notes: Sequence[str] = ()
     with Steps(quiet=quiet) as tell:
@@ -112,7 +116,7 @@ def _refuse_idle(context: typer.Context, num_inputs: int) -> None:
 
 
 def _views(
-    source: Path, at: list[str], models: list[str], scale: float, backend: str, steady: float, tell: Steps
+    source: Path, at: list[str], models: list[str], scale: float, backend: str, steady: float | None, tell: Steps
 ) -> list[View]:
     """The moments of one film, by every model."""
     from functools import partial

@@ -40,6 +40,13 @@ class Around:
     own: int
     beside: int | None  # None: it stands alone
 
+    def shown(self) -> Around:
+        """Without those that neither is."""
+        ends = (self.own, self.own if self.beside is None else self.beside)
+        first = min(ends)
+        beside = None if self.beside is None else self.beside - first
+        return Around(self.frames[first : max(ends) + 1], self.own - first, beside)
+
 
 @dataclass(frozen=True)
 class _Look:

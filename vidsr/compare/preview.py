@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,21 +36,22 @@ def preview(
     scale: float,
     times: Sequence[Fraction] = (),
     *,
-    steady: float = 0.0,
+    steady: float | None = None,
     open_upscaler: Callable[..., Upscaler] = Upscaler,
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> list[View]:
     """Upscale a few moments of `source` by bicubic and by each of `models`; `times` in seconds, else chosen.
 
-    A moment of a film is two frames, along whose motion unsteadiness is measured. With `steady` above 0, up to 1, each
-    model is there once more, its pictures blended with their neighbours. `on_step` is told each picture before it is
-    made, and a share of all, which is 0: models differ.
+    A moment of a film is two frames, along whose motion unsteadiness is measured. Pictures are blended with their
+    neighbours as a job would blend them; with `steady` each model is there without, and above 0, up to 1, once more
+    blended so. `on_step` is told each picture before it is made, and a share of all, which is 0: models differ.
 
     Raises:
         UsageError: a time lies behind the end, or what only films have is asked of an image.
         VidsrError: the source cannot be read, or a model does not exist.
     """
     names = [BICUBIC, *(name for name in models if name != BICUBIC)]
+    opened = partial(open_upscaler, scale=scale, steady=steady)
     if is_image(source):
         if times or steady:
             option = "--at (times)" if times else "--steady"
@@ -62,23 +64,28 @@ def preview(
             made = as_rgb8(upscaler(samples))
             return {"": [(made, None)]}, time.perf_counter() - started
 
-        return _views([(source.stem, None)], names, scale, open_upscaler, still, [(as_rgb8(samples), None)])
+        return _views([(source.stem, None)], names, opened, still, [(as_rgb8(samples), None)])
     info = probe(source)
     on_step(f"{source.name}: choosing moments" if not times else f"{source.name}: reading", 0.0)
     moments = at(info, times) if times else pick(info)
-    shots = [around(info, moment, REACH if steady else 0) for moment in moments]
+    shots = [around(info, moment, 0 if steady == 0 else REACH) for moment in moments]
 
     def film(upscaler: Upscaler) -> tuple[_Ways, float]:
-        made = [_upscaled(upscaler, shot, moment, on_step) for shot, moment in zip(shots, moments, strict=True)]
-        ways = {"": [_shown(info, shot, large) for shot, (large, _) in zip(shots, made, strict=True)]}
-        if steady:
-            blended = [_blended(shot, large, steady) for shot, (large, _) in zip(shots, made, strict=True)]
-            ways[f" steady {steady:g}"] = [_shown(info, *one) for one in zip(shots, blended, strict=True)]
-        return ways, min(seconds for _, seconds in made)  # compiling for a size is part of a first call, too
+        much = upscaler.steady if steady is None else steady
+        each = shots if much else [shot.shown() for shot in shots]
+        made = [_upscaled(upscaler, shot, moment, on_step) for shot, moment in zip(each, moments, strict=True)]
+        ways = {} if much and steady is None else {"": [large for large, _ in made]}
+        if much:
+            ways[f" steady {much:g}"] = [
+                _blended(shot, large, much) for shot, (large, _) in zip(each, made, strict=True)
+            ]
+        seconds = min(seconds for _, seconds in made)  # compiling for a size is part of a first call, too
+        shown = {way: [_shown(info, *one) for one in zip(each, large, strict=True)] for way, large in ways.items()}
+        return shown, seconds
 
     titles = [(f"{clock(float(moment.seconds))} ({moment.why})", float(moment.seconds)) for moment in moments]
     own = [_shown(info, shot, shot.frames) for shot in shots]
-    return _views(titles, names, scale, open_upscaler, film, own)
+    return _views(titles, names, opened, film, own)
 
 
 def _shown(info: MediaInfo, shot: Around, frames: Sequence[Frame]) -> _Shown:
@@ -114,21 +121,20 @@ def _blended(shot: Around, large: Sequence[Frame], steady: float) -> list[Frame]
 def _views(
     titles: Sequence[tuple[str, float | None]],
     names: Sequence[str],
-    scale: float,
-    open_upscaler: Callable[..., Upscaler],
+    open_upscaler: Callable[[str], Upscaler],
     make: Callable[[Upscaler], tuple[_Ways, float]],
     sources: Sequence[_Shown],
 ) -> list[View]:
     columns: list[list[Picture]] = []
     taken: set[str] = set()  # titles: figures go by them
     for name in names:
-        with open_upscaler(name, scale=scale) as upscaler:
+        with open_upscaler(name) as upscaler:
             upscaler(np.zeros((WARM_UP, WARM_UP, 3), np.uint8))  # libraries load at the first call
             ways, seconds = make(upscaler)
             title = name if upscaler.model.name in taken else upscaler.model.name
             taken.add(title)
             for way, shown in ways.items():
-                label, note = f"{title} x{scale:g}{way}", f"{seconds:.2g} s a picture"
+                label, note = f"{title} x{upscaler.scale:g}{way}", f"{seconds:.2g} s a picture"
                 columns.append([Picture(label, own, note, beside) for own, beside in shown])
     return [
         View(title, seconds, (*row, _untouched(source, row[0].pixels)), _unsteadiness(source, row))

@@ -113,6 +113,7 @@ class Upscaler:
         self.renderer = _renderer(Enlarger(self.model, opened, tile=tile), self._reuse and tile != "off")
         if steady is None:
             steady = _usual_steady(self.model, opened)
+        self.steady = steady
         self._steadier = self.renderer.steadier(steady) if steady else None
         cores = threads or hardware.num_cores()
         self._num_beside = min(max(cores - 1, 1), BESIDE) if not self._steadier or self._steadier.on_host else 0
