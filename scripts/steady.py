@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -21,7 +21,8 @@ from PIL import Image
 from vidsr.backends.tensorrt.key import parse_size
 from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.upscaling import steady_device
-from vidsr.upscaling.steady import REACH, Made, Steadier
+from vidsr.upscaling.drawings import Made
+from vidsr.upscaling.steady import Steadier
 
 SCALE, LENGTH = 4, 8  # of the large pictures; how many there are
 STEP = 1.3  # small pixels that they go to the right each time
@@ -51,13 +52,13 @@ def main() -> None:
         print(json.dumps(line), flush=True)
 
 
-def timed(steadier: Callable[[Sequence[Made]], Frame], clip: Sequence[Made], rounds: int) -> tuple[Frame, float, float]:
+def timed(steadier: Steadier, clip: Sequence[Made], rounds: int) -> tuple[Frame, float, float]:
     """The last picture, and milliseconds for each: the least, and the median, of all but the first time over."""
     took, made = list[float](), clip[0][1]
     for number in range(rounds + 1):
-        for middle in range(REACH, len(clip) - REACH):
+        for before, own, behind in zip(clip, clip[1:], clip[2:], strict=False):
             began = time.perf_counter()
-            made = steadier(clip[middle - REACH : middle + REACH + 1])
+            made = steadier(own, [before, behind])
             if number:
                 took.append(1000 * (time.perf_counter() - began))
     return made, round(min(took), 3), round(float(np.median(took)), 3)

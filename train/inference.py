@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from vidsr.frame import SRGB, Frame, Matrix, PixelFormat
-from vidsr.neighbours import same_shot, windows
 from vidsr.upscaling.codes import ycc_matrix
-from vidsr.upscaling.steady import REACH, Steadier
+from vidsr.upscaling.drawings import chosen, gathered
+from vidsr.upscaling.steady import Steadier
 
 Upscale = Callable[[Tensor], Tensor]  # (3, h, w) code values -> (3, h*scale, w*scale) code values, rounded
 Film = Callable[[list[Tensor]], list[Tensor]]  # the same of a whole clip
@@ -53,9 +53,8 @@ def film(module: nn.Module, steady: float = 0) -> Film:
 
 def _steadied(small: list[Tensor], large: list[Tensor], steady: float) -> list[Tensor]:
     steadier = Steadier(steady)
-    made = ((_frame(_grey(one)), _frame(other)) for one, other in zip(small, large, strict=True))
-    shots = windows(made, REACH, lambda before, after: same_shot(before[0], after[0]))
-    return [torch.stack([torch.from_numpy(plane).float() for plane in steadier(shot).planes]) for shot in shots]
+    found = gathered((one, _frame(large[one.number])) for one in chosen(_frame(_grey(frame)) for frame in small))
+    return [torch.stack([torch.from_numpy(plane).float() for plane in steadier(*one).planes]) for one in found]
 
 
 def _grey(rgb: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ from vidsr.upscaling.upscaler import Upscaler
 Cli = Callable[..., Result]
 FRAMES, CUT = 16, 9
 SHORT = 12  # frames, of which every part of 1, 2 and 7 is read by itself
+HELD = [0, 0, 1, 1, 1, 2, 2, 3, 4, 4, 4, 5]  # which picture each frame shows: by twos and threes, and one alone
 TEXTURE = np.random.default_rng(7).normal(0, 1, (2, 80, 120))
 
 
@@ -45,6 +46,11 @@ def drifting(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
     luma = (120 + 25 * moved + noise + 30 * int(number >= CUT)).clip(20, 230).round()
     planes = [luma, *(np.full(shape, 120.0) for shape in fmt.plane_shapes(width, height)[1:])]
     return [np.asarray(one, fmt.dtype) << (fmt.bits - 8) for one in (plane.astype(fmt.dtype) for plane in planes)]
+
+
+def held(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+    """Of a film that holds each picture for some frames."""
+    return drifting(HELD[number % len(HELD)], fmt, width, height)
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -60,6 +66,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "pts": [k * 10 + (7 if k % 3 == 1 else 0) + (200 if k > 9 else 0) for k in range(FRAMES)],
     },
     "10 bit": {"suffix": ".mkv", "codec": "ffv1", "pix_fmt": "yuv422p10le", "gop": 1},
+    "held": {"suffix": ".mp4", "bframes": 2, "gop": 6, "draw": held},
+    "held without loss": {"suffix": ".mkv", "codec": "ffv1", "gop": 1, "draw": held},
     "rgb": {"suffix": ".mkv", "codec": "libx264rgb", "pix_fmt": "rgb24", "gop": 6},
 }
 
@@ -69,7 +77,7 @@ def made(folder: Path, kind: str, frames: int = FRAMES) -> Path:
     name = f"a{options.pop('suffix')}"
     if "pts" in options:
         options["pts"] = options["pts"][:frames]
-    return make_clip(folder / name, frames=frames, draw=drifting, **options)
+    return make_clip(folder / name, frames=frames, **{"draw": drifting, **options})
 
 
 def planned(source: Path, **options: Any) -> Plan:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from vidsr.errors import UsageError
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.upscaling.agreement import AGREE, agreement, tolerance
+from vidsr.upscaling.drawings import REACH, Made
 from vidsr.upscaling.motion import BLOCK, find
 from vidsr.upscaling.steady import LIMIT, SHARE, Steadier, step
 from vidsr.upscaling.upscaler import Upscaler
@@ -46,6 +47,12 @@ def scene(
         noise = np.random.default_rng(k).normal(0, flicker, large.shape) if flicker else 0
         found.append((frame(small, format), frame((large + noise).clip(0, 255), format)))
     return found
+
+
+def middle(clip: list[Made]) -> tuple[Made, list[Made]]:
+    """The second of three pictures, and the two around it."""
+    before, own, behind = clip
+    return own, [before, behind]
 
 
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (0.5, -0.25), (-3, 5), (2.4, 7.7), (0.1, 12)])
@@ -87,19 +94,19 @@ def test_what_stands_still_or_has_no_texture_does_not_move() -> None:
 def test_flicker_goes_and_more_of_it_with_more_strength() -> None:
     window, clean = scene(8), scene(0)
     left = [
-        float(np.std(Steadier(strength)(window).planes[0].astype(float) - clean[1][1].planes[0]))
+        float(np.std(Steadier(strength)(*middle(window)).planes[0].astype(float) - clean[1][1].planes[0]))
         for strength in (0.01, 0.25, 0.5, 0.75, 1)
     ]
     assert left == sorted(left, reverse=True)
     assert left[0] > 7.5
     assert left[-1] < 6.8
-    kept = Steadier(1)(clean).planes[0].astype(float) - clean[1][1].planes[0]
+    kept = Steadier(1)(*middle(clean)).planes[0].astype(float) - clean[1][1].planes[0]
     assert np.abs(kept).mean() < 2.5  # what does not flicker stays sharp
 
 
 def test_what_neighbours_show_alike_stays_as_it_is() -> None:
     window = scene(0, step=0)
-    assert np.array_equal(Steadier(1)(window).planes[0], window[1][1].planes[0])
+    assert np.array_equal(Steadier(1)(*middle(window)).planes[0], window[1][1].planes[0])
 
 
 @pytest.mark.parametrize(("jerk", "left"), [(0.2, 0.7), (-0.2, 0.7), (1.5, 1.01)])
@@ -112,7 +119,7 @@ def test_a_picture_off_its_place_goes_to_the_mean_of_the_three(jerk: float, left
     inner = np.s_[16:-16, 32:-32]
     off = [
         find(texture(192, 256, 0, 3)[inner], plane[inner].astype(np.float32)).shift[..., 1]
-        for plane in (clip[1][1].planes[0], Steadier(1)(clip).planes[0])
+        for plane in (clip[1][1].planes[0], Steadier(1)(*middle(clip)).planes[0])
     ]
     assert np.median(off[0]) == pytest.approx(4 * jerk, abs=0.05)
     assert abs(np.median(off[1])) < left * abs(np.median(off[0]))
@@ -139,7 +146,7 @@ def test_what_the_small_pictures_do_not_agree_on_is_left_alone() -> None:
     for small, big in zip(covered, large, strict=True):
         small.planes[0][16:32, 16:48] = other[16:32, 16:48]
         big.planes[0][64:128, 64:192] = 255
-    made = Steadier(1)([(covered[0], large[0]), now, (covered[1], large[1])]).planes[0]
+    made = Steadier(1)(now, [(covered[0], large[0]), (covered[1], large[1])]).planes[0]
     ghost = np.abs(made.astype(int) - now[1].planes[0])[72:120, 72:184]
     assert ghost.mean() < 4
     assert np.array_equal(made[:40], now[1].planes[0][:40])
@@ -151,7 +158,7 @@ def test_what_large_pictures_differ_by_far_in_counts_little() -> None:
     large, other = np.full((192, 256), 100, np.float32), np.full((192, 256), 100, np.float32)
     other[90, 60:180] = 255
     window = [(frame(flat), frame(one)) for one in (other, large, other)]
-    taken = Steadier(1)(window).planes[0][90, 64:176].astype(int) - 100
+    taken = Steadier(1)(*middle(window)).planes[0][90, 64:176].astype(int) - 100
     assert 0 < taken.min() <= taken.max() <= 2 * LIMIT * 0.3 + 1
 
 
@@ -167,7 +174,7 @@ def test_a_colour_that_changes_is_seen_in_every_plane_of_rgb(name: str, place: i
         return Frame(tuple(planes), format, Colour(Matrix.RGB, full_range=True), 0, Fraction(1))
 
     window = [(lit(code, 32, 48), lit(code, 128, 192)) for code in (0, 250, 0)]
-    made = Steadier(1)(window)
+    made = Steadier(1)(*middle(window))
     inner = np.s_[48:-48, 64:-64]
     assert all(np.array_equal(a[inner], b[inner]) for a, b in zip(made.planes, window[1][1].planes, strict=True))
 
@@ -181,7 +188,7 @@ def test_red_that_becomes_blue_is_seen() -> None:
         return Frame(tuple(planes), PixelFormat("rgb"), Colour(Matrix.RGB, full_range=True), 0, Fraction(1))
 
     window = [(lamp(place, 32, 48), lamp(place, 128, 192)) for place in (1, 2, 1)]
-    made = Steadier(1)(window)
+    made = Steadier(1)(*middle(window))
     inner = np.s_[48:-48, 64:-64]
     assert all(np.array_equal(a[inner], b[inner]) for a, b in zip(made.planes, window[1][1].planes, strict=True))
 
@@ -189,7 +196,8 @@ def test_red_that_becomes_blue_is_seen() -> None:
 @pytest.mark.parametrize("scale", [1, 2, 4])
 def test_deep_pictures_are_blended_as_shallow_ones(scale: int) -> None:
     deep, shallow = (
-        Steadier(1)(scene(6, scale=scale, format=PixelFormat("grey", bits))).planes[0].astype(float) for bits in (10, 8)
+        Steadier(1)(*middle(scene(6, scale=scale, format=PixelFormat("grey", bits)))).planes[0].astype(float)
+        for bits in (10, 8)
     )
     assert np.abs(deep / 4 - shallow).mean() < 0.5
 
@@ -213,7 +221,7 @@ def test_any_layout_size_and_scale(name: str, size: tuple[int, int], scale: floa
     for steady in (0.0, 1.0):
         with Upscaler("bicubic", scale=scale, backend="cpu", steady=steady) as upscaler:
             results.append(list(upscaler.stream(frames)))
-            assert upscaler.reach == (1 if steady else 0)
+            assert upscaler.reach == (REACH if steady else 0)
     assert [frame.pts for frame in results[1]] == [0, 1, 2, 3]
     for plain, one in zip(*results, strict=True):
         assert [plane.shape for plane in one.planes] == [plane.shape for plane in plain.planes]
@@ -252,7 +260,7 @@ def test_a_colour_that_changes_at_equal_brightness_is_seen(name: str, place: int
         return Frame(tuple(planes), format, Colour(Matrix.BT709), 0, Fraction(1))
 
     window = [(lit(code, 32, 48), lit(code, 128, 192)) for code in (90, 150, 91)]
-    made, own = Steadier(1)(window), window[1][1]
+    made, own = Steadier(1)(*middle(window)), window[1][1]
     for plane, other in zip(made.planes[:3], own.planes, strict=False):
         tall, wide = (side // 3 for side in plane.shape)
         assert np.array_equal(plane[tall:-tall, wide:-wide], other[tall:-tall, wide:-wide])

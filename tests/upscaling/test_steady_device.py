@@ -15,7 +15,7 @@ import torch
 
 from tests import warm
 from tests.backends.torch.kernels.compiling import compiled
-from tests.upscaling.test_steady import scene, texture
+from tests.upscaling.test_steady import middle, scene, texture
 from vidsr.backends.tensorrt.recipes import recipes
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.upscaling import motion, motion_device, steady_device
@@ -44,12 +44,12 @@ def test_motion_is_what_the_host_finds(size: tuple[int, int]) -> None:
 def test_pictures_are_those_of_the_host(name: str, scale: int) -> None:
     clip, notes = scene(8, scale=scale, format=PixelFormat.parse(name)), list[str]()
     steadier = DeviceSteadier(0.8, CPU, notes)
-    for window in (clip, [clip[0], clip[0], clip[1]]):  # in the middle, and where a shot begins
-        made, expected = steadier(window).planes[0], Steadier(0.8)(window).planes[0]
+    for own, others in (middle(clip), (clip[0], [clip[1]])):  # in the middle, and where a shot begins
+        made, expected = steadier(own, others).planes[0], Steadier(0.8)(own, others).planes[0]
         apart = np.abs(made.astype(np.int32) - expected)
         assert apart.max() <= 1
         assert (apart > 0).mean() < 0.01
-        assert (made != window[1][1].planes[0]).mean() > 0.3
+        assert (made != own[1].planes[0]).mean() > 0.3
     assert notes == []
 
 
@@ -62,7 +62,7 @@ def test_all_colours_are_compared_as_on_the_host(name: str) -> None:
         parts[1][64:128, 64:128] += 40 * (k % 2)
         noisy = [part + random.normal(0, 6, part.shape) for part in parts]
         clip.append((colours(format, parts, 4), colours(format, noisy, 1)))
-    made, expected = DeviceSteadier(0.8, CPU, [])(clip), Steadier(0.8)(clip)
+    made, expected = DeviceSteadier(0.8, CPU, [])(*middle(clip)), Steadier(0.8)(*middle(clip))
     for plane, other in zip(made.planes, expected.planes, strict=True):
         apart = np.abs(plane.astype(np.int32) - other)
         assert apart.max() <= 1
@@ -96,8 +96,8 @@ def test_what_fails_goes_on_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None
     steadier = DeviceSteadier(1.0, CPU, notes)
     monkeypatch.setattr(motion_device, "find", fail)
     for _ in range(2):
-        made = steadier(clip)
-        assert np.array_equal(made.planes[0], Steadier(1.0)(clip).planes[0])
+        made = steadier(*middle(clip))
+        assert np.array_equal(made.planes[0], Steadier(1.0)(*middle(clip)).planes[0])
     assert notes == ["pictures are blended by the CPU, not on cpu: CUDA out of memory"]
 
 
@@ -112,14 +112,14 @@ def test_a_picture_goes_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
         for small, large in scene(8) * 2
     ]
     for first in range(4):
-        steadier(clip[first : first + 3])
+        steadier(*middle(clip[first : first + 3]))
     assert len(ups) == len(set(ups)) == 12
     before, thin = (
         len(ups),
         Frame((np.zeros((1, 8), np.uint8),), clip[0][0].format, clip[0][0].colour, 0, clip[0][0].time_base),
     )
     other = Frame((np.full((1, 8), 9, np.uint8),), thin.format, thin.colour, 1, thin.time_base)
-    steadier([(thin, thin), (other, other), (thin, thin)])
+    steadier((other, other), [(thin, thin), (thin, thin)])
     assert len(ups) == before
 
 

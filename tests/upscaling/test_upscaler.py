@@ -20,6 +20,7 @@ from vidsr.errors import BackendError, Cancelled, MediaError, ModelError, UsageE
 from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.models import registry, srgan
 from vidsr.upscaling.device import DeviceRenderer
+from vidsr.upscaling.drawings import REACH
 from vidsr.upscaling.enlarger import Arrays, Enlarger
 from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.upscaler import Upscaler, _choose_model, _usual_steady
@@ -299,7 +300,7 @@ def count_calls(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> list[int
 )
 def test_video_models_hold_films_still_where_the_host_blends(model: str, steady: float) -> None:
     with Upscaler(model, backend="openvino", steady=None) as upscaler:
-        assert upscaler.reach == (1 if steady else 0)
+        assert upscaler.reach == (REACH if steady else 0)
         assert upscaler.identity().get("steady", 0) == steady
     with Upscaler(model, backend="openvino") as upscaler:
         assert upscaler.reach == 0

@@ -34,18 +34,20 @@ class Moment:
 
 @dataclass(frozen=True)
 class Around:
-    """Frames around a moment that follow each other without a cut: which is its own, and which is looked at beside."""
+    """Frames around a moment that follow each other without a cut: which is its own, and which is looked at beside.
+
+    All others are aside.
+    """
 
     frames: tuple[Frame, ...]
     own: int
     beside: int | None  # None: it stands alone
 
     def shown(self) -> Around:
-        """Without those that neither is."""
-        ends = (self.own, self.own if self.beside is None else self.beside)
-        first = min(ends)
-        beside = None if self.beside is None else self.beside - first
-        return Around(self.frames[first : max(ends) + 1], self.own - first, beside)
+        """Those two alone."""
+        frames = tuple(frame for frame in self.frames if not frame.aside)
+        own = frames.index(self.frames[self.own])
+        return Around(frames, own, None if self.beside is None else 1 - own)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def around(info: MediaInfo, moment: Moment, reach: int = 0) -> Around:
     beside = next(iter(moved or near), None)
     ends = (own, own if beside is None else beside)
     first, last = max(first, min(ends) - reach), min(last, max(ends) + reach)
-    shown = tuple(replace(frame, aside=False) for frame in frames[first : last + 1])
+    shown = tuple(replace(frames[k], aside=k not in ends) for k in range(first, last + 1))
     return Around(shown, own - first, None if beside is None else beside - first)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,14 @@ from vidsr.frame import Frame
 from vidsr.media.read.probe import MediaInfo, probe
 from vidsr.media.stills import is_image, read_image
 from vidsr.models.registry import BICUBIC
-from vidsr.neighbours import same_picture, windows
+from vidsr.neighbours import same_picture
+from vidsr.upscaling.drawings import REACH, Chosen, chosen, gathered
 from vidsr.upscaling.host import to_rgb8, upright
-from vidsr.upscaling.steady import REACH, Steadier
+from vidsr.upscaling.steady import Steadier
 from vidsr.upscaling.upscaler import Upscaler
 
 _Shown = tuple[Pixels, Pixels | None]  # of a moment, and of the frame beside it
+_Made = tuple[Chosen, Frame]
 _Ways = dict[str, list[_Shown]]  # all moments, by what stands behind the model's name
 WARM_UP = 32
 
@@ -74,48 +77,46 @@ def preview(
         much = upscaler.steady if steady is None else steady
         each = shots if much else [shot.shown() for shot in shots]
         made = [_upscaled(upscaler, shot, moment, on_step) for shot, moment in zip(each, moments, strict=True)]
-        ways = {} if much and steady is None else {"": [large for large, _ in made]}
+        ways = {} if much and steady is None else {"": [_plain(large) for large, _ in made]}
         if much:
-            ways[f" steady {much:g}"] = [
-                _blended(shot, large, much) for shot, (large, _) in zip(each, made, strict=True)
-            ]
+            ways[f" steady {much:g}"] = [list(starmap(Steadier(much), gathered(large))) for large, _ in made]
         seconds = min(seconds for _, seconds in made)  # compiling for a size is part of a first call, too
-        shown = {way: [_shown(info, *one) for one in zip(each, large, strict=True)] for way, large in ways.items()}
+        shown = {way: [_shown(info, *one) for one in zip(shots, large, strict=True)] for way, large in ways.items()}
         return shown, seconds
 
     titles = [(f"{clock(float(moment.seconds))} ({moment.why})", float(moment.seconds)) for moment in moments]
-    own = [_shown(info, shot, shot.frames) for shot in shots]
+    own = [_shown(info, shot, shot.shown().frames) for shot in shots]
     return _views(titles, names, opened, film, own)
 
 
 def _shown(info: MediaInfo, shot: Around, frames: Sequence[Frame]) -> _Shown:
-    """Of all `frames` of a shot the moment's own, and the one beside it."""
+    """Of the frames that are not aside the moment's own, and the one beside it."""
+    shown = shot.shown()
     own, *beside = (
-        upright(to_rgb8(frames[k]), info.video.display_matrix) for k in (shot.own, shot.beside) if k is not None
+        upright(to_rgb8(frames[k]), info.video.display_matrix) for k in (shown.own, shown.beside) if k is not None
     )
     return own, beside[0] if beside else None
 
 
 def _upscaled(
     upscaler: Upscaler, shot: Around, moment: Moment, on_step: Callable[[str, float], None]
-) -> tuple[list[Frame], float]:
-    """All frames of the shot, and the seconds that the fastest took."""
-    large: list[Frame] = []
+) -> tuple[list[_Made], float]:
+    """What of the shot has to be made, and the seconds that the fastest took."""
+    made: list[_Made] = []
     times: list[float] = []
-    for number, frame in enumerate(shot.frames):
-        if large and same_picture(shot.frames[number - 1], frame):
-            large.append(replace(large[-1], pts=frame.pts))
+    for one in chosen(shot.frames):
+        if made and same_picture(made[-1][0].frame, one.frame):
+            made.append((one, replace(made[-1][1], pts=one.frame.pts)))
             continue
         on_step(f"{clock(float(moment.seconds))} by {upscaler.model.name}", 0.0)
         started = time.perf_counter()
-        large.append(upscaler.upscale(frame))
+        made.append((one, upscaler.upscale(replace(one.frame, aside=False))))
         times.append(time.perf_counter() - started)
-    return large, min(times)
+    return made, min(times)
 
 
-def _blended(shot: Around, large: Sequence[Frame], steady: float) -> list[Frame]:
-    made = zip(shot.frames, large, strict=True)
-    return list(map(Steadier(steady), windows(made, REACH, lambda _before, _one: True)))
+def _plain(made: Sequence[_Made]) -> list[Frame]:
+    return [large for one, large in made if not one.frame.aside]
 
 
 def _views(

@@ -32,11 +32,9 @@ class Small:
     @classmethod
     def of(cls, frame: Frame) -> Small:
         """As floats."""
-        shares, (right, down) = compared(frame.format), frame.format.chroma_shift
-        scale = np.float32(1 / (1 << (frame.format.bits - 8)))
-        first, *others = (plane * (share * scale) for share, plane in zip(shares, frame.planes, strict=False))
-        chroma = [plane * scale for plane in frame.planes[coloured(frame.format)]]
-        return cls(sum(others, first), chroma, (1 << down, 1 << right))
+        right, down = frame.format.chroma_shift
+        chroma = [plane * _scale(frame.format) for plane in frame.planes[coloured(frame.format)]]
+        return cls(brightness(frame), chroma, (1 << down, 1 << right))
 
     def along(self, others: Sequence[Small]) -> list[tuple[Field, Floats]]:
         """The motion to each of `others`, and how well it agrees along it: (H, W), from 0 to 1."""
@@ -64,6 +62,18 @@ class Small:
         """(h, w) -> (H, W)."""
         (height, width), (down, right) = self.picture.shape, self.reduced
         return values.repeat(down, 0).repeat(right, 1)[:height, :width]
+
+
+def brightness(frame: Frame) -> Floats:
+    """(H, W): what motion is found by, in codes of 8 bit."""
+    scale, shares = _scale(frame.format), compared(frame.format)
+    first, *others = (plane * (share * scale) for share, plane in zip(shares, frame.planes, strict=False))
+    found: Floats = sum(others, first)
+    return found
+
+
+def _scale(format: PixelFormat) -> np.float32:
+    return np.float32(1 / (1 << (format.bits - 8)))
 
 
 def compared(format: PixelFormat) -> tuple[float, ...]:

@@ -18,19 +18,16 @@ from numpy.typing import NDArray
 from vidsr.frame import Frame, Plane
 from vidsr.upscaling.agreement import Small
 from vidsr.upscaling.blocks import Between, Blocks, means
+from vidsr.upscaling.drawings import Made
 from vidsr.upscaling.motion import Array, Field, Floats
 from vidsr.upscaling.moved import Moved, Whole
 from vidsr.upscaling.taps import Wide, filtered, taps
 
-REACH = 1  # frames on either side
 SHARE = 256 * 0.3  # of 256, at the full strength: of each neighbour; a little more is left to the frame itself
 LIMIT = 40  # codes of 8 bit that a neighbour may differ by and count whole: more is what it has uncovered
-TWIN = 0.25  # of the difference to the other neighbour, at most: then the two show one drawing, the other a second
 JERK = 0.25  # small pixels: what is twice as far from its mean place has moved, and stays where it is
 CRISP = 0.6  # of what is taken of neighbours: how much that is sharpened, which averaging has softened
 FAINT = 0.5  # codes that small pictures differ by where it is sharpened by half of that
-
-Made = tuple[Frame, Frame]  # a small picture and what became of it
 
 
 class Steadier:
@@ -41,13 +38,10 @@ class Steadier:
     def __init__(self, strength: float) -> None:
         self._share = strength * SHARE
 
-    def __call__(self, window: Sequence[Made]) -> Frame:
-        """The large picture in the middle of three, which are of one shot, or itself again, and of one size."""
-        small, large = window[REACH]
-        others = _of_one_drawing(small, [window[k] for k in (REACH - 1, REACH + 1) if window[k][1] is not large])
-        if not others:
-            return large
-        return replace(large, planes=self.blend(small, large, others))
+    def __call__(self, own: Made, others: Sequence[Made]) -> Frame:
+        """The large picture of `own`, blended with `others`: none, one or two of its size, as `drawings` finds them."""
+        small, large = own
+        return replace(large, planes=self.blend(small, large, others)) if others else large
 
     def blend(self, small: Frame, large: Frame, others: Sequence[Made]) -> tuple[Plane, ...]:
         """The planes of `large` blended with those of `others`, one or two."""
@@ -144,16 +138,6 @@ def trusted(agreed: Array, apart: Array, most: float) -> tuple[Array, Array]:
     share: Array = agreed * (4 * agreed - 1).clip(0, 1) * most
     codes: Array = apart / agreed.clip(0.25)
     return share, share * codes / (codes + FAINT)
-
-
-def _of_one_drawing(small: Frame, others: list[Made]) -> list[Made]:
-    """The neighbour that shows the same drawing, where only one does, as in film of 12 pictures in 24; else both."""
-    if len(others) < 2:
-        return others
-    own = Small.of(small).picture
-    changes = [float(np.abs(Small.of(source).picture - own).mean()) for source, _ in others]
-    twin = changes.index(min(changes))
-    return [others[twin]] if changes[twin] < TWIN * changes[1 - twin] else others
 
 
 def _mix(codes: Wide, planes: Sequence[Plane], how: Blending) -> None:

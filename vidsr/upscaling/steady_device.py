@@ -21,11 +21,12 @@ from vidsr.backends.torch import kernels
 from vidsr.frame import Colour, Frame, PixelFormat, Plane
 from vidsr.stages import stage
 from vidsr.upscaling.agreement_device import DeviceSmall
+from vidsr.upscaling.drawings import Made
 from vidsr.upscaling.staging import Staging, as_plane, on
-from vidsr.upscaling.steady import REACH, Made, Steadier, trusted
+from vidsr.upscaling.steady import Steadier, trusted
 from vidsr.upscaling.taps_device import DeviceBlending, between, filtered, means, moved, places
 
-KEPT = 2 * REACH + 1  # pictures on the device
+KEPT = 5  # pictures on the device: three, and where each is held two more
 RARE = 0.01  # of the samples that may be one code from the host's
 TRIED = "yuv420p10le", (67, 45), 2  # layout, (width, height) and scale of the pictures that a GPU is tried on
 
@@ -164,10 +165,10 @@ def why_not(device: torch.device) -> str | None:
 def _tried(device: torch.device) -> str | None:
     name, (width, height), scale = TRIED
     format, clip = PixelFormat.parse(name), list[Made]()
-    for step in range(KEPT):
+    for step in range(3):
         small, large = (_drawn(format, width * grow, height * grow, step * grow) for grow in (1, scale))
         clip.append((small, large))
-    small, large = clip.pop(REACH)
+    small, large = clip.pop(1)
     made = DeviceSteadier(1.0, device, []).on_device(small, large, clip, Staging(device))
     for plane, other in zip(made, Steadier(1.0).blend(small, large, clip), strict=True):
         apart = np.abs(plane.astype(np.int32) - other)

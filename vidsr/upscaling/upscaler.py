@@ -20,13 +20,13 @@ from vidsr.backends.selection import open_backend
 from vidsr.errors import UsageError
 from vidsr.frame import SRGB, Canvas, Colour, Frame, PixelFormat, Samples, output_colour
 from vidsr.models import names, registry
-from vidsr.neighbours import same_picture, same_shot, windows
+from vidsr.neighbours import same_picture
 from vidsr.stages import stage
+from vidsr.upscaling.drawings import REACH, Chosen, Made, chosen, gathered
 from vidsr.upscaling.enlarger import Enlarger
 from vidsr.upscaling.grain import Grainer
 from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.renderer import Renderer, Rendering
-from vidsr.upscaling.steady import REACH, Made
 from vidsr.upscaling.workers import Until, mapped
 
 MIN_SCALE, MAX_SCALE = 1.0, 4.0
@@ -215,30 +215,42 @@ class Upscaler:
         `num_reused`), nor on a CPU a part of it that does: the result is the same to the bit.
 
         Frames that are aside are only neighbours: none comes out for them. Where a result depends on `reach` frames
-        on either side, it comes as many later, and the ends of the stream and of each shot stand in for themselves.
+        on either side, it comes up to three times as many later; there are none beyond the ends of the stream and of
+        each shot.
 
         Results come up to `Renderer.depth` batches late, so that copies and computation overlap, and with `steady` or
-        `grain` some frames more. An error of `frames` is raised behind the results of those before it, less the `reach`
-        that wait for what follows them.
+        `grain` some frames more. An error of `frames` is raised behind the results of those before it, less those that
+        wait for what follows them.
 
         Raises:
             OutOfMemoryError: not even the smallest tile fits, neither on the device nor on the CPU.
             Cancelled: `cancel` was called.
             BackendError: the runtime failed, or the network's output is not finite even in FP32.
         """
-        made = self._made(frames, canvas)
-        if not (self._steadier or self._grainer):
-            yield from (large for small, large in made if not small.aside)
-            return
-        seen = windows(made, self.reach, lambda before, one: same_shot(before[0], one[0]))
-        wanted = (window for window in seen if not window[self.reach][0].aside)
-        yield from mapped(self._with_neighbours, wanted, self._num_beside)
+        found = self._with_others(frames, canvas)
+        if self._steadier or self._grainer:
+            yield from mapped(self._behind, found, self._num_beside)
+        else:
+            yield from (large for (_, large), _ in found)
 
-    def _with_neighbours(self, window: Sequence[Made]) -> Frame:
-        """The large picture in the middle with all that is done behind the network."""
-        small, large = window[self.reach]
+    def _with_others(self, frames: Iterable[Frame], canvas: Canvas | None) -> Iterator[tuple[Made, Sequence[Made]]]:
+        """Every frame with what the network makes of it, and its neighbours to be blended with it."""
+        if not self._steadier:
+            return ((one, ()) for one in self._made(frames, canvas) if not one[0].aside)
+        given = deque[Chosen]()
+
+        def told() -> Iterator[Frame]:
+            for one in chosen(frames):
+                given.append(one)
+                yield one.frame
+
+        return gathered((given.popleft(), large) for _, large in self._made(told(), canvas))
+
+    def _behind(self, found: tuple[Made, Sequence[Made]]) -> Frame:
+        """The large picture with all that is done behind the network."""
+        (small, large), others = found
         if self._steadier:
-            large = self._steadier(window)
+            large = self._steadier((small, large), others)
         return self._grainer(small, large) if self._grainer else large
 
     def _made(self, frames: Iterable[Frame], canvas: Canvas | None) -> Iterator[Made]:
