@@ -134,7 +134,7 @@ for model in $models; do
     step "graph-$model" 120 bash -c 'bench "$@"' - --model "$model" --backends $backend --precisions $precisions \
         --sizes $sizes --seconds $seconds --network-only
 done
-if [ "$rehearse" ]; then lacks GPU ways; else step ways 120 "$python" scripts/ways.py; fi
+if [ "$rehearse" ]; then lacks GPU ways; else step ways 240 "$python" scripts/ways.py; fi
 step steady 60 "$python" scripts/steady.py --size $sizes --device $backend
 if has av; then
     step whole-job 500 bash -c 'bench "$@"' - --model "${models%% *}" --backends $backend --precisions $precisions \

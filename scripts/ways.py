@@ -5,6 +5,8 @@ python scripts/ways.py --size 960x540
 Also what cuDNN makes of the layer, a plain product of matrices, and the kernel with pixels and weights in FP8 (e4m3),
 these scaled for each channel: what that would gain and cost. The error is the largest difference from FP64, in half
 precision's own step at the largest value (2 ** -11 of it); rounding the result alone costs half a step.
+
+The last lines are of training: 64 to 64 and 64 to 256 channels, forward and back to the input, on the crops of a step.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +31,7 @@ from vidsr.bench.timing import matrix_peak
 
 CALLS = 30
 CROPS = ((32, 48, 48), (32, 32, 32))  # (N, H, W) of `train/recipes/gpu`
+LAYERS = ((CHANNELS, 1), (4 * CHANNELS, 1), (4 * CHANNELS, 2))  # of `srgan` x4: channels, and a factor of the crop
 SEEN = (1, 96)  # pictures and rows whose error is looked at: FP64 takes its time
 
 
@@ -56,15 +60,16 @@ def main() -> None:
         tried(f"{strip} fp8", partial(fp8, conv, x, strip, rows), flop)
     for strip in strips_for(device, TRIALS) if TRIALS else ():
         tried(str(strip), partial(whole, conv, x, bridge, strip), flop)
-    for crops in CROPS:
-        training(device, crops)
+    for (num, height, width), (channels, factor) in product(CROPS, LAYERS):
+        training(device, channels, (num, factor * height, factor * width))
 
 
-def training(device: torch.device, crops: tuple[int, int, int]) -> None:
-    """Print a line of the layer forward and back to its input on (N, H, W)."""
-    flop = 2 * 2 * 9 * CHANNELS**2 * math.prod(crops)
-    line: dict[str, object] = {"training": "x".join(map(str, crops)), "why not": kernels.why_not(device, crops)}
-    for name, milliseconds in zip(("kernels", "cuDNN"), kernels.times(device, crops), strict=True):
+def training(device: torch.device, channels: int, crops: tuple[int, int, int]) -> None:
+    """Print a line of the layer, 64 to `channels`, forward and back to its input on (N, H, W)."""
+    flop = 2 * 2 * 9 * CHANNELS * channels * math.prod(crops)
+    line: dict[str, object] = {"training": "x".join(map(str, crops)), "channels": channels}
+    line["why not"] = kernels.why_not(device, channels, crops)
+    for name, milliseconds in zip(("kernels", "cuDNN"), kernels.times(device, channels, crops), strict=True):
         if milliseconds is not None:
             line[name] = {"milliseconds": round(milliseconds, 4), "TFLOP/s": round(flop / milliseconds / 1e9)}
     print(json.dumps(line), flush=True)
@@ -98,7 +103,7 @@ def fp8(conv: nn.Conv2d, x: Tensor, strip: Strip, rows: int) -> tuple[Callable[[
     def call() -> Tensor:
         conv3x3[(-(-width // strip.block), -(-height // rows), num)](
             pixels, weight, bias, out, out, height, width, width, rows, 0.0, 1.0,
-            channels=CHANNELS, parts=1, block=strip.block, stages=strip.stages, add=False, activate=False,
+            channels=CHANNELS, groups=1, parts=1, block=strip.block, stages=strip.stages, add=False, activate=False,
             shuffle=False, beside=False, half=False, num_warps=strip.warps, num_stages=strip.stages,
         )  # fmt: skip
         return out

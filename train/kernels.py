@@ -2,6 +2,8 @@
 
 The gradient of the input is the same convolution with the weights turned half round, and inputs and outputs exchanged;
 those of weights and bias are torch's. Weights change with every step, so each call orders them anew, on the device.
+Before a pixel shuffle a convolution is of 64 to 256 channels, back of 256 to 64: the kernel makes 64 outputs at a time
+of 64 inputs, so forward it is four parts in one launch, and back four groups one after another, which add in FP32.
 
 Imported only where Triton is at hand.
 """
@@ -9,7 +11,7 @@ Imported only where Triton is at hand.
 import copy
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from vidsr import findings
 from vidsr.backends.torch.kernels import rows as by_rows
 from vidsr.backends.torch.kernels.conv import WAYS, HalfStrip, fits, launch
 from vidsr.backends.torch.kernels.tuner import CHANNELS, Strip, Tuner, milliseconds, strips_for
+from vidsr.models.graph import SHUFFLE
 
 log = logging.getLogger("train")
 
@@ -31,26 +34,39 @@ SLACK = 1.5  # times torch's own error in bf16 that a way may have
 BESIDE = 2**31  # numbers that a batch must have fewer of, or 32 bits do not count them
 
 Shape = tuple[int, int, int]  # (N, H, W)
+Layer = tuple[int, Shape]  # a convolution of 64 to so many channels, on inputs of that shape
 
 
 def quickest(generator: nn.Module, device: torch.device, shape: Shape) -> nn.Module:
-    """`generator`, or one of the same parameters by kernels where that is right and faster for inputs of `shape`."""
-    if not any(_served(module) for module in generator.modules()):
-        return generator
-    why = why_not(device, shape)
-    log.info("3x3 convolutions by %s", f"torch: {why}" if why else "our kernels")
-    return generator if why else by_kernels(generator)
+    """`generator`, or one of the same parameters by kernels where those are right and faster for inputs of `shape`."""
+    found = layers(generator, shape)
+    why = {layer: why_not(device, *layer) for layer in dict.fromkeys(found.values())}
+    for (channels, size), word in why.items():
+        by = f"torch: {word}" if word else "our kernels"
+        log.info("3x3 convolutions of %d to %d channels on %dx%dx%d by %s", CHANNELS, channels, *size, by)
+    names = [name for name, layer in found.items() if why[layer] is None]
+    return by_kernels(generator, names) if names else generator
 
 
-def by_kernels(generator: nn.Module) -> nn.Module:
-    """A generator of the same parameters, whose 3x3 convolutions of 64 channels go by kernels under autocast.
+def layers(generator: nn.Module, shape: Shape) -> dict[str, Layer]:
+    """The convolutions of `generator` that the kernel can do, by name, where its input is of `shape`."""
+    found, (num, height, width) = {}, shape
+    for name, module in generator.named_modules():  # in the order in which they work
+        if fits(module):
+            found[name] = module.out_channels, (num, height, width)
+            if module.out_channels > CHANNELS:  # a pixel shuffle follows
+                height, width = SHUFFLE * height, SHUFFLE * width
+    return found
+
+
+def by_kernels(generator: nn.Module, names: Iterable[str]) -> nn.Module:
+    """A generator of the same parameters, whose convolutions of those names go by kernels under autocast.
 
     `generator` itself stays as it is: its names, its copies and what is saved of it.
     """
     quick = copy.deepcopy(generator, {id(parameter): parameter for parameter in generator.parameters()})
-    for name, conv in list(quick.named_modules()):
-        if _served(conv):
-            quick.set_submodule(name, _ByKernel(conv))
+    for name in names:
+        quick.set_submodule(name, _ByKernel(quick.get_submodule(name)))
     return quick
 
 
@@ -68,14 +84,10 @@ class _ByKernel(nn.Module):
         return conv3x3(x.bfloat16(), weight.bfloat16(), bias.bfloat16())
 
 
-def _served(module: nn.Module) -> bool:
-    return fits(module) and module.out_channels == CHANNELS
+def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(N, I, H, W), (O, I, 3, 3) and (O,), all bf16 -> (N, O, H, W), channels last, by the fastest way.
 
-
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(N, 64, H, W), (64, 64, 3, 3) and (64,), all bf16 -> (N, 64, H, W), channels last, by the fastest way.
-
-    `torch.compile` sees one operation, and its gradients.
+    I or O is 64, the other a multiple of it. `torch.compile` sees one operation, and its gradients.
 
     Raises:
         RuntimeError: the device runs none of them.
@@ -84,27 +96,28 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return made
 
 
-def _made(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return convolved(x, weight, bias, _tuner(x.device))
+def _made(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return convolved(x, weight, bias, _tuner(x.device, *weight.shape[:2]))
 
 
-def _shaped(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # noqa: ARG001
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+def _shaped(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:  # noqa: ARG001
+    shape = len(x), len(weight), *x.shape[2:]
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ARG001
     ctx.save_for_backward(*inputs[:2])
 
 
-def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     x, weight = ctx.saved_tensors
-    of_x = conv3x3(gradient, turned(weight), gradient.new_zeros(CHANNELS)) if ctx.needs_input_grad[0] else None
-    _, of_weight, of_bias = _torch_gradients(gradient, x, weight, [False, True, True])
+    of_x = conv3x3(gradient, turned(weight)) if ctx.needs_input_grad[0] else None
+    _, of_weight, of_bias = _torch_gradients(gradient, x, weight, [False, *ctx.needs_input_grad[1:]])
     return of_x, of_weight, of_bias
 
 
 _LIBRARY = library.Library("vidsr", "FRAGMENT")  # type: ignore[no-untyped-call]
-_LIBRARY.define("conv3x3(Tensor x, Tensor weight, Tensor bias) -> Tensor")  # type: ignore[no-untyped-call]
+_LIBRARY.define("conv3x3(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor")  # type: ignore[no-untyped-call]
 _LIBRARY.impl("conv3x3", _made, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
 library.register_fake("vidsr::conv3x3", _shaped, lib=_LIBRARY)
 library.register_autograd("vidsr::conv3x3", _gradients, setup_context=_keep, lib=_LIBRARY)
@@ -115,24 +128,31 @@ def turned(weight: Tensor) -> Tensor:
     return weight.flip(2, 3).transpose(0, 1)
 
 
-def convolved(x: Tensor, weight: Tensor, bias: Tensor, tuner: Tuner) -> Tensor:
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, tuner: Tuner) -> Tensor:
     """`conv3x3` by the ways of `tuner`.
 
     Raises:
         RuntimeError: the device runs none of them.
     """
     num, _, height, width = x.shape
-    beside = x.numel() < BESIDE
+    parts, groups = (channels // CHANNELS for channels in weight.shape[:2])
     x = x.contiguous(memory_format=torch.channels_last)
-    out = _shaped(x, weight, bias)
-    taps = weight.permute(2, 3, 1, 0)  # y, x, in, out
+    out = _shaped(x, weight)
+    sums = torch.empty_like(out, dtype=torch.float32) if groups > 1 else out  # of the groups so far
+    beside = max(x.numel(), out.numel()) < BESIDE
+    taps = weight.view(parts, CHANNELS, groups, CHANNELS, 3, 3).permute(2, 0, 4, 5, 3, 1)  # group, part, y, x, in, out
 
     def layer(strip: Strip, rows: int) -> None:
         ordered = by_rows.columns(taps) if isinstance(strip, by_rows.RowStrip) else taps
-        ordered = ordered.reshape(1, 9 * CHANNELS, CHANNELS).contiguous()
-        launch(strip, rows, x, ordered, bias, out, beside=beside)
+        ordered = ordered.reshape(groups, parts, 9 * CHANNELS, CHANNELS).contiguous()
+        for group in range(groups):
+            first, last = group == 0, group == groups - 1
+            launch(
+                strip, rows, x, ordered[group], bias if first else None, out if last else sums,
+                bridge=None if first else sums, beside=beside, group=group,
+            )  # fmt: skip
 
-    shape = (1, height, num * width) if beside else (num, height, width)
+    shape = (parts, height, num * width) if beside else (num * parts, height, width)
     try:
         with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
             layer(*tuner.best(shape, layer))
@@ -141,29 +161,35 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, tuner: Tuner) -> Tensor:
     return out
 
 
-def why_not(device: torch.device, shape: Shape) -> str | None:
-    """Why kernels are not used on `device` for inputs of `shape`, in a few words; found out once, and remembered."""
-    strips, why = agreed(device)
+def why_not(device: torch.device, channels: int, shape: Shape) -> str | None:
+    """Why kernels are not used on `device` for a `Layer`, in a few words; found out once, and remembered."""
+    strips, why = agreed(device, channels)
     if not strips:
         return why
     facts = _facts(device) | {"ways": [str(strip) for strip in strips]}
-    return _remembered(f"training {'x'.join(map(str, shape))}", facts, partial(slower, device, shape))
+    name = f"training {channels} {'x'.join(map(str, shape))}"
+    return _remembered(name, facts, partial(slower, device, channels, shape))
 
 
 @lru_cache
-def _tuner(device: torch.device) -> Tuner:
-    strips, why = agreed(device)
+def _tuner(device: torch.device, outputs: int, inputs: int) -> Tuner:
+    strips, why = agreed(device, max(outputs, inputs))
     if not strips:
         raise RuntimeError(f"The kernels do not run on {device}: {why}.")
-    return Tuner(device, strips, use="training")
+    return Tuner(device, strips, use=f"training {inputs}-{outputs}")
 
 
 @lru_cache
-def agreed(device: torch.device) -> tuple[tuple[Strip, ...], str]:
-    """The ways of the kernel that do what torch does on `device`; and why, where there is none."""
-    ways = [strip for strip in strips_for(device, WAYS) if not isinstance(strip, HalfStrip)]  # those add in FP16
+def agreed(device: torch.device, channels: int) -> tuple[tuple[Strip, ...], str]:
+    """The ways of the kernel that do what torch does on `device`, 64 to `channels` and back; why, where there is none.
+
+    Of `WAYS`, but those that add in FP16.
+    """
+    ways = [strip for strip in strips_for(device, WAYS) if not isinstance(strip, HalfStrip)]
     facts = _facts(device)
-    why = {way: _remembered(f"training {way}", facts, partial(disagree, device, way)) for way in ways}
+    why = {
+        way: _remembered(f"training {channels} {way}", facts, partial(disagree, device, way, channels)) for way in ways
+    }
     agreed = tuple(way for way in ways if why[way] is None)
     return agreed, "" if agreed else next((word for word in why.values() if word), "there is none for it")
 
@@ -179,12 +205,12 @@ def _remembered(name: str, facts: findings.Facts, agree: Callable[[], str | None
         return "there is no room to try them"
 
 
-def disagree(device: torch.device, strip: Strip) -> str | None:
+def disagree(device: torch.device, strip: Strip, channels: int) -> str | None:
     """Whether one way is farther from FP64 than torch is in bf16, forward or back, in a few words; None where not."""
-    x, weight, bias, gradient = _numbers(device, TRIAL)
-    none, tuner = torch.zeros_like(bias), Tuner(device, [strip], use="trial")
+    x, weight, bias, gradient = _numbers(device, channels, TRIAL)
+    tuner = Tuner(device, [strip], use="trial")
     exact = _by_torch(x.double(), weight.double(), bias.double(), gradient.double())
-    made = convolved(x, weight, bias, tuner), convolved(gradient, turned(weight), none, tuner)
+    made = convolved(x, weight, bias, tuner), convolved(gradient, turned(weight), None, tuner)
     for name, ours, torchs, right in zip(
         ("pictures", "gradients"), made, _by_torch(x, weight, bias, gradient), exact, strict=True
     ):
@@ -194,30 +220,30 @@ def disagree(device: torch.device, strip: Strip) -> str | None:
     return None
 
 
-def slower(device: torch.device, shape: Shape) -> str | None:
+def slower(device: torch.device, channels: int, shape: Shape) -> str | None:
     """Whether torch takes less time forward and back to the input, in a few words; None where kernels do."""
-    ours, torchs = times(device, shape)
+    ours, torchs = times(device, channels, shape)
     if ours is not None and torchs is not None and ours >= torchs:
         return f"its own take {torchs:.3f} ms here, ours {ours:.3f}"
     return None if ours is not None else "ours do not run here"
 
 
-def times(device: torch.device, shape: Shape) -> tuple[float | None, float | None]:
-    """Milliseconds forward and back to the input on (N, H, W): by kernels, by torch; None where they fail."""
-    x, weight, bias, gradient = _numbers(device, shape)
+def times(device: torch.device, channels: int, shape: Shape) -> tuple[float | None, float | None]:
+    """Milliseconds of a `Layer` forward and back to its input: by kernels, by torch; None where they fail."""
+    x, weight, bias, gradient = _numbers(device, channels, shape)
 
     def by_kernel() -> None:
         conv3x3(x, weight, bias)
-        conv3x3(gradient, turned(weight), gradient.new_zeros(CHANNELS))
+        conv3x3(gradient, turned(weight))
 
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, benchmark=True):
         return milliseconds(by_kernel), milliseconds(lambda: _by_torch(x, weight, bias, gradient))
 
 
-def _numbers(device: torch.device, shape: Shape) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _numbers(device: torch.device, channels: int, shape: Shape) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Input, weight, bias and the output's gradient for a trial, in bf16."""
-    random, (num, height, width) = torch.Generator().manual_seed(0), shape
-    sizes = (num, CHANNELS, height, width), (CHANNELS, CHANNELS, 3, 3), (CHANNELS,), (num, CHANNELS, height, width)
+    random, (num, *size) = torch.Generator().manual_seed(0), shape
+    sizes = (num, CHANNELS, *size), (channels, CHANNELS, 3, 3), (channels,), (num, channels, *size)
     x, weight, bias, gradient = (torch.randn(size, generator=random).to(device, torch.bfloat16) for size in sizes)
     last = {"memory_format": torch.channels_last}
     return x.contiguous(**last), (weight / 24).contiguous(**last), bias, gradient.contiguous(**last)
@@ -230,6 +256,6 @@ def _by_torch(x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor) -> tupl
 
 def _torch_gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
     """Of input, weight and bias, those that are wanted."""
-    size = [CHANNELS], [1, 1], [1, 1], [1, 1], False, [0, 0], 1
+    size = [len(weight)], [1, 1], [1, 1], [1, 1], False, [0, 0], 1
     found: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(gradient, x, weight, *size, wanted)
     return found

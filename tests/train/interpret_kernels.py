@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -20,10 +21,12 @@ from tests.backends.torch.kernels.making import error, untrained
 from train import kernels
 from train.stage import PreciseTail
 from vidsr import findings
+from vidsr.backends.torch.kernels.tuner import CHANNELS
 from vidsr.models.srgan import GeneratorConfig
 
 CPU = torch.device("cpu")
 SIZES = ((2, 4, 9), (1, 1, 5))  # (N, H, W); strips of the interpreter are 16 wide and 3 high
+WIDE = 256  # channels before a pixel shuffle
 PARTS = ("output", "x", "weight", "bias")
 
 
@@ -40,9 +43,10 @@ def torchs(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def sizes() -> None:
-    for num, height, width in SIZES:
-        shape = (num, 64, height, width)
-        inputs = [torch.randn(shape), torch.randn(64, 64, 3, 3) / 24, torch.randn(64), torch.randn(shape)]
+    for channels, (num, height, width) in product((CHANNELS, WIDE), SIZES):
+        shape = (num, channels, height, width)
+        x, weight = torch.randn(num, CHANNELS, height, width), torch.randn(channels, CHANNELS, 3, 3) / 24
+        inputs = [x, weight, torch.randn(channels), torch.randn(shape)]
         row: dict[str, object] = {"shape": shape}
         for kind in (torch.float32, torch.bfloat16)[: 1 + (height == 1)]:  # the trial of a way is in bf16, too
             *given, gradient = (each.to(kind) for each in inputs)
@@ -69,10 +73,11 @@ def gradients(generator: nn.Module, module: Callable[[Tensor], Tensor], lr: Tens
 def generators() -> tuple[nn.Module, nn.Module, nn.Module, Tensor]:
     """One with its parameters, the same by kernels and by torch as a step has them, and what they are given."""
     last = torch.channels_last
-    generator = untrained(GeneratorConfig("srgan", 2, blocks=1)).requires_grad_(True)
+    generator = untrained(GeneratorConfig("srgan", 4, blocks=1)).requires_grad_(True)
     generator.to(memory_format=last)  # type: ignore[call-overload]
-    lr = torch.rand(2, 3, 3, 5).contiguous(memory_format=last)
-    return generator, PreciseTail(kernels.by_kernels(generator)), PreciseTail(generator), lr
+    lr = torch.rand(2, 3, 2, 5).contiguous(memory_format=last)
+    quick = kernels.by_kernels(generator, kernels.layers(generator, (2, 2, 5)))
+    return generator, PreciseTail(quick), PreciseTail(generator), lr
 
 
 def step() -> None:
@@ -81,8 +86,10 @@ def step() -> None:
     same = all(map(torch.equal, gradients(generator, quick, lr, amp=False), exact))
     bf16 = [gradients(generator, way, lr, amp=True) for way in (quick, plain)]
     offs = [[off(a, b) for a, b in zip(each, exact, strict=True)] for each in bf16]
-    used = sum(isinstance(module, kernels._ByKernel) for module in quick.modules())
-    print(json.dumps({"same": same, "used": used, "saved": list(generator.state_dict()), "offs": offs}))
+    quick = quick.get_submodule("generator")
+    used = [name for name, module in quick.named_modules() if isinstance(module, kernels._ByKernel)]
+    row = {"same": same, "used": used, "layers": kernels.layers(generator, (8, 32, 48))}
+    print(json.dumps(row | {"saved": list(generator.state_dict()), "offs": offs}))
 
 
 def compiled() -> None:
@@ -97,28 +104,31 @@ def off(made: Tensor, expected: Tensor) -> float:
 
 
 def chosen(folder: Path) -> dict[str, object]:
-    """What is said of kernels that are right and faster, slower, wrong; and what is tried again."""
+    """Which convolutions go by kernels that are right and faster, slower, wrong; and what is tried again."""
     findings.folder = lambda: folder
     tried: list[str] = []
-    said: dict[str, bool] = {}
-    generator = untrained(GeneratorConfig("fast", 2, blocks=1))
+    used: dict[str, list[int]] = {}
+    generator = untrained(GeneratorConfig("srgan", 2, blocks=1))
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     real, right = kernels.disagree, kernels.turned
-    kernels.disagree = lambda device, strip: tried.append(str(strip)) or real(device, strip)
-    for name, times, turned in (
-        ("faster", (1.0, 2.0), right),
-        ("remembered", (9.0, 2.0), right),  # another time would say otherwise
-        ("slower", (3.0, 2.0), right),
-        ("not turned", (1.0, 2.0), lambda weight: weight.transpose(0, 1)),
+    kernels.disagree = lambda *layer: tried.append(f"{layer[1]} {layer[2]}") or real(*layer)
+    for name, narrow, wide, turned in (
+        ("faster", 1.0, 1.0, right),
+        ("remembered", 9.0, 9.0, right),  # another time would say otherwise
+        ("slower", 3.0, 1.0, right),
+        ("not turned", 1.0, 1.0, lambda weight: right(weight).roll(64, 1)),  # groups exchanged, where there are several
     ):
         if name not in ("faster", "remembered"):
             findings._code = partial(str, name)  # type: ignore[assignment]  # of another release
         kernels.agreed.cache_clear()
-        kernels.times, kernels.turned = lambda *_, times=times: times, turned
-        said[name] = kernels.quickest(generator, CPU, (2, 3, 4)) is not generator
-    narrow = untrained(GeneratorConfig("fast", 2, channels=16, blocks=1))
-    said["narrow"] = kernels.quickest(narrow, CPU, (2, 3, 4)) is not narrow
-    return {"used": said, "tried": tried}
+        ours = {CHANNELS: narrow, WIDE: wide}
+        kernels.times, kernels.turned = lambda *layer, ours=ours: (ours[layer[1]], 2.0), turned
+        quick = kernels.quickest(generator, CPU, (2, 3, 4))
+        convs = [module.conv for module in quick.modules() if isinstance(module, kernels._ByKernel)]
+        used[name] = [len(conv.get_parameter("weight")) for conv in convs]
+    few = untrained(GeneratorConfig("fast", 2, channels=16, blocks=1))
+    used["16 channels"] = [] if kernels.quickest(few, CPU, (2, 3, 4)) is few else [16]
+    return {"used": used, "tried": tried}
 
 
 def main() -> None:

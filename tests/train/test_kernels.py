@@ -35,8 +35,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @needs_triton
 def test_output_and_gradients_are_those_of_float64(printed: list[str]) -> None:
-    rows = [json.loads(line) for line in printed[:2]]
-    assert [row["shape"] for row in rows] == [[2, 64, 4, 9], [1, 64, 1, 5]]
+    rows = [json.loads(line) for line in printed[:4]]
+    assert [row["shape"] for row in rows] == [[2, 64, 4, 9], [1, 64, 1, 5], [2, 256, 4, 9], [1, 256, 1, 5]]
     for row in rows:
         exact, bf16 = row["torch.float32"], row.get("torch.bfloat16", {})
         assert list(exact) == ["output", "x", "weight", "bias"]
@@ -49,8 +49,10 @@ def test_output_and_gradients_are_those_of_float64(printed: list[str]) -> None:
 
 @needs_triton
 def test_a_step_has_the_gradients_of_one_without(printed: list[str]) -> None:
-    row = json.loads(printed[2])
-    assert row["used"] == 3  # of a block two, and the trunk; the wider one before a shuffle stays
+    row = json.loads(printed[4])
+    assert row["used"] == ["blocks.0.conv1", "blocks.0.conv2", "trunk", "up.0.conv", "up.1.conv"]
+    assert list(row["layers"]) == row["used"]
+    assert list(row["layers"].values()) == [[64, [8, 32, 48]]] * 3 + [[256, [8, 32, 48]], [256, [8, 64, 96]]]
     assert row["same"]  # without autocast, as at the end of an anneal
     assert row["saved"][3] == "blocks.0.conv1.weight"  # the generator's own names
     kernels, torchs = row["offs"]
@@ -60,16 +62,19 @@ def test_a_step_has_the_gradients_of_one_without(printed: list[str]) -> None:
 
 @needs_triton
 def test_they_are_used_where_they_are_right_and_faster_and_tried_once(printed: list[str]) -> None:
-    *said, last = printed[3:]
+    *said, last = printed[5:]
     found = json.loads(last)
+    both = [64, 64, 64, 256]
     assert found["used"] == {
-        "faster": True, "remembered": True, "slower": False, "not turned": False, "narrow": False
+        "faster": both, "remembered": both, "slower": [256], "not turned": [64, 64, 64], "16 channels": []
     }  # fmt: skip
-    assert found["tried"] == ["16x1x4"] * 3  # not for what is remembered
-    assert said[:2] == ["3x3 convolutions by our kernels"] * 2
-    assert said[2] == "3x3 convolutions by torch: its own take 2.000 ms here, ours 3.000"
-    assert said[3].startswith("3x3 convolutions by torch: their gradients are ")
-    assert len(said) == 4  # of a network that they are not for nothing is said
+    assert found["tried"] == ["16x1x4 64", "16x1x4 256"] * 3  # not for what is remembered
+    narrow, wide = (f"3x3 convolutions of 64 to {channels} channels on 2x3x4 by" for channels in (64, 256))
+    assert said[:4] == [f"{narrow} our kernels", f"{wide} our kernels"] * 2
+    assert said[4:6] == [f"{narrow} torch: its own take 2.000 ms here, ours 3.000", f"{wide} our kernels"]
+    assert said[6] == f"{narrow} our kernels"
+    assert said[7].startswith(f"{wide} torch: their gradients are ")
+    assert len(said) == 8  # of a network that they are not for nothing is said
 
 
 @needs_triton

@@ -193,7 +193,7 @@ def run(kernel: Any, grid: tuple[int, int, int], *inputs: Any, **constants: Any)
     """Call a kernel of Gluon as it would be launched, its numbers and tensors first."""
     device = Device()
     function = device.names(kernel.fn.__globals__)[kernel.fn.__name__]
-    taken = {Tensor: Pointer, Lines: lambda lines: lines}
+    taken = {Tensor: Pointer, Lines: lambda lines: lines, type(None): lambda none: none}
     given = [taken.get(type(each), lambda number: Numbers(torch.tensor(number)))(each) for each in inputs]
     for place in product(*map(range, grid)):
         device.place, device.bells = place, {}

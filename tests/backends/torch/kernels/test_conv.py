@@ -48,17 +48,19 @@ def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
     "capability", sorted({each.capability for each in recipes().values() if each.capability} & SHARED.keys())
 )
 @pytest.mark.parametrize(
-    ("parts", "add", "shuffle", "beside"),
+    ("parts", "groups", "add", "shuffle", "beside"),
     [
-        (1, True, False, False),
-        (4, False, True, False),
-        (4, False, False, False),
-        pytest.param(1, False, False, True, marks=pytest.mark.soak),
+        (1, 1, True, False, False),
+        (4, 1, False, True, False),
+        (4, 1, False, False, False),
+        *(pytest.param(*each, False, True, marks=pytest.mark.soak) for each in ((1, 1, False), (4, 1, False))),
+        *(pytest.param(1, 4, add, False, True, marks=pytest.mark.soak) for add in (False, True)),
     ],
 )
 def test_a_strip_compiles_and_fits(
     capability: tuple[int, int],
     parts: int,
+    groups: int,
     add: bool,
     shuffle: bool,
     beside: bool,
@@ -71,12 +73,15 @@ def test_a_strip_compiles_and_fits(
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     widest = SPILLING.get(capability, 128)
     fitting = [strip for strip in STRIPS if strip.block <= widest and strip.shared <= SHARED[capability]]
-    strip = next(strip for strip in fitting if strip.stages > 1)
+    wide = 128 if groups == 1 else 64  # FP32 sums take shared memory, too
+    strip = next(strip for strip in fitting if strip.stages > 1 and strip.block <= wide)
     pointer = "*bf16" if beside else "*fp16"  # as in training
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), pointer) | {"slope": "fp32"}
     constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS}
     constants |= {"parts": parts, "add": add, "activate": not (add or beside), "shuffle": shuffle, "beside": beside}
-    constants |= {"half": False}
+    constants |= {"half": False, "groups": groups}
+    if groups > 1:  # a group that is neither the first, which has no sums to add, nor the last
+        types, constants = types | {"bridge": "*fp32", "out": "*fp32"}, constants | {"bias": None}
     options = {"num_warps": strip.warps, "num_stages": strip.stages, "enable_fp_fusion": True}
     made = compiled(conv3x3, capability, types, constants, **options)
     assert made.metadata.shared <= SHARED[capability]
@@ -95,6 +100,7 @@ def test_half_sums_compile_without_spills(tmp_path: Path, monkeypatch: pytest.Mo
     types = dict.fromkeys(("x", "weight", "bias", "bridge", "out"), "*fp16") | {"slope": "fp32", "one": "fp32"}
     constants: dict[str, object] = {"block": strip.block, "stages": strip.stages, "channels": CHANNELS, "parts": 1}
     constants |= {"add": True, "activate": False, "shuffle": False, "beside": False, "half": True}
+    constants |= {"groups": 1}
     made = compiled(conv3x3, (8, 9), types, constants, num_warps=strip.warps, num_stages=strip.stages)
     assert made.asm["ptx"].count("f16.f16.f16.f16") == made.asm["ptx"].count("mma.sync") >= 36
     assembled(made.asm["ptx"], tmp_path)

@@ -93,30 +93,33 @@ def launch(
     rows: int,
     x: Tensor,
     taps: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     out: Tensor,
     *,
     bridge: Tensor | None = None,
     slope: float | None = None,
     shuffle: bool = False,
     beside: bool = False,
+    group: int = 0,
 ) -> None:
     """Run the kernel of `strip`, strips of `rows`, on tensors that lie channels last, FP16 or bf16.
 
     `taps` are (parts, 9 * 64, 64), y, x and inputs by outputs, for a `RowStrip` in the order of `rows.columns`. With
     `beside` strips go on from one picture into the next, which suits crops; for less than 2**31 numbers, not shuffled.
+    Of an `x` of more channels the `group`th 64 are taken. In training `bridge` and `out` may be FP32, and the same.
     """
-    num, _, height, width = x.shape
+    num, channels, height, width = x.shape
+    x, groups = x[:, group * CHANNELS :], channels // CHANNELS
     across = num * width if beside else width
     grid = (len(taps) * triton.cdiv(across, strip.block), triton.cdiv(height, rows), 1 if beside else num)
     if isinstance(strip, by_rows.RowStrip):
         size = height, width, across, rows
-        by_rows.launch(strip, grid, x, taps, bias, bridge, out, size, slope, shuffle, beside)
+        by_rows.launch(strip, grid, x, taps, bias, bridge, out, size, slope, shuffle, beside, groups)
         return
     conv3x3[grid](
         x, taps, bias, out if bridge is None else bridge, out,
         height, width, across, rows, slope or 0.0, 1.0,
-        channels=CHANNELS, parts=len(taps), block=strip.block, stages=strip.stages,
+        channels=CHANNELS, groups=groups, parts=len(taps), block=strip.block, stages=strip.stages,
         add=bridge is not None, activate=slope is not None, shuffle=shuffle, beside=beside,
         half=isinstance(strip, HalfStrip),
         num_warps=strip.warps, num_stages=strip.stages, enable_fp_fusion=True,
@@ -156,6 +159,7 @@ def conv3x3(
     slope,
     one,
     channels: tl.constexpr,
+    groups: tl.constexpr,
     parts: tl.constexpr,
     block: tl.constexpr,
     stages: tl.constexpr,
@@ -165,7 +169,11 @@ def conv3x3(
     beside: tl.constexpr,
     half: tl.constexpr,
 ):
-    """Programs (strip's column and part, strip's first row, picture). `one` is 1.0, of which Triton must not know."""
+    """Programs (strip's column and part, strip's first row, picture). `one` is 1.0, of which Triton must not know.
+
+    A pixel of `x` lies `groups` times 64 channels from the next; its first 64 are taken.
+    """
+    pitch: tl.constexpr = groups * channels
     part = tl.program_id(0) % parts
     column = (tl.program_id(0) // parts) * block + tl.arange(0, block)
     first = tl.program_id(1) * rows
@@ -180,15 +188,17 @@ def conv3x3(
     w00, w01, w02 = tl.load(tap), tl.load(tap + area), tl.load(tap + 2 * area)
     w10, w11, w12 = tl.load(tap + 3 * area), tl.load(tap + 4 * area), tl.load(tap + 5 * area)
     w20, w21, w22 = tl.load(tap + 6 * area), tl.load(tap + 7 * area), tl.load(tap + 8 * area)
-    start = tl.zeros([block, channels], tl.float32) + tl.load(bias + part * channels + channel).to(tl.float32)[None, :]
+    start = tl.zeros([block, channels], tl.float32)
+    if bias is not None:
+        start += tl.load(bias + part * channels + channel).to(tl.float32)[None, :]
     above, here, below = start, start, start  # sums of the rows of output around the row of input
     for step in tl.range(0, rows + 2, num_stages=stages):
         row = first + step - 1
-        line = x + (picture + row) * width * channels + channel[None, :]
+        line = x + (picture + row) * width * pitch + channel[None, :]
         at = tl.zeros([block], tl.int32) + row
         inside = (at >= 0) & (at < height)
         left = tl.load(
-            line + (spot[:, None] - 1) * channels,
+            line + (spot[:, None] - 1) * pitch,
             mask=(inside & (column > 0) & (column <= width))[:, None],
             other=0.0,
         )
@@ -196,12 +206,12 @@ def conv3x3(
             above = tl.dot(left, w20, above)
             here = tl.dot(left, w10, here)
             below = tl.dot(left, w00, below)
-        middle = tl.load(line + spot[:, None] * channels, mask=(inside & (column < width))[:, None], other=0.0)
+        middle = tl.load(line + spot[:, None] * pitch, mask=(inside & (column < width))[:, None], other=0.0)
         if not half:
             above = tl.dot(middle, w21, above)
             here = tl.dot(middle, w11, here)
             below = tl.dot(middle, w01, below)
-        right = tl.load(line + (spot[:, None] + 1) * channels, mask=(inside & (column < width - 1))[:, None], other=0.0)
+        right = tl.load(line + (spot[:, None] + 1) * pitch, mask=(inside & (column < width - 1))[:, None], other=0.0)
         if half:
             above += in_half(left, middle, right, w20, w21, w22)
             here += in_half(left, middle, right, w10, w11, w12)

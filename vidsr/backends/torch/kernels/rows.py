@@ -74,13 +74,14 @@ def launch(
     grid: tuple[int, int, int],
     x: Tensor,
     weight: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     bridge: Tensor | None,
     out: Tensor,
     size: tuple[int, int, int, int],
     slope: float | None,
     shuffle: bool,
     beside: bool,
+    groups: int,
 ) -> None:
     """Run `rows3x3`; `size` is (height, width, columns of all pictures `beside` each other or of one, strip's rows)."""
     given: Any = x
@@ -89,7 +90,7 @@ def launch(
         given = TensorDescriptor.from_tensor(lines, [1, strip.block, CHANNELS], staged())
     rows3x3[grid](
         given, weight, bias, out if bridge is None else bridge, out, *size, slope or 0.0,
-        channels=CHANNELS, parts=len(weight), block=strip.block, warps=strip.warps, laid=layout(strip),
+        channels=CHANNELS, groups=groups, parts=len(weight), block=strip.block, warps=strip.warps, laid=layout(strip),
         add=bridge is not None, activate=slope is not None, shuffle=shuffle, beside=beside,
         engine=strip.engine, pending=IN_FLIGHT, num_warps=strip.warps,
     )  # fmt: skip
@@ -126,12 +127,12 @@ else:
             bring(lines, [row, start + (shift - 1), 0], ready, room)
 
     @gluon.jit
-    def fetch(tiles, line, spot, column, channel, width, channels: gl.constexpr):
+    def fetch(tiles, line, spot, column, channel, width, pitch: gl.constexpr):
         """Have a row copied three times, its pixels from one before `spot` on; `width` is 0 for a row outside."""
-        middle = line + (spot[:, None] * channels + channel[None, :])
+        middle = line + (spot[:, None] * pitch + channel[None, :])
         for shift in gl.static_range(3):
             inside = (column + (shift - 1)).to(gl.uint32) < width.to(gl.uint32)
-            load(tiles[shift], middle + (shift - 1) * channels, mask=inside[:, None])
+            load(tiles[shift], middle + (shift - 1) * pitch, mask=inside[:, None])
         async_copy.commit_group()
 
     @gluon.jit
@@ -157,7 +158,8 @@ else:
         sums = warpgroup_mma_wait(pending, deps=[sums])
         done = sums.reshape([block, channels // 32, 4, 4, 2]).permute([0, 1, 3, 2, 4])
         done = gl.convert_layout(done.reshape([block, channels]), laid)
-        done += gl.load(bias).to(gl.float32)[None, :]
+        if bias is not None:
+            done += gl.load(bias).to(gl.float32)[None, :]
         if add:
             done += extra.to(gl.float32)
         if activate:
@@ -177,8 +179,8 @@ else:
     @gluon.jit(do_not_specialize=["height", "width", "across", "rows"])
     def rows3x3(
         x, weight, bias, bridge, out, height, width, across, rows, slope,
-        channels: gl.constexpr, parts: gl.constexpr, block: gl.constexpr, warps: gl.constexpr, laid: gl.constexpr,
-        add: gl.constexpr, activate: gl.constexpr, shuffle: gl.constexpr, beside: gl.constexpr,
+        channels: gl.constexpr, groups: gl.constexpr, parts: gl.constexpr, block: gl.constexpr, warps: gl.constexpr,
+        laid: gl.constexpr, add: gl.constexpr, activate: gl.constexpr, shuffle: gl.constexpr, beside: gl.constexpr,
         engine: gl.constexpr, pending: gl.constexpr,
     ):  # fmt: skip
         """Programs (strip's column and part, strip's first row, picture), as of `conv.conv3x3`."""
@@ -187,7 +189,8 @@ else:
         )
         loading: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [warps, 1], [1, 0])
         shared: gl.constexpr = gl.NVMMASharedLayout(swizzle_byte_width=128, element_bitwidth=16, rank=2)
-        kind: gl.constexpr = out.dtype.element_ty
+        kind: gl.constexpr = weight.dtype.element_ty
+        pitch: gl.constexpr = groups * channels
         part = gl.program_id(0) % parts
         start = (gl.program_id(0) // parts) * block
         first = gl.program_id(1) * rows
@@ -217,15 +220,15 @@ else:
             order(ring[0], x, gl.where(first > 0, above_all + first - 1, -1), start, bars.index(0), block, channels)
         else:
             fetch(
-                ring[0], x + (picture + first - 1) * width * channels, spot, column, channel,
-                gl.where(first > 0, width, 0), channels,
+                ring[0], x + (picture + first - 1) * width * pitch, spot, column, channel,
+                gl.where(first > 0, width, 0), pitch,
             )  # fmt: skip
         pixel = start + gl.arange(0, block, layout=gl.SliceLayout(1, laid))
         feature = gl.arange(0, channels, layout=gl.SliceLayout(0, laid))
         if shuffle:
             place = (2 * pixel + part % 2)[:, None] * channels + feature[None, :]
         elif beside:
-            place = (pixel // width * height * width + pixel % width)[:, None] * channels + feature[None, :]
+            place = (pixel // width * height * width + pixel % width)[:, None] * (parts * channels) + feature[None, :]
         else:
             place = pixel[:, None] * (parts * channels) + feature[None, :]
         spare = gl.zeros([block, channels], gl.float32, layout=mma)
@@ -246,8 +249,8 @@ else:
                     order(ring[(third + 1) % 3], x, line, start, bars.index((third + 1) % 3), block, channels)
                 else:
                     fetch(
-                        ring[(third + 1) % 3], x + (picture + row + 1) * width * channels, spot, column, channel,
-                        gl.where(row + 1 < height, width, 0), channels,
+                        ring[(third + 1) % 3], x + (picture + row + 1) * width * pitch, spot, column, channel,
+                        gl.where(row + 1 < height, width, 0), pitch,
                     )  # fmt: skip
                 if shuffle:
                     base = (2 * (picture + row - 1) + part // 2) * (2 * width) * channels
@@ -255,8 +258,8 @@ else:
                     base = (picture + row - 1) * width * (parts * channels) + part * channels
                 ready = (pixel < gl.where((row > first) & (row <= last), end, 0))[:, None]
                 spare = complete(
-                    above, bridge + base + place, bias + part * channels + feature, out + base + place, ready, slope,
-                    block, channels, laid, add, activate, pending,
+                    above, bridge + base + place, None if bias is None else bias + part * channels + feature,
+                    out + base + place, ready, slope, block, channels, laid, add, activate, pending,
                 )  # fmt: skip
                 above, here = here, below
             turn = 1 - turn
