@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 MAX_REACH = 4  # frames on either side
 CELLS = 8  # along the longer side: squares whose means tell a cut
+FADE = 0.95  # correlation of those means: more is one picture in another light
 CUT, FLAT = 0.7, 2.0  # of the spread of the means of a frame, and codes of 8 bit at least, that they change by
 
 
@@ -86,8 +87,9 @@ def same_shot(before: Frame, frame: Frame) -> bool:
     if (before.format, before.planes[0].shape) != (frame.format, frame.planes[0].shape):
         return False
     first, second = _means(before), _means(frame)
-    change = float(np.abs(first - second).mean())
-    return change <= max(CUT * (float(first.std()) + float(second.std())) / 2, FLAT)
+    change, spread = float(np.abs(first - second).mean()), float(first.std()) * float(second.std())
+    alike = float(((first - first.mean()) * (second - second.mean())).mean())
+    return change <= max(CUT * (float(first.std()) + float(second.std())) / 2, FLAT) or alike > FADE * spread > 0
 
 
 def _means(frame: Frame) -> NDArray[np.float32]:

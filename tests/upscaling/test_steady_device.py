@@ -44,7 +44,9 @@ def test_motion_is_what_the_host_finds(size: tuple[int, int]) -> None:
 def test_pictures_are_those_of_the_host(name: str, scale: int) -> None:
     clip, notes = scene(8, scale=scale, format=PixelFormat.parse(name)), list[str]()
     steadier = DeviceSteadier(0.8, CPU, notes)
-    for own, others in (middle(clip), (clip[0], [clip[1]])):  # in the middle, and where a shot begins
+    dark = [replace(one, planes=(one.planes[0] * 4 // 5,)) for one in clip[0]]
+    ways = (middle(clip), (clip[0], [clip[1]]), (clip[1], [(dark[0], dark[1]), clip[2]]))
+    for own, others in ways:  # in the middle, where a shot begins, and in a fade
         made, expected = steadier(own, others).planes[0], Steadier(0.8)(own, others).planes[0]
         apart = np.abs(made.astype(np.int32) - expected)
         assert apart.max() <= 1

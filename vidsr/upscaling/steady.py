@@ -19,6 +19,7 @@ from vidsr.frame import Frame, Plane
 from vidsr.upscaling.agreement import Small
 from vidsr.upscaling.blocks import Between, Blocks, means
 from vidsr.upscaling.drawings import Made
+from vidsr.upscaling.fades import evened
 from vidsr.upscaling.motion import Array, Field, Floats
 from vidsr.upscaling.moved import Moved, Whole
 from vidsr.upscaling.taps import Wide, filtered, taps
@@ -41,7 +42,9 @@ class Steadier:
     def __call__(self, own: Made, others: Sequence[Made]) -> Frame:
         """The large picture of `own`, blended with `others`: none, one or two of its size, as `drawings` finds them."""
         small, large = own
-        return replace(large, planes=self.blend(small, large, others)) if others else large
+        if not others:
+            return large
+        return replace(large, planes=self.blend(small, large, [evened(small, other) for other in others]))
 
     def blend(self, small: Frame, large: Frame, others: Sequence[Made]) -> tuple[Plane, ...]:
         """The planes of `large` blended with those of `others`, one or two."""

@@ -1,0 +1,67 @@
+"""Pictures in the light of another: in a fade, or where a lamp or old film flickers, neighbours are made as bright."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from vidsr.frame import Frame, Plane
+from vidsr.upscaling.agreement import brightness
+from vidsr.upscaling.drawings import Made
+from vidsr.upscaling.motion import Floats
+
+LEAST = 1.0  # codes of 8 bit that brightness changes by on average
+GAINS = 0.5, 2.0  # what is fainter, or was, tells nothing
+SQUARES = 6  # along the shorter side
+LEFT = 0.5  # of what the means of squares differ by, at most, once light is taken out: more, and something else changed
+
+
+def evened(own: Frame, other: Made) -> Made:
+    """`other` in the light of the small frame `own`, if that has changed from one to the other and little else."""
+    found = _light(brightness(own), brightness(other[0]))
+    if found is None:
+        return other
+    small, large = (_lit(frame, *found) for frame in other)
+    return small, large
+
+
+def _light(own: Floats, other: Floats) -> tuple[float, float] | None:
+    """Gain and offset, in codes of 8 bit, that lead from `other` to `own`."""
+    mean, before = float(own.mean()), float(other.mean())
+    if abs(mean - before) < LEAST:
+        return None
+    gain = float(own.std()) / max(float(other.std()), 1)
+    if not GAINS[0] <= gain <= GAINS[1]:
+        return None
+    offset = mean - gain * before
+    near, far = _squares(own), _squares(other)
+    left = np.abs(near - np.float32(gain) * far - np.float32(offset)).mean()
+    return (gain, offset) if left <= LEFT * np.abs(far - near).mean() else None
+
+
+def _squares(picture: Floats) -> Floats:
+    """Means of large squares, which hardly change where things move."""
+    side = max(min(picture.shape) // SQUARES, 1)
+    height, width = (length // side for length in picture.shape)
+    whole = picture[: height * side, : width * side].reshape(height, side, width, side)
+    found: Floats = whole.mean((1, 3), dtype=np.float32)
+    return found
+
+
+def _lit(frame: Frame, gain: float, offset: float) -> Frame:
+    """Chroma goes from its middle, and a matte stays."""
+    scale, most = 1 << (frame.format.bits - 8), (1 << frame.format.bits) - 1
+    codes, middle = np.arange(most + 1), 128 * scale
+    light, chroma = (
+        (codes * gain + shift).round().clip(0, most).astype(frame.format.dtype)
+        for shift in (offset * scale, middle - gain * middle)
+    )
+
+    def lit(plane: Plane, number: int) -> Plane:
+        found: Plane = (chroma if number and frame.format.model == "yuv" else light)[plane]
+        return found
+
+    num = len(frame.planes) - frame.format.alpha
+    planes = (lit(plane, number) for number, plane in enumerate(frame.planes[:num]))
+    return replace(frame, planes=(*planes, *frame.planes[num:]))
