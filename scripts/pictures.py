@@ -43,7 +43,7 @@ STILL = (130, 60, 210, 124)  # in a frame of the clip
 SEEN = (125, 68, 189, 118)  # what the models see of the clip itself, and of what they make of it
 FILM = (88, 68, 168, 132)
 ZOOM, GAP, LABEL = 3, 8, 26
-MODEL = "fast"
+MODEL = "fast-video"
 FLAGS = ("headless", "no-sandbox", "disable-gpu", "window-size=1100,760")
 TERMINAL = (80, 7)  # columns and lines
 SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -71,7 +71,7 @@ SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:/
 
 def before_after() -> None:
     """Bicubic beside the shipped weights: one crop, three times as large."""
-    left, right = (Image.fromarray(picture.pixels).crop(DETAIL) for picture in _views([MOMENT])[0].pictures)
+    left, right = (Image.fromarray(picture.pixels).crop(DETAIL) for picture in _views([MOMENT])[0].pictures[:2])
     width, height = left.width * ZOOM, left.height * ZOOM
     canvas = Image.new("RGB", (2 * width + GAP, height + LABEL), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
