@@ -17,7 +17,6 @@ from vidsr.frame import Frame
 
 T = TypeVar("T")
 
-MAX_REACH = 4  # frames on either side
 CELLS = 8  # along the longer side: squares whose means tell a cut
 FADE = 0.95  # correlation of those means: more is one picture in another light
 CUT, FLAT = 0.7, 2.0  # of the spread of the means of a frame, and codes of 8 bit at least, that they change by
@@ -82,7 +81,8 @@ def _window(held: Sequence[T], links: Sequence[bool], place: int, reach: int) ->
 def same_shot(before: Frame, frame: Frame) -> bool:
     """Whether no cut lies between two frames that follow each other, by the means of large squares of each.
 
-    A change of size or layout is a cut, and so is a flash: what is called one loses nothing but its neighbours' help.
+    A change of size or layout is a cut; one of light alone is not. What is called one loses nothing but its neighbours'
+    help.
     """
     if (before.format, before.planes[0].shape) != (frame.format, frame.planes[0].shape):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -151,11 +152,17 @@ def test_each_model_is_shown_as_a_job_makes_it(clip: Path) -> None:
     assert [picture.label for picture in plain.pictures] == ["bicubic x2", "fast-video x2", "source"]
 
     (moment,) = at(info := probe(clip), [Fraction(1, 8)])
-    for steady, shown in ((None, view), (0, plain)):
-        with Upscaler("fast-video", scale=2, steady=steady) as upscaler:
+    (grainy,) = preview(clip, ["fast-video@grain=1"], 2, [Fraction(1, 8)])
+    for name, steady, shown in (
+        ("fast-video", None, view),
+        ("fast-video", 0, plain),
+        ("fast-video@grain=1", None, grainy),
+    ):
+        with Upscaler(name, scale=2, steady=steady) as upscaler:
             own, _ = upscaler.stream(around(info, moment, REACH).frames)
         assert np.array_equal(shown.pictures[1].pixels, to_rgb8(own))
-    assert not np.array_equal(view.pictures[1].pixels, plain.pictures[1].pixels)
+    pictures = [shown.pictures[1].pixels for shown in (view, plain, grainy)]
+    assert not any(np.array_equal(one, other) for one, other in combinations(pictures, 2))
 
 
 def test_a_moment_that_stands_alone_has_no_figure_and_no_frame_beside(tmp_path: Path) -> None:

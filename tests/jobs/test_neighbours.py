@@ -185,8 +185,9 @@ def test_numbered_images_in_parts_are_the_whole_film(tmp_path: Path, upscaler: U
         assert same(shipped(job, upscaler, num), wanted)
 
 
-def test_a_pipe_gives_what_a_file_gives(tmp_path: Path, upscaler: Upscaler) -> None:
-    job = planned(made(tmp_path, "every picture a keyframe"))
+@pytest.mark.parametrize("kind", ["every picture a keyframe", "held without loss"])
+def test_a_pipe_gives_what_a_file_gives(tmp_path: Path, upscaler: Upscaler, kind: str) -> None:
+    job = planned(made(tmp_path, kind))
     with job.open_reader(None) as reader:
         frames = list(reader)
     stream = io.BytesIO()
@@ -197,13 +198,14 @@ def test_a_pipe_gives_what_a_file_gives(tmp_path: Path, upscaler: Upscaler) -> N
     for start, end in ((None, None), (Fraction(1, 4), Fraction(1, 2))):
         stream.seek(0)
         pipe = y4m.Y4MReader(stream)
-        reading = sources.open_source(pipe.info, Options(start=start, end=end), start, pipe, reach=1)
-        found = [frame.planes[0] for frame in upscaler.stream(sources.closing(reading, reach=1))]
+        reading = sources.open_source(pipe.info, Options(start=start, end=end), start, pipe, reach=upscaler.reach)
+        near = sources.closing(reading, reach=upscaler.reach)
+        found = [frame.planes[0] for frame in upscaler.stream(near)]
         part = wanted if start is None else wanted[6:12]
         assert all(np.array_equal(a, b) for a, b in zip(found, part, strict=True))
 
 
-def test_nothing_crosses_a_cut_and_the_ends_stand_in_for_themselves(tmp_path: Path, upscaler: Upscaler) -> None:
+def test_nothing_crosses_a_cut_nor_the_ends(tmp_path: Path, upscaler: Upscaler) -> None:
     job = planned(made(tmp_path, "every picture a keyframe"))
     with job.open_reader(None) as reader:
         frames = list(reader)

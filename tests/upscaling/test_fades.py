@@ -44,9 +44,9 @@ def test_a_neighbour_is_as_bright_as_the_picture_then() -> None:
 
 @pytest.mark.parametrize("what", ["hardly darker", "a lamp in a corner", "another picture", "nearly black"])
 def test_what_is_no_change_of_light_stays_as_it_is(what: str) -> None:
-    own, other = scene(0)[:2]
+    own, other = scene(0, step=0)[:2]
     if what == "hardly darker":
-        other = dimmed(other, 1, -0.6)
+        other = dimmed(other, 0.995)
     elif what == "nearly black":
         other = dimmed(other, 0.3)
     else:
@@ -82,6 +82,17 @@ def test_every_plane_goes_with_the_light_but_the_matte(name: str) -> None:
     for plane, wanted in zip(lit.planes, own.planes, strict=True):
         assert np.abs(plane.astype(int) - wanted).max() <= one
     assert not format.alpha or np.array_equal(lit.planes[3], dim.planes[3])
+
+
+def test_codes_beyond_the_depth_are_taken_as_the_last() -> None:
+    format = PixelFormat("grey", 10)
+    wide = np.tile(np.arange(64, dtype=np.uint16) * 12 + 100, (48, 1))
+    wide[0, 0] = 1030
+    own, dim = (Frame((plane,), format, SRGB, 0, Fraction(1)) for plane in (wide, wide * 4 // 5))
+    dim.planes[0][0, 0] = 1030
+    lit, _ = evened(own, (dim, dim))
+    assert lit is not dim
+    assert lit.planes[0].max() == 1023
 
 
 def test_a_fade_is_no_cut_and_a_cut_is_one() -> None:

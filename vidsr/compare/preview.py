@@ -24,11 +24,10 @@ from vidsr.models.registry import BICUBIC
 from vidsr.neighbours import same_picture
 from vidsr.upscaling.drawings import REACH, Chosen, chosen, gathered
 from vidsr.upscaling.host import to_rgb8, upright
-from vidsr.upscaling.steady import Steadier
 from vidsr.upscaling.upscaler import Upscaler
 
 _Shown = tuple[Pixels, Pixels | None]  # of a moment, and of the frame beside it
-_Made = tuple[Chosen, Frame]
+_Enlarged = tuple[Chosen, Frame]
 _Ways = dict[str, list[_Shown]]  # all moments, by what stands behind the model's name
 WARM_UP = 32
 
@@ -77,9 +76,9 @@ def preview(
         much = upscaler.steady if steady is None else steady
         each = shots if much else [shot.shown() for shot in shots]
         made = [_upscaled(upscaler, shot, moment, on_step) for shot, moment in zip(each, moments, strict=True)]
-        ways = {} if much and steady is None else {"": [_plain(large) for large, _ in made]}
+        ways = {} if much and steady is None else {"": [_plain(upscaler, large) for large, _ in made]}
         if much:
-            ways[f" steady {much:g}"] = [list(starmap(Steadier(much), gathered(large))) for large, _ in made]
+            ways[f" steady {much:g}"] = [list(starmap(upscaler.finish, gathered(large))) for large, _ in made]
         seconds = min(seconds for _, seconds in made)  # compiling for a size is part of a first call, too
         shown = {way: [_shown(info, *one) for one in zip(shots, large, strict=True)] for way, large in ways.items()}
         return shown, seconds
@@ -100,9 +99,9 @@ def _shown(info: MediaInfo, shot: Around, frames: Sequence[Frame]) -> _Shown:
 
 def _upscaled(
     upscaler: Upscaler, shot: Around, moment: Moment, on_step: Callable[[str, float], None]
-) -> tuple[list[_Made], float]:
+) -> tuple[list[_Enlarged], float]:
     """What of the shot has to be made, and the seconds that the fastest took."""
-    made: list[_Made] = []
+    made: list[_Enlarged] = []
     times: list[float] = []
     for one in chosen(shot.frames):
         if made and same_picture(made[-1][0].frame, one.frame):
@@ -110,13 +109,13 @@ def _upscaled(
             continue
         on_step(f"{clock(float(moment.seconds))} by {upscaler.model.name}", 0.0)
         started = time.perf_counter()
-        made.append((one, upscaler.upscale(replace(one.frame, aside=False))))
+        made.append((one, upscaler.enlarge(one.frame)))
         times.append(time.perf_counter() - started)
     return made, min(times)
 
 
-def _plain(made: Sequence[_Made]) -> list[Frame]:
-    return [large for one, large in made if not one.frame.aside]
+def _plain(upscaler: Upscaler, made: Sequence[_Enlarged]) -> list[Frame]:
+    return [upscaler.finish((one.frame, large)) for one, large in made if not one.frame.aside]
 
 
 def _views(

@@ -16,6 +16,7 @@ import numpy as np
 from vidsr.frame import Frame
 from vidsr.neighbours import same_shot, windows
 from vidsr.upscaling.agreement import brightness
+from vidsr.upscaling.motion import Floats
 
 REACH = 3  # frames on either side that are looked at
 HELD = 0.15  # of the largest change from a frame to the next around: less shows the same picture
@@ -64,26 +65,32 @@ def _first(held: deque[tuple[_Seen, Sequence[int]]], uses: Counter[int]) -> Iter
 
 
 def _seen(frames: Iterable[Frame]) -> Iterator[_Seen]:
-    before = None
+    before: Frame | None = None
+    last: Floats | None = None
     for number, frame in enumerate(frames):
-        yield _Seen(frame, number, _change(before, frame))
-        before = frame
+        picture = brightness(frame)
+        linked = before is not None and same_shot(before, frame)
+        yield _Seen(frame, number, _change(last, picture) if linked and last is not None else None)
+        before, last = frame, picture
 
 
-def _change(before: Frame | None, frame: Frame) -> float | None:
-    if before is None or not same_shot(before, frame):
-        return None
-    return float(np.abs(brightness(frame) - brightness(before)).mean())
+def _change(before: Floats, picture: Floats) -> float:
+    """Less what all of it has become brighter by: light is no motion."""
+    apart = picture - before
+    return float(np.abs(apart - apart.mean()).mean())
 
 
 def _neighbours(window: Sequence[_Seen]) -> list[_Seen]:
-    """The nearest frames of another picture on both sides; where one side has none, what shows the same picture."""
+    """The nearest frames of another picture on both sides; where one has none near enough, what shows the same picture.
+
+    Near enough is what all frames of a held picture see alike: one that is held longer stands as it is.
+    """
     sides = [_side(window[: REACH + 1][::-1]), _side(window[REACH:])]
     most = max((change for side in sides for _, change in side), default=0)
     if not most:
         return []
     moved = [[one for one, change in side if change >= HELD * most] for side in sides]
-    if all(moved):
+    if all(moved) and moved[1][0].number - moved[0][0].number <= REACH + 1:
         return [first for first, *_ in moved]
     near = [side[0] for side in sides if side]
     same = [one for one, change in near if change < HELD * most]
@@ -118,5 +125,5 @@ def gathered(made: Iterable[tuple[Chosen, Frame]]) -> Iterator[tuple[Made, list[
             uses.subtract(numbers)
             for number in numbers:
                 if not uses[number]:
-                    del there[number]
+                    del there[number], uses[number]
             yield own, others

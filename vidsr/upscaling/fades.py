@@ -59,7 +59,8 @@ def _lit(frame: Frame, gain: float, offset: float) -> Frame:
     )
 
     def lit(plane: Plane, number: int) -> Plane:
-        found: Plane = (chroma if number and frame.format.model == "yuv" else light)[plane]
+        table = chroma if number and frame.format.model == "yuv" else light
+        found: Plane = table.take(plane, mode="clip")  # 10 bits of a file may hold more than 1023
         return found
 
     num = len(frame.planes) - frame.format.alpha

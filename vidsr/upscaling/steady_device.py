@@ -1,6 +1,7 @@
 """`steady.Steadier` on a GPU: motion by torch, and each plane by two kernels, where that makes what the host makes.
 
-Large pictures go up again and come down blended, each once: beside the network's own work, on streams of their own.
+Large pictures go up again and come down blended, each once but in a fade: beside the network's own work, on streams of
+their own.
 """
 
 from __future__ import annotations

@@ -207,12 +207,24 @@ class Upscaler:
         """Upscale one frame; see `stream`."""
         return next(self.stream((frame,), canvas))
 
+    def enlarge(self, frame: Frame) -> Frame:
+        """What the network makes of one frame: `finish` does the rest, and `stream` both."""
+        _, large = next(self._made((replace(frame, aside=False),), None))
+        return large
+
+    def finish(self, own: Made, others: Sequence[Made] = ()) -> Frame:
+        """A large picture with all that is done behind the network, blended with the neighbours that are given."""
+        small, large = own
+        if self._steadier:
+            large = self._steadier(own, others)
+        return self._grainer(small, large) if self._grainer else large
+
     def stream(self, frames: Iterable[Frame], canvas: Canvas | None = None) -> Iterator[Frame]:
         """Upscale frames: as many come out, in order, with their pts, time base, duration and captions.
 
-        All come out on one `canvas`, by default that of the first frame: a later one of another size or layout is
-        converted. A frame whose samples equal those of the one before it is not computed again (and counted in
-        `num_reused`), nor on a CPU a part of it that does: the result is the same to the bit.
+        All come out on one `canvas`, by default that of the first frame that is made: a later one of another size or
+        layout is converted. A frame whose samples equal those of the one before it is not computed again (and counted
+        in `num_reused`), nor on a CPU a part of it that does: the result is the same to the bit.
 
         Frames that are aside are only neighbours: none comes out for them. Where a result depends on `reach` frames
         on either side, it comes up to three times as many later; there are none beyond the ends of the stream and of
@@ -229,7 +241,7 @@ class Upscaler:
         """
         found = self._with_others(frames, canvas)
         if self._steadier or self._grainer:
-            yield from mapped(self._behind, found, self._num_beside)
+            yield from mapped(lambda one: self.finish(*one), found, self._num_beside)
         else:
             yield from (large for (_, large), _ in found)
 
@@ -245,13 +257,6 @@ class Upscaler:
                 yield one.frame
 
         return gathered((given.popleft(), large) for _, large in self._made(told(), canvas))
-
-    def _behind(self, found: tuple[Made, Sequence[Made]]) -> Frame:
-        """The large picture with all that is done behind the network."""
-        (small, large), others = found
-        if self._steadier:
-            large = self._steadier((small, large), others)
-        return self._grainer(small, large) if self._grainer else large
 
     def _made(self, frames: Iterable[Frame], canvas: Canvas | None) -> Iterator[Made]:
         """Every frame, and what the network makes of it."""
