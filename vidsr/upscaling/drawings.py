@@ -36,7 +36,7 @@ class Chosen:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """`change` is by how many codes of 8 bit it differs from the one before; None: that is of another shot."""
+    """`change` is by how much it differs from the one before, see `_change`; None: that is of another shot."""
 
     frame: Frame
     number: int
@@ -75,9 +75,10 @@ def _seen(frames: Iterable[Frame]) -> Iterator[_Seen]:
 
 
 def _change(before: Floats, picture: Floats) -> float:
-    """Less what all of it has become brighter by: light is no motion."""
+    """Light is no motion: less what all of it has become brighter by, and as a share of what contrast there is."""
     apart = picture - before
-    return float(np.abs(apart - apart.mean()).mean())
+    contrast = (float(before.std()) + float(picture.std())) / 2
+    return float(np.abs(apart - apart.mean()).mean()) / max(contrast, 1)
 
 
 def _neighbours(window: Sequence[_Seen]) -> list[_Seen]:
