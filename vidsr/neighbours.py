@@ -93,13 +93,17 @@ def same_shot(before: Frame, frame: Frame) -> bool:
 
 
 def _means(frame: Frame) -> NDArray[np.float32]:
-    """Of squares of the first plane, in codes of 8 bit; what does not fill a square is left out."""
+    """Of large squares of the first plane, in codes of 8 bit."""
     plane = frame.planes[0]
-    side = max(max(plane.shape) // CELLS, 1)
+    return squares(plane, max(max(plane.shape) // CELLS, 1)) / np.float32(1 << (frame.format.bits - 8))
+
+
+def squares(plane: NDArray[np.generic], side: int) -> NDArray[np.float32]:
+    """(H, W) -> the mean of each square of that side, or of a plane's own if that is shorter; the rest is left out."""
     tall, wide = (min(side, one) for one in plane.shape)
     rows, columns = plane.shape[0] // tall, plane.shape[1] // wide
     whole = plane[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide)
-    found: NDArray[np.float32] = whole.mean((1, 3), dtype=np.float32) / np.float32(1 << (frame.format.bits - 8))
+    found: NDArray[np.float32] = whole.mean((1, 3), dtype=np.float32)
     return found
 
 

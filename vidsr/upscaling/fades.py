@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 
 from vidsr.frame import Frame, Plane
+from vidsr.neighbours import squares
 from vidsr.upscaling.agreement import brightness
 from vidsr.upscaling.drawings import Made
 from vidsr.upscaling.motion import Floats
 
 LEAST = 1.0  # codes of 8 bit that brightness changes by on average
 GAINS = 0.5, 2.0  # what is fainter, or was, tells nothing
-SQUARES = 6  # along the shorter side
+SQUARES = 6  # along the shorter side: their means hardly change where things move
 LEFT = 0.5  # of what the means of squares differ by, at most, once light is taken out: more, and something else changed
 
 
@@ -35,18 +36,10 @@ def _light(own: Floats, other: Floats) -> tuple[float, float] | None:
     if not GAINS[0] <= gain <= GAINS[1]:
         return None
     offset = mean - gain * before
-    near, far = _squares(own), _squares(other)
+    side = max(min(own.shape) // SQUARES, 1)
+    near, far = squares(own, side), squares(other, side)
     left = np.abs(near - np.float32(gain) * far - np.float32(offset)).mean()
     return (gain, offset) if left <= LEFT * np.abs(far - near).mean() else None
-
-
-def _squares(picture: Floats) -> Floats:
-    """Means of large squares, which hardly change where things move."""
-    side = max(min(picture.shape) // SQUARES, 1)
-    height, width = (length // side for length in picture.shape)
-    whole = picture[: height * side, : width * side].reshape(height, side, width, side)
-    found: Floats = whole.mean((1, 3), dtype=np.float32)
-    return found
 
 
 def _lit(frame: Frame, gain: float, offset: float) -> Frame:
