@@ -14,7 +14,7 @@ from vidsr.frame import Colour, Frame, Matrix, PixelFormat
 from vidsr.upscaling.agreement import AGREE, agreement, tolerance
 from vidsr.upscaling.drawings import REACH, Made
 from vidsr.upscaling.motion import BLOCK, find
-from vidsr.upscaling.steady import LIMIT, SHARE, Steadier, step
+from vidsr.upscaling.steady import LIMIT, SHARE, Steadier, crisped, step
 from vidsr.upscaling.upscaler import Upscaler
 
 GREY = PixelFormat("grey")
@@ -125,11 +125,19 @@ def test_a_picture_off_its_place_goes_to_the_mean_of_the_three(jerk: float, left
     assert abs(np.median(off[1])) < left * abs(np.median(off[0]))
 
 
+def test_a_small_pixel_of_fewer_samples_is_sharpened_less() -> None:
+    """Blur by parts of it is narrower there; at x2 as much as at x4 drew every pixel's neighbours apart."""
+    soft = np.ones((1, 1), np.float32)
+    at = {scale: crisped(soft, np.array([scale, scale], np.float32)).item() for scale in (2, 3, 4, 8)}
+    assert 4 * at[2] == pytest.approx(at[4])
+    assert at[2] < at[3] < at[4] == at[8]
+
+
 @pytest.mark.parametrize("strength", [0.1, 0.5, 1])
 @pytest.mark.parametrize("agreed", [0.3, 1])
 def test_what_was_found_elsewhere_is_no_jerk_however_little_of_it_counts(strength: float, agreed: float) -> None:
     """As letters are in other words: a block that is torn out of its place, where the share of that made it small."""
-    ratio, share = np.array([4, 4], np.float32), np.full((1, 2), strength * SHARE / 256 * agreed, np.float32)
+    ratio, share = np.array([4, 4], np.float32), np.full((1, 2), strength * SHARE * agreed, np.float32)
     shifts = [np.zeros((1, 2, 2), np.intp) for _ in range(2)]
     shifts[0][0, 0], shifts[1][0, 0] = (16, 0), (3, 3)  # small pixels: 4 and a fraction
     shifts[0][0, 1], shifts[1][0, 1] = (0, 13), (0, -11)  # the mean of the three is less than a sample away
@@ -159,7 +167,7 @@ def test_what_large_pictures_differ_by_far_in_counts_little() -> None:
     other[90, 60:180] = 255
     window = [(frame(flat), frame(one)) for one in (other, large, other)]
     taken = Steadier(1)(*middle(window)).planes[0][90, 64:176].astype(int) - 100
-    assert 0 < taken.min() <= taken.max() <= 2 * LIMIT * 0.3 + 1
+    assert 0 < taken.min() <= taken.max() <= 2 * LIMIT * SHARE + 1
 
 
 @pytest.mark.parametrize("name", ["gbrp", "gbrp10le"])

@@ -12,7 +12,7 @@ from vidsr.upscaling.blocks import Blocks
 from vidsr.upscaling.motion import Field, Floats, box, find
 from vidsr.upscaling.moved import Moved
 
-AGREE, TEXTURE = 4.0, 0.5  # codes that pictures may differ by where they are flat, and for each code of slope
+AGREE, TEXTURE = 6.0, 0.75  # codes that pictures may differ by where they are flat, and for each code of slope
 COLOUR = 8.0  # the same where they are flat, of both planes of chroma together
 
 

@@ -24,10 +24,10 @@ from vidsr.upscaling.motion import Array, Field, Floats
 from vidsr.upscaling.moved import Moved, Whole
 from vidsr.upscaling.taps import Wide, filtered, taps
 
-SHARE = 256 * 0.3  # of 256, at the full strength: of each neighbour; a little more is left to the frame itself
+SHARE = 0.3  # at the full strength, of each neighbour; a little more is left to the frame itself
 LIMIT = 40  # codes of 8 bit that a neighbour may differ by and count whole: more is what it has uncovered
 JERK = 0.25  # small pixels: what is twice as far from its mean place has moved, and stays where it is
-CRISP = 0.6  # of what is taken of neighbours: how much that is sharpened, which averaging has softened
+CRISP, WIDE = 0.6, 4  # of what is taken of neighbours: how much averaging has softened it; from so many samples on
 FAINT = 0.5  # codes that small pictures differ by where it is sharpened by half of that
 
 
@@ -58,8 +58,8 @@ class Steadier:
         return (*blended, *large.planes[num:])
 
     def _shown(self, field: Field, agreed: Floats) -> Neighbour:
-        share, soft = trusted(means(agreed), means(agreed * np.abs(field.residual)), self._share / 256)
-        return Neighbour(field.shift, np.rint(agreed * self._share).astype(np.int16), share, soft)
+        share, soft = trusted(means(agreed), means(agreed * np.abs(field.residual)), self._share)
+        return Neighbour(field.shift, np.rint(agreed * (256 * self._share)).astype(np.int16), share, soft)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Blending:
         grid, (down, right) = Blocks.over(size, small), map(Between.of, size, small)
         shifts = [grid.samples(one.shift) for one in seen]
         stepped = step(shifts, [grid.of(one.share) for one in seen], grid.ratio)
-        crisp = np.float32(CRISP) * np.sum([grid.of(one.soft) for one in seen], 0)
+        crisp = crisped(np.sum([grid.of(one.soft) for one in seen], 0), grid.ratio)
         weights = [right.across(one.weights) for one in seen]
         return cls(grid.block, shifts, weights, down, taps(stepped, crisp), bits)
 
@@ -126,7 +126,7 @@ def step(shifts: Sequence[Whole], shares: Sequence[Floats], ratio: Floats) -> Fl
     if len(shifts) < 2:
         return np.zeros(shifts[0].shape, np.float32)
     apart = -(shifts[0] + shifts[1]).astype(np.float32)
-    far = apart * np.float32(SHARE / 256) / np.minimum(JERK * ratio, 1)
+    far = apart * np.float32(SHARE) / np.minimum(JERK * ratio, 1)
     return eased(np.minimum(*shares)[..., None] * apart, np.hypot(far[..., 0], far[..., 1])[..., None])
 
 
@@ -141,6 +141,15 @@ def trusted(agreed: Array, apart: Array, most: float) -> tuple[Array, Array]:
     share: Array = agreed * (4 * agreed - 1).clip(0, 1) * most
     codes: Array = apart / agreed.clip(0.25)
     return share, share * codes / (codes + FAINT)
+
+
+def crisped(soft: Array, ratio: Array) -> Array:
+    """How much blocks are sharpened that averaging has softened by `soft`.
+
+    It blurs by parts of a small pixel: by fewer samples, and less in the square of them, where a small pixel is fewer.
+    """
+    made: Array = soft * CRISP * (ratio.clip(max=WIDE) / WIDE).prod()
+    return made
 
 
 def _mix(codes: Wide, planes: Sequence[Plane], how: Blending) -> None:

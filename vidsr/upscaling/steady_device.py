@@ -71,8 +71,8 @@ class DeviceSteadier(Steadier):
         smalls = (small, *(source for source, _ in others))
         seen = DeviceSmall.of([self._up(one.planes[:num_seen], staging) for one in smalls], small.format)
         shift, residual, agreed = seen.along()
-        weights = (agreed * self._share).round().short()
-        share, soft = trusted(means(agreed), means(agreed * residual.abs()), self._share / 256)
+        weights = (agreed * (256 * self._share)).round().short()
+        share, soft = trusted(means(agreed), means(agreed * residual.abs()), self._share)
         own, *theirs = (self._up(one.planes[:num], staging) for one in (large, *(made for _, made in others)))
         make, made = by_torch if why_not_fused(self._device) else by_kernel, []
         for size, planes in groupby(zip(own, *theirs, strict=True), lambda each: tuple(each[0].shape)):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidsr.upscaling.blocks import WAY, WAY_BITS, Blocks
 from vidsr.upscaling.motion import BLOCK
-from vidsr.upscaling.steady import CRISP, JERK, LIMIT, SHARE, eased
+from vidsr.upscaling.steady import JERK, LIMIT, SHARE, crisped, eased
 from vidsr.upscaling.taps import beside
 
 
@@ -42,13 +42,13 @@ class Places:
             soft: of small blocks, (N, rows, columns): `steady.Neighbour.soft`.
         """
         step = self._step(shifts, self.of(share)).permute(2, 0, 1)
-        return torch.stack(beside(step, CRISP / 4 * self.of(soft).sum(0)), 1)
+        return torch.stack(beside(step, crisped(self.of(soft).sum(0), self.ratio) / 4), 1)
 
     def _step(self, shifts: Tensor, shares: Tensor) -> Tensor:
         if len(shifts) < 2:
             return torch.zeros(shifts.shape[1:], device=shifts.device)
         apart = -shifts.sum(0)
-        far: Tensor = (apart * (SHARE / 256) / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
+        far: Tensor = (apart * SHARE / (JERK * self.ratio).clamp(max=1)).norm(dim=-1, keepdim=True)
         return eased(shares.amin(0)[..., None] * apart, far)
 
 
