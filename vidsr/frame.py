@@ -90,6 +90,16 @@ class PixelFormat:
         """Of a plane: uint8 up to 8 bits, else uint16."""
         return np.dtype(np.uint8 if self.bits <= 8 else np.uint16)
 
+    @property
+    def unit(self) -> int:
+        """How many codes one of 8 bits is."""
+        return 1 << (self.bits - 8)
+
+    @property
+    def peak(self) -> int:
+        """The last code."""
+        return (1 << self.bits) - 1
+
     def plane_shapes(self, width: int, height: int) -> list[tuple[int, int]]:
         """(height, width) of each plane of a picture; chroma sides are rounded up."""
         full = (height, width)

@@ -95,7 +95,7 @@ def same_shot(before: Frame, frame: Frame) -> bool:
 def _means(frame: Frame) -> NDArray[np.float32]:
     """Of large squares of the first plane, in codes of 8 bit."""
     plane = frame.planes[0]
-    return squares(plane, max(max(plane.shape) // CELLS, 1)) / np.float32(1 << (frame.format.bits - 8))
+    return squares(plane, max(max(plane.shape) // CELLS, 1)) / np.float32(frame.format.unit)
 
 
 def squares(plane: NDArray[np.generic], side: int) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ def test_what_flickers_goes_in_a_fade_as_in_steady_light() -> None:
 
 def test_a_neighbour_is_as_bright_as_the_picture_then() -> None:
     own = scene(0, step=0)[1]
-    small, large = evened(own[0], dimmed(own, 0.8, 12))
+    ((small, large),) = evened(own[0], [dimmed(own, 0.8, 12)])
     assert np.abs(small.planes[0].astype(int) - own[0].planes[0]).max() <= 1
     assert np.abs(large.planes[0].astype(int) - own[1].planes[0]).max() <= 1
 
@@ -56,7 +56,7 @@ def test_what_is_no_change_of_light_stays_as_it_is(what: str) -> None:
             plane[:] = np.linspace(0, 180, plane.shape[1])
         else:
             plane[:12, :16] = 255
-    assert evened(own[0], other) is other
+    assert evened(own[0], [other])[0] is other
 
 
 @pytest.mark.parametrize("name", ["yuva420p", "yuv444p10le", "gbrap", "gbrp12le"])
@@ -78,7 +78,7 @@ def test_every_plane_goes_with_the_light_but_the_matte(name: str) -> None:
     own = shown(1)
     random.bit_generator.state = random_state
     dim = shown(0.75)
-    lit, _ = evened(own, (dim, dim))
+    ((lit, _),) = evened(own, [(dim, dim)])
     for plane, wanted in zip(lit.planes, own.planes, strict=True):
         assert np.abs(plane.astype(int) - wanted).max() <= one
     assert not format.alpha or np.array_equal(lit.planes[3], dim.planes[3])
@@ -90,7 +90,7 @@ def test_codes_beyond_the_depth_are_taken_as_the_last() -> None:
     wide[0, 0] = 1030
     own, dim = (Frame((plane,), format, SRGB, 0, Fraction(1)) for plane in (wide, wide * 4 // 5))
     dim.planes[0][0, 0] = 1030
-    lit, _ = evened(own, (dim, dim))
+    ((lit, _),) = evened(own, [(dim, dim)])
     assert lit is not dim
     assert lit.planes[0].max() == 1023
 

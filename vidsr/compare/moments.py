@@ -171,7 +171,7 @@ def _measure(info: MediaInfo, frame: Frame, after: Frame) -> _Look:
 
 def _luma(frame: Frame) -> NDArray[np.float32]:
     """The first plane from 0 to 1: luma, grey, or the green of RGB."""
-    return np.asarray(frame.planes[0], dtype=np.float32) / np.float32((1 << frame.format.bits) - 1)
+    return np.asarray(frame.planes[0], dtype=np.float32) / np.float32(frame.format.peak)
 
 
 def _seconds(info: MediaInfo, frame: Frame) -> Fraction:

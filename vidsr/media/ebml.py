@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 EBML, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
-TRACKS, ENTRY, TYPE, VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
+TRACKS, TRACK_ENTRY, TRACK_TYPE, VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
 PICTURES = 1  # a track's type
 VOID, CRC = 0xEC, 0xBF
 

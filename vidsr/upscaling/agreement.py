@@ -73,7 +73,7 @@ def brightness(frame: Frame) -> Floats:
 
 
 def _scale(format: PixelFormat) -> np.float32:
-    return np.float32(1 / (1 << (format.bits - 8)))
+    return np.float32(1 / format.unit)
 
 
 def compared(format: PixelFormat) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ class DeviceSmall:
     @classmethod
     def of(cls, frames: Sequence[Sequence[Tensor]], format: PixelFormat) -> DeviceSmall:
         """Of the planes of each frame, (H, W), uint8 or uint16 in the bits of int16."""
-        shares, (right, down), scale = compared(format), format.chroma_shift, 1 / (1 << (format.bits - 8))
+        shares, (right, down), scale = compared(format), format.chroma_shift, 1 / format.unit
         planes = [(torch.stack(same).int() & 0xFFFF).float() for same in zip(*frames, strict=True)]
         first, *others = (plane * (share * scale) for share, plane in zip(shares, planes, strict=False))
         chroma = [plane * scale for plane in planes[coloured(format)]]

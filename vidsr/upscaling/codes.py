@@ -50,7 +50,7 @@ def rgb_to_codes(format: PixelFormat, colour: Colour) -> tuple[NDArray[np.float6
     """(A, b) such that codes = A @ rgb + b. H.273, equations 20 to 37."""
     is_rgb = format.model == "rgb" or (format.model == "yuv" and colour.matrix is Matrix.RGB)
     matrix = GBR if is_rgb else ycc_matrix(Matrix.BT709 if colour.matrix is Matrix.RGB else colour.matrix)
-    unit, peak = float(1 << (format.bits - 8)), float((1 << format.bits) - 1)
+    unit, peak = float(format.unit), float(format.peak)
     luma = (peak, 0.0) if colour.full_range else (219 * unit, 16 * unit)
     chroma = luma if is_rgb else (peak if colour.full_range else 224 * unit, 128 * unit)
     gain, offset = np.array([luma, chroma, chroma], dtype=np.float64).T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +19,14 @@ SQUARES = 6  # along the shorter side: their means hardly change where things mo
 LEFT = 0.5  # of what the means of squares differ by, at most, once light is taken out: more, and something else changed
 
 
-def evened(own: Frame, other: Made) -> Made:
-    """`other` in the light of the small frame `own`, if that has changed from one to the other and little else."""
-    found = _light(brightness(own), brightness(other[0]))
+def evened(own: Frame, others: Sequence[Made]) -> list[Made]:
+    """Each in the light of the small frame `own`, if that has changed from one to the other and little else."""
+    picture = brightness(own)
+    return [_evened(picture, other) for other in others]
+
+
+def _evened(own: Floats, other: Made) -> Made:
+    found = _light(own, brightness(other[0]))
     if found is None:
         return other
     small, large = (_lit(frame, *found) for frame in other)
@@ -44,11 +50,11 @@ def _light(own: Floats, other: Floats) -> tuple[float, float] | None:
 
 def _lit(frame: Frame, gain: float, offset: float) -> Frame:
     """Chroma goes from its middle, and a matte stays."""
-    scale, most = 1 << (frame.format.bits - 8), (1 << frame.format.bits) - 1
-    codes, middle = np.arange(most + 1), 128 * scale
+    unit, peak = frame.format.unit, frame.format.peak
+    codes, middle = np.arange(peak + 1), 128 * unit
     light, chroma = (
-        (codes * gain + shift).round().clip(0, most).astype(frame.format.dtype)
-        for shift in (offset * scale, middle - gain * middle)
+        (codes * gain + shift).round().clip(0, peak).astype(frame.format.dtype)
+        for shift in (offset * unit, middle - gain * middle)
     )
 
     def lit(plane: Plane, number: int) -> Plane:

@@ -158,7 +158,7 @@ def _alike(rest: Floats) -> Floats:
 
 
 def _eight(plane: Plane, frame: Frame) -> Floats:
-    return plane.astype(np.float32) / np.float32(1 << max(frame.format.bits - 8, 0))
+    return plane.astype(np.float32) / np.float32(frame.format.unit)
 
 
 def _ends(frame: Frame) -> tuple[int, int]:
@@ -172,7 +172,7 @@ def _gains(deviation: Floats, large: Frame) -> Codes:
     codes = np.arange(256)
     wanted = np.interp((codes - low) * BINS / (high - low) - 0.5, np.arange(BINS), deviation)
     fade = np.minimum((codes - low) / EDGE, (high - codes) / EDGE).clip(0, 1)
-    gains: Codes = np.rint(wanted * fade * 256 * (1 << max(large.format.bits - 8, 0)) / UNIT).astype(np.int32)
+    gains: Codes = np.rint(wanted * fade * 256 * large.format.unit / UNIT).astype(np.int32)
     return gains
 
 

@@ -44,7 +44,7 @@ class Steadier:
         small, large = own
         if not others:
             return large
-        return replace(large, planes=self.blend(small, large, [evened(small, other) for other in others]))
+        return replace(large, planes=self.blend(small, large, evened(small, others)))
 
     def blend(self, small: Frame, large: Frame, others: Sequence[Made]) -> tuple[Plane, ...]:
         """The planes of `large` blended with those of `others`, one or two."""

@@ -180,7 +180,7 @@ def why_wrong(step: Step, network: Network, frames: Sequence[Frame]) -> str | No
     fine, expected = plainly(step.kind, network, step.lanes).start(frames).wait()
     if not (sound and fine):
         raise OSError("the network gives values that are not numbers")
-    unit = 1 << (step.kind.canvas.format.bits - 8)
+    unit = step.kind.canvas.format.unit
     for planes, others in zip(results, expected, strict=True):
         for plane, other in zip(planes, others, strict=True):
             differences = np.abs(plane.astype(np.int32) - other)

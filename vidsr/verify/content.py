@@ -90,7 +90,7 @@ class Shrinker:
         width, height = self._size
         fmt = frame.format
         shapes = fmt.plane_shapes(width, height)
-        unit = float(1 << (fmt.bits - 8))
+        unit = float(fmt.unit)
         planes = [
             self._scaled(k, plane, shape).astype(np.float32) / np.float32(unit)
             for k, (plane, shape) in enumerate(zip(frame.planes, shapes, strict=True))

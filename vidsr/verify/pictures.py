@@ -183,7 +183,7 @@ def as_output(frame: Frame, output: Video, own: Colour) -> Frame:
     fmt = PixelFormat(target.model, target.bits, target.chroma_shift)
     planes = from_rgb(relit(to_rgb(frame.planes, frame.format, frame.colour), frame.colour, colour), fmt, colour)
     if frame.format.alpha and target.alpha:
-        scaled = frame.planes[-1].astype(np.float32) * (((1 << fmt.bits) - 1) / ((1 << frame.format.bits) - 1))
+        scaled = frame.planes[-1].astype(np.float32) * (fmt.peak / frame.format.peak)
         planes, fmt = (*planes, np.rint(scaled).astype(fmt.dtype)), replace(fmt, alpha=True)
     return visible(replace(frame, planes=planes, format=fmt, colour=colour), output)
 
@@ -194,9 +194,7 @@ def visible(frame: Frame, output: Video) -> Frame:
         return frame
     *planes, alpha = frame.planes
     seen = alpha >= 1 << (frame.format.bits - 1)
-    return replace(
-        frame, planes=(*(plane * seen for plane in planes), seen * alpha.dtype.type((1 << frame.format.bits) - 1))
-    )
+    return replace(frame, planes=(*(plane * seen for plane in planes), seen * alpha.dtype.type(frame.format.peak)))
 
 
 def _whose(old: _Ahead[Seen], new: _Ahead[Seen], tolerance: Fraction) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-from vidsr.media.ebml import CRC, ENTRY, PICTURES, SEGMENT, TRACKS, TYPE, VIDEO, VOID
+from vidsr.media.ebml import CRC, PICTURES, SEGMENT, TRACK_ENTRY, TRACK_TYPE, TRACKS, VIDEO, VOID
 
 PLACEHOLDER = "\u00a0" + "vidsr".ljust(63)
 """What the track is named until `write_aspect` is called: room for the elements that come in."""
@@ -66,13 +66,13 @@ def drop_rate(path: Path, number: int) -> None:
 def clear_rate(data: bytearray, number: int) -> None:
     """What `drop_rate` does, in a file's beginning."""
     with _entries(data) as entries:
-        pictures = [entry for entry in entries if _value(data, entry, TYPE) == PICTURES]
+        pictures = [entry for entry in entries if _value(data, entry, TRACK_TYPE) == PICTURES]
         if number >= len(pictures):
             raise ValueError(f"no picture track {number}")
         _, start, end = pictures[number][1:]
         for kind, begin, _, after in list(_children(data, start, end)):
             if kind == _DEFAULT_DURATION:
-                data[begin:after] = bytes([VOID, 0x80 | after - begin - 2]) + bytes(after - begin - 2)
+                data[begin:after] = _void(after - begin)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def _beginning(path: Path) -> Iterator[bytearray]:
 def _entries(data: bytearray) -> Iterator[list[Element]]:
     """The tracks in it, to be changed at the same length."""
     tracks = _tracks(data)
-    yield [element for element in _children(data, tracks[2], tracks[3]) if element[0] == ENTRY]
+    yield [element for element in _children(data, tracks[2], tracks[3]) if element[0] == TRACK_ENTRY]
     crc = next((e for e in _children(data, tracks[2], tracks[3]) if e[0] == CRC), None)
     if crc:
         data[crc[2] : crc[3]] = struct.pack("<I", zlib.crc32(bytes(data[crc[3] : tracks[3]])))
@@ -131,10 +131,16 @@ def _rewritten(data: bytearray, entry: Element, display: bytes, title: str | Non
     name = _element(_NAME, title.encode()) if title else b""
     if len(out) + len(name) + 9 > room:  # a name longer than the place kept for it
         name = _element(_NAME, (title or "").encode()[: max(room - len(out) - 20, 0)].decode(errors="ignore").encode())
-    left = room - len(out) - len(name) - 9
-    if left < 0:
+    left = room - len(out) - len(name)
+    if left < 9:
         raise ValueError("no room for the display size")
-    return out + name + b"\xec\x01" + left.to_bytes(7, "big") + bytes(left)
+    return out + name + _void(left)
+
+
+def _void(num: int) -> bytes:
+    """An element of so many bytes, at least 2, that says nothing."""
+    size = bytes([0x80 | num - 2]) if num < 9 else b"\x01" + (num - 9).to_bytes(7, "big")
+    return (bytes([VOID]) + size).ljust(num, b"\0")
 
 
 def _is_ours(data: bytearray, entry: Element) -> bool:

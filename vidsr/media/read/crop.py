@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from vidsr.media.ebml import CLUSTER, ENTRY, PICTURES, SEGMENT, TRACKS, TYPE, VIDEO, integer
+from vidsr.media.ebml import CLUSTER, PICTURES, SEGMENT, TRACK_ENTRY, TRACK_TYPE, TRACKS, VIDEO, integer
 from vidsr.media.read.pixels import Edges
 
 NONE: Edges = (0, 0, 0, 0)
@@ -45,8 +45,8 @@ def _of_matroska(file: BinaryIO, end: int, number: int) -> Edges:
     tracks = next(_elements(file, *segment, TRACKS), None) if segment else None
     pictures = [
         video
-        for entry in (_elements(file, *tracks, ENTRY) if tracks else ())
-        if [_value(file, *kind) for kind in _elements(file, *entry, TYPE)] == [PICTURES]
+        for entry in (_elements(file, *tracks, TRACK_ENTRY) if tracks else ())
+        if [_value(file, *kind) for kind in _elements(file, *entry, TRACK_TYPE)] == [PICTURES]
         for video in _elements(file, *entry, VIDEO)
     ]
     if number >= len(pictures):

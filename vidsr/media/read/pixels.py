@@ -129,7 +129,7 @@ def _corners(left: int, top: int, fmt: PixelFormat) -> list[tuple[int, int]]:
 
 def _black(fmt: PixelFormat, colour: Colour) -> list[int]:
     """The code of each plane; of alpha, opaque."""
-    unit, peak = 1 << (fmt.bits - 8), (1 << fmt.bits) - 1
+    unit, peak = fmt.unit, fmt.peak
     low = 0 if colour.full_range else 16 * unit
     middle = 128 * unit if fmt.model == "yuv" and colour.matrix is not Matrix.RGB else low
     return [low, middle, middle, peak][: len(fmt.plane_shapes(8, 8))]
