@@ -31,15 +31,17 @@ CODECS = {
 }
 
 
-def purpose(recipe: Recipe) -> str:
+def purpose(recipe: Recipe, share: float = 1) -> str:
     """What a recipe's model is for, in a few words: the pictures that it knows, and what made it.
 
-    One that keeps the details of a file, or of its own name, is the end of an adversarial training.
+    One that keeps the details of a file, or of its own name, is the end of an adversarial training. `share` is how far
+    from another model's weights to its own those are that are meant.
     """
     pictures, keeps = "real video" if recipe.data == "baked" else "clean pictures", recipe.losses.keeps
     if keeps and keeps != recipe.name and not is_path(keeps):
         return f"{pictures}, by what {keeps} draws"
-    return f"{pictures}, by {'an adversarial' if recipe.losses.adversarial or keeps else 'a pixel'} loss"
+    loss = "an adversarial loss" if recipe.losses.adversarial or keeps else "a pixel loss"
+    return f"{pictures}, by {loss}" if share == 1 else f"{pictures}, {share:g} of the way to what {loss} makes"
 
 
 def perceptual_trunk(losses: Losses) -> str:
@@ -64,8 +66,8 @@ def card(trained: Trained, weights: Path, metrics: Notes, beside: Mapping[str, N
     lines = [
         f"# {recipe.name} x{generator.scale}",
         "",
-        f"Upscales a picture by {generator.scale}. Made for {purpose(recipe)}. Licence of the weights: {LICENCE}. "
-        "This card is written by `python -m train export`.",
+        f"Upscales a picture by {generator.scale}. Made for {purpose(recipe, trained.share)}. "
+        f"Licence of the weights: {LICENCE}. This card is written by `python -m train export`.",
         "",
         f"- Graph: `{generator.graph}`, {generator.channels} channels, {generator.blocks} blocks, "
         f"skip {generator.skip}; {macs_per_pixel(generator) / 1000:,.0f} k multiply-adds per input pixel.",

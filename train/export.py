@@ -59,7 +59,7 @@ def mix(trained: Trained, name_or_path: str, share: float) -> Trained:
         tensors[f"ema.{name}"] = value.lerp(tensors[f"ema.{name}"].float().cpu(), share)
     words = f"; shipped are the weights {share:g} of the way there from {other.name} ({other.weights_hash[:12]})"
     saved = replace(trained.saved, tensors=tensors)
-    return replace(trained, saved=saved, notes={**trained.notes, "mixed": words})
+    return replace(trained, saved=saved, notes={**trained.notes, "mixed": words, "share": share})
 
 
 def read_notes(path: Path) -> dict[str, object]:
@@ -104,7 +104,7 @@ def weights_file(trained: Trained, metrics: Mapping[str, object] | None = None) 
         "config": json.dumps(recipe.generator.to_dict()),
         "scale": str(recipe.generator.scale),
         "macs_per_pixel": str(macs_per_pixel(recipe.generator)),
-        "purpose": purpose(recipe),
+        "purpose": purpose(recipe, trained.share),
         "loss": recipe.losses.in_words(),
         "perceptual_loss": perceptual_trunk(recipe.losses),
         "training_data": json.dumps(trained.notes.get("data", {})),

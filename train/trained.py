@@ -20,6 +20,11 @@ class Trained:
     notes: Notes
 
     @property
+    def share(self) -> float:
+        """How far from another model's weights to those of the run these are: 1 where they are the run's own."""
+        return float(self.notes.get("share", 1))
+
+    @property
     def phase(self) -> str:
         """Where the weights began, and how the learning rate stood at the end, in words."""
         anneal, step, origin = (self.saved.state[key] for key in ("anneal", "step", "origin"))

@@ -151,6 +151,7 @@ def test_weights_in_between(folder: Path) -> None:
     for name, value in run.items():
         assert torch.allclose(mixed.saved.tensors[f"ema.{name}"], value + 0.25, atol=1e-3), name
     assert "; shipped are the weights 0.25 of the way there from mine (" in mixed.notes["mixed"]
+    assert (moved.share, mixed.share) == (1, 0.25)
     assert main([*export_arguments(folder), "--mix", str(other), "--share", "1.5"]) == 2
     assert main([*export_arguments(folder), "--mix", "fast"]) == 1
     assert not weights.exists()
@@ -272,6 +273,8 @@ def test_purpose_is_that_of_the_recipe() -> None:
         "real video, by a pixel loss",
         "real video, by an adversarial loss",
     ]
+    gan = Recipe.from_dict(SMALL | {"data": "baked", "losses": {"adversarial": 0.1}})
+    assert purpose(gan, 0.2) == "real video, 0.2 of the way to what an adversarial loss makes"
 
 
 def test_purpose_of_a_run_that_keeps_details() -> None:
