@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -82,9 +83,11 @@ def limit_pixels(stream: Stream) -> None:
 def decoder_of(stream: VideoStream) -> VideoCodecContext:
     """The decoder for `stream`: its own, but of VP8 and VP9 with alpha the one that sees it; FFmpeg's default does not.
 
-    The alpha of these is a picture stream beside the packets, of which Matroska's header tells.
+    The alpha of these is a picture stream beside the packets, of which Matroska's header tells. It crops as the codec
+    says, to the pixel.
     """
     own = stream.codec_context
+    crop_exactly(own)
     tag = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE"))
     if tag != "1" or own.codec.canonical_name not in _ALPHA_DECODERS:
         return own
@@ -95,6 +98,11 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
     assert isinstance(context, VideoCodecContext)
     context.options = {"max_pixels": str(MAX_PIXELS)}
     return context
+
+
+def crop_exactly(context: VideoCodecContext) -> None:
+    """Let a decoder cut off on the left and above what its codec says; else it leaves there what is not aligned."""
+    context.flags |= Flags.unaligned
 
 
 def local_name(path: Path) -> str:
