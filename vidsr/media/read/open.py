@@ -28,6 +28,7 @@ _FORMATS = (
     "dv,ogg,rm,nut,ivf,gif,apng,h261,h263,h264,hevc,m4v,vc1,vc1test,av1,obu,dirac,vvc,yuv4mpegpipe,mjpeg,"
     "wav,mp3,flac,aac,ac3,eac3,aiff"
 )
+_SHOWN = 10  # hundredths of a second: what players make of a picture of a GIF that is to last one
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp")
 
@@ -60,15 +61,32 @@ def demux(
     Where a stream appears half-way, as in a transport stream whose programs change or are damaged, PyAV fails with an
     IndexError: it is asked again, and passes over the new stream.
     """
+    late = 0 if container.format.name == "gif" else None
     while True:
         try:
             for packet in cast("Iterator[Packet[StreamT]]", container.demux(list(streams))):
+                if late is not None:
+                    late = _slowed(packet, late)
                 if clock is not None:
                     clock(cast("Packet[Stream]", packet))
                 yield packet
         except IndexError:
             continue
         return
+
+
+def _slowed(packet: Packet[StreamT], late: int) -> int:
+    """Show a picture of a GIF that is to last 0.01 s for 0.1 s, as players do; FFmpeg does so for those of 0 only.
+
+    It comes `late`, in hundredths of a second; the next one as much as is returned.
+    """
+    if packet.pts is None or packet.dts is None:
+        return late
+    packet.pts, packet.dts = packet.pts + late, packet.dts + late
+    if packet.duration != 1:
+        return late
+    packet.duration = _SHOWN
+    return late + _SHOWN - 1
 
 
 def limit_pixels(stream: Stream) -> None:
