@@ -66,7 +66,7 @@ def _decided(
 
 
 def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, list[AnyPacket]]:
-    """The first packets of each of `streams`."""
+    """The first packets of each of `streams`, of sound those that are heard."""
     found: dict[int, list[AnyPacket]] = {s.index: [] for s in streams if s.type in ("audio", "video", "subtitle")}
     for stream in source.streams:
         if stream.index not in found:
@@ -76,7 +76,8 @@ def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, lis
     with closing(packets), suppress(av.FFmpegError):  # damage: what came before it is enough
         for packet in packets if found else ():
             held = found.get(packet.stream_index, [])
-            if packet.size and len(held) < _TRIED:
+            hidden = packet.is_discard and packet.stream.type == "audio"
+            if packet.size and not hidden and len(held) < _TRIED:
                 held.append(packet)
             if len(held) == _TRIED:
                 missing.discard(packet.stream_index)
