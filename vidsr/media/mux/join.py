@@ -152,8 +152,9 @@ class _Join:
         low = min(self._begin - late, Fraction(0))
         if not self._container.before_zero:  # not even to decode
             starts = [stream.start for stream in self._source.streams if stream.start is not None]
-            hides = "mov" in self._source.container and any(s.kind == "audio" for s in self._source.streams)
-            starts += [late - PREROLL] if hides else []
+            if "mov" in self._source.container:  # which may hide some sound before it begins
+                heard = [s.start for s in self._source.streams if s.kind == "audio" and s.start is not None]
+                starts += [start - PREROLL for start in heard]
             low = min([low, *(start - late for start in (int(self._times.dts.min()) * self._spec.time_base, *starts))])
         if low == 0:
             return -late
