@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -82,6 +84,21 @@ def test_a_gif_keeps_its_times_its_loop_and_what_is_clear(tmp_path: Path, loop: 
     assert edges == pytest.approx([16 + 8 * number for number in range(len(LENGTHS))], abs=2)
     assert isinstance(upscale_video(source, **QUICK), Skipped)
     assert compare(source, done.output).ok
+
+
+def test_pictures_of_a_hundredth_of_a_second_last_as_long_as_players_show_them(tmp_path: Path) -> None:
+    source = save(tmp_path / "a.gif", loop=None, clear=False)
+    data = bytearray(source.read_bytes())
+    place = -1
+    for length in (1, 1, 7, 1, 0, 1):  # hundredths of a second
+        place = data.index(b"!\xf9\x04", place + 1)
+        data[place + 4 : place + 6] = struct.pack("<H", length)
+    source.write_bytes(data)
+    assert shown(made(source).output)[1] == [100, 100, 70, 100, 100, 100]
+    film = made(source, tmp_path / "a.mkv").output
+    with av.open(str(film)) as opened:
+        assert [frame.time for frame in opened.decode(video=0)] == pytest.approx([0, 0.1, 0.2, 0.27, 0.37, 0.47])
+    assert compare(source, film).ok
 
 
 def test_what_is_taken_away_later_uncovers_what_is_clear(tmp_path: Path) -> None:

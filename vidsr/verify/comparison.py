@@ -11,6 +11,7 @@ from pathlib import Path
 from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
+from vidsr.media.mux.hidden import PREROLL
 from vidsr.media.mux.origin import late_start
 from vidsr.media.read.bars import Crop, cropped
 from vidsr.media.read.deinterlace import Deinterlacing
@@ -200,7 +201,7 @@ def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:
     if before_zero and begin >= early:
         return -early
     measured = _measured(begin, pairing)
-    grid = max(_GRID, info.video.time_base)
+    grid = max(_GRID, info.video.time_base) + (0 if before_zero else PREROLL)
     lowest = [t * track.time_base for track in after.tracks for t in track.dts if t != NO_TIME]
     lowest = [begin + measured] if before_zero else lowest
     needed = measured > -early and min(lowest, default=Fraction(0)) <= grid

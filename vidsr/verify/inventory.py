@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
@@ -15,8 +15,9 @@ from av.packet import Packet
 from av.stream import AttachmentStream, Disposition, Stream
 from av.video.codeccontext import VideoCodecContext
 
-from vidsr.media.containers import recognised
+from vidsr.media.containers import CONTAINERS, recognised
 from vidsr.media.mux.decide import decide
+from vidsr.media.mux.hidden import preroll, unneeded
 from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import own_metadata
 from vidsr.media.read.joints import Joints, OneClock
@@ -46,6 +47,7 @@ class ListedTrack:
     dts: array[int] = field(default_factory=lambda: array("q"))
     durations: array[int] = field(default_factory=lambda: array("q"))
     own: array[int] = field(default_factory=lambda: array("q"))  # pts as the file has them, joined or not
+    hidden: array[int] = field(default_factory=lambda: array("b"))  # whether an edit list cuts them away
     bytes: array[int] = field(default_factory=lambda: array("q"))  # where in the file they begin, as far as it says
 
     def __str__(self) -> str:
@@ -123,7 +125,8 @@ def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
     kept, dropped = decide(source.path, picture, output.container)
     left = list(output.tracks)
     found: dict[int, ListedTrack] = {}
-    todo = [(item, source.tracks[item.index]) for item in kept if item.how != "rewritten"]
+    made = [item for item in kept if item.how != "rewritten"]
+    todo = [(item, _heard(item, source.tracks[item.index], output.container)) for item in made]
     for item, track in todo:
         same = (t for t in left if len(t.digests) and t.digests == track.digests and _fits(item, t))
         _claim(found, left, item, next(same, None))
@@ -143,6 +146,30 @@ def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
         dropped=tuple(dropped),
         missing=tuple((item, track) for item, track in todo if item.index not in found),
         extra=tuple(track for track in left if not _is_rebuilt(track)),
+    )
+
+
+def _heard(item: KeptStream, track: ListedTrack, container: str) -> ListedTrack:
+    """The track without the hidden sound that its output in `container` leaves out."""
+    length = preroll(CONTAINERS[container]) if container in CONTAINERS else None
+    if item.how == "encoded":
+        length = Fraction(0)
+    if length is None or track.kind != "audio" or not any(track.hidden):
+        return track
+    out = set(unneeded(zip(track.pts, map(bool, track.hidden), strict=True), length / track.time_base))
+
+    def left(numbers: array[int]) -> array[int]:
+        return array(numbers.typecode, (value for place, value in enumerate(numbers) if place not in out))
+
+    return replace(
+        track,
+        digests=left(track.digests),
+        pts=left(track.pts),
+        dts=left(track.dts),
+        durations=left(track.durations),
+        own=left(track.own),
+        hidden=left(track.hidden),
+        bytes=left(track.bytes),
     )
 
 
@@ -202,6 +229,7 @@ def _add(track: ListedTrack, packet: Packet[Stream], own: int | None) -> None:
     track.dts.append(NO_TIME if packet.dts is None else packet.dts)
     track.unfinished = data if track.codec == _PGS and not data.endswith(_PGS_END) else b""
     track.own.append(NO_TIME if own is None else own)
+    track.hidden.append(packet.is_discard)
     known = packet.pos is not None and packet.pos >= 0
     track.bytes.append(packet.pos or 0 if known else track.bytes[-1] if track.bytes else 0)
     track.durations.append(packet.duration or 0)

@@ -25,6 +25,7 @@ from vidsr.media.mux.join import join
 from vidsr.media.mux.others import Others
 from vidsr.media.mux.tracks import AnyPacket, CopiedTrack
 from vidsr.media.read.probe import probe
+from vidsr.verify.comparison import compare
 
 SOUND = (Audio(seconds=1.0, language="eng", title="Original", dispositions=int(Disposition.default)),)
 
@@ -250,3 +251,23 @@ def test_chapters_are_not_said_to_be_kept_where_they_have_no_place(tmp_path: Pat
     kept, dropped = plan_streams(probe(clip), container)
     assert not kept
     assert "chapters" in {item.kind for item in dropped}
+
+
+@pytest.mark.parametrize("container", ["mkv", "ts", "mp4"])
+@pytest.mark.parametrize("rate", [24, 120])
+def test_sound_that_an_edit_list_hides_is_not_heard(tmp_path: Path, container: str, rate: int) -> None:
+    """As in clips that were cut without encoding; decoders get 0.05 s of it to begin, and ts has no time before 0."""
+    source = make_clip(tmp_path / "a.mp4", audio=(Audio(seconds=1.5, start=-0.5),), rate=Fraction(rate), frames=rate)
+    output = tmp_path / f"out.{container}"
+    upscaled(source, output, container=container)
+    sound = of_kind(output, "audio")[0].first
+    assert sound is not None
+    if container == "mp4":
+        assert sound < -0.4
+        return
+    begin = times(output)[0]
+    assert -0.075 < sound - begin < 0
+    assert sound >= 0 or container == "mkv"
+    assert times(output, 1)[-1] - begin == pytest.approx(0.98, abs=0.03)
+    rows = {check.name: check.verdict for check in compare(source, output).checks}
+    assert (rows["audio 1: packets"], rows["audio 1: times"]) == ("ok", "ok")

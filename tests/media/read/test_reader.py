@@ -107,6 +107,24 @@ def test_samples_equal_those_of_a_plain_decode(tmp_path: Path) -> None:
             assert np.array_equal(flat, plain.to_ndarray().ravel())
 
 
+def test_what_the_codec_cuts_off_on_the_left_is_cut_off(tmp_path: Path) -> None:
+    """FFmpeg alone leaves columns there that are not aligned in memory."""
+    clip, cut = make_clip(tmp_path / "a.mkv", frames=3, width=80, height=64), tmp_path / "cut.mkv"
+    with av.open(str(clip)) as whole, av.open(str(cut), "w") as out:
+        source = whole.streams.video[0]
+        target = out.add_stream_from_template(source)
+        cutter = av.BitStreamFilterContext("h264_metadata=crop_left=10:crop_top=6", source, target)
+        for packet in whole.demux(source):
+            for made in cutter.filter(packet if packet.size else None):
+                made.stream = target
+                out.mux(made)
+    frames, uncut = list(Reader(cut)), list(Reader(clip))
+    assert len(frames) == 3
+    for frame, full in zip(frames, uncut, strict=True):
+        assert np.array_equal(frame.planes[0], full.planes[0][6:, 10:])
+        assert np.array_equal(frame.planes[1], full.planes[1][3:, 5:])
+
+
 def random_planes(number: int, fmt: PixelFormat, width: int, height: int) -> list[np.ndarray[Any, Any]]:
     rng = np.random.default_rng(number)
     return [rng.integers(0, 256, shape).astype(np.uint8) for shape in fmt.plane_shapes(width, height)]

@@ -21,6 +21,7 @@ from vidsr.media.mux import flags, languages
 from vidsr.media.mux.sound import encoded_layout, layout_of, named_layout
 from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, codec_name, is_cover, no_place
 from vidsr.media.mux.tracks import AnyPacket, add_like, add_track
+from vidsr.media.read.chapters import unread
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 
@@ -61,12 +62,12 @@ def _decided(
         there = [picture, *(item.index for item in kept if item.how != "rewritten")]
         for stream in (source.streams[index] for index in there):
             dropped += _lost_flags(stream, row) + _lost_language(stream, row)
-        dropped += [] if row.metadata else _without_place(source, row)
+        dropped += _unread_chapters(path, source) if row.metadata else _without_place(source, row)
     return tuple(kept), tuple(dropped)
 
 
 def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, list[AnyPacket]]:
-    """The first packets of each of `streams`."""
+    """The first packets of each of `streams`, of sound those that are heard."""
     found: dict[int, list[AnyPacket]] = {s.index: [] for s in streams if s.type in ("audio", "video", "subtitle")}
     for stream in source.streams:
         if stream.index not in found:
@@ -76,7 +77,8 @@ def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, lis
     with closing(packets), suppress(av.FFmpegError):  # damage: what came before it is enough
         for packet in packets if found else ():
             held = found.get(packet.stream_index, [])
-            if packet.size and len(held) < _TRIED:
+            hidden = packet.is_discard and packet.stream.type == "audio"
+            if packet.size and not hidden and len(held) < _TRIED:
                 held.append(packet)
             if len(held) == _TRIED:
                 missing.discard(packet.stream_index)
@@ -93,6 +95,12 @@ def _without_place(source: InputContainer, container: Container) -> list[Dropped
     parts = [("metadata", ", ".join(names))] if names else []
     parts += [("chapters", str(chapters))] if chapters else []
     return [Dropped(None, kind, what, no_place(container)) for kind, what in parts]
+
+
+def _unread_chapters(path: Path, source: InputContainer) -> list[Dropped]:
+    inner, titles = unread(path, source.format.name)
+    parts = [("chapters inside chapters", inner), ("further titles of chapters", titles)]
+    return [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in parts if number]
 
 
 def _lost_flags(stream: Stream, container: Container) -> list[Dropped]:

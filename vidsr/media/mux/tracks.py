@@ -20,6 +20,7 @@ from av.subtitles.codeccontext import SubtitleCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.media.containers import Container
+from vidsr.media.mux.hidden import preroll, unneeded
 from vidsr.media.mux.sound import SoundTrack, is_named, layout_of, named_layout
 from vidsr.media.mux.streams import KeptStream, codec_name, is_cover
 from vidsr.media.mux.timecode import fitting_rate, timecode_of
@@ -75,7 +76,8 @@ class CopiedTrack:
     """Packets as they are.
 
     Decode times that do not rise, which muxers refuse, are raised by a tick. Where they fall back by more than
-    `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before.
+    `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before. Sound that an edit
+    list hides is left out where `container` has none, but for what decoders need to begin.
     """
 
     def __init__(self, out: OutputContainer, stream: Stream, ticks: int, container: Container) -> None:
@@ -92,6 +94,8 @@ class CopiedTrack:
         self._jump = math.ceil(_JUMP / stream.time_base) if stream.time_base else 0
         self._last: int | None = None
         self._end = 0  # of the packet before
+        self._preroll = preroll(container) if stream.type == "audio" else None
+        self._held: list[AnyPacket] = []  # hidden ones, until something is heard
 
     def _tell_rate(self, target: VideoStream, stream: VideoStream, container: Container) -> None:
         """Matroska's muxer writes it, or one tick; mov and mp4 count timecodes by it."""
@@ -103,7 +107,18 @@ class CopiedTrack:
             target.codec_context.framerate = rate
 
     def take(self, packet: AnyPacket) -> Iterator[AnyPacket]:
-        """The same packet, at its new time."""
+        """The same packet, at its new time, behind hidden ones that it needs."""
+        if self._preroll is None or packet.pts is None or not packet.time_base:
+            yield self._moved(packet)
+            return
+        self._held.append(packet)
+        if not packet.is_discard:
+            length = self._preroll / packet.time_base
+            out = unneeded([(p.pts or 0, p.is_discard) for p in self._held], length)
+            yield from (self._moved(p) for n, p in enumerate(self._held) if n not in out)
+            self._held.clear()
+
+    def _moved(self, packet: AnyPacket) -> AnyPacket:
         if self._ebml and packet.has_sidedata(_NEW_HEADER):
             packet = _without(packet, _NEW_HEADER)
         packet.stream = self.target
@@ -118,7 +133,7 @@ class CopiedTrack:
             self._last = max(dts + self._ticks, lowest)
             packet.pts, packet.dts = max(pts + self._ticks, self._last), self._last
             self._end = self._last + (packet.duration or 0)
-        yield packet
+        return packet
 
     def flush(self) -> Iterable[AnyPacket]:
         """Nothing."""

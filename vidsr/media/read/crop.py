@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from vidsr.media.ebml import CLUSTER, PICTURES, SEGMENT, TRACK_ENTRY, TRACK_TYPE, TRACKS, VIDEO, integer
+from vidsr.media.ebml import PICTURES, SEGMENT, TRACK_ENTRY, TRACK_TYPE, TRACKS, VIDEO, elements
 from vidsr.media.read.pixels import Edges
 
 NONE: Edges = (0, 0, 0, 0)
@@ -41,40 +41,20 @@ def crop_of(path: Path, container: str, number: int, track: int, size: tuple[int
 
 
 def _of_matroska(file: BinaryIO, end: int, number: int) -> Edges:
-    segment = next(_elements(file, 0, end, SEGMENT), None)
-    tracks = next(_elements(file, *segment, TRACKS), None) if segment else None
+    segment = next(elements(file, 0, end, SEGMENT), None)
+    tracks = next(elements(file, *segment, TRACKS), None) if segment else None
     pictures = [
         video
-        for entry in (_elements(file, *tracks, TRACK_ENTRY) if tracks else ())
-        if [_value(file, *kind) for kind in _elements(file, *entry, TRACK_TYPE)] == [PICTURES]
-        for video in _elements(file, *entry, VIDEO)
+        for entry in (elements(file, *tracks, TRACK_ENTRY) if tracks else ())
+        if [_value(file, *kind) for kind in elements(file, *entry, TRACK_TYPE)] == [PICTURES]
+        for video in elements(file, *entry, VIDEO)
     ]
     if number >= len(pictures):
         return NONE
     left, top, right, bottom = (
-        next((_value(file, *place) for place in _elements(file, *pictures[number], side)), 0) for side in _SIDES
+        next((_value(file, *place) for place in elements(file, *pictures[number], side)), 0) for side in _SIDES
     )
     return left, top, right, bottom
-
-
-def _elements(file: BinaryIO, start: int, stop: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Where the bodies of the `wanted` ones among the elements from `start` on begin and end, up to a cluster.
-
-    Raises:
-        ValueError: what begins there is no element.
-    """
-    while start < stop:
-        file.seek(start)
-        kind, _ = integer(file, marked=True)
-        size, unknown = integer(file, marked=False)
-        if kind is None or size is None:
-            raise ValueError("no element")
-        body = file.tell()
-        start = stop if unknown else body + size
-        if kind == CLUSTER:
-            return
-        if kind == wanted:
-            yield body, min(start, stop)
 
 
 def _value(file: BinaryIO, start: int, stop: int) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -27,6 +28,7 @@ _FORMATS = (
     "dv,ogg,rm,nut,ivf,gif,apng,h261,h263,h264,hevc,m4v,vc1,vc1test,av1,obu,dirac,vvc,yuv4mpegpipe,mjpeg,"
     "wav,mp3,flac,aac,ac3,eac3,aiff"
 )
+_SHOWN = 10  # hundredths of a second: what players make of a picture of a GIF that is to last one
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp")
 
@@ -59,15 +61,32 @@ def demux(
     Where a stream appears half-way, as in a transport stream whose programs change or are damaged, PyAV fails with an
     IndexError: it is asked again, and passes over the new stream.
     """
+    late = 0 if container.format.name == "gif" else None
     while True:
         try:
             for packet in cast("Iterator[Packet[StreamT]]", container.demux(list(streams))):
+                if late is not None:
+                    late = _slowed(packet, late)
                 if clock is not None:
                     clock(cast("Packet[Stream]", packet))
                 yield packet
         except IndexError:
             continue
         return
+
+
+def _slowed(packet: Packet[StreamT], late: int) -> int:
+    """Show a picture of a GIF that is to last 0.01 s for 0.1 s, as players do; FFmpeg does so for those of 0 only.
+
+    It comes `late`, in hundredths of a second; the next one as much as is returned.
+    """
+    if packet.pts is None or packet.dts is None:
+        return late
+    packet.pts, packet.dts = packet.pts + late, packet.dts + late
+    if packet.duration != 1:
+        return late
+    packet.duration = _SHOWN
+    return late + _SHOWN - 1
 
 
 def limit_pixels(stream: Stream) -> None:
@@ -82,9 +101,11 @@ def limit_pixels(stream: Stream) -> None:
 def decoder_of(stream: VideoStream) -> VideoCodecContext:
     """The decoder for `stream`: its own, but of VP8 and VP9 with alpha the one that sees it; FFmpeg's default does not.
 
-    The alpha of these is a picture stream beside the packets, of which Matroska's header tells.
+    The alpha of these is a picture stream beside the packets, of which Matroska's header tells. It crops as the codec
+    says, to the pixel.
     """
     own = stream.codec_context
+    crop_exactly(own)
     tag = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE"))
     if tag != "1" or own.codec.canonical_name not in _ALPHA_DECODERS:
         return own
@@ -95,6 +116,11 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
     assert isinstance(context, VideoCodecContext)
     context.options = {"max_pixels": str(MAX_PIXELS)}
     return context
+
+
+def crop_exactly(context: VideoCodecContext) -> None:
+    """Let a decoder cut off on the left and above what its codec says; else it leaves there what is not aligned."""
+    context.flags |= Flags.unaligned
 
 
 def local_name(path: Path) -> str:

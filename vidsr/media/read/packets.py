@@ -24,7 +24,7 @@ from vidsr.media.pyav import VideoPacket, picture_stream
 from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.intra_refresh import decodes_alone
 from vidsr.media.read.joints import OneClock, joints_of
-from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.open import crop_exactly, demux, open_input
 from vidsr.media.read.pixels import Unpacker, framed, planes_of
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.read.truncation import missing_end
@@ -288,6 +288,7 @@ def _open(decoder: PackedDecoder) -> VideoCodecContext:
     if decoder.pix_fmt is not None:
         context.pix_fmt = decoder.pix_fmt
     context.thread_count, context.thread_type = 1, "SLICE"  # as `Reader`
+    crop_exactly(context)
     if decoder.name == "libdav1d":
         context.options = {**context.options, "max_frame_delay": "1"}
     return context

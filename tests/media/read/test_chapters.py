@@ -1,0 +1,48 @@
+"""What FFmpeg reads over in the chapters of Matroska is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.clips import make_clip
+from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, SEGMENT, elements
+from vidsr.media.mux.decide import plan_streams
+from vidsr.media.read.probe import probe
+
+
+def into_the_first(path: Path, kind: int) -> None:
+    """Make the second chapter of `path` an element of this kind inside the first."""
+    with path.open("r+b") as file:
+        place = 0, file.seek(0, 2)
+        for outer in (SEGMENT, CHAPTERS, EDITION):
+            place = next(elements(file, *place, outer))
+        (start, stop), (inner, end) = elements(file, *place, CHAPTER)
+        file.seek(stop)
+        assert file.read(1) == CHAPTER.to_bytes()
+        file.seek(stop)
+        file.write(kind.to_bytes())
+        file.seek(place[0])
+        size = start - file.read(stop - place[0]).index(CHAPTER.to_bytes()) - place[0] - 1  # bytes of the first's size
+        file.seek(start - size)
+        file.write((end - start | 1 << 7 * size).to_bytes(size, "big"))
+        assert inner < end
+
+
+@pytest.mark.parametrize("container", ["mkv", "mp4"])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (CHAPTER, ["chapters inside chapters (1): dropped, FFmpeg does not read them"]),
+        (CHAPTER_TITLE, ["further titles of chapters (1): dropped, FFmpeg does not read them"]),
+        (None, []),
+    ],
+)
+def test_what_is_read_over_in_chapters_is_named(
+    tmp_path: Path, container: str, kind: int | None, words: list[str]
+) -> None:
+    path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
+    if kind:
+        into_the_first(path, kind)
+    assert [str(item) for item in plan_streams(probe(path), container)[1]] == words
