@@ -21,6 +21,7 @@ from vidsr.media.mux.hidden import preroll, unneeded
 from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import own_metadata
 from vidsr.media.read.joints import Joints, OneClock
+from vidsr.media.read.matroska import tags
 from vidsr.media.read.open import demux, open_input
 
 NO_TIME = -(2**63)
@@ -117,7 +118,7 @@ def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
             error = str(why.strerror)
         chapters = tuple(_chapters(opened))
         container = _container(path, opened)
-        return Inventory(path, container, dict(opened.metadata), chapters, tuple(tracks), error, joints)
+        return Inventory(path, container, tags(opened, path), chapters, tuple(tracks), error, joints)
 
 
 def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:

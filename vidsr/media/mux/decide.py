@@ -21,7 +21,7 @@ from vidsr.media.mux import flags, languages
 from vidsr.media.mux.sound import encoded_layout, layout_of, named_layout
 from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, codec_name, is_cover, no_place
 from vidsr.media.mux.tracks import AnyPacket, add_like, add_track
-from vidsr.media.read.chapters import unread
+from vidsr.media.read.matroska import own_title, unread_chapters
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 
@@ -62,7 +62,7 @@ def _decided(
         there = [picture, *(item.index for item in kept if item.how != "rewritten")]
         for stream in (source.streams[index] for index in there):
             dropped += _lost_flags(stream, row) + _lost_language(stream, row)
-        dropped += _unread_chapters(path, source) if row.metadata else _without_place(source, row)
+        dropped += _read_over(path, source) if row.metadata else _without_place(source, row)
     return tuple(kept), tuple(dropped)
 
 
@@ -97,10 +97,20 @@ def _without_place(source: InputContainer, container: Container) -> list[Dropped
     return [Dropped(None, kind, what, no_place(container)) for kind, what in parts]
 
 
-def _unread_chapters(path: Path, source: InputContainer) -> list[Dropped]:
-    inner, titles = unread(path, source.format.name)
+def _read_over(path: Path, source: InputContainer) -> list[Dropped]:
+    """What FFmpeg does not read, or takes another thing for."""
+    inner, titles = unread_chapters(path, source.format.name)
     parts = [("chapters inside chapters", inner), ("further titles of chapters", titles)]
-    return [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in parts if number]
+    found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in parts if number]
+    own, told = own_title(path, source.format.name), _title_of(source)
+    if own and told and told != own:
+        found.append(Dropped(None, "title in tags", told, "the film's own is kept"))
+    return found
+
+
+def _title_of(container: InputContainer) -> str | None:
+    """The film's, as FFmpeg reads it."""
+    return next((value for key, value in container.metadata.items() if key.lower() == "title"), None)
 
 
 def _lost_flags(stream: Stream, container: Container) -> list[Dropped]:

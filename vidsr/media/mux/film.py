@@ -18,6 +18,7 @@ from vidsr.media.mux import timecode
 from vidsr.media.mux.languages import held
 from vidsr.media.mux.streams import NOT_COPIED, KeptStream
 from vidsr.media.mux.tracks import Track, add_track, attach_cover, own_metadata
+from vidsr.media.read.matroska import tags
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, scaled_matrix
 
@@ -51,7 +52,8 @@ class Film:
 
     def describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
         """Tags and chapters of the source, and `metadata`."""
-        out.metadata.update({k: v for k, v in opened.metadata.items() if k.lower() not in NOT_COPIED})
+        said = tags(opened, self.source.path)
+        out.metadata.update({k: v for k, v in said.items() if k.lower() not in NOT_COPIED})
         out.metadata.update(metadata)
         chapters: list[Chapter] = []
         for chapter in opened.chapters():

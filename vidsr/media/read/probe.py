@@ -19,6 +19,7 @@ from vidsr.media.animations import clears
 from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
 from vidsr.media.read.colour_tags import chroma_siting, resolve, y4m_siting
 from vidsr.media.read.crop import crop_of
+from vidsr.media.read.matroska import tags
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
 from vidsr.media.read.png import kinds_in_png
@@ -136,7 +137,7 @@ def _info(path: Path, container: InputContainer, streams: tuple[Stream, ...], vi
         video=video,
         streams=streams,
         num_chapters=len(container.chapters()),
-        metadata=dict(container.metadata),
+        metadata=tags(container, path),
     )
 
 

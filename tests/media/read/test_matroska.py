@@ -1,15 +1,18 @@
-"""What FFmpeg reads over in the chapters of Matroska is named."""
+"""What FFmpeg reads over in Matroska is kept where it can be, and named where it cannot."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import pytest
 
 from tests.clips import make_clip
+from tests.media.making import upscaled
 from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, SEGMENT, elements
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.read.probe import probe
+from vidsr.verify.comparison import compare
 
 
 def into_the_first(path: Path, kind: int) -> None:
@@ -46,3 +49,21 @@ def test_what_is_read_over_in_chapters_is_named(
     if kind:
         into_the_first(path, kind)
     assert [str(item) for item in plan_streams(probe(path), container)[1]] == words
+
+
+def test_a_film_keeps_its_own_title_beside_that_of_its_series(tmp_path: Path) -> None:
+    """FFmpeg lets a title in the tags, whatever it is of, take its place."""
+    path = make_clip(tmp_path / "a.mkv", metadata={"title": "The Episode", "TITLX": "The Series"})
+    path.write_bytes(path.read_bytes().replace(b"TITLX", b"TITLE"))
+    with av.open(str(path)) as opened:
+        assert [v for k, v in opened.metadata.items() if k.lower() == "title"] == ["The Series"]
+    source = probe(path)
+    assert source.metadata["title"] == "The Episode"
+    assert [str(item) for item in plan_streams(source, "mp4")[1]] == [
+        "title in tags (The Series): dropped, the film's own is kept"
+    ]
+    for container in ("mkv", "mp4"):
+        out = tmp_path / f"out.{container}"
+        upscaled(path, out, container=container)
+        assert probe(out).metadata["title"] == "The Episode"
+        assert {check.name: check.verdict for check in compare(path, out).checks}["metadata"] == "ok"

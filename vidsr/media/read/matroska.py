@@ -1,0 +1,62 @@
+"""What FFmpeg reads over in Matroska: chapters inside others, all titles of one but the last, and the film's own title.
+
+That is replaced by the last title in its tags, be it that of a series or of a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from av.container import InputContainer
+
+from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, FILM_TITLE, INFO, SEGMENT, elements
+
+
+def own_title(path: Path, container: str) -> str | None:
+    """That of the film in the file `path`, which FFmpeg calls a `container`; None: it has none, or is no Matroska."""
+    if "matroska" not in container:
+        return None
+    try:
+        with path.open("rb") as file:
+            for start, stop in _within(file, SEGMENT, INFO, FILM_TITLE):
+                file.seek(start)
+                return file.read(stop - start).rstrip(b"\0").decode() or None
+    except (OSError, ValueError):
+        pass  # damaged, which the demuxer has to say
+    return None
+
+
+def tags(container: InputContainer, path: Path) -> dict[str, str]:
+    """What the open file says of itself as a whole."""
+    said, own = dict(container.metadata), own_title(path, container.format.name)
+    if own is None:
+        return said
+    return {key: value for key, value in said.items() if key.lower() != "title"} | {"title": own}
+
+
+def unread_chapters(path: Path, container: str) -> tuple[int, int]:
+    """How many chapters of the file `path`, which FFmpeg calls a `container`, are inside others, and further titles.
+
+    Where chapters stand behind the pictures, none are found.
+    """
+    if "matroska" not in container:
+        return 0, 0
+    inner = titles = 0
+    try:
+        with path.open("rb") as file:
+            for start, stop in _within(file, SEGMENT, CHAPTERS, EDITION, CHAPTER):
+                inner += sum(1 for _ in elements(file, start, stop, CHAPTER))
+                titles += max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
+    except (OSError, ValueError):
+        return 0, 0
+    return inner, titles
+
+
+def _within(file: BinaryIO, *kinds: int) -> Iterator[tuple[int, int]]:
+    """The bodies of elements of the last of `kinds` inside those of the one before, and so on."""
+    places = [(0, file.seek(0, 2))]
+    for kind in kinds:
+        places = [inner for place in places for inner in elements(file, *place, kind)]
+    yield from places
