@@ -26,6 +26,7 @@ from vidsr.jobs.run import run_batch
 from vidsr.media.animations import plays_of
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.animation import _placed
+from vidsr.media.read.probe import probe
 from vidsr.media.write.times import Times
 from vidsr.verify.comparison import compare
 
@@ -94,6 +95,8 @@ def test_pictures_of_a_hundredth_of_a_second_last_as_long_as_players_show_them(t
         place = data.index(b"!\xf9\x04", place + 1)
         data[place + 4 : place + 6] = struct.pack("<H", length)
     source.write_bytes(data)
+    info = probe(source)
+    assert (info.duration, info.video.duration, info.video.rate) == (Fraction(57, 100),) * 2 + (Fraction(600, 57),)
     assert shown(made(source).output)[1] == [100, 100, 70, 100, 100, 100]
     film = made(source, tmp_path / "a.mkv").output
     with av.open(str(film)) as opened:

@@ -27,7 +27,8 @@ from vidsr.upscaling.taps import Wide, filtered, taps
 SHARE = 0.3  # at the full strength, of each neighbour; a little more is left to the frame itself
 LIMIT = 40  # codes of 8 bit that a neighbour may differ by and count whole: more is what it has uncovered
 JERK = 0.25  # small pixels: what is twice as far from its mean place has moved, and stays where it is
-CRISP, WIDE = 0.6, 4  # of what is taken of neighbours: how much averaging has softened it; from so many samples on
+CRISP = 0.6  # of what is taken of neighbours: how much that is sharpened, which averaging has softened
+WIDE = 4  # samples of a small pixel, from which on it is sharpened by all of that
 FAINT = 0.5  # codes that small pictures differ by where it is sharpened by half of that
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from vidsr.errors import UsageError
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import CAPTIONED
-from vidsr.media.mux.hidden import PREROLL
 from vidsr.media.mux.origin import late_start
 from vidsr.media.read.bars import Crop, cropped
 from vidsr.media.read.deinterlace import Deinterlacing
@@ -201,7 +200,7 @@ def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:
     if before_zero and begin >= early:
         return -early
     measured = _measured(begin, pairing)
-    grid = max(_GRID, info.video.time_base) + (0 if before_zero else PREROLL)
+    grid = max(_GRID, info.video.time_base)
     lowest = [t * track.time_base for track in after.tracks for t in track.dts if t != NO_TIME]
     lowest = [begin + measured] if before_zero else lowest
     needed = measured > -early and min(lowest, default=Fraction(0)) <= grid
@@ -209,9 +208,14 @@ def _shift(info: MediaInfo, after: Inventory, pairing: Pairing) -> Fraction:
 
 
 def _measured(begin: Fraction, pairing: Pairing) -> Fraction:
-    """From the first copied stream whose packets are all there, else from the pictures."""
+    """From the first copied stream whose packets are all there, else from the pictures.
+
+    Those tell the time more exactly where that stream is late by as much, within a tick of its own.
+    """
+    first = pairing.picture.first if pairing.picture else None
+    shown = first - begin if first is not None else Fraction(0)
     for item, old, new in pairing.kept:
         if item.how == "copied" and old.digests == new.digests and old.first is not None and new.first is not None:
-            return new.first - old.first
-    first = pairing.picture.first if pairing.picture else None
-    return first - begin if first is not None else Fraction(0)
+            late = new.first - old.first
+            return shown if abs(late - shown) <= max(old.time_base, new.time_base) else late
+    return shown

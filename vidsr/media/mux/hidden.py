@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from contextlib import closing
 from fractions import Fraction
+from pathlib import Path
 
 from vidsr.media.containers import Container
+from vidsr.media.read.open import demux, open_input
 
-PREROLL = Fraction(1, 20)  # seconds: from so long before what is heard decoders need packets to begin
-_SHORT = PREROLL / 2  # where all streams have to begin later for it
+PREROLL = Fraction(1, 20)  # seconds: from so long before what is heard first decoders need packets to begin
 
 
 def preroll(container: Container) -> Fraction | None:
     """Seconds of hidden sound that stay before what is heard; None: all, `container` has edit lists, too."""
     if container.boxes:
         return None
-    return PREROLL if container.before_zero else _SHORT
+    return PREROLL if container.before_zero else Fraction(0)
 
 
-def unneeded(times: Iterable[tuple[int, bool]], length: Fraction) -> Sequence[int]:
-    """Which of packets with these times, hidden or not, lie further than `length` ticks before the next one heard."""
-    found: list[int] = []
+def unneeded(times: Iterable[tuple[int, bool]], length: Fraction) -> set[int]:
+    """Which of packets with these times, hidden or not, are left out.
+
+    Those are all hidden ones but what lies up to `length` ticks before the first that is heard.
+    """
+    found: set[int] = set()
     held: list[tuple[int, int]] = []
+    begun = False
     for number, (pts, hidden) in enumerate(times):
         if hidden:
             held.append((number, pts))
             continue
-        found += [n for n, before in held if before < pts - length]
+        found |= {n for n, before in held if begun or before < pts - length}
         held.clear()
-    return found + [n for n, _ in held]
+        begun = True
+    return found | {n for n, _ in held}
+
+
+def first_heard(path: Path) -> Fraction | None:
+    """Seconds at which the first packet of sound that is heard begins, which may be before 0."""
+    begins: list[Fraction] = []
+    with open_input(path) as source:
+        sounds = {stream.index for stream in source.streams.audio}
+        with closing(demux(source, *source.streams.audio)) as packets:
+            for packet in packets if sounds else ():
+                if packet.stream_index in sounds and packet.pts is not None and not packet.is_discard:
+                    begins.append(packet.pts * packet.time_base)
+                    sounds.discard(packet.stream_index)
+                if not sounds:
+                    break
+    return min(begins, default=None)

@@ -26,7 +26,7 @@ from vidsr.media.mux.decide import decide
 from vidsr.media.mux.film import Film
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.finish import Written
-from vidsr.media.mux.hidden import PREROLL
+from vidsr.media.mux.hidden import first_heard
 from vidsr.media.mux.origin import late_start
 from vidsr.media.mux.others import Others, Timed
 from vidsr.media.mux.streams import Dropped, KeptStream, is_cover
@@ -152,9 +152,8 @@ class _Join:
         low = min(self._begin - late, Fraction(0))
         if not self._container.before_zero:  # not even to decode
             starts = [stream.start for stream in self._source.streams if stream.start is not None]
-            if "mov" in self._source.container:  # which may hide some sound before it begins
-                heard = [s.start for s in self._source.streams if s.kind == "audio" and s.start is not None]
-                starts += [start - PREROLL for start in heard]
+            heard = first_heard(self._source.path) if "mov" in self._source.container.split(",") else None
+            starts += [] if heard is None else [heard]
             low = min([low, *(start - late for start in (int(self._times.dts.min()) * self._spec.time_base, *starts))])
         if low == 0:
             return -late

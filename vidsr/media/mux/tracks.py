@@ -95,7 +95,8 @@ class CopiedTrack:
         self._last: int | None = None
         self._end = 0  # of the packet before
         self._preroll = preroll(container) if stream.type == "audio" else None
-        self._held: list[AnyPacket] = []  # hidden ones, until something is heard
+        self._held: list[AnyPacket] = []  # hidden ones before the first that is heard: demuxers give a second or so
+        self._begun = False
 
     def _tell_rate(self, target: VideoStream, stream: VideoStream, container: Container) -> None:
         """Matroska's muxer writes it, or one tick; mov and mp4 count timecodes by it."""
@@ -110,13 +111,14 @@ class CopiedTrack:
         """The same packet, at its new time, behind hidden ones that it needs."""
         if self._preroll is None or packet.pts is None or not packet.time_base:
             yield self._moved(packet)
-            return
-        self._held.append(packet)
-        if not packet.is_discard:
-            length = self._preroll / packet.time_base
-            out = unneeded([(p.pts or 0, p.is_discard) for p in self._held], length)
-            yield from (self._moved(p) for n, p in enumerate(self._held) if n not in out)
+        elif packet.is_discard:
+            self._held += [] if self._begun else [packet]
+        else:
+            told = [(p.pts or 0, p.is_discard) for p in (*self._held, packet)]
+            out = unneeded(told, self._preroll / packet.time_base)
+            yield from (self._moved(p) for n, p in enumerate((*self._held, packet)) if n not in out)
             self._held.clear()
+            self._begun = True
 
     def _moved(self, packet: AnyPacket) -> AnyPacket:
         if self._ebml and packet.has_sidedata(_NEW_HEADER):

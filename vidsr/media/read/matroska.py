@@ -13,16 +13,21 @@ from av.container import InputContainer
 
 from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, FILM_TITLE, INFO, SEGMENT, elements
 
+_LONGEST = 1 << 16  # bytes of a title; more is damage
+
 
 def own_title(path: Path, container: str) -> str | None:
-    """That of the film in the file `path`, which FFmpeg calls a `container`; None: it has none, or is no Matroska."""
+    """That of the film in the file `path`, which FFmpeg calls a `container`; None: it has none, or no Matroska.
+
+    Where it stands behind the pictures, it is not found.
+    """
     if "matroska" not in container:
         return None
     try:
         with path.open("rb") as file:
             for start, stop in _within(file, SEGMENT, INFO, FILM_TITLE):
                 file.seek(start)
-                return file.read(stop - start).rstrip(b"\0").decode() or None
+                return file.read(min(stop - start, _LONGEST)).rstrip(b"\0").decode() or None
     except (OSError, ValueError):
         pass  # damaged, which the demuxer has to say
     return None
@@ -47,16 +52,28 @@ def unread_chapters(path: Path, container: str) -> tuple[int, int]:
     try:
         with path.open("rb") as file:
             for start, stop in _within(file, SEGMENT, CHAPTERS, EDITION, CHAPTER):
-                inner += sum(1 for _ in elements(file, start, stop, CHAPTER))
-                titles += max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
+                num, further = _told(file, start, stop)
+                inner, titles = inner + num, titles + further
     except (OSError, ValueError):
         return 0, 0
     return inner, titles
 
 
+def _told(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
+    """How many chapters are inside one, at any depth, and further titles of it."""
+    inner = list(elements(file, start, stop, CHAPTER))
+    titles = max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
+    return len(inner) + sum(_told(file, *place)[0] for place in inner), titles
+
+
 def _within(file: BinaryIO, *kinds: int) -> Iterator[tuple[int, int]]:
-    """The bodies of elements of the last of `kinds` inside those of the one before, and so on."""
-    places = [(0, file.seek(0, 2))]
+    """The bodies of elements of the last of `kinds` inside those of the one before, and so on, as they are found."""
+    places = iter([(0, file.seek(0, 2))])
     for kind in kinds:
-        places = [inner for place in places for inner in elements(file, *place, kind)]
-    yield from places
+        places = _inside(file, places, kind)
+    return places
+
+
+def _inside(file: BinaryIO, places: Iterator[tuple[int, int]], kind: int) -> Iterator[tuple[int, int]]:
+    for place in places:
+        yield from elements(file, *place, kind)

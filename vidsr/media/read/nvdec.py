@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
 from vidsr.media.encoders import HARDWARE_DECODERS, software_encoder
-from vidsr.media.read.open import MAX_PIXELS
+from vidsr.media.read.open import MAX_PIXELS, crop_exactly
 
 NVDEC_CODECS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg2video", "mjpeg")
 """What FFmpeg's own decoders can hand to an NVIDIA GPU; which of them a GPU takes depends on its age."""
@@ -93,6 +93,7 @@ def _open_nvdec(codec: str, gpu: int | str) -> VideoCodecContext:
     if not isinstance(context, VideoCodecContext) or not context.is_hwaccel:
         raise MediaError(f"this build of FFmpeg has no {title} for {codec}")
     context.options = {"max_pixels": str(MAX_PIXELS)}
+    crop_exactly(context)  # where it falls back to software
     return context
 
 

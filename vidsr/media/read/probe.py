@@ -20,7 +20,7 @@ from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
 from vidsr.media.read.colour_tags import chroma_siting, resolve, y4m_siting
 from vidsr.media.read.crop import crop_of
 from vidsr.media.read.matroska import tags
-from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, limit_pixels, open_input
+from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, gif_length, limit_pixels, open_input
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
 from vidsr.media.read.png import kinds_in_png
 
@@ -133,7 +133,7 @@ def _info(path: Path, container: InputContainer, streams: tuple[Stream, ...], vi
         container=container.format.name,
         size=path.stat().st_size,
         start=_seconds(container.start_time, Fraction(1, av.time_base)),
-        duration=_seconds(container.duration, Fraction(1, av.time_base)),
+        duration=video.duration if video.codec == "gif" else _seconds(container.duration, Fraction(1, av.time_base)),
         video=video,
         streams=streams,
         num_chapters=len(container.chapters()),
@@ -210,6 +210,10 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
     colour, tagged = resolve(frame, stream, siting, str(path))
     duration = _duration(stream) or _seconds(container.duration, Fraction(1, av.time_base))
     rate = _rate(stream)
+    if codec == "gif":
+        num, shown = gif_length(path)
+        if shown > (duration or 0):  # pictures that players show more slowly
+            duration, rate = shown, num / shown
     crop = on_grid(_crop(container, stream, frame, path), fmt)
     fields = stream.codec_context.field_order in _INTERLACED_ORDERS
     alpha_beside = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
