@@ -11,6 +11,7 @@ from tests.clips import make_clip
 from tests.media.making import upscaled
 from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, SEGMENT, elements
 from vidsr.media.mux.decide import plan_streams
+from vidsr.media.read.matroska import unread_chapters
 from vidsr.media.read.probe import probe
 from vidsr.verify.comparison import compare
 
@@ -67,3 +68,12 @@ def test_a_film_keeps_its_own_title_beside_that_of_its_series(tmp_path: Path) ->
         upscaled(path, out, container=container)
         assert probe(out).metadata["title"] == "The Episode"
         assert {check.name: check.verdict for check in compare(path, out).checks}["metadata"] == "ok"
+
+
+def test_chapters_inside_each_other_as_deep_as_a_file_likes(tmp_path: Path) -> None:
+    path, body = tmp_path / "a.mkv", b""
+    for kind in (*[CHAPTER] * 2000, EDITION, CHAPTERS, SEGMENT):
+        size = (len(body) | 1 << 56).to_bytes(8, "big")
+        body = kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
+    path.write_bytes(body)
+    assert unread_chapters(path, "matroska,webm") == (1999, 0)

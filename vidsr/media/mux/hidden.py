@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from fractions import Fraction
 from pathlib import Path
+
+import av
 
 from vidsr.media.containers import Container
 from vidsr.media.read.open import demux, open_input
@@ -43,7 +45,8 @@ def first_heard(path: Path) -> Fraction | None:
     begins: list[Fraction] = []
     with open_input(path) as source:
         sounds = {stream.index for stream in source.streams.audio}
-        with closing(demux(source, *source.streams.audio)) as packets:
+        packets = demux(source, *source.streams.audio)
+        with closing(packets), suppress(av.FFmpegError):  # damage: what came before it is enough
             for packet in packets if sounds else ():
                 if packet.stream_index in sounds and packet.pts is not None and not packet.is_discard:
                     begins.append(packet.pts * packet.time_base)

@@ -61,9 +61,13 @@ def unread_chapters(path: Path, container: str) -> tuple[int, int]:
 
 def _told(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
     """How many chapters are inside one, at any depth, and further titles of it."""
-    inner = list(elements(file, start, stop, CHAPTER))
     titles = max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
-    return len(inner) + sum(_told(file, *place)[0] for place in inner), titles
+    num, waiting = 0, [(start, stop)]
+    while waiting:
+        inner = list(elements(file, *waiting.pop(), CHAPTER))
+        num += len(inner)
+        waiting += inner
+    return num, titles
 
 
 def _within(file: BinaryIO, *kinds: int) -> Iterator[tuple[int, int]]:

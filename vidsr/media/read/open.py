@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar, cast
@@ -93,7 +94,7 @@ def _slowed(packet: Packet[StreamT], late: int) -> int:
 def gif_length(path: Path) -> tuple[int, Fraction]:
     """How many pictures a GIF holds, and for how many seconds they are shown."""
     num, end = 0, Fraction(0)
-    with open_input(path) as container:
+    with open_input(path) as container, suppress(av.FFmpegError):  # damage: what comes before it is shown
         for packet in demux(container, *container.streams.video):
             if packet.pts is not None and packet.size:
                 num, end = num + 1, (packet.pts + (packet.duration or 0)) * packet.time_base
