@@ -17,9 +17,7 @@ PREROLL = Fraction(1, 20)  # seconds: from so long before what is heard first de
 
 def preroll(container: Container) -> Fraction | None:
     """Seconds of hidden sound that stay before what is heard; None: all, `container` has edit lists, too."""
-    if container.boxes:
-        return None
-    return PREROLL if container.before_zero else Fraction(0)
+    return None if container.boxes else PREROLL
 
 
 def unneeded(times: Iterable[tuple[int, bool]], length: Fraction) -> set[int]:
@@ -40,17 +38,20 @@ def unneeded(times: Iterable[tuple[int, bool]], length: Fraction) -> set[int]:
     return found | {n for n, _ in held}
 
 
-def first_heard(path: Path) -> Fraction | None:
-    """Seconds at which the first packet of sound that is heard begins, which may be before 0."""
+def first_kept(path: Path, length: Fraction) -> Fraction | None:
+    """Seconds at which sound begins of which so much that is hidden stays before what is heard; it may be before 0."""
     begins: list[Fraction] = []
     with open_input(path) as source:
-        sounds = {stream.index for stream in source.streams.audio}
+        told: dict[int, list[tuple[int, bool]]] = {stream.index: [] for stream in source.streams.audio}
         packets = demux(source, *source.streams.audio)
         with closing(packets), suppress(av.FFmpegError):  # damage: what came before it is enough
-            for packet in packets if sounds else ():
-                if packet.stream_index in sounds and packet.pts is not None and not packet.is_discard:
-                    begins.append(packet.pts * packet.time_base)
-                    sounds.discard(packet.stream_index)
-                if not sounds:
+            for packet in packets if told else ():
+                if packet.stream_index in told and packet.pts is not None:
+                    told[packet.stream_index].append((packet.pts, packet.is_discard))
+                    if not packet.is_discard:
+                        of_it = told.pop(packet.stream_index)
+                        out = unneeded(of_it, length / packet.time_base)
+                        begins += [pts * packet.time_base for n, (pts, _) in enumerate(of_it) if n not in out]
+                if not told:
                     break
     return min(begins, default=None)

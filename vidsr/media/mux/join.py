@@ -26,7 +26,7 @@ from vidsr.media.mux.decide import decide
 from vidsr.media.mux.film import Film
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.finish import Written
-from vidsr.media.mux.hidden import first_heard
+from vidsr.media.mux.hidden import PREROLL, first_kept
 from vidsr.media.mux.origin import late_start
 from vidsr.media.mux.others import Others, Timed
 from vidsr.media.mux.streams import Dropped, KeptStream, is_cover
@@ -152,8 +152,8 @@ class _Join:
         low = min(self._begin - late, Fraction(0))
         if not self._container.before_zero:  # not even to decode
             starts = [stream.start for stream in self._source.streams if stream.start is not None]
-            heard = first_heard(self._source.path) if "mov" in self._source.container.split(",") else None
-            starts += [] if heard is None else [heard]
+            begin = first_kept(self._source.path, PREROLL) if "mov" in self._source.container.split(",") else None
+            starts += [] if begin is None else [begin]
             low = min([low, *(start - late for start in (int(self._times.dts.min()) * self._spec.time_base, *starts))])
         if low == 0:
             return -late
