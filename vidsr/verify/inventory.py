@@ -157,7 +157,7 @@ def _heard(item: KeptStream, track: ListedTrack, container: str) -> ListedTrack:
         length = Fraction(0)
     if length is None or track.kind != "audio" or not any(track.hidden):
         return track
-    out = set(unneeded(zip(track.pts, map(bool, track.hidden), strict=True), length / track.time_base))
+    out = unneeded(zip(track.pts, map(bool, track.hidden), strict=True), length / track.time_base)
 
     def left(numbers: array[int]) -> array[int]:
         return array(numbers.typecode, (value for place, value in enumerate(numbers) if place not in out))
