@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 EBML, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
+SEEK_HEAD, SEEK, SEEK_POSITION = 0x114D9B74, 0x4DBB, 0x53AC
 TRACKS, TRACK_ENTRY, TRACK_TYPE, VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
 INFO, FILM_TITLE = 0x1549A966, 0x7BA9
 CHAPTERS, EDITION, CHAPTER, CHAPTER_TITLE = 0x1043A770, 0x45B9, 0xB6, 0x80
@@ -26,6 +27,12 @@ def integer(file: BinaryIO, *, marked: bool) -> tuple[int | None, bool]:
     return (value if marked else value & mask), value & mask == mask
 
 
+def unsigned(file: BinaryIO, start: int, stop: int) -> int:
+    """The whole number in the body of an element, which has 8 bytes at most."""
+    file.seek(start)
+    return int.from_bytes(file.read(min(max(stop - start, 0), 8)), "big")
+
+
 def elements(file: BinaryIO, start: int, stop: int, wanted: int) -> Iterator[tuple[int, int]]:
     """Where the bodies of the `wanted` ones among the elements from `start` on begin and end, up to a cluster.
 
@@ -33,14 +40,51 @@ def elements(file: BinaryIO, start: int, stop: int, wanted: int) -> Iterator[tup
         ValueError: what begins there is no element.
     """
     while start < stop:
-        file.seek(start)
-        kind, _ = integer(file, marked=True)
-        size, unknown = integer(file, marked=False)
-        if kind is None or size is None:
+        found = _element(file, start, stop)
+        if found is None:
             raise ValueError("no element")
-        body = file.tell()
-        start = stop if unknown else body + size
+        kind, body, start = found
         if kind == CLUSTER:
             return
         if kind == wanted:
-            yield body, min(start, stop)
+            yield body, start
+
+
+def sections(file: BinaryIO, wanted: int) -> Iterator[tuple[int, int]]:
+    """Where the bodies of a film's `wanted` sections begin and end: before its pictures, then where its heads point to.
+
+    Raises:
+        ValueError: what begins before the pictures, or in a head, is no element.
+    """
+    segment = next(elements(file, 0, file.seek(0, 2), SEGMENT), (0, 0))
+    before = list(elements(file, *segment, wanted))
+    yield from before
+    pointed_to = ((body, stop) for kind, body, stop in _pointed_to(file, *segment) if kind == wanted)
+    yield from (place for place in pointed_to if place not in before)
+
+
+def _pointed_to(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """The elements of a segment that its heads point to, further heads among them.
+
+    What is no element is left out, as where the file breaks off before it.
+    """
+    seen, heads = set[tuple[int, int, int]](), list(elements(file, start, stop, SEEK_HEAD))
+    while heads:
+        for entry in elements(file, *heads.pop(), SEEK):
+            for position in elements(file, *entry, SEEK_POSITION):
+                found = _element(file, start + unsigned(file, *position), stop)
+                if found and found not in seen:
+                    seen.add(found)
+                    yield found
+                    heads += [found[1:]] if found[0] == SEEK_HEAD else []
+
+
+def _element(file: BinaryIO, start: int, stop: int) -> tuple[int, int, int] | None:
+    """The kind of what begins at `start`, and where its body begins and ends; None: it is no element."""
+    file.seek(start)
+    kind, _ = integer(file, marked=True)
+    size, unknown = integer(file, marked=False)
+    if kind is None or size is None:
+        return None
+    body = file.tell()
+    return kind, body, stop if unknown else min(body + size, stop)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.clips import make_clip
 from tests.media.making import upscaled
-from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, SEGMENT, elements
+from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, INFO, SEGMENT, elements, sections
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.read.matroska import unread_chapters
 from vidsr.media.read.probe import probe
@@ -34,6 +34,31 @@ def into_the_first(path: Path, kind: int) -> None:
         assert inner < end
 
 
+def behind_the_pictures(path: Path, kind: int) -> None:
+    """Move a section of `path` behind everything else, as mkvpropedit does with one that grows; a head points there."""
+    with path.open("r+b") as file:
+        start, stop = next(elements(file, 0, file.seek(0, 2), SEGMENT))
+        body, end = next(elements(file, start, stop, kind))
+        file.seek(start)
+        begin = start + file.read(body - start).rindex(kind.to_bytes(4, "big"))
+        file.seek(begin)
+        section = file.read(end - begin)
+        file.seek(start - 8)
+        file.write((stop - start + len(section) | 1 << 56).to_bytes(8, "big"))
+        head = (
+            bytes.fromhex("114d9b74 94 4dbb 91 53ab 84")
+            + section[:4]
+            + bytes.fromhex("53ac 87")
+            + (stop - start).to_bytes(7, "big")
+        )
+        void = len(section) - len(head)
+        file.seek(begin)
+        file.write(head + b"\xec" + (void - 9 | 1 << 56).to_bytes(8, "big") + bytes(void - 9))
+        file.seek(stop)
+        file.write(section)
+
+
+@pytest.mark.parametrize("behind", [False, True])
 @pytest.mark.parametrize("container", ["mkv", "mp4"])
 @pytest.mark.parametrize(
     ("kind", "words"),
@@ -44,18 +69,23 @@ def into_the_first(path: Path, kind: int) -> None:
     ],
 )
 def test_what_is_read_over_in_chapters_is_named(
-    tmp_path: Path, container: str, kind: int | None, words: list[str]
+    tmp_path: Path, container: str, kind: int | None, words: list[str], behind: bool
 ) -> None:
     path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
     if kind:
         into_the_first(path, kind)
+    if behind:
+        behind_the_pictures(path, CHAPTERS)
     assert [str(item) for item in plan_streams(probe(path), container)[1]] == words
 
 
-def test_a_film_keeps_its_own_title_beside_that_of_its_series(tmp_path: Path) -> None:
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_film_keeps_its_own_title_beside_that_of_its_series(tmp_path: Path, behind: bool) -> None:
     """FFmpeg lets a title in the tags, whatever it is of, take its place."""
     path = make_clip(tmp_path / "a.mkv", metadata={"title": "The Episode", "TITLX": "The Series"})
     path.write_bytes(path.read_bytes().replace(b"TITLX", b"TITLE"))
+    if behind:
+        behind_the_pictures(path, INFO)
     with av.open(str(path)) as opened:
         assert [v for k, v in opened.metadata.items() if k.lower() == "title"] == ["The Series"]
     source = probe(path)
@@ -77,3 +107,18 @@ def test_chapters_inside_each_other_as_deep_as_a_file_likes(tmp_path: Path) -> N
         body = kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
     path.write_bytes(body)
     assert unread_chapters(path, "matroska,webm") == (1999, 0)
+
+
+@pytest.mark.parametrize("place", [0, 1 << 40])
+def test_a_head_that_points_to_nothing(tmp_path: Path, place: int) -> None:
+    """Nor does one that points to itself make it go round for ever."""
+    path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 1.0, "A"),))
+    behind_the_pictures(path, CHAPTERS)
+    head = bytes.fromhex("4dbb 91 53ab 84 1043a770 53ac 87")
+    data = path.read_bytes()
+    where = data.index(head) + len(head)
+    start = data.index(SEGMENT.to_bytes(4, "big")) + 12
+    assert data[start:].startswith(bytes.fromhex("114d9b74"))
+    path.write_bytes(data[:where] + place.to_bytes(7, "big") + data[where + 7 :])
+    with path.open("rb") as file:
+        assert list(sections(file, CHAPTERS)) == []

@@ -5,13 +5,14 @@ FFmpeg's demuxers read both, but PyAV gives neither out. RFC 9559, 5.1.4.1.28; I
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from vidsr.media.ebml import PICTURES, SEGMENT, TRACK_ENTRY, TRACK_TYPE, TRACKS, VIDEO, elements
+from vidsr.media.ebml import PICTURES, TRACK_ENTRY, TRACK_TYPE, TRACKS, VIDEO, elements, sections, unsigned
 from vidsr.media.read.pixels import Edges
 
 NONE: Edges = (0, 0, 0, 0)
@@ -29,7 +30,7 @@ def crop_of(path: Path, container: str, number: int, track: int, size: tuple[int
         with path.open("rb") as file:
             end = path.stat().st_size
             if container.startswith("matroska"):
-                found = _of_matroska(file, end, number)
+                found = _of_matroska(file, number)
             elif "mov" in container.split(","):
                 found = _of_mp4(file, end, track, size)
             else:
@@ -40,26 +41,20 @@ def crop_of(path: Path, container: str, number: int, track: int, size: tuple[int
     return found if min(found) >= 0 and left + right < size[0] and top + bottom < size[1] else NONE
 
 
-def _of_matroska(file: BinaryIO, end: int, number: int) -> Edges:
-    segment = next(elements(file, 0, end, SEGMENT), None)
-    tracks = next(elements(file, *segment, TRACKS), None) if segment else None
+def _of_matroska(file: BinaryIO, number: int) -> Edges:
     pictures = [
         video
-        for entry in (elements(file, *tracks, TRACK_ENTRY) if tracks else ())
-        if [_value(file, *kind) for kind in elements(file, *entry, TRACK_TYPE)] == [PICTURES]
+        for tracks in itertools.islice(sections(file, TRACKS), 1)
+        for entry in elements(file, *tracks, TRACK_ENTRY)
+        if [unsigned(file, *kind) for kind in elements(file, *entry, TRACK_TYPE)] == [PICTURES]
         for video in elements(file, *entry, VIDEO)
     ]
     if number >= len(pictures):
         return NONE
     left, top, right, bottom = (
-        next((_value(file, *place) for place in elements(file, *pictures[number], side)), 0) for side in _SIDES
+        next((unsigned(file, *place) for place in elements(file, *pictures[number], side)), 0) for side in _SIDES
     )
     return left, top, right, bottom
-
-
-def _value(file: BinaryIO, start: int, stop: int) -> int:
-    file.seek(start)
-    return int.from_bytes(file.read(min(max(stop - start, 0), 8)), "big")
 
 
 def _of_mp4(file: BinaryIO, end: int, track: int, size: tuple[int, int]) -> Edges:

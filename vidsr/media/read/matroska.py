@@ -11,21 +11,18 @@ from typing import BinaryIO
 
 from av.container import InputContainer
 
-from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, FILM_TITLE, INFO, SEGMENT, elements
+from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, FILM_TITLE, INFO, elements, sections
 
 _LONGEST = 1 << 16  # bytes of a title; more is damage
 
 
 def own_title(path: Path, container: str) -> str | None:
-    """That of the film in the file `path`, which FFmpeg calls a `container`; None: it has none, or no Matroska.
-
-    Where it stands behind the pictures, it is not found.
-    """
+    """That of the film in the file `path`, which FFmpeg calls a `container`; None: it has none, or no Matroska."""
     if "matroska" not in container:
         return None
     try:
         with path.open("rb") as file:
-            for start, stop in _within(file, SEGMENT, INFO, FILM_TITLE):
+            for start, stop in _within(file, INFO, FILM_TITLE):
                 file.seek(start)
                 return file.read(min(stop - start, _LONGEST)).rstrip(b"\0").decode() or None
     except (OSError, ValueError):
@@ -42,16 +39,13 @@ def tags(container: InputContainer, path: Path) -> dict[str, str]:
 
 
 def unread_chapters(path: Path, container: str) -> tuple[int, int]:
-    """How many chapters of the file `path`, which FFmpeg calls a `container`, are inside others, and further titles.
-
-    Where chapters stand behind the pictures, none are found.
-    """
+    """How many chapters of the file `path`, which FFmpeg calls a `container`, are inside others, and further titles."""
     if "matroska" not in container:
         return 0, 0
     inner = titles = 0
     try:
         with path.open("rb") as file:
-            for start, stop in _within(file, SEGMENT, CHAPTERS, EDITION, CHAPTER):
+            for start, stop in _within(file, CHAPTERS, EDITION, CHAPTER):
                 num, further = _told(file, start, stop)
                 inner, titles = inner + num, titles + further
     except (OSError, ValueError):
@@ -70,9 +64,9 @@ def _told(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
     return num, titles
 
 
-def _within(file: BinaryIO, *kinds: int) -> Iterator[tuple[int, int]]:
+def _within(file: BinaryIO, section: int, *kinds: int) -> Iterator[tuple[int, int]]:
     """The bodies of elements of the last of `kinds` inside those of the one before, and so on, as they are found."""
-    places = iter([(0, file.seek(0, 2))])
+    places = sections(file, section)
     for kind in kinds:
         places = _inside(file, places, kind)
     return places
