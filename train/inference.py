@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import product
 from typing import Literal
 
 import torch
@@ -34,6 +35,26 @@ def run(module: nn.Module, lr: Tensor) -> Tensor:
 def upscale(module: nn.Module, lr: Tensor) -> Tensor:
     """As `run`, rounded: what an 8-bit picture can hold."""
     return run(module, lr).round()
+
+
+class SelfEnsemble(nn.Module):
+    """The mean of what a network makes of a picture in its eight orientations, each turned back.
+
+    Timofte, Rothe and Van Gool 2016 (arXiv:1511.02228), "enhanced prediction".
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H * scale, W * scale)."""
+        made = []
+        for mirrored, turns in product((False, True), range(4)):
+            seen = torch.rot90(lr.mT if mirrored else lr, turns, (2, 3))
+            back = torch.rot90(self.network(seen.contiguous()), -turns, (2, 3))
+            made.append(back.mT if mirrored else back)
+        return torch.stack(made).mean(0)
 
 
 def each(upscale: Upscale) -> Film:

@@ -39,6 +39,7 @@ class Losses:
     steps over which the adversarial weight rises from zero, after those that the discriminator has for itself.
     `flat` weighs how far constant colours come out off, `kept` the difference from what the model `keeps` (a
     shipped one's name, or a file) draws, its coarse colours set right: together they mend colours and leave details.
+    With `ensemble` it draws each picture in eight orientations, and the mean of those is learned.
 
     Raises:
         UsageError: a value is impossible.
@@ -55,6 +56,7 @@ class Losses:
     trunk: str = ""
     trunk_file: str = ""
     keeps: str = ""
+    ensemble: bool = False
     ramp: int = 5000
     seen: int = 0
 
@@ -71,11 +73,16 @@ class Losses:
             raise UsageError(
                 "losses.kept and losses.keeps belong together: a weight, and the model whose details stay."
             )
+        if self.ensemble and not self.kept:
+            raise UsageError(
+                "losses.ensemble says how the model draws whose details stay: set losses.kept and losses.keeps."
+            )
         if not self.pixel + self.perceptual + self.lpips + self.kept:
             raise UsageError("The recipe needs losses.pixel, losses.perceptual, losses.lpips or losses.kept above 0.")
 
     def in_words(self) -> str:
         """The weighted sum, for a model card."""
+        by_eight = " on average in eight orientations" if self.ensemble else ""
         names = {
             "pixel": "L1",
             "perceptual": self._perceptual_in_words(),
@@ -84,7 +91,7 @@ class Losses:
             "artefact": "artefacts (LDL)",
             "shift": "difference of shifted outputs",
             "flat": "mean square on constants",
-            "kept": f"L1 from the details that {Path(self.keeps).name} draws",
+            "kept": f"L1 from the details that {Path(self.keeps).name} draws{by_eight}",
         }
         parts = [(getattr(self, name), words) for name, words in names.items()]
         return " + ".join(words if weight == 1 else f"{weight:g} {words}" for weight, words in parts if weight)

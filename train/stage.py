@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from train import losses
 from train.constants import COUNT, constants_loss, draw_colours, recoloured
 from train.crops import Sample
+from train.inference import SelfEnsemble
 from train.processes import World
 from train.run import Run
 from train.trunk import FeatureLoss, open_loss
@@ -46,7 +47,8 @@ class Stage:
         if self.weights.lpips:
             self.lpips = open_loss(LPIPS, "", run.device).distance
         if self.weights.kept:
-            keeper = registry.load(self.weights.keeps, run.recipe.generator.scale).module
+            keeper: nn.Module = registry.load(self.weights.keeps, run.recipe.generator.scale).module
+            keeper = SelfEnsemble(keeper) if self.weights.ensemble else keeper
             self.keeper = quicken(keeper.to(run.device, memory_format=torch.channels_last), run.device)  # type: ignore[call-overload]
         self.upscale = quicken(PreciseTail(self._generator()), run.device)
 

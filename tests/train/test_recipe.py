@@ -15,7 +15,7 @@ TEXT = 'name = "x"\nsteps = 10\n[generator]\ngraph = "fast"\nscale = 2\nblocks =
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes(path: Path) -> None:
     recipe = read_recipe(str(path.relative_to(RECIPES).with_suffix("")))
-    model = path.stem.replace("-finish", "").replace("-gan", "")  # the end of a model's training
+    model = path.stem.replace("-finish", "").replace("-gan", "").replace("-ensemble", "")  # the end of a model's training
     assert model == f"{recipe.name}-x{recipe.generator.scale}"
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
@@ -56,6 +56,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
         (TEXT + "[losses]\nperceptual = 1.0\n", UsageError, r"needs losses\.trunk"),
         (TEXT + "[losses]\npixel = 0.0\n", UsageError, "above 0"),
         (TEXT + "[losses]\nkept = 1.0\n", UsageError, r"losses\.kept and losses\.keeps belong together"),
+        (TEXT + "[losses]\nensemble = true\n", UsageError, r"set losses\.kept and losses\.keeps"),
         (TEXT + "[losses]\nshift = 1.0\n", UsageError, 'only data = "baked" has'),
         (TEXT + "[discriminator]\nrate = 0.0\n", UsageError, r"discriminator\.rate > 0"),
     ],
@@ -106,5 +107,7 @@ def test_losses_in_words() -> None:
     assert Losses(adversarial=0.02).in_words() == "L1 + 0.02 adversarial (risen over 5,000 steps)"
     kept = Losses(pixel=0.0, flat=0.5, kept=1.0, keeps="/photos/first.safetensors")
     assert kept.in_words() == "0.5 mean square on constants + L1 from the details that first.safetensors draws"
+    ensemble = Losses(pixel=0.0, kept=1.0, keeps="srresnet", ensemble=True)
+    assert ensemble.in_words() == "L1 from the details that srresnet draws on average in eight orientations"
     lpips = Losses(perceptual=0.2, trunk="stlpips-vgg16:lpips3")
     assert lpips.in_words() == "L1 + 0.2 LPIPS of the first 3 stages of stlpips-vgg16"
