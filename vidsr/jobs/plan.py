@@ -177,7 +177,8 @@ def plan(
     output = target.path(source, options.label, suffix_of(chosen.container, info.path))
     if is_same(output, info.path):
         raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
-    kept, dropped = plan_streams(info, chosen.container) if sources.is_file(info) else ([], [])
+    whole = options.start is None and options.end is None and not target.pipe
+    kept, dropped = plan_streams(info, chosen.container, whole=whole) if sources.is_file(info) else ([], [])
     copied = check_target(info, kept, options) if sources.is_file(info) else 0
     return Plan(
         source=info,

@@ -56,6 +56,7 @@ class Container:
     paired_flags: bool = False  # whether one mark says hearing_impaired and captions, another the same of seeing
     languages: Literal["any", "one", "several"] = "any"  # as said; or three letters: one, or several of sound and text
     metadata: bool = True  # whether it has a place for tags of the file, chapters and timecodes
+    own_chapters: bool = False  # whether Matroska's section of chapters can stand in it as it is
     tags: frozenset[str] | None = None  # of streams, that it keeps; None: all
     rotation: Literal["matrix", "turn"] | None = "matrix"  # a display matrix, or only its turn and mirror
     stereo_modes: frozenset[str] | None = None  # Matroska's names of those that it has; None: all
@@ -136,6 +137,7 @@ _MKV = Container(
     live={"cluster_time_limit": "1000"},  # milliseconds
     placeholder=matroska.PLACEHOLDER,
     finish=finish.elements,
+    own_chapters=True,
 )
 _GIF = Container(
     name="gif",

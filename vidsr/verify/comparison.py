@@ -117,7 +117,7 @@ def _checks(both: _Both, seen: Pictures, mapping: Mapping) -> Iterator[Finding]:
     yield from check_text(pairing, before, after, mapping)
     yield from check_attachments(pairing)
     yield from check_timecode(before, after, pairing, mapping, info.video.rate)
-    yield from check_chapters(before, after, mapping)
+    yield from check_chapters(before, after, mapping, own=pairing.own_chapters)
     yield from check_streams(picture, pairing, after)
     yield from check_metadata(before, after)
 

@@ -21,7 +21,7 @@ from vidsr.media.mux.hidden import preroll, unneeded
 from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import own_metadata
 from vidsr.media.read.joints import Joints, OneClock
-from vidsr.media.read.matroska import tags
+from vidsr.media.read.matroska import chapters, tags
 from vidsr.media.read.open import demux, open_input
 
 NO_TIME = -(2**63)
@@ -98,6 +98,7 @@ class Pairing:
     dropped: tuple[Dropped, ...]
     missing: tuple[tuple[KeptStream, ListedTrack], ...]
     extra: tuple[ListedTrack, ...]
+    own_chapters: bool = False  # whether the output has the source's own section of them
 
 
 def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
@@ -116,14 +117,16 @@ def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
                 _add(tracks[packet.stream_index], packet, own)
         except av.FFmpegError as why:
             error = str(why.strerror)
-        chapters = tuple(_chapters(opened))
+        found = tuple(_chapters(opened))
         container = _container(path, opened)
-        return Inventory(path, container, tags(opened, path), chapters, tuple(tracks), error, joints)
+        return Inventory(path, container, tags(opened, path), found, tuple(tracks), error, joints)
 
 
 def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
     """Find the tracks of `source` in `output`: by their packets, then by kind and order. `picture` is upscaled."""
-    kept, dropped = decide(source.path, picture, output.container)
+    own = chapters(source.path)
+    whole = own is not None and own == chapters(output.path)
+    kept, dropped = decide(source.path, picture, output.container, whole=whole)
     left = list(output.tracks)
     found: dict[int, ListedTrack] = {}
     made = [item for item in kept if item.how != "rewritten"]
@@ -147,6 +150,7 @@ def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
         dropped=tuple(dropped),
         missing=tuple((item, track) for item, track in todo if item.index not in found),
         extra=tuple(track for track in left if not _is_rebuilt(track)),
+        own_chapters=whole,
     )
 
 

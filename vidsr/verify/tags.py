@@ -45,9 +45,12 @@ def check_streams(picture: ListedTrack, pairing: Pairing, output: Inventory) -> 
         yield _check_flags(picture, pairing, row)
 
 
-def check_chapters(source: Inventory, output: Inventory, mapping: Times) -> Iterator[Finding]:
-    """Begin, end and title of each."""
+def check_chapters(source: Inventory, output: Inventory, mapping: Times, *, own: bool) -> Iterator[Finding]:
+    """Begin, end and title of each; those of the source's `own` section are, where its clock is that of the source."""
     if not CONTAINERS[output.container].metadata:
+        return
+    if own and mapping.window is None and not mapping.shift:
+        yield same("chapters", str(len(source.chapters)), str(len(output.chapters)), True, "")
         return
     want = [c for c in (_moved(chapter, mapping) for chapter in source.chapters) if c is not None]
     found = output.chapters

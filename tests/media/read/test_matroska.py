@@ -9,10 +9,21 @@ import pytest
 
 from tests.clips import make_clip
 from tests.media.making import upscaled
-from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, INFO, SEGMENT, elements, sections
+from vidsr.media.ebml import (
+    CHAPTER,
+    CHAPTER_TITLE,
+    CHAPTER_TRACKS,
+    CHAPTERS,
+    EDITION,
+    INFO,
+    SEGMENT,
+    elements,
+    sections,
+)
 from vidsr.media.mux.decide import plan_streams
-from vidsr.media.read.matroska import unread_chapters
+from vidsr.media.read.matroska import chapters, unread_chapters
 from vidsr.media.read.probe import probe
+from vidsr.media.read.truncation import hole_in_matroska
 from vidsr.verify.comparison import compare
 
 
@@ -77,6 +88,37 @@ def test_what_is_read_over_in_chapters_is_named(
     if behind:
         behind_the_pictures(path, CHAPTERS)
     assert [str(item) for item in plan_streams(probe(path), container)[1]] == words
+
+
+@pytest.mark.parametrize("kind", [CHAPTER, CHAPTER_TITLE, None])
+def test_a_whole_film_keeps_its_own_chapters(tmp_path: Path, kind: int | None) -> None:
+    """All of their section, languages, nesting and flags, as Matroska has them; a part has those that FFmpeg reads."""
+    path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
+    path.write_bytes(path.read_bytes().replace(b"\x43\x7c\x83und", b"\x43\x7c\x83ger"))
+    if kind:
+        into_the_first(path, kind)
+    assert plan_streams(probe(path), "mkv", whole=True) == ([], [])
+    out = tmp_path / "out.mkv"
+    upscaled(path, out)
+    found = chapters(out)
+    assert found == chapters(path)
+    assert found is not None
+    assert found.count(b"ger") == 2
+    with av.open(str(path)) as source, av.open(str(out)) as made:
+        starts = [[(c["start"], c["metadata"]) for c in one.chapters()] for one in (source, made)]
+        assert starts[0] == starts[1] != []
+    assert hole_in_matroska(out) is None
+    assert [(row.name, row.verdict) for row in compare(path, out).checks if "chapter" in row.name] == [
+        ("chapters", "ok")
+    ]
+
+
+def test_chapters_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
+    into_the_first(path, CHAPTER_TRACKS)
+    assert chapters(path) is None
+    upscaled(path, out := tmp_path / "out.mkv")
+    assert CHAPTER_TRACKS.to_bytes() not in (chapters(out) or b"")
 
 
 @pytest.mark.parametrize("behind", [False, True])

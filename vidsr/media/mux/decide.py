@@ -21,7 +21,7 @@ from vidsr.media.mux import flags, languages
 from vidsr.media.mux.sound import encoded_layout, layout_of, named_layout
 from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, codec_name, is_cover, no_place
 from vidsr.media.mux.tracks import AnyPacket, add_like, add_track
-from vidsr.media.read.matroska import own_title, unread_chapters
+from vidsr.media.read.matroska import chapters, own_title, unread_chapters
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 
@@ -30,25 +30,33 @@ _TRIED = 3  # packets of each stream
 _MOST_READ = 64 << 20  # bytes that are read for them; of a stream that has none by then, only its header is tried
 
 
-def plan_streams(source: MediaInfo, container: str) -> tuple[list[KeptStream], list[Dropped]]:
-    """What becomes of every stream of `source` except the one that is upscaled, in an output `container`."""
-    return decide(source.path, source.video.index, container)
+def plan_streams(source: MediaInfo, container: str, *, whole: bool = False) -> tuple[list[KeptStream], list[Dropped]]:
+    """What becomes of every stream of `source` except the one that is upscaled, in an output `container`.
+
+    `whole`: it is a file of all of the film, by the source's clock.
+    """
+    return decide(source.path, source.video.index, container, whole=whole)
 
 
-def decide(path: Path, picture: int, container: str) -> tuple[list[KeptStream], list[Dropped]]:
+def decide(path: Path, picture: int, container: str, *, whole: bool = False) -> tuple[list[KeptStream], list[Dropped]]:
     """The same for the file `path`, whose stream `picture` is upscaled. Every other one is tried with its packets.
 
     Raises:
         MediaError: it cannot be opened.
     """
     found = path.stat()
-    kept, dropped = _decided(path, (found.st_size, found.st_mtime_ns), picture, container)
+    kept, dropped = _decided(path, (found.st_size, found.st_mtime_ns), picture, container, whole)
     return list(kept), list(dropped)
+
+
+def own_chapters(path: Path, container: Container, *, whole: bool) -> bytes | None:
+    """Matroska's section of chapters as it stands in the file `path`, where it can stand in the output as it is."""
+    return chapters(path) if whole and container.own_chapters else None
 
 
 @lru_cache(8)  # a plan, its join and the verdict on it ask the same
 def _decided(
-    path: Path, _: tuple[int, int], picture: int, container: str
+    path: Path, _: tuple[int, int], picture: int, container: str, whole: bool
 ) -> tuple[tuple[KeptStream, ...], tuple[Dropped, ...]]:
     row = CONTAINERS[container]
     kept: list[KeptStream] = []
@@ -62,7 +70,7 @@ def _decided(
         there = [picture, *(item.index for item in kept if item.how != "rewritten")]
         for stream in (source.streams[index] for index in there):
             dropped += _lost_flags(stream, row) + _lost_language(stream, row)
-        dropped += _read_over(path, source) if row.metadata else _without_place(source, row)
+        dropped += _read_over(path, source, row, whole) if row.metadata else _without_place(source, row)
     return tuple(kept), tuple(dropped)
 
 
@@ -91,17 +99,19 @@ def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, lis
 def _without_place(source: InputContainer, container: Container) -> list[Dropped]:
     """What a container without metadata has no place for."""
     names = [key for key in source.metadata if key.lower() not in NOT_COPIED]
-    chapters = len(source.chapters())
+    num_chapters = len(source.chapters())
     parts = [("metadata", ", ".join(names))] if names else []
-    parts += [("chapters", str(chapters))] if chapters else []
+    parts += [("chapters", str(num_chapters))] if num_chapters else []
     return [Dropped(None, kind, what, no_place(container)) for kind, what in parts]
 
 
-def _read_over(path: Path, source: InputContainer) -> list[Dropped]:
+def _read_over(path: Path, source: InputContainer, container: Container, whole: bool) -> list[Dropped]:
     """What FFmpeg does not read, or takes another thing for."""
-    inner, titles = unread_chapters(path, source.format.name)
-    parts = [("chapters inside chapters", inner), ("further titles of chapters", titles)]
-    found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in parts if number]
+    found = []
+    if own_chapters(path, container, whole=whole) is None:
+        inner, titles = unread_chapters(path, source.format.name)
+        parts = [("chapters inside chapters", inner), ("further titles of chapters", titles)]
+        found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in parts if number]
     own, told = own_title(path, source.format.name), _title_of(source)
     if own and told and told != own:
         found.append(Dropped(None, "title in tags", told, "the film's own is kept"))

@@ -25,6 +25,7 @@ class Written:
     picture: int  # number of the picture stream, of all in mp4, of the picture streams in Matroska
     boxes: bytes = b""  # of its sample entry, in mp4, that FFmpeg does not write
     alpha: bool = False  # whether pictures may be transparent
+    chapters: bytes | None = None  # the body of Matroska's own section of them, in place of what FFmpeg writes
 
 
 def boxes(written: Written) -> None:
@@ -36,11 +37,13 @@ def boxes(written: Written) -> None:
 
 
 def elements(written: Written) -> None:
-    """The samples' aspect, which FFmpeg writes only where the codec says it, too; no rate where it varies."""
+    """The samples' aspect, which FFmpeg writes only where the codec says it, too; no rate where it varies; chapters."""
     if written.varies:
         matroska.drop_rate(written.path, written.picture)
     if written.aspect != 1:
         matroska.write_aspect(written.path, *written.size, written.aspect, written.title)
+    if written.chapters is not None:
+        matroska.write_chapters(written.path, written.chapters)
 
 
 def stream(written: Written) -> None:

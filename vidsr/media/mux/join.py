@@ -22,7 +22,7 @@ from vidsr.errors import OutputError
 from vidsr.files import sync_file
 from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS, Container
-from vidsr.media.mux.decide import decide
+from vidsr.media.mux.decide import decide, own_chapters
 from vidsr.media.mux.film import Film
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.finish import Written
@@ -115,7 +115,8 @@ class _Join:
     def run(self, segments: Sequence[Path], output: Path, metadata: Mapping[str, str]) -> JoinReport:
         with ExitStack() as stack:
             opened = stack.enter_context(open_input(self._source.path))
-            kept, dropped = decide(self._source.path, self._source.video.index, self._container.name)
+            whole = self._window is None and not self._shift
+            kept, dropped = decide(self._source.path, self._source.video.index, self._container.name, whole=whole)
             first = stack.enter_context(av.open(local_name(segments[0])))
             out = stack.enter_context(
                 av.open(local_name(output), "w", format=self._container.muxer, container_options=self._options(opened))
@@ -136,7 +137,10 @@ class _Join:
         size, aspect = (self._spec.width, self._spec.height), self._spec.sample_aspect
         boxes = side_data.container_boxes(self._spec.spherical, self._spec.stereo)
         mark, varies, number = metadata.get(KEY), self._rate is None, alike.index(target.index)
-        self._container.finish(Written(output, wanted, languages, mark, size, aspect, title, varies, number, boxes))
+        chapters = own_chapters(self._source.path, self._container, whole=whole)
+        self._container.finish(
+            Written(output, wanted, languages, mark, size, aspect, title, varies, number, boxes, chapters=chapters)
+        )
         num_bytes = output.stat().st_size
         return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), num_bytes, self._shift)
 

@@ -7,6 +7,7 @@ entry is then rewritten at the same length with the display size and the real na
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,21 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-from vidsr.media.ebml import CRC, PICTURES, SEGMENT, TRACK_ENTRY, TRACK_TYPE, TRACKS, VIDEO, VOID
+from vidsr.media.ebml import (
+    CHAPTERS,
+    CRC,
+    PICTURES,
+    SEEK,
+    SEEK_HEAD,
+    SEEK_KIND,
+    SEEK_POSITION,
+    SEGMENT,
+    TRACK_ENTRY,
+    TRACK_TYPE,
+    TRACKS,
+    VIDEO,
+    VOID,
+)
 
 PLACEHOLDER = "\u00a0" + "vidsr".ljust(63)
 """What the track is named until `write_aspect` is called: room for the elements that come in."""
@@ -32,6 +47,42 @@ def write_aspect(path: Path, width: int, height: int, aspect: Fraction, title: s
     """Give the track named `PLACEHOLDER` its display size and its `title`. ValueError where there is none."""
     with _beginning(path) as data:
         set_aspect(data, width, height, aspect, title)
+
+
+def write_chapters(path: Path, body: bytes) -> None:
+    """Put a section of chapters with this `body` behind everything else, in place of one that is there.
+
+    Raises:
+        ValueError: the head has no room for where it stands.
+    """
+    with path.open("rb+") as file:
+        data = bytearray(file.read(_HEAD))
+        segment = _find(data, 0, len(data), SEGMENT)
+        old = [(start, stop) for kind, start, _, stop in _children(data, segment[2], segment[3]) if kind == CHAPTERS]
+        section, end = _element(CHAPTERS, body), file.seek(0, 2)
+        _point_to(data, segment, CHAPTERS, end - segment[2])
+        for start, stop in old:
+            data[start:stop] = _void(stop - start)
+        data[segment[2] - 8 : segment[2]] = (end - segment[2] + len(section) | 1 << 56).to_bytes(8, "big")
+        file.write(section)
+        file.seek(0)
+        file.write(data)
+
+
+def _point_to(data: bytearray, segment: Element, kind: int, position: int) -> None:
+    """Let the segment's head say that the section of this `kind` is at `position`; a Void behind it gives the room."""
+    (name, start, body, stop), void = itertools.islice(_children(data, segment[2], segment[3]), 2)
+    if name != SEEK_HEAD or void[0] != VOID or segment[2] - segment[1] != 12:
+        raise ValueError("no head with room behind it")
+    entries = [entry for entry in _children(data, body, stop) if entry[0] == SEEK]
+    others = [bytes(data[entry[1] : entry[3]]) for entry in entries if _value(data, entry, SEEK_KIND) != kind]
+    own = _element(SEEK_KIND, _number(kind)) + _element(SEEK_POSITION, _number(position))
+    new = b"".join([*others, _element(SEEK, own)])
+    new = _element(SEEK_HEAD, _element(CRC, struct.pack("<I", zlib.crc32(new))) + new)
+    left = void[3] - start - len(new)
+    if left < 2:
+        raise ValueError("no room for where chapters stand")
+    data[start : void[3]] = new + _void(left)
 
 
 def changed(head: bytes, changes: Sequence[Callable[[bytearray], None]]) -> bytes | None:

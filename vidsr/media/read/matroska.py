@@ -11,9 +11,20 @@ from typing import BinaryIO
 
 from av.container import InputContainer
 
-from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, FILM_TITLE, INFO, elements, sections
+from vidsr.media.ebml import (
+    CHAPTER,
+    CHAPTER_TITLE,
+    CHAPTER_TRACKS,
+    CHAPTERS,
+    EDITION,
+    FILM_TITLE,
+    INFO,
+    elements,
+    sections,
+)
 
 _LONGEST = 1 << 16  # bytes of a title; more is damage
+_MOST = 1 << 22  # bytes of chapters
 
 
 def own_title(path: Path, container: str) -> str | None:
@@ -36,6 +47,24 @@ def tags(container: InputContainer, path: Path) -> dict[str, str]:
     if own is None:
         return said
     return {key: value for key, value in said.items() if key.lower() != "title"} | {"title": own}
+
+
+def chapters(path: Path) -> bytes | None:
+    """The body of the section of chapters in the file `path`.
+
+    None where there is none, as in a file of another kind, or one that names tracks: those have other numbers in an
+    output.
+    """
+    try:
+        with path.open("rb") as file:
+            for start, stop in sections(file, CHAPTERS):
+                if stop - start > _MOST or any(_within(file, CHAPTERS, EDITION, CHAPTER, CHAPTER_TRACKS)):
+                    return None
+                file.seek(start)
+                return file.read(stop - start)
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def unread_chapters(path: Path, container: str) -> tuple[int, int]:
