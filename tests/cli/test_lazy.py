@@ -137,7 +137,7 @@ def test_a_wrong_line_names_the_right_one(folder: Path) -> None:
 
 JOB = {
     *("PIL", "absl", "av", "filelock", "numpy", "openvino", "platformdirs", "safetensors"),
-    *("annotated_doc", "annotated_types", "openvino_telemetry", "packaging", "pydantic", "pydantic_core", "rich"),
+    *("annotated_doc", "annotated_types", "packaging", "pydantic", "pydantic_core", "rich"),
     *("click", "pygments", "shellingham", "typer", "typing_extensions", "typing_inspection"),
 }
 """All that a job on a CPU may load from outside: a new name here is more to install, and slower to start."""
