@@ -291,13 +291,15 @@ def test_every_sentence_of_troubleshooting_is_one_that_the_program_says() -> Non
 def test_events_are_documented_with_their_fields() -> None:
     from vidsr.cli.json_show import JSON_NAMES
     from vidsr.jobs import events
+    from vidsr.jobs.run import BatchReport
 
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", (ROOT / "docs" / "json.md").read_text(), re.M)
     documented = {name: set(re.findall(r"`(\w+)`", fields.split(": `")[0])) for name, fields in rows}
     for kind in events.Event.__args__:
         name = JSON_NAMES.get(events.WORDS[kind], events.WORDS[kind])
         assert documented.pop(name) == {field.name for field in dataclasses.fields(kind)}, name
-    assert set(documented) == {"summary"}
+    counts = {word.replace(" ", "_") for word in BatchReport().counts}
+    assert documented == {"summary": counts | {"failures"}}
 
 
 def test_errors_are_one_sentence(vidsr: Cli, workspace: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import torch
 
 from tests.clips import make_clip
 from tests.conformance.test_backends import make_model
-from tests.conftest import Result
+from tests.conftest import ROOT, Result
 from vidsr import findings
 from vidsr.backends import AUTO, Unit, accuracy
 from vidsr.backends.selection import open_backend
@@ -148,3 +151,23 @@ def test_another_unit_is_another_result(played: Played) -> None:
     known = [Upscaler("fast", scale=2, backend="openvino", device=device).identity() for device in ("gpu", "cpu")]
     assert known[0]["unit"] == "GPU.0"
     assert "unit" not in known[1]
+
+
+def test_nobody_is_told_of_a_job(tmp_path: Path) -> None:
+    """OpenVINO would send an event at each import, and keep a number for that in the home folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    script = (
+        "import sys\n"
+        "from vidsr import upscale_video\n"
+        "upscale_video(sys.argv[1], sys.argv[2], scale=2, model='bicubic', backend='openvino')\n"
+        "import openvino\n"
+        "print(callable(openvino.convert_model), sorted(name for name in sys.modules if 'telemetry.' in name))"
+    )
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script, make_clip(tmp_path / "clip.mp4", frames=2), tmp_path / "large.mp4"],
+        capture_output=True, text=True, env=environment, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["True []"]
+    assert not list(home.glob("[Ii]ntel*"))

@@ -87,6 +87,9 @@ def test_a_job_in_lines() -> None:
     assert "in [bold]clip[/bold].mp4 -> out.mp4" in text  # a file's name is never markup
     assert "320x136 -> 1280x544, 96 frames, h264; fast on cpu" in text
     assert "out.mp4: 96 frames in 2 min 10 s (0.74 fps), 1.9 MB; limited by upscale (90% busy)" in text
+    assert "out.mp4: 96 frames in 2 min 10 s (all made before), 1.9 MB\n" in shown(
+        show.LogShow, STARTED, replace(DONE, num_resumed=96, fps=0.0), verbose=1
+    )
     assert "12 frames repeat the one before them" in text
     assert "copied: audio 1 (aac): copied" in text
     for line in ("note: a note", "note: another note", "left out: data 3: dropped", "left out: subtitle 2: dropped"):

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 from vidsr.errors import MediaError, OutputError
-from vidsr.media.stills import ImageMeta, is_image, read_image, write_image
+from vidsr.media.image_meta import ImageMeta
+from vidsr.media.stills import is_image, read_image, write_image
 
 
 def noise(*shape: int, dtype: type[np.uint8 | np.uint16] = np.uint8) -> NDArray[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -27,6 +29,7 @@ HALOS = 8  # width of the smallest tile in halos
 MAX_COMPILED = 3  # shapes kept compiled, with that for any; each holds its activations
 ANY = (-1, 3, -1, -1)  # shape
 NO_UNITS = "no units for INT8 (VNNI, AMX)"
+_TELEMETRY = "openvino_telemetry"
 POLL_MS = 30  # how often a call in progress looks for `cancel`
 
 
@@ -328,9 +331,23 @@ def _title(processor: str) -> str:
 
 def _import() -> ModuleType:
     try:
-        return import_module("openvino")
+        with _untold():
+            return import_module("openvino")
     except ImportError as error:
         raise BackendError("openvino is not installed; run `pip install openvino`, or use the backend cpu.") from error
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Hide the package that tells Intel of each import of OpenVINO, which has a stand-in for where it is missing."""
+    if _TELEMETRY in sys.modules:  # whoever loaded it knows
+        yield
+        return
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # which an import takes for missing
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
 
 
 def _translate(error: RuntimeError, batch: Pictures) -> BackendError:

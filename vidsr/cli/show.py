@@ -219,8 +219,11 @@ class LogShow(Show):
         if (photo := self._photos.pop(event.source, None)) is not None:
             self._photo(photo, event)
             return
-        text = f"{event.output}: {counted(event.num_frames, 'frame')} in {span(event.seconds)} ({event.fps:.2f} fps)"
-        limit = f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if event.limit else ""
+        only_joined = event.num_resumed == event.num_frames  # by a run that was ended while it joined its parts
+        rate = "all made before" if only_joined else f"{event.fps:.2f} fps"
+        text = f"{event.output}: {counted(event.num_frames, 'frame')} in {span(event.seconds)} ({rate})"
+        limited = event.limit and not only_joined
+        limit = f"; limited by {event.limit} ({event.busy[event.limit]:.0%} busy)" if limited else ""
         self._say(f"{text}, {num_bytes(event.bytes)}{limit}")
         if event.num_reused:
             repeat = (

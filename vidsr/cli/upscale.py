@@ -164,6 +164,8 @@ def upscale(
     sources = files.settle(sources, target)
     if target.pipe and json:
         raise UsageError("-o - writes the video to standard output, where --json would write, too; leave one out")
+    if log_dir == "":
+        raise UsageError("the folder behind --log-dir is empty; name one, or leave it out")
     seen = Preview(Path(preview), overwrite=overwrite) if preview is not None else None
     if seen is not None and target.file is not None and files.is_same(target.file, Path(str(preview))):
         raise UsageError(f"--preview and -o both name {preview}; choose another name for one of them")

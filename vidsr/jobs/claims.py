@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def image_mark(path: Path) -> str | None:
         if path.suffix.lower() in WITHOUT_METADATA:
             text = read_mark(path)
         else:
-            with open_image(path) as image:
+            with warnings.catch_warnings(action="ignore"), open_image(path) as image:
                 text = str(image.getexif().get(SOFTWARE, ""))
     except (OSError, ValueError, SyntaxError):
         return None

@@ -22,8 +22,9 @@ from vidsr.jobs.options import OF_FILM, Options, parse_crop
 from vidsr.jobs.plan import Identified, network_identity
 from vidsr.jobs.sources import source_identity
 from vidsr.media import sequence
+from vidsr.media.image_meta import ImageMeta
 from vidsr.media.read.bars import black_bars
-from vidsr.media.stills import IMAGE_SUFFIXES, WITHOUT_METADATA, ImageMeta, read_image, write_image
+from vidsr.media.stills import IMAGE_SUFFIXES, WITHOUT_METADATA, read_image, write_image
 
 
 def run(
@@ -55,7 +56,7 @@ def run(
     batch.claims.take(output, item.path)
     maker = batch.networks.get(max(size[0] / width, size[1] / height))
     stamp = f"vidsr {_fingerprint(item.path, size, options, maker)}"
-    notes = (*said, *batch.unsaid)
+    notes = (*said, *meta.said, *batch.unsaid)
     if output.exists() and not batch.overwrite:
         if image_mark(output) == stamp:
             return Skipped(item.path, output, "done already, with the same options")

@@ -164,13 +164,15 @@ def target(output: str | None, arguments: Sequence[str], inputs: Sequence[Input]
     ``-`` is standard output, and a name such as ``big_%04d.png`` stands for numbered images.
 
     Raises:
-        UsageError: one output for several sources, or for a folder; a file in place of a folder; or none at all for
-            standard input.
+        UsageError: one output for several sources, or for a folder; a file in place of a folder; an empty name; or
+            none at all for standard input.
     """
     if output is None:
         if any(item.kind == "pipe" for item in inputs):
             raise UsageError("standard input has no name: say where its output goes, with -o FILE or -o -")
         return Target()
+    if not output:  # as of a shell's variable that is not set
+        raise UsageError("the name behind -o (output) is empty; name a file or a folder, or leave it out")
     path = Path(output)
     if WINDOWS and (why := why_no_name(path)) is not None:
         raise UsageError(f"{output} cannot be written on Windows: {why}; choose another name")

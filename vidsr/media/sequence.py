@@ -11,9 +11,10 @@ import numpy as np
 
 from vidsr.errors import DamagedError, MediaError, OutputError
 from vidsr.frame import SRGB, Frame, PixelFormat, Plane
+from vidsr.media.image_meta import ImageMeta
 from vidsr.media.read.probe import MediaInfo, Stream, Video
 from vidsr.media.read.report import ReadReport
-from vidsr.media.stills import IMAGE_SUFFIXES, ImageMeta, read_image, write_image
+from vidsr.media.stills import IMAGE_SUFFIXES, read_image, write_image
 
 CONTAINER = "sequence"
 DEFAULT_RATE = Fraction(24)  # frames per second, where the user names none

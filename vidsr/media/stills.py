@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,7 +16,9 @@ from PIL import Image, UnidentifiedImageError
 from vidsr import files
 from vidsr.errors import MediaError, OutputError
 from vidsr.frame import Samples
+from vidsr.media.image_meta import ImageMeta, options, orientation, read_meta, what_is_lost, with_chunks
 from vidsr.media.read.open import MAX_PIXELS
+from vidsr.media.tiff import encode_tiff
 
 IMAGE_SUFFIXES = frozenset(
     [
@@ -41,8 +40,6 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Suffixes, in lower case, of still images. A GIF or an animated PNG is a video, read by `Reader`."""
 
-_ORIENTATION, _WIDTH, _HEIGHT = 0x0112, 0xA002, 0xA003  # EXIF tags
-_EXIF_IFD = 0x8769
 _UPRIGHT: dict[int, Callable[[Samples], Samples]] = {  # EXIF 2.3, 4.6.4 A: by its orientation tag
     2: lambda a: a[:, ::-1],
     3: lambda a: a[::-1, ::-1],
@@ -57,7 +54,7 @@ _SAVE: dict[str, dict[str, object]] = {  # beyond Pillow's defaults: little of w
     "WEBP": {"quality": 95, "method": 4},
     "AVIF": {"quality": 90, "subsampling": "4:4:4"},
 }
-_DEEP = {"PNG": ("png", "rgb48be", "rgba64be"), "TIFF": ("tiff", "rgb48le", "rgba64le")}
+_DEEP = ("PNG", "TIFF")
 _READ = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "JPEG2000", "PPM", "TGA")
 _WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 _WITHOUT_METADATA = ("BMP", "PPM", "TGA", "JPEG2000")
@@ -65,17 +62,6 @@ _NOTED = {"TGA": "id_section", "JPEG2000": "comment"}  # where they have a place
 _MARK_BYTES = 64
 WITHOUT_METADATA = frozenset([".bmp", ".ppm", ".pgm", ".tga", ".jp2"])
 """Suffixes of images that hold pixels and nothing else."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageMeta:
-    """What goes from an image to its upscaled copy. The orientation has been applied, and is gone from `exif`."""
-
-    exif: bytes | None = None
-    icc_profile: bytes | None = None
-    xmp: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    mark: str | None = None  # ASCII, for formats without metadata
 
 
 def is_image(path: Path) -> bool:
@@ -113,19 +99,18 @@ def read_image(path: Path) -> tuple[Samples, ImageMeta]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_check_size` refuses instead
+            warnings.simplefilter("ignore")  # of its size, which `_check_size` refuses, and of damage in metadata
             with open_image(path) as image:
                 _check_size(image, path)
                 samples = _deep_samples(path) if _is_deep_rgb(image, path) else _samples(image)
-                orientation = image.getexif().get(_ORIENTATION, 1)
-                meta = _meta(image)
+                meta, turned = read_meta(image, path), orientation(image)  # behind the samples: a TIFF is turned then
     except FileNotFoundError as error:
         raise MediaError(f"{path} does not exist; check the name.") from error
     except UnidentifiedImageError as error:
         raise MediaError(f"{path} is not an image that vidsr can read.") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, av.FFmpegError) as error:
         raise MediaError(f"{path} cannot be read: {error}.") from error
-    upright = _UPRIGHT[orientation](samples) if orientation in _UPRIGHT else samples
+    upright = _UPRIGHT[turned](samples) if turned in _UPRIGHT else samples
     return np.ascontiguousarray(upright), meta
 
 
@@ -173,22 +158,23 @@ def _samples(image: Image.Image) -> Samples:
         return values.astype(np.uint16)
     if mode == "F":
         raise ValueError("its samples are floating-point numbers")
+    if mode in ("CMYK", "LAB") and (icc := image.info.get("icc_profile")):
+        return _by_profile(image, icc)
     alpha = mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
     target = "RGBA" if alpha else "L" if mode in ("L", "1") else "RGB"
     return np.asarray(image if mode == target else image.convert(target))
 
 
-def _meta(image: Image.Image) -> ImageMeta:
-    exif = image.getexif()
-    exif.pop(_ORIENTATION, None)
-    icc = image.info.get("icc_profile") if image.mode not in ("CMYK", "LAB") else None  # the samples are RGB by now
-    dpi = image.info.get("dpi")
-    return ImageMeta(
-        exif=exif.tobytes() if len(exif) and image.format != "TIFF" else None,  # a TIFF's are its own structure
-        icc_profile=icc or None,
-        xmp=image.info.get("xmp"),
-        dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
-    )
+def _by_profile(image: Image.Image, icc: bytes) -> Samples:
+    """RGB in sRGB, by the image's own profile if that can be read."""
+    from PIL import ImageCms
+
+    srgb = ImageCms.createProfile("sRGB")
+    try:
+        converted = ImageCms.profileToProfile(image, io.BytesIO(icc), srgb, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        converted = None
+    return np.asarray(image.convert("RGB") if converted is None else converted)
 
 
 def write_image(path: Path, array: Samples, meta: ImageMeta | None = None) -> tuple[str, ...]:
@@ -202,18 +188,19 @@ def write_image(path: Path, array: Samples, meta: ImageMeta | None = None) -> tu
     Raises:
         OutputError: the suffix is unknown, or the file cannot be written.
     """
-    meta = meta or ImageMeta()
+    meta = ImageMeta() if meta is None else meta
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind is None or path.suffix.lower() not in IMAGE_SUFFIXES:
         raise OutputError(
             f"{path}: vidsr writes no {path.suffix or 'suffixless'} images; use .png, .jpg, .webp or .tif."
         )
     samples, lost = _fitted(array, kind)
-    if kind in _WITHOUT_METADATA and (meta.exif or meta.icc_profile):
-        lost.append("metadata and colour profile")
+    if kind in _WITHOUT_METADATA:
+        lost += ["metadata and colour profile"] if meta.is_any() else []
+    else:
+        lost += what_is_lost(meta, kind)
     try:
-        deep = samples.dtype == np.uint16 and samples.ndim == 3
-        data = _encoded_deep(samples, kind, meta, lost) if deep else _encoded(samples, kind, meta)
+        data = encode_tiff(samples, meta) if kind == "TIFF" else _encoded(samples, kind, meta)
         files.write(path, data, shared=True)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
@@ -232,14 +219,16 @@ def _fitted(array: Samples, kind: str) -> tuple[Samples, list[str]]:
 
 
 def _encoded(samples: Samples, kind: str, meta: ImageMeta) -> bytes:
-    options: dict[str, object] = dict(_SAVE.get(kind, {}))
-    if meta.exif:
-        options["exif"] = _resized_exif(meta.exif, samples.shape[1], samples.shape[0])
+    height, width = samples.shape[:2]
+    if samples.dtype == np.uint16 and samples.ndim == 3:
+        return with_chunks(_deep_png(samples), meta, width, height, bare=True)
+    chosen = _SAVE.get(kind, {}) | options(meta, kind, width, height)
     if meta.mark and kind in _NOTED:
-        options[_NOTED[kind]] = meta.mark.encode()
-    options |= {k: v for k, v in (("icc_profile", meta.icc_profile), ("xmp", meta.xmp), ("dpi", meta.dpi)) if v}
+        chosen[_NOTED[kind]] = meta.mark.encode()
     out = io.BytesIO()
-    Image.fromarray(samples).save(out, kind, **options)
+    Image.fromarray(samples).save(out, kind, **chosen)
+    if kind == "PNG":
+        return with_chunks(out.getvalue(), meta, width, height, bare=False)
     return _marked(out.getvalue(), kind, meta.mark) if meta.mark else out.getvalue()
 
 
@@ -271,41 +260,11 @@ def read_mark(path: Path) -> str:
     return behind[behind.rfind(b"vidsr ") :].decode("ascii", "replace") if kind == "BMP" else ""
 
 
-def _resized_exif(raw: bytes, width: int, height: int) -> bytes:
-    """`raw` with the new size, where it names one, and without the thumbnail of the old picture."""
-    exif = Image.Exif()
-    exif.load(raw)
-    details = exif.get_ifd(_EXIF_IFD)
-    details |= {tag: value for tag, value in ((_WIDTH, width), (_HEIGHT, height)) if tag in details}
-    return exif.tobytes()
-
-
-def _encoded_deep(samples: Samples, kind: str, meta: ImageMeta, lost: list[str]) -> bytes:
+def _deep_png(samples: Samples) -> bytes:
     height, width, channels = samples.shape
-    codec, rgb, rgba = _DEEP[kind]
-    packed, name = ("rgba64le", rgba) if channels == 4 else ("rgb48le", rgb)
-    context = av.CodecContext.create(codec, "w")
+    packed, name = ("rgba64le", "rgba64be") if channels == 4 else ("rgb48le", "rgb48be")
+    context = av.CodecContext.create("png", "w")
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt, context.time_base = width, height, name, Fraction(1)
     frame = av.VideoFrame.from_ndarray(samples.astype(np.uint16, copy=False), format=packed).reformat(format=name)
-    data = b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
-    if kind == "PNG":
-        return _with_chunks(data, meta, width, height)
-    if meta.exif or meta.icc_profile:
-        lost.append("metadata and colour profile")
-    return data
-
-
-def _with_chunks(png: bytes, meta: ImageMeta, width: int, height: int) -> bytes:
-    """Put profile and EXIF behind the header of `png` (PNG 3rd edition, 11.3.2.3 and 11.3.4.5)."""
-    extra = b""
-    if meta.icc_profile:
-        extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc_profile))
-    if meta.exif:
-        extra += _chunk(b"eXIf", _resized_exif(meta.exif, width, height).removeprefix(b"Exif\0\0"))
-    after_header = 8 + 25
-    return png[:after_header] + extra + png[after_header:]
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])

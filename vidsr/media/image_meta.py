@@ -1,0 +1,210 @@
+"""What an image says beside its pixels, and how its upscaled copy comes to say it, too."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+XMP, IPTC, ICC = 0x02BC, 0x83BB, 0x8773  # tags of TIFF
+ORIENTATION = 0x0112
+_WIDTH, _HEIGHT, _INTEROP = 0xA002, 0xA003, 0xA005
+DESCRIBING = (
+    *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x013C),  # what, camera, program, date, artist, computer
+    *(0x4746, 0x4749, 0x8298, *range(0x9C9B, 0x9CA0)),  # rating, copyright, and Windows' own
+)
+"""The tags of EXIF's first list that describe the picture; a TIFF has those of its file in the same list."""
+_UNWRITABLE = (struct.error, AttributeError, KeyError, OverflowError, TypeError, ValueError)  # by what Pillow raises
+_TURNED = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_ELSEWHERE = re.compile(rb"XML:com\.adobe\.xmp\0|Raw profile type (?!iptc)")  # texts that are read as something else
+_CHUNK_BYTES = 1 << 24  # more is no text
+_JPEG_BYTES = 65_500  # of one kind of metadata
+_IPTC_RESOURCE = 0x0404
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMeta:
+    """What goes from an image to its upscaled copy. The orientation has been applied, and is gone from here.
+
+    `chunks` are a PNG's texts and what it says of its colours, `said` what is to be told of all this.
+    """
+
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    chunks: bytes = b""
+    dpi: tuple[float, float] | None = None
+    mark: str | None = None  # ASCII, for formats without metadata
+    said: tuple[str, ...] = ()
+
+    def is_any(self) -> bool:
+        """Whether there is more than pixels, their size and a mark."""
+        return bool(self.exif or self.icc_profile or self.xmp or self.iptc or self.comment or self.chunks)
+
+
+def read_meta(image: Image.Image, path: Path) -> ImageMeta:
+    """Of `image`, which has been opened from `path`. Raises what Pillow raises."""
+    exif, said = _exif(image)
+    if image.mode in ("CMYK", "LAB"):
+        said = (*said, f"its {image.mode} colours become RGB")
+    icc = image.info.get("icc_profile") or None
+    clear = "A" in image.mode or "transparency" in image.info
+    if icc and (image.mode in ("CMYK", "LAB") or (clear and icc[16:20] == b"GRAY")):
+        icc = None  # the samples are RGB by now
+    xmp, dpi = image.info.get("xmp"), image.info.get("dpi")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    return ImageMeta(
+        exif=exif.tobytes() if len(exif) else None,
+        icc_profile=icc,
+        xmp=_TURNED.sub(rb"\g<1>1", xmp) if xmp else None,
+        iptc=_iptc(image),
+        comment=image.info.get("comment") if image.format == "JPEG" else None,
+        chunks=b"".join(_chunk(*each) for each in _kept_chunks(path)) if image.format == "PNG" else b"",
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
+        said=said,
+    )
+
+
+def orientation(image: Image.Image) -> int:
+    """By EXIF 2.3, 4.6.4 A, from 1 (upright) to 8."""
+    found = image.getexif().get(ORIENTATION, 1)
+    return found if isinstance(found, int) else 1
+
+
+def _exif(image: Image.Image) -> tuple[Image.Exif, tuple[str, ...]]:
+    """What describes the picture and can be written again, and what is to be said of the rest."""
+    found, kept = image.getexif(), Image.Exif()
+    damaged = 0
+    for tag, value in found.items():
+        if tag in (EXIF_IFD, GPS_IFD):
+            damaged += _take(found, kept, tag)
+        elif tag != ORIENTATION and (image.format != "TIFF" or tag in DESCRIBING):
+            one = Image.Exif()
+            one[tag] = value
+            if _is_writable(one):
+                kept[tag] = value
+            else:
+                damaged += 1
+    entries = "entry of its EXIF is" if damaged == 1 else "entries of its EXIF are"
+    return kept, (f"{damaged} damaged {entries} left out",) if damaged else ()
+
+
+def _take(found: Image.Exif, kept: Image.Exif, ifd: int) -> int:
+    """Copy a list of tags that a tag names, and return how many of them are damaged."""
+    try:
+        entries: Mapping[int, object] = found.get_ifd(ifd)
+    except _UNWRITABLE:
+        return 1
+    damaged = 0
+    for tag, value in entries.items():
+        one = Image.Exif()
+        one.get_ifd(ifd)[tag] = value
+        if tag == _INTEROP or _is_writable(one):
+            kept.get_ifd(ifd)[tag] = value
+        else:
+            damaged += 1
+    return damaged
+
+
+def _is_writable(exif: Image.Exif) -> bool:
+    try:
+        exif.tobytes()
+    except _UNWRITABLE:
+        return False
+    return True
+
+
+def _iptc(image: Image.Image) -> bytes | None:
+    if image.format == "TIFF":
+        found = getattr(image, "tag_v2", {}).get(IPTC)
+    else:
+        found = image.info.get("photoshop", {}).get(_IPTC_RESOURCE) if image.format == "JPEG" else None
+    return found if isinstance(found, bytes) else None
+
+
+def _kept_chunks(png: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and data of each chunk of `png` that is a text, or describes its colours."""
+    with png.open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind in (*_TEXTS, *_COLOURS) and length <= _CHUNK_BYTES:
+                data = file.read(length)
+                if len(data) == length and not (kind in _TEXTS and _ELSEWHERE.match(data)):
+                    yield kind, data
+                length = 0
+            file.seek(length + 4, 1)
+
+
+def what_is_lost(meta: ImageMeta, kind: str) -> list[str]:
+    """What of `meta` an image of `kind`, by Pillow's name, has no place for."""
+    texts = any(text in meta.chunks for text in _TEXTS)
+    short = kind == "JPEG"
+    return [
+        name
+        for name, there, fits in (
+            ("texts", texts, kind == "PNG"),
+            ("its comment", meta.comment, kind == "JPEG"),
+            ("IPTC", meta.iptc, kind in ("JPEG", "TIFF")),
+            ("EXIF of that length", short and len(meta.exif or b"") > _JPEG_BYTES, False),
+            ("XMP of that length", short and len(meta.xmp or b"") > _JPEG_BYTES, False),
+        )
+        if there and not fits
+    ]
+
+
+def options(meta: ImageMeta, kind: str, width: int, height: int) -> dict[str, object]:
+    """The options by which Pillow writes `meta` into an image of `kind`."""
+    room = _JPEG_BYTES if kind == "JPEG" else 1 << 32
+    exif = resized_exif(meta.exif, width, height) if meta.exif and len(meta.exif) <= room else None
+    xmp = meta.xmp if len(meta.xmp or b"") <= room else None
+    found: dict[str, object] = {"exif": exif, "icc_profile": meta.icc_profile, "xmp": xmp, "dpi": meta.dpi}
+    if kind == "JPEG":
+        found |= {"comment": meta.comment, "extra": _photoshop(meta.iptc) if meta.iptc else None}
+    return {name: value for name, value in found.items() if value}
+
+
+def resized_exif(raw: bytes, width: int, height: int) -> bytes:
+    """`raw` with the new size, where it names one, and without the thumbnail of the old picture."""
+    exif = Image.Exif()
+    exif.load(raw)
+    details = exif.get_ifd(EXIF_IFD)
+    details |= {tag: value for tag, value in ((_WIDTH, width), (_HEIGHT, height)) if tag in details}
+    return exif.tobytes()
+
+
+def _photoshop(iptc: bytes) -> bytes:
+    """A JPEG's segment with one of Photoshop's resources (Adobe Photoshop File Formats, Image Resource Blocks)."""
+    resource = b"8BIM" + struct.pack(">H2xI", _IPTC_RESOURCE, len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
+    data = b"Photoshop 3.0\0" + resource
+    return b"\xff\xed" + struct.pack(">H", len(data) + 2) + data if len(data) <= _JPEG_BYTES else b""
+
+
+def with_chunks(png: bytes, meta: ImageMeta, width: int, height: int, *, bare: bool) -> bytes:
+    """Put what Pillow does not write behind the header of `png` (PNG 3rd edition, 11.3), and all into a `bare` one."""
+    extra = b""
+    if bare and meta.icc_profile:
+        extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc_profile))
+    if bare and meta.exif:
+        extra += _chunk(b"eXIf", resized_exif(meta.exif, width, height).removeprefix(b"Exif\0\0"))
+    if bare and meta.dpi:
+        extra += _chunk(b"pHYs", struct.pack(">IIB", *(round(each / 0.0254) for each in meta.dpi), 1))
+    if meta.xmp:
+        extra += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + meta.xmp)
+    after_header = 8 + 25
+    return png[:after_header] + extra + meta.chunks + png[after_header:]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
