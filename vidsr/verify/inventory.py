@@ -152,11 +152,9 @@ def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
 
 def _heard(item: KeptStream, track: ListedTrack, container: str) -> ListedTrack:
     """The track without the hidden sound that its output in `container` leaves out."""
-    length = preroll(CONTAINERS[container]) if container in CONTAINERS else None
-    if item.how == "encoded":
-        length = Fraction(0)
-    if length is None or track.kind != "audio" or not any(track.hidden):
+    if container not in CONTAINERS or track.kind != "audio" or not any(track.hidden):
         return track
+    length = Fraction(0) if item.how == "encoded" else preroll(CONTAINERS[container])
     out = unneeded(zip(track.pts, map(bool, track.hidden), strict=True), length / track.time_base)
 
     def left(numbers: array[int]) -> array[int]:
