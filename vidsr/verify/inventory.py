@@ -21,7 +21,7 @@ from vidsr.media.mux.hidden import preroll, unneeded
 from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import own_metadata
 from vidsr.media.read.joints import Joints, OneClock
-from vidsr.media.read.matroska import tags
+from vidsr.media.read.matroska import exact_languages, tags
 from vidsr.media.read.open import demux, open_input
 
 NO_TIME = -(2**63)
@@ -108,6 +108,8 @@ def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
     """
     with open_input(path) as opened:
         tracks = [_track(stream) for stream in opened.streams]
+        for index, exact in exact_languages(path, opened.format.name).items():
+            tracks[index].metadata["language_ietf"] = exact
         error, clock = None, OneClock(joints)
         try:
             for packet in demux(opened, *opened.streams):

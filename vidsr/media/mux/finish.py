@@ -36,7 +36,9 @@ def boxes(written: Written) -> None:
 
 
 def elements(written: Written) -> None:
-    """The samples' aspect, which FFmpeg writes only where the codec says it, too; no rate where it varies."""
+    """Exact languages; the samples' aspect, which FFmpeg writes only where the codec says it, too; no varying rate."""
+    if matroska.have_both(written.languages):
+        matroska.write_languages(written.path)
     if written.varies:
         matroska.drop_rate(written.path, written.picture)
     if written.aspect != 1:

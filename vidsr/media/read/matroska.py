@@ -1,19 +1,40 @@
-"""What FFmpeg reads over in Matroska: chapters inside others, all titles of one but the last, and the film's own title.
+"""What FFmpeg reads over in Matroska: languages with a region or a script, chapters inside others, further titles.
 
-That is replaced by the last title in its tags, be it that of a series or of a part.
+And the film's own title, which is replaced by the last one in its tags, be it that of a series or of a part.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from av.container import InputContainer
 
-from vidsr.media.ebml import CHAPTER, CHAPTER_TITLE, CHAPTERS, EDITION, FILM_TITLE, INFO, elements, sections
+from vidsr.media.ebml import (
+    CHAPTER,
+    CHAPTER_TITLE,
+    CHAPTERS,
+    DATA,
+    EDITION,
+    FILM_TITLE,
+    INFO,
+    LANGUAGE_IETF,
+    PICTURES,
+    SOUND,
+    TEXT,
+    TRACK_ENTRY,
+    TRACK_TYPE,
+    TRACKS,
+    elements,
+    sections,
+    unsigned,
+)
 
 _LONGEST = 1 << 16  # bytes of a title; more is damage
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
 
 
 def own_title(path: Path, container: str) -> str | None:
@@ -28,6 +49,33 @@ def own_title(path: Path, container: str) -> str | None:
     except (OSError, ValueError):
         pass  # damaged, which the demuxer has to say
     return None
+
+
+def exact_languages(path: Path, container: str) -> dict[int, str]:
+    """Languages of streams by RFC 5646, such as "pt-BR", of those that have one in the file `path`.
+
+    FFmpeg, which calls it a `container`, reads three letters beside them.
+    """
+    if "matroska" not in container:
+        return {}
+    found: dict[int, str] = {}
+    try:
+        with path.open("rb") as file:
+            entries = [entry for tracks in islice(sections(file, TRACKS), 1) for entry in _streams(file, *tracks)]
+            for number, entry in enumerate(entries):
+                for start, stop in elements(file, *entry, LANGUAGE_IETF):
+                    file.seek(start)
+                    found[number] = file.read(min(stop - start, _LONGEST)).rstrip(b"\0").decode()
+    except (OSError, ValueError):
+        return {}  # damaged, which the demuxer has to say
+    return {number: language for number, language in found.items() if _LANGUAGE.fullmatch(language)}
+
+
+def _streams(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The tracks of which FFmpeg makes streams."""
+    for entry in elements(file, start, stop, TRACK_ENTRY):
+        if any(unsigned(file, *kind) in (PICTURES, SOUND, TEXT, DATA) for kind in elements(file, *entry, TRACK_TYPE)):
+            yield entry
 
 
 def tags(container: InputContainer, path: Path) -> dict[str, str]:
