@@ -100,9 +100,8 @@ def _without_place(source: InputContainer, container: Container) -> list[Dropped
 
 def _read_over(path: Path, source: InputContainer) -> list[Dropped]:
     """What FFmpeg does not read, or takes another thing for."""
-    inner, titles = unread_chapters(path, source.format.name)
-    parts = [("chapters inside chapters", inner), ("further titles of chapters", titles)]
-    found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in parts if number]
+    unread = unread_chapters(path, source.format.name).items()
+    found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in unread]
     own, told = own_title(path, source.format.name), _title_of(source)
     if own and told and told != own:
         found.append(Dropped(None, "title in tags", told, "the film's own is kept"))

@@ -1,4 +1,4 @@
-"""What FFmpeg reads over in Matroska: languages with a region or a script, chapters inside others, further titles.
+"""What FFmpeg reads over in Matroska: languages with a region or a script, and much of chapters.
 
 And the film's own title, which is replaced by the last one in its tags, be it that of a series or of a part.
 """
@@ -6,6 +6,7 @@ And the film's own title, which is replaced by the last one in its tags, be it t
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,10 +16,12 @@ from av.container import InputContainer
 
 from vidsr.media.ebml import (
     CHAPTER,
+    CHAPTER_HIDDEN,
     CHAPTER_TITLE,
     CHAPTERS,
     DATA,
     EDITION,
+    EDITION_ORDERED,
     FILM_TITLE,
     INFO,
     LANGUAGE_IETF,
@@ -86,30 +89,35 @@ def tags(container: InputContainer, path: Path) -> dict[str, str]:
     return {key: value for key, value in said.items() if key.lower() != "title"} | {"title": own}
 
 
-def unread_chapters(path: Path, container: str) -> tuple[int, int]:
-    """How many chapters of the file `path`, which FFmpeg calls a `container`, are inside others, and further titles."""
+def unread_chapters(path: Path, container: str) -> dict[str, int]:
+    """What is not read of the chapters of the file `path`, which FFmpeg calls a `container`: in words, and how often."""
     if "matroska" not in container:
-        return 0, 0
-    inner = titles = 0
+        return {}
+    found: Counter[str] = Counter()
     try:
         with path.open("rb") as file:
-            for start, stop in _within(file, CHAPTERS, EDITION, CHAPTER):
-                num, further = _told(file, start, stop)
-                inner, titles = inner + num, titles + further
+            for start, stop in _within(file, CHAPTERS, EDITION):
+                found["orders of chapters"] += _is_set(file, start, stop, EDITION_ORDERED)
+                for chapter in elements(file, start, stop, CHAPTER):
+                    _count(file, *chapter, found)
     except (OSError, ValueError):
-        return 0, 0
-    return inner, titles
+        return {}
+    return {what: number for what, number in found.items() if number}
 
 
-def _told(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
-    """How many chapters are inside one, at any depth, and further titles of it."""
-    titles = max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
-    num, waiting = 0, [(start, stop)]
-    while waiting:
+def _count(file: BinaryIO, start: int, stop: int, found: Counter[str]) -> None:
+    """Add what is not read of one chapter to what was `found`."""
+    found["further titles of chapters"] += max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
+    found["marks of hidden chapters"] += _is_set(file, start, stop, CHAPTER_HIDDEN)
+    waiting = [(start, stop)]
+    while waiting:  # they may be inside each other at any depth
         inner = list(elements(file, *waiting.pop(), CHAPTER))
-        num += len(inner)
+        found["chapters inside chapters"] += len(inner)
         waiting += inner
-    return num, titles
+
+
+def _is_set(file: BinaryIO, start: int, stop: int, mark: int) -> bool:
+    return any(unsigned(file, *place) for place in elements(file, start, stop, mark))
 
 
 def _within(file: BinaryIO, section: int, *kinds: int) -> Iterator[tuple[int, int]]:
