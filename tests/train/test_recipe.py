@@ -15,7 +15,9 @@ TEXT = 'name = "x"\nsteps = 10\n[generator]\ngraph = "fast"\nscale = 2\nblocks =
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes(path: Path) -> None:
     recipe = read_recipe(str(path.relative_to(RECIPES).with_suffix("")))
-    model = path.stem.replace("-finish", "").replace("-gan", "").replace("-ensemble", "")  # the end of a model's training
+    model = (
+        path.stem.replace("-finish", "").replace("-gan", "").replace("-ensemble", "")
+    )  # the end of a model's training
     assert model == f"{recipe.name}-x{recipe.generator.scale}"
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 

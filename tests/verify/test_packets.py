@@ -26,7 +26,19 @@ def test_a_millisecond_before_zero_is_no_difference(first: int, second: int, dif
 
     old = track(Fraction(1, 44100), [-128, 0, 576], [128, 576, 1024])
     new = track(Fraction(1, 1000), [first, second, 13], [2, 13, 23])
+    assert different(old, new) == (["audio 1: times"] if differs else [])
+
+
+@pytest.mark.parametrize(("third", "differs"), [(181, False), (270, True)])
+def test_a_time_that_is_raised_delays_nothing(third: int, differs: bool) -> None:
+    """Of packets that share a millisecond, in a container whose times rise."""
+    old = track(Fraction(1, 1000), [0, 2, 2, 3], [0, 0, 0, 0])
+    new = track(Fraction(1, 90_000), [0, 180, third, max(third, 270)], [1, 1, 1, 1])
+    assert different(old, new) == (["audio 1: times"] if differs else [])
+
+
+def different(old: ListedTrack, new: ListedTrack) -> list[str]:
     pairing = Pairing(None, ((KeptStream(1, "audio", "vorbis"), old, new),), (), (), (), ())
     source, output = (Inventory(Path(name), "mkv", {}, (), ()) for name in ("a.mkv", "b.mkv"))
     checks = check_packets(pairing, Mapping(Fraction(0)), source, output, damaged=False)
-    assert [check.name for check in checks if check.verdict == "differs"] == (["audio 1: times"] if differs else [])
+    return [check.name for check in checks if check.verdict == "differs"]

@@ -5,6 +5,7 @@ Whatever a stream has is kept or named: a kind that nothing here knows is named 
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 
@@ -61,9 +62,9 @@ def lost_kinds(video: Video, codec: str, container: Container, segment: Containe
     `segment` is the container of the parts that it is joined of, through which what is kept has to come; None: it
     is written as it is made, where boxes of the sample entry and their like have no place.
     """
-    raw = {SPHERICAL: video.spherical, STEREO: video.stereo}
-    turned = ["DISPLAYMATRIX"] if video.display_matrix is not None and _turns(video.display_matrix) else []
-    for name in (*video.extras, *turned):
+    raw, matrix = {SPHERICAL: video.spherical, STEREO: video.stereo}, video.display_matrix
+    yield from _lost_rotation(matrix, codec, container) if matrix is not None else ()
+    for name in video.extras:
         if name in _TOLD_ELSEWHERE or _is_kept(name, raw.get(name), container, segment):
             continue
         live = segment is None and name in raw
@@ -79,14 +80,30 @@ def word(name: str) -> str:
     return _NAMES.get(name, name.lower().replace("_", " "))
 
 
-def _turns(matrix: tuple[int, ...]) -> bool:
-    """Whether a display matrix turns or mirrors the picture."""
-    return matrix[1] != 0 or matrix[3] != 0 or matrix[0] < 0 or matrix[4] < 0
+def _lost_rotation(matrix: tuple[int, ...], codec: str, container: Container) -> Iterator[tuple[str, str]]:
+    turn = turn_of(matrix)
+    what, why = ("it", f"; {KEEPS_IT}") if turn else ("one that stretches the picture", "")
+    if turn != UNTURNED and (container.rotation is None or (container.rotation == "turn" and not turn)):
+        yield "DISPLAYMATRIX", f"{codec} in {container} has no place for {what}{why}"
+
+
+UNTURNED = (1.0, 0.0, 0.0, 1.0)
+"""The `turn_of` a picture that is shown as it is stored."""
+
+
+def turn_of(matrix: tuple[int, ...]) -> tuple[float, ...] | None:
+    """What a display matrix does but for moving and growing: where one step along x leads, and one along y.
+
+    None: it does more than to turn and to mirror, such as to stretch. FFmpeg's muxer for Matroska has the same rule.
+    """
+    a, b, u, c, d, v = matrix[:6]
+    length = math.hypot(a, b)
+    if u or v or not length or (c, d) not in ((-b, a), (b, -a)):
+        return None
+    return a / length, b / length, c / length, d / length
 
 
 def _is_kept(name: str, raw: bytes | None, container: Container, segment: Container | None) -> bool:
-    if name == "DISPLAYMATRIX":
-        return container.rotation is not None
     if raw is None:
         return False
     if name == STEREO and container.ebml:

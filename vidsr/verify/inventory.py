@@ -21,7 +21,7 @@ from vidsr.media.mux.hidden import preroll, unneeded
 from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import own_metadata
 from vidsr.media.read.joints import Joints, OneClock
-from vidsr.media.read.matroska import chapters, tags
+from vidsr.media.read.matroska import chapters, exact_languages, tags
 from vidsr.media.read.open import demux, open_input
 
 NO_TIME = -(2**63)
@@ -109,6 +109,8 @@ def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
     """
     with open_input(path) as opened:
         tracks = [_track(stream) for stream in opened.streams]
+        for index, exact in exact_languages(path, opened.format.name).items():
+            tracks[index].metadata["language_ietf"] = exact
         error, clock = None, OneClock(joints)
         try:
             for packet in demux(opened, *opened.streams):
@@ -156,11 +158,9 @@ def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
 
 def _heard(item: KeptStream, track: ListedTrack, container: str) -> ListedTrack:
     """The track without the hidden sound that its output in `container` leaves out."""
-    length = preroll(CONTAINERS[container]) if container in CONTAINERS else None
-    if item.how == "encoded":
-        length = Fraction(0)
-    if length is None or track.kind != "audio" or not any(track.hidden):
+    if container not in CONTAINERS or track.kind != "audio" or not any(track.hidden):
         return track
+    length = Fraction(0) if item.how == "encoded" else preroll(CONTAINERS[container])
     out = unneeded(zip(track.pts, map(bool, track.hidden), strict=True), length / track.time_base)
 
     def left(numbers: array[int]) -> array[int]:

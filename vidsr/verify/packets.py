@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from vidsr.media.containers import CONTAINERS
+from vidsr.media.mux.tracks import steps
 from vidsr.verify.inventory import NO_TIME, Inventory, ListedTrack, Pairing
 from vidsr.verify.phrases import ms, seconds
 from vidsr.verify.report import Finding, same
@@ -34,6 +35,7 @@ class Packet:
 
     digest: int
     time: Fraction | None  # seconds
+    raised: bool = False  # by a step, above that of the packet before
 
 
 def check_presence(pairing: Pairing, mapping: Mapping, container: str) -> Iterator[Finding]:
@@ -92,6 +94,8 @@ def _check_copied(
 def _check_times(name: str, want: Sequence[Packet], old: ListedTrack, new: ListedTrack) -> Finding:
     """The times of the packets that both have."""
     tolerance = rounding(old.time_base, new.time_base)
+    if any(packet.raised for packet in want):
+        tolerance = max(tolerance, rounding(old.time_base / steps(old.time_base), new.time_base))
     if old.codec.startswith("pcm_"):  # mov counts its samples, whatever the rounded times of the source
         tolerance = max(tolerance, old.time_base)
     found = [None if pts == NO_TIME else pts * new.time_base for pts in new.pts]
@@ -144,8 +148,9 @@ def _expected(track: ListedTrack, mapping: Mapping) -> Iterator[Packet]:
 
     Packets without time follow the one before; decode times always rise; a fall by more than `JUMP` is closed.
     """
-    base = track.time_base
-    ticks, jump = round(mapping.shift / base), math.ceil(JUMP / base)
+    finer = steps(track.time_base)
+    base = track.time_base / finer
+    ticks, jump = round(mapping.shift / track.time_base) * finer, math.ceil(JUMP / base)
     step = 0 if track.kind in ("subtitle", "data") else 1
     last: int | None = None
     end = 0
@@ -157,13 +162,15 @@ def _expected(track: ListedTrack, mapping: Mapping) -> Iterator[Packet]:
         pts, length = placed, length - (placed - pts) if moved else length
         pts = pts if pts != NO_TIME else dts
         dts = dts if dts != NO_TIME and not moved else pts
+        pts, dts, length = (value if value == NO_TIME else value * finer for value in (pts, dts, length))
         if pts == NO_TIME:
             pts = dts = end - ticks
         if last is not None and dts + ticks < last - jump:
             ticks = end - dts
+        raised = last is not None and dts + ticks < last + step
         last = dts + ticks if last is None else max(dts + ticks, last + step)
         end = last + length
-        yield Packet(digest, max(pts + ticks, last) * base)
+        yield Packet(digest, max(pts + ticks, last) * base, raised)
 
 
 def _cut(track: ListedTrack, pts: int, length: int, mapping: Mapping) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -19,6 +20,7 @@ from vidsr.verify.phrases import ratio
 from vidsr.verify.report import Finding, same
 
 _STEP = Fraction(1, 1000)  # relative, of HDR10's numbers: encoders take them in steps
+_ROUNDED = 1e-4  # of a step: by so much less turns differ that are written as degrees
 
 
 def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterator[Finding]:
@@ -86,28 +88,27 @@ def _check_rotation(old: Video, new: Video, container: str) -> Iterator[Finding]
     want = scaled_matrix(old.display_matrix, *grown)
     if want is None and new.display_matrix is None:
         return
-    row = CONTAINERS[container]
-    if row.rotation is None and want is not None and new.display_matrix is None:
-        yield Finding("rotation", _turn(want), "none", "dropped", no_place(row))
+    row, found = CONTAINERS[container], new.display_matrix
+    if row.rotation == "matrix":
+        yield same("rotation", _turn(want), _turn(found), want == found, "the display matrix is another")
         return
-    found = new.display_matrix
-    if row.rotation == "turn":
-        want, found = (_without_place(matrix) for matrix in (want, found))
-    yield same("rotation", _turn(want), _turn(found), want == found, "the display matrix is another")
-
-
-def _without_place(matrix: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    unturned = (65536, 0, 0, 0, 65536, 0)
-    return None if matrix is None or matrix[:6] == unturned else matrix[:6]
+    turns = [side_data.UNTURNED if matrix is None else side_data.turn_of(matrix) for matrix in (want, found)]
+    if found is None and turns[0] != side_data.UNTURNED and None in (row.rotation, turns[0]):
+        yield Finding("rotation", _turn(want), "none", "dropped", no_place(row, elsewhere=turns[0] is not None))
+        return
+    apart = [abs(a - b) for a, b in zip(turns[0] or (), turns[1] or (), strict=False)]
+    alike = bool(apart) and max(apart) < _ROUNDED
+    yield same("rotation", _turn(want), _turn(found), alike, "the display matrix is another")
 
 
 def _turn(matrix: tuple[int, ...] | None) -> str:
     if matrix is None:
         return "none"
-    a, b, _, c, d, _ = matrix[:6]
-    turned = {(1, 0, 0, 1): "0", (0, 1, -1, 0): "90", (-1, 0, 0, -1): "180", (0, -1, 1, 0): "270"}
-    signs = tuple((v > 0) - (v < 0) for v in (a, b, c, d))
-    return f"{turned[signs]} degrees" if signs in turned else "mirrored"
+    turn = side_data.turn_of(matrix)
+    if turn is None:
+        return "stretched"
+    a, b, c, d = turn
+    return f"{round(math.degrees(math.atan2(b, a))) % 360} degrees" if a * d > b * c else "mirrored"
 
 
 def expected_colour(old: Video, new: Video, container: str) -> Colour:

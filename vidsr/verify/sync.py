@@ -56,9 +56,11 @@ def check_sync(picture: ListedTrack, pairing: Pairing, mapping: Mapping) -> Iter
 
 
 def _runs(track: ListedTrack) -> Iterator[range]:
-    """Packets between which pictures fall back in time."""
+    """Packets between which pictures fall back in time, but for hidden ones, from which an edit list goes on."""
     back, begin, highest = _BACK / track.time_base, 0, NO_TIME
     for number, own in enumerate(track.own):
+        if track.hidden[number]:
+            continue
         if own != NO_TIME and highest != NO_TIME and own < highest - back:
             yield range(begin, number)
             begin, highest = number, own

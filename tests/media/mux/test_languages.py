@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
 from tests.clips import Audio, Subtitles, make_clip
-from tests.media.making import upscaled
+from tests.media.making import spec_of, upscaled
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.languages import held, loss
+from vidsr.media.mux.matroska import both_languages, write_languages
+from vidsr.media.read.matroska import exact_languages
 from vidsr.media.read.probe import probe
 from vidsr.verify import compare
 
@@ -68,3 +71,40 @@ def test_short_languages_survive_and_verify_agrees(tmp_path: Path, container: st
     rows = {check.name: check.verdict for check in compare(source, output).checks}
     assert rows["languages"] == "ok"
     assert container == "mkv" or rows["language of audio 3"] == "dropped"
+
+
+def test_a_language_by_its_long_name_is_kept_beside_its_three_letters(tmp_path: Path) -> None:
+    """As mkvmerge writes both; FFmpeg knows the three letters only. Elsewhere what is lost is named."""
+    names = [("chi", "zh-Hant"), ("por", "pt-BR"), ("eng", "en"), ("fre", "fr-CA")]
+    picture, first, second, text = (both_languages(*pair) for pair in names)
+    source = make_clip(
+        tmp_path / "a.mkv",
+        frames=6,
+        language=picture,
+        audio=[Audio(seconds=0.2, language=first), Audio(seconds=0.2, language=second)],
+        subtitles=[Subtitles(language=text)],
+    )
+    write_languages(source)
+    long = dict(enumerate(exact for _, exact in names))
+    assert exact_languages(source, "matroska,webm") == long
+    output = tmp_path / "out.mkv"
+    _, report = upscaled(source, output, spec=spec_of(sample_aspect=Fraction(4, 3)), pts=range(6))
+    assert report.dropped == ()
+    assert exact_languages(output, "matroska,webm") == long
+    with av.open(str(output)) as opened:
+        assert [stream.metadata["language"] for stream in opened.streams] == [three for three, _ in names]
+        assert len(list(opened.decode(video=0))) == 6
+    assert _rows(source, output)["stream tags"] == "ok"
+    output.write_bytes(output.read_bytes().replace(b"pt-BR", b"pt-PT"))
+    assert _rows(source, output)["stream tags"] == "differs"
+    _, report = upscaled(source, tmp_path / "out.mp4")
+    assert [str(item) for item in report.dropped if item.kind.startswith("language")] == [
+        f"language of {kind} {number} ({long[number]}): dropped, mp4 holds only {names[number][0]} of it; "
+        "the container mkv keeps it"
+        for number, kind in enumerate(("video", "audio", "", "subtitle"))
+        if kind
+    ]
+
+
+def _rows(source: Path, output: Path) -> dict[str, str]:
+    return {check.name: check.verdict for check in compare(source, output).checks}

@@ -14,7 +14,10 @@ from av.stream import Disposition
 from tests.clips import Audio, make_clip
 from tests.media.making import HEIGHT, numbers, spec_of, upscaled
 from vidsr.frame import Colour, Matrix
+from vidsr.media.containers import CONTAINERS
 from vidsr.media.read.probe import probe
+from vidsr.media.side_data import told
+from vidsr.verify.comparison import compare
 
 SOUND = (Audio(seconds=1.0, language="eng", title="Original", dispositions=int(Disposition.default)),)
 
@@ -75,6 +78,27 @@ def test_rotation_and_mirror_survive(tmp_path: Path, container: str) -> None:
     source = make_clip(tmp_path / "a.mp4", display_matrix=matrix)
     upscaled(source, tmp_path / f"out.{container}")
     assert probe(tmp_path / f"out.{container}").video.display_matrix == matrix
+
+
+@pytest.mark.parametrize(("matrix", "mkv", "ts"), [
+    ((56756, 32768, 0, -32768, 56756, 0, 0, 0, 1 << 30), "30 degrees: ok", "30 degrees: dropped"),
+    ((-56756, 32768, 0, 32768, 56756, 0, 0, 0, 1 << 30), "mirrored: ok", "mirrored: dropped"),
+    ((32768, 0, 0, 0, 32768, 0, 0, 0, 1 << 30), "0 degrees: ok", "0 degrees: ok"),
+    ((87381, 0, 0, 0, 65536, 0, 0, 0, 1 << 30), "stretched: dropped", "stretched: dropped"),
+    ((65536, 999, 0, 0, 65536, 0, 0, 0, 1 << 30), "stretched: dropped", "stretched: dropped"),
+])  # fmt: skip
+def test_of_other_matrices_is_kept_what_the_container_holds(
+    tmp_path: Path, matrix: tuple[int, ...], mkv: str, ts: str
+) -> None:
+    """Matroska holds any turn and mirror, but rounded; what is not kept is said before the job."""
+    source = make_clip(tmp_path / "a.mp4", display_matrix=matrix)
+    for container, wanted in (("mp4", mkv.replace("dropped", "ok")), ("mkv", mkv), ("ts", ts)):
+        output, row = tmp_path / f"out.{container}", CONTAINERS[container]
+        upscaled(source, output, container=container)
+        found = next(check for check in compare(source, output).checks if check.name == "rotation")
+        assert f"{found.source}: {found.verdict}" == wanted
+        said = [*told(probe(source).video, "h264", row, CONTAINERS["mp4"])]
+        assert any("rotation is dropped" in line for line in said) == (found.verdict == "dropped")
 
 
 def test_translation_of_the_matrix_grows(tmp_path: Path) -> None:

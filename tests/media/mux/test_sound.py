@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.clips import Audio, Picture, make_clip
+from tests.media.making import times, upscaled
 from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.decide import refusal
@@ -18,6 +19,7 @@ from vidsr.media.mux.matroska import drop_rate
 from vidsr.media.mux.sound import SoundTrack, change_of_layout, encoded_layout, is_named
 from vidsr.media.mux.steady import Steady
 from vidsr.media.write.times import Times, constant_rate
+from vidsr.verify.comparison import compare
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,27 @@ def test_sound_under_a_tag_that_only_ffmpeg_knows_is_not_copied(tmp_path: Path) 
         assert refusal(sound, CONTAINERS["mkv"]) == "mkv cannot hold adpcm_swf audio"
 
 
+def test_packets_that_share_a_millisecond_do_not_delay_those_behind_them(tmp_path: Path) -> None:
+    """As those of TrueHD, 1200 a second, do in Matroska."""
+    source = tmp_path / "a.mkv"
+    with av.open(str(make_clip(tmp_path / "b.mkv"))) as film, av.open(str(source), "w") as out:
+        picture = out.add_stream_from_template(film.streams.video[0])
+        sound: Any = out.add_stream("pcm_s16le", rate=48000, layout="mono")
+        for packet in film.demux(video=0):
+            packet.stream = picture
+            out.mux([packet] if packet.size else [])
+        for number in range(1200):
+            short: Any = av.Packet(bytes(80))
+            short.stream, short.time_base = sound, Fraction(1, 48000)
+            short.pts = short.dts = 40 * number
+            out.mux(short)
+    upscaled(source, tmp_path / "out.mkv")
+    assert len(set(times(source, 1))) < 1200
+    assert times(tmp_path / "out.mkv", 1) == times(source, 1)
+    rows = {check.name: check.verdict for check in compare(source, tmp_path / "out.mkv").checks}
+    assert [rows[name] for name in ("audio 1: packets", "audio 1: times")] == ["ok", "ok"]
+
+
 def _times(pts: list[int]) -> Times:
     values = np.array(pts, np.int64)
     return Times(values, values, np.ones_like(values), pts[-1] + 1)
@@ -63,8 +86,8 @@ def _times(pts: list[int]) -> Times:
 @pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(25), Fraction(50)])
 @pytest.mark.parametrize("clock", [1000, 90000, 1001])
 def test_a_constant_rate_is_found_behind_rounded_times(rate: Fraction, clock: int) -> None:
-    times = _times([round(n / rate * clock) for n in range(300) if n != 70])
-    assert constant_rate(times, Fraction(1, clock), None) == rate
+    found = _times([round(n / rate * clock) for n in range(300) if n != 70])
+    assert constant_rate(found, Fraction(1, clock), None) == rate
 
 
 def test_a_rate_that_varies_is_none() -> None:

@@ -121,6 +121,23 @@ def test_chapters_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> 
     assert CHAPTER_TRACKS.to_bytes() not in (chapters(out) or b"")
 
 
+def test_chapters_that_are_hidden_or_in_another_order_are_named(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
+    assert plan_streams(probe(path), "mkv")[1] == []
+    data = path.read_bytes()
+    is_default, is_ordered = bytes.fromhex("45db 81 01"), bytes.fromhex("45dd 81 01")
+    title, language = bytes.fromhex("85 81") + b"B", bytes.fromhex("437c 83") + b"und"
+    is_hidden = bytes.fromhex("98 81 01 ec 81 00")  # as long as the language that goes
+    assert (data.count(is_default), data.count(b"\x80\x89" + title + language)) == (1, 1)
+    data = data.replace(is_default, is_ordered)
+    path.write_bytes(data.replace(b"\x80\x89" + title + language, b"\x80\x83" + title + is_hidden))
+    assert probe(path).num_chapters == 2
+    assert [str(item) for item in plan_streams(probe(path), "mkv")[1]] == [
+        "orders of chapters (1): dropped, FFmpeg does not read them",
+        "marks of hidden chapters (1): dropped, FFmpeg does not read them",
+    ]
+
+
 @pytest.mark.parametrize("behind", [False, True])
 def test_a_film_keeps_its_own_title_beside_that_of_its_series(tmp_path: Path, behind: bool) -> None:
     """FFmpeg lets a title in the tags, whatever it is of, take its place."""
@@ -148,7 +165,7 @@ def test_chapters_inside_each_other_as_deep_as_a_file_likes(tmp_path: Path) -> N
         size = (len(body) | 1 << 56).to_bytes(8, "big")
         body = kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
     path.write_bytes(body)
-    assert unread_chapters(path, "matroska,webm") == (1999, 0)
+    assert unread_chapters(path, "matroska,webm") == {"chapters inside chapters": 1999}
 
 
 @pytest.mark.parametrize("place", [0, 1 << 40])

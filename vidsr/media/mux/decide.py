@@ -21,7 +21,7 @@ from vidsr.media.mux import flags, languages
 from vidsr.media.mux.sound import encoded_layout, layout_of, named_layout
 from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, codec_name, is_cover, no_place
 from vidsr.media.mux.tracks import AnyPacket, add_like, add_track
-from vidsr.media.read.matroska import chapters, own_title, unread_chapters
+from vidsr.media.read.matroska import chapters, exact_languages, own_title, unread_chapters
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 
@@ -68,8 +68,9 @@ def _decided(
             verdict = _decide(source, stream, row, samples.get(stream.index, []))
             (kept if isinstance(verdict, KeptStream) else dropped).append(verdict)  # type: ignore[arg-type]
         there = [picture, *(item.index for item in kept if item.how != "rewritten")]
+        exact = exact_languages(path, source.format.name)
         for stream in (source.streams[index] for index in there):
-            dropped += _lost_flags(stream, row) + _lost_language(stream, row)
+            dropped += _lost_flags(stream, row) + _lost_language(stream, row, exact.get(stream.index, ""))
         dropped += _read_over(path, source, row, whole) if row.metadata else _without_place(source, row)
     return tuple(kept), tuple(dropped)
 
@@ -107,11 +108,9 @@ def _without_place(source: InputContainer, container: Container) -> list[Dropped
 
 def _read_over(path: Path, source: InputContainer, container: Container, whole: bool) -> list[Dropped]:
     """What FFmpeg does not read, or takes another thing for."""
-    found = []
-    if own_chapters(path, container, whole=whole) is None:
-        inner, titles = unread_chapters(path, source.format.name)
-        parts = [("chapters inside chapters", inner), ("further titles of chapters", titles)]
-        found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in parts if number]
+    own_section = own_chapters(path, container, whole=whole) is not None
+    unread = {} if own_section else unread_chapters(path, source.format.name)
+    found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in unread.items()]
     own, told = own_title(path, source.format.name), _title_of(source)
     if own and told and told != own:
         found.append(Dropped(None, "title in tags", told, "the film's own is kept"))
@@ -132,9 +131,12 @@ def _lost_flags(stream: Stream, container: Container) -> list[Dropped]:
     return [Dropped(stream.index, f"flag of {stream.type}", ", ".join(flags.names(gone)), reason)]
 
 
-def _lost_language(stream: Stream, container: Container) -> list[Dropped]:
+def _lost_language(stream: Stream, container: Container, exact: str) -> list[Dropped]:
+    """`exact` is the one that FFmpeg does not read."""
     language = stream.metadata.get("language", "")
     why = None if is_cover(stream) else languages.loss(language, stream.type, container)
+    if languages.says_more(exact, language) and not container.ebml:
+        why, language = why or languages.only(language, stream.type, container), exact
     return [Dropped(stream.index, f"language of {stream.type}", language, why)] if why else []
 
 

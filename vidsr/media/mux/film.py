@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from av.container import InputContainer, OutputContainer
-from av.stream import Discard, Disposition
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from vidsr.media import side_data
@@ -16,9 +16,10 @@ from vidsr.media.containers import Container
 from vidsr.media.encoders import encoder
 from vidsr.media.mux import timecode
 from vidsr.media.mux.languages import held
+from vidsr.media.mux.matroska import both_languages
 from vidsr.media.mux.streams import NOT_COPIED, KeptStream
 from vidsr.media.mux.tracks import Track, add_track, attach_cover, own_metadata
-from vidsr.media.read.matroska import tags
+from vidsr.media.read.matroska import exact_languages, tags
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, scaled_matrix
 
@@ -90,10 +91,18 @@ class Film:
             if stream.index not in tracks:
                 stream.discard = Discard.all
         assert target is not None, "the picture stream is one of the source's"
+        self._name_exactly({index: track.target for index, track in tracks.items()} | {self.source.video.index: target})
         for made in out.streams:
             if language := held(made.metadata.get("language"), made.type, self.container):
                 made.metadata["language"] = language
         return target, tracks
+
+    def _name_exactly(self, targets: Mapping[int, Stream]) -> None:
+        """Languages as the source has them beside those of three letters, which FFmpeg reads over."""
+        if self.container.ebml:
+            for index, exact in exact_languages(self.source.path, self.source.container).items():
+                if made := targets.get(index):
+                    made.metadata["language"] = both_languages(made.metadata.get("language"), exact)
 
     def _dress(self, target: VideoStream, out: OutputContainer, source: VideoStream) -> None:
         """The source's name, language and disposition, and how the picture is shown."""

@@ -37,7 +37,9 @@ def boxes(written: Written) -> None:
 
 
 def elements(written: Written) -> None:
-    """The samples' aspect, which FFmpeg writes only where the codec says it, too; no rate where it varies; chapters."""
+    """Exact languages; samples' aspect, which FFmpeg writes only where the codec says it; no varying rate; chapters."""
+    if matroska.have_both(written.languages):
+        matroska.write_languages(written.path)
     if written.varies:
         matroska.drop_rate(written.path, written.picture)
     if written.aspect != 1:

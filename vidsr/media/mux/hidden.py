@@ -1,7 +1,8 @@
-"""Sound that an edit list of mp4 or mov hides, on its way into a container that would let it be heard."""
+"""Sound that an edit list of mp4 or mov hides, on its way into an output, which may let it be heard."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from fractions import Fraction
@@ -15,12 +16,12 @@ from vidsr.media.read.open import demux, open_input
 PREROLL = Fraction(1, 20)  # seconds: from so long before what is heard first decoders need packets to begin
 
 
-def preroll(container: Container) -> Fraction | None:
-    """Seconds of hidden sound that stay before what is heard; None: all, `container` has edit lists, too."""
-    return None if container.boxes else PREROLL
+def preroll(container: Container) -> Fraction | float:
+    """Seconds of hidden sound that stay before what is heard: all of it where `container` has edit lists, too."""
+    return math.inf if container.boxes else PREROLL
 
 
-def unneeded(times: Iterable[tuple[int, bool]], length: Fraction) -> set[int]:
+def unneeded(times: Iterable[tuple[int, bool]], length: Fraction | float) -> set[int]:
     """Which of packets with these times, hidden or not, are left out.
 
     Those are all hidden ones but what lies up to `length` ticks before the first that is heard.

@@ -41,7 +41,18 @@ def loss(language: str | None, kind: str, container: Container) -> str | None:
     found = held(language, kind, container)
     if not language or language in (found, "und") or (found == ",".join(map(_short, language.split(",")))):
         return None
+    return only(language, kind, container)
+
+
+def only(language: str, kind: str, container: Container) -> str:
+    """That `container` does not hold all of a `language`."""
+    found = held(language, kind, container)
     return f"{container} holds {f'only {found}' if found else 'nothing'} of it; {KEEPS_IT}"
+
+
+def says_more(exact: str, language: str) -> bool:
+    """Whether a name by RFC 5646, such as "pt-BR", says more than `language`, the three letters beside it."""
+    return "-" in exact or (len(exact) == len("por") and exact != language)
 
 
 def _three(language: str) -> str | None:

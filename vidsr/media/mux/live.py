@@ -125,6 +125,8 @@ class LiveWriter:
         if film.placeholder:
             title = source.metadata.get("title")
             changes.append(lambda data: matroska.set_aspect(data, spec.width, spec.height, spec.sample_aspect, title))
+        if matroska.have_both(made.metadata.get("language") for made in self._out.streams):
+            changes.append(matroska.set_languages)
         if isinstance(source, VideoStream) and _varies(source):
             pictures = [s for s in self._out.streams.video if not s.disposition & Disposition.attached_pic]
             number = next(number for number, made in enumerate(pictures) if made is self._stream)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,8 @@ from pathlib import Path
 from vidsr.media.ebml import (
     CHAPTERS,
     CRC,
+    LANGUAGE,
+    LANGUAGE_IETF,
     PICTURES,
     SEEK,
     SEEK_HEAD,
@@ -34,6 +36,7 @@ from vidsr.media.ebml import (
 PLACEHOLDER = "\u00a0" + "vidsr".ljust(63)
 """What the track is named until `write_aspect` is called: room for the elements that come in."""
 
+_BOTH = " " * 4  # as many bytes as the head of the element that comes in
 _NAME, _DEFAULT_DURATION, _STEREO = 0x536E, 0x23E383, 0x53B8
 _BESIDE = (1, 8, 9, 11)  # stereo modes that have both pictures in a row, so that each is half as wide
 _BELOW = (2, 3, 6, 7)  # and half as high
@@ -106,6 +109,32 @@ def set_aspect(data: bytearray, width: int, height: int, aspect: Fraction, title
         mode = _value(data, video, _STEREO)
         shown = width // 2 if mode in _BESIDE else width, height // 2 if mode in _BELOW else height
         data[entry[2] : entry[3]] = _rewritten(data, entry, _display(*shown, aspect), title)
+
+
+def both_languages(language: str | None, exact: str) -> str:
+    """What a track's language is to be until `write_languages` is called: three letters, and the same by RFC 5646."""
+    return f"{language or 'und'}{_BOTH}{exact}"
+
+
+def have_both(languages: Iterable[str | None]) -> bool:
+    """Whether some of them are those of `both_languages`."""
+    return any(_BOTH in (language or "") for language in languages)
+
+
+def write_languages(path: Path) -> None:
+    """Give tracks the two elements of which `both_languages` holds the places."""
+    with _beginning(path) as data:
+        set_languages(data)
+
+
+def set_languages(data: bytearray) -> None:
+    """What `write_languages` does, in a file's beginning."""
+    with _entries(data) as entries:
+        for _, _, start, end in entries:
+            for kind, begin, body, after in list(_children(data, start, end)):
+                words = bytes(data[body:after]).split(_BOTH.encode())
+                if kind == LANGUAGE and len(words) == 2:
+                    data[begin:after] = _short_element(LANGUAGE, words[0]) + _short_element(LANGUAGE_IETF, words[1])
 
 
 def drop_rate(path: Path, number: int) -> None:
@@ -224,6 +253,11 @@ def _children(data: bytearray, position: int, end: int) -> Iterator[Element]:
 def _element(kind: int, body: bytes) -> bytes:
     head = kind.to_bytes((kind.bit_length() + 7) // 8, "big")
     return head + (0x10000000 | len(body)).to_bytes(4, "big") + body
+
+
+def _short_element(kind: int, body: bytes) -> bytes:
+    """One with a size of one byte."""
+    return kind.to_bytes(3, "big") + bytes([0x80 | len(body)]) + body
 
 
 def _number(value: int) -> bytes:

@@ -29,6 +29,7 @@ from vidsr.media.read.open import demux, open_input
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
+_FINE = 90_000  # steps a second
 _NEW_HEADER: PktSideDataT = "new_extradata"  # Matroska's muxer breaks its own header for it: at joints of FLV, for one
 _NAMED_AS_IN_AVI = ("matroska", "avi", "asf")  # containers that name codecs by those four letters
 _LENDERS = {"audio": "aac", "video": "mpeg4"}  # kinds that Matroska takes under other names, and a codec of each
@@ -75,9 +76,9 @@ def add_track(out: OutputContainer, container: Container, stream: Stream, plan: 
 class CopiedTrack:
     """Packets as they are.
 
-    Decode times that do not rise, which muxers refuse, are raised by a tick. Where they fall back by more than
-    `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before. Sound that an edit
-    list hides is left out where `container` has none, but for what decoders need to begin.
+    Decode times that do not rise, which muxers refuse, are raised by a step (`steps`). Where they fall back by more
+    than `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before. Sound that an
+    edit list hides is left out, but for what decoders need to begin; `container` may hide more that comes before it.
     """
 
     def __init__(self, out: OutputContainer, stream: Stream, ticks: int, container: Container) -> None:
@@ -89,9 +90,11 @@ class CopiedTrack:
             self._tell_rate(self.target, stream, container)
         if isinstance(self.target, AudioStream) and container.boxes:
             name_channels(self.target, stream)
-        self._ticks, self._timeless, self._ebml = ticks, is_cover(stream), container.ebml
+        self._timeless, self._ebml = is_cover(stream), container.ebml
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
-        self._jump = math.ceil(_JUMP / stream.time_base) if stream.time_base else 0
+        self._finer = steps(stream.time_base) if stream.time_base else 1
+        self._ticks = ticks * self._finer
+        self._jump = math.ceil(_JUMP / stream.time_base) * self._finer if stream.time_base else 0
         self._last: int | None = None
         self._end = 0  # of the packet before
         self._preroll = preroll(container) if stream.type == "audio" else None
@@ -125,6 +128,7 @@ class CopiedTrack:
             packet = _without(packet, _NEW_HEADER)
         packet.stream = self.target
         if not self._timeless:
+            _divide(packet, self._finer)
             pts = packet.pts if packet.pts is not None else packet.dts
             dts = packet.dts if packet.dts is not None else pts
             if pts is None or dts is None:
@@ -140,6 +144,23 @@ class CopiedTrack:
     def flush(self) -> Iterable[AnyPacket]:
         """Nothing."""
         return ()
+
+
+def steps(clock: Fraction) -> int:
+    """In how many steps a tick is cut by which times are raised that a coarse clock gives to several packets.
+
+    TrueHD has 1200 packets a second: by whole milliseconds it would be 0.2 s late after a second.
+    """
+    return max(int(clock * _FINE), 1)
+
+
+def _divide(packet: AnyPacket, finer: int) -> None:
+    """Count the times of `packet` in a clock that is `finer` times as fine."""
+    if finer > 1 and packet.time_base:
+        pts, dts, length, base = packet.pts, packet.dts, packet.duration, packet.time_base
+        packet.time_base = base / finer
+        packet.pts, packet.dts = (None if time is None else time * finer for time in (pts, dts))
+        packet.duration = (length or 0) * finer
 
 
 class TextTrack:

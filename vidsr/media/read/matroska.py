@@ -1,11 +1,14 @@
-"""What FFmpeg reads over in Matroska: chapters inside others, all titles of one but the last, and the film's own title.
+"""What FFmpeg reads over in Matroska: languages with a region or a script, and much of chapters.
 
-That is replaced by the last title in its tags, be it that of a series or of a part.
+And the film's own title, which is replaced by the last one in its tags, be it that of a series or of a part.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,18 +16,30 @@ from av.container import InputContainer
 
 from vidsr.media.ebml import (
     CHAPTER,
+    CHAPTER_HIDDEN,
     CHAPTER_TITLE,
     CHAPTER_TRACKS,
     CHAPTERS,
+    DATA,
     EDITION,
+    EDITION_ORDERED,
     FILM_TITLE,
     INFO,
+    LANGUAGE_IETF,
+    PICTURES,
+    SOUND,
+    TEXT,
+    TRACK_ENTRY,
+    TRACK_TYPE,
+    TRACKS,
     elements,
     sections,
+    unsigned,
 )
 
 _LONGEST = 1 << 16  # bytes of a title; more is damage
 _MOST = 1 << 22  # bytes of chapters
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
 
 
 def own_title(path: Path, container: str) -> str | None:
@@ -39,6 +54,33 @@ def own_title(path: Path, container: str) -> str | None:
     except (OSError, ValueError):
         pass  # damaged, which the demuxer has to say
     return None
+
+
+def exact_languages(path: Path, container: str) -> dict[int, str]:
+    """Languages of streams by RFC 5646, such as "pt-BR", of those that have one in the file `path`.
+
+    FFmpeg, which calls it a `container`, reads three letters beside them.
+    """
+    if "matroska" not in container:
+        return {}
+    found: dict[int, str] = {}
+    try:
+        with path.open("rb") as file:
+            entries = [entry for tracks in islice(sections(file, TRACKS), 1) for entry in _streams(file, *tracks)]
+            for number, entry in enumerate(entries):
+                for start, stop in elements(file, *entry, LANGUAGE_IETF):
+                    file.seek(start)
+                    found[number] = file.read(min(stop - start, _LONGEST)).rstrip(b"\0").decode()
+    except (OSError, ValueError):
+        return {}  # damaged, which the demuxer has to say
+    return {number: language for number, language in found.items() if _LANGUAGE.fullmatch(language)}
+
+
+def _streams(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The tracks of which FFmpeg makes streams."""
+    for entry in elements(file, start, stop, TRACK_ENTRY):
+        if any(unsigned(file, *kind) in (PICTURES, SOUND, TEXT, DATA) for kind in elements(file, *entry, TRACK_TYPE)):
+            yield entry
 
 
 def tags(container: InputContainer, path: Path) -> dict[str, str]:
@@ -67,30 +109,35 @@ def chapters(path: Path) -> bytes | None:
     return None
 
 
-def unread_chapters(path: Path, container: str) -> tuple[int, int]:
-    """How many chapters of the file `path`, which FFmpeg calls a `container`, are inside others, and further titles."""
+def unread_chapters(path: Path, container: str) -> dict[str, int]:
+    """What is not read of the chapters of the file `path`, which FFmpeg calls a `container`: in words, and how many."""
     if "matroska" not in container:
-        return 0, 0
-    inner = titles = 0
+        return {}
+    found: Counter[str] = Counter()
     try:
         with path.open("rb") as file:
-            for start, stop in _within(file, CHAPTERS, EDITION, CHAPTER):
-                num, further = _told(file, start, stop)
-                inner, titles = inner + num, titles + further
+            for start, stop in _within(file, CHAPTERS, EDITION):
+                found["orders of chapters"] += _is_set(file, start, stop, EDITION_ORDERED)
+                for chapter in elements(file, start, stop, CHAPTER):
+                    _count(file, *chapter, found)
     except (OSError, ValueError):
-        return 0, 0
-    return inner, titles
+        return {}
+    return {what: number for what, number in found.items() if number}
 
 
-def _told(file: BinaryIO, start: int, stop: int) -> tuple[int, int]:
-    """How many chapters are inside one, at any depth, and further titles of it."""
-    titles = max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
-    num, waiting = 0, [(start, stop)]
-    while waiting:
+def _count(file: BinaryIO, start: int, stop: int, found: Counter[str]) -> None:
+    """Add what is not read of one chapter to what was `found`."""
+    found["further titles of chapters"] += max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
+    found["marks of hidden chapters"] += _is_set(file, start, stop, CHAPTER_HIDDEN)
+    waiting = [(start, stop)]
+    while waiting:  # they may be inside each other at any depth
         inner = list(elements(file, *waiting.pop(), CHAPTER))
-        num += len(inner)
+        found["chapters inside chapters"] += len(inner)
         waiting += inner
-    return num, titles
+
+
+def _is_set(file: BinaryIO, start: int, stop: int, mark: int) -> bool:
+    return any(unsigned(file, *place) for place in elements(file, start, stop, mark))
 
 
 def _within(file: BinaryIO, section: int, *kinds: int) -> Iterator[tuple[int, int]]:
