@@ -26,9 +26,8 @@ def encode_tiff(samples: Samples, meta: ImageMeta) -> bytes:
     height, width = samples.shape[:2]
     lines = samples.reshape(height, width, -1)
     lines = lines.astype(lines.dtype.newbyteorder("<"), copy=False)
-    differences = np.diff(lines, axis=1, prepend=lines.dtype.type(0))
-    rows = max(_STRIP_BYTES // differences[0].nbytes, 1)
-    strips = [zlib.compress(differences[top : top + rows].tobytes()) for top in range(0, height, rows)]
+    rows = max(_STRIP_BYTES // lines[0].nbytes, 1)
+    strips = [_deflated(lines[top : top + rows]) for top in range(0, height, rows)]
     sizes = [len(strip) for strip in strips]
     channels = lines.shape[2]
     directory = _described(meta, width, height)
@@ -46,6 +45,10 @@ def encode_tiff(samples: Samples, meta: ImageMeta) -> bytes:
     except struct.error as error:
         raise ValueError("a TIFF holds no more than 4 GiB") from error
     return head + b"".join(strips)
+
+
+def _deflated(lines: Samples) -> bytes:
+    return zlib.compress(np.diff(lines, axis=1, prepend=lines.dtype.type(0)).tobytes())
 
 
 def _described(meta: ImageMeta, width: int, height: int) -> ImageFileDirectory_v2:
