@@ -17,7 +17,7 @@ from vidsr.verify.phrases import ms, seconds
 from vidsr.verify.report import Finding, same
 
 NOTICED = Fraction(1, 20)  # seconds: what nobody hears or sees
-_BACK = Fraction(1, 4)  # seconds: by so much the times of pictures fall only where another recording begins
+_BACK = Fraction(1, 4)  # seconds: by so much decode times fall only where another recording begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class _Ruler:
 
 
 def check_sync(picture: ListedTrack, pairing: Pairing, mapping: Mapping) -> Iterator[Finding]:
-    """One row for a whole film whose pictures' times fall somewhere; the source's `picture` stream is upscaled."""
+    """One row for a whole film whose clock falls somewhere; the source's `picture` stream is upscaled."""
     runs = list(_runs(picture))
     if len(runs) < 2 or mapping.window is not None or pairing.picture is None:
         return
@@ -56,9 +56,9 @@ def check_sync(picture: ListedTrack, pairing: Pairing, mapping: Mapping) -> Iter
 
 
 def _runs(track: ListedTrack) -> Iterator[range]:
-    """Packets between which pictures fall back in time."""
+    """Packets between which the clock falls: pictures are decoded in turn, but shown in another order."""
     back, begin, highest = _BACK / track.time_base, 0, NO_TIME
-    for number, own in enumerate(track.own):
+    for number, own in enumerate(track.own_dts):
         if own != NO_TIME and highest != NO_TIME and own < highest - back:
             yield range(begin, number)
             begin, highest = number, own
