@@ -29,7 +29,7 @@ Examples:
 
 
 def probe(
-    file: Annotated[Path, typer.Argument(help="A video or an image.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="A video or an image.")],
     json: Json = False,
 ) -> None:
     """Show the streams, times, colour and extras of a video."""
