@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from vidsr.frame import Samples
 from vidsr.media.image_meta import DESCRIBING, EXIF_IFD, GPS_IFD, ICC, IPTC, XMP, ImageMeta, resized_exif
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 _STRIP_BYTES = 1 << 20
 _DEFLATE, _DIFFERENCES, _INCH = 8, 2, 2  # TIFF 6.0, sections 8 and 14, and its Technical Note on compression
@@ -52,6 +55,8 @@ def _deflated(lines: Samples) -> bytes:
 
 
 def _described(meta: ImageMeta, width: int, height: int) -> ImageFileDirectory_v2:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2  # milliseconds, which films do not have to wait for
+
     directory = ImageFileDirectory_v2()
     exif = Image.Exif()
     if meta.exif:
