@@ -8,6 +8,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 import vidsr
 from tests.clips import make_clip
@@ -43,6 +44,18 @@ def test_errors_are_the_projects_own(tmp_path: Path) -> None:
 def test_the_snippet_of_the_readme() -> None:
     with vidsr.Upscaler("bicubic", scale=4) as upscaler:
         assert upscaler(np.zeros((90, 160, 3), np.uint8)).shape == (360, 640, 3)
+
+
+def test_no_array_and_no_size_are_bad_usage() -> None:
+    pictures: list[Any] = [Image.new("RGB", (4, 4)), [[1, 2], [3, 4]], "photo.png"]
+    sizes: list[Any] = [(0, 4), (7.5, 8)]
+    with vidsr.Upscaler("bicubic", scale=2, backend="cpu") as upscaler:
+        for picture in pictures:
+            with pytest.raises(UsageError, match=r"array of numpy, not of type \w+; numpy.asarray"):
+                upscaler(picture)
+        for size in sizes:
+            with pytest.raises(UsageError, match="whole pixels, not"):
+                upscaler(np.zeros((4, 4, 3), np.uint8), size=size)
 
 
 @pytest.mark.parametrize(

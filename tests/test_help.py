@@ -7,11 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from typer.models import ArgumentInfo
 
 from tests.conftest import Result
 from tests.test_docs import commands
+from vidsr.cli import bench, compare, probe, verify
 
 Cli = Callable[..., Result]
 
@@ -76,3 +79,12 @@ def test_completion_installs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vidsr", "--install-completion", "bash"]
     subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert "_VIDSR_COMPLETE=complete_bash" in "".join(p.read_text() for p in tmp_path.rglob("*.sh"))
+
+
+@pytest.mark.parametrize("command", [probe.probe, verify.verify, compare.compare, bench.bench])
+def test_whether_a_file_may_be_read_is_found_by_its_reader(command: Callable[..., None]) -> None:
+    """The parser would call it bad usage; who runs the tests may be one who may read everything."""
+    hints = get_type_hints(command, include_extras=True).values()
+    files = [part for hint in hints for part in getattr(hint, "__metadata__", ()) if isinstance(part, ArgumentInfo)]
+    assert files
+    assert not any(file.readable for file in files)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import threading
+from typing import NoReturn
 
 import pytest
 
-from vidsr.cli import interrupts
+from vidsr import cli
+from vidsr.cli import app, interrupts
 
 
 @pytest.mark.parametrize(("num_signals", "runs", "ended"), [(1, True, []), (2, True, []), (1, False, [130])])
@@ -29,3 +32,23 @@ def test_signals_that_come_together_are_handled_by_one_handler(
     writing.close()
     watch.join()
     assert left == ended
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows closes consoles by another signal")
+def test_a_terminal_that_closes_is_an_interruption_though_it_takes_no_more_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(prog_name: str) -> None:
+        try:
+            signal.raise_signal(signal.SIGHUP)
+        except SystemExit as ended:
+            raise OSError(errno.EIO, f"Input/output error in what {prog_name} says of its end") from ended
+
+    def leave(code: int, _sentence: str) -> NoReturn:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(app, "command", lambda: work)
+    monkeypatch.setattr(cli, "leave", leave)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 129

@@ -60,7 +60,7 @@ def test_own_outputs_in_a_shells_glob_are_left_alone(vidsr: Cli, tmp_path: Path)
     assert vidsr("upscale", *sorted(tmp_path.glob("*.mp4")), *QUICK).code == 0
     again = vidsr("upscale", *sorted(tmp_path.glob("*.mp4")), *QUICK)
     assert again.code == 0
-    assert "1 skipped, 1 own outputs left alone" in again.err
+    assert "1 skipped, 1 own output left alone" in again.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a_x2.mp4"]
 
 

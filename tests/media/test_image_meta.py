@@ -117,7 +117,7 @@ def test_a_pngs_texts_and_colours_are_kept(tmp_path: Path, deep: bool) -> None:
     with Image.open(tmp_path / "b.png") as written:
         assert written.text == {"parameters": "a prompt", "Title": "Hällo", "XML:com.adobe.xmp": UPRIGHT.decode()}  # type: ignore[attr-defined]
         assert written.info["gamma"] == 1.0
-    assert write_image(tmp_path / "b.jpg", noise(12, 18, 3), meta) == ("texts",)
+    assert write_image(tmp_path / "b.jpg", noise(12, 18, 3), meta) == ("its text",)
 
 
 def test_an_orientation_of_xmp_alone_turns_a_picture_once(tmp_path: Path) -> None:
@@ -186,3 +186,13 @@ def test_the_same_command_again_does_nothing_with_tiff_of_16_bits(vidsr: Cli, tm
         assert (result.code, said.replace("6x9", "9x6") in result.err) == (0, True), result.err
     assert "left out" not in result.err
     assert read_image(tmp_path / "b.tif")[0].dtype == np.uint16
+
+
+def test_pictures_behind_a_photo_are_left_out_and_said(tmp_path: Path) -> None:
+    frames = [Image.fromarray(noise(6, 9, 3)) for _ in range(2)]
+    frames[0].save(tmp_path / "a.mpo", save_all=True, append_images=frames[1:], comment=b"hello")
+    (tmp_path / "a.mpo").rename(tmp_path / "a.jpg")
+    array, meta = read_image(tmp_path / "a.jpg")
+    assert array.shape == (6, 9, 3)
+    assert meta.said == ("the pictures behind it (previews, a gain map) are left out",)
+    assert meta.comment == b"hello"

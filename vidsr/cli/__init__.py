@@ -25,8 +25,9 @@ def main() -> NoReturn:
     """
     _speak()
     atexit.register(_end_soon)
+    came: list[int] = []
     try:
-        with watched():
+        with watched() as came:
             with loading():
                 from vidsr.cli.app import command
 
@@ -51,6 +52,8 @@ def main() -> NoReturn:
     except BrokenPipeError:  # whoever read our output has gone
         sys.exit(1)
     except OSError as error:
+        if came:  # a terminal that closed takes no word of how the work ended
+            leave(128 + came[0], "interrupted")
         if os.environ.get("VIDSR_DEBUG"):
             raise
         complain(f"{error.filename or 'the output'}: {error.strerror or error}")

@@ -34,7 +34,8 @@ Examples:
 
 def bench(
     film: Annotated[
-        Path | None, typer.Argument(metavar="INPUT", help="A film: its time and size are predicted for each line.")
+        Path | None,
+        typer.Argument(metavar="INPUT", readable=False, help="A film: its time and size are predicted for each line."),
     ] = None,
     model: options.Model = "auto",
     scale: options.Scale = 4.0,

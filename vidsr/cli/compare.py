@@ -34,7 +34,9 @@ Examples:
 
 def compare(
     context: typer.Context,
-    inputs: Annotated[list[Path], typer.Argument(metavar="FILE", help="One film or image, or two: A and B.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="FILE", readable=False, help="One film or image, or two: A and B.")
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder. Default: A_compare beside A.")] = None,
     at: Annotated[
         list[str] | None, typer.Option(help="A moment of the one film, such as 1:23; may be repeated.")

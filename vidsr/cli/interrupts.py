@@ -28,15 +28,18 @@ SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def watched() -> Iterator[list[int]]:
     """While this lasts the signals of `ENDING` raise KeyboardInterrupt or SystemExit, or end the process.
+
+    Those that came are in the list that this gives: what they raise may end in an error of the terminal that closed.
 
     A signal that was ignored before, as behind ``nohup``, stays so.
     """
-    handled = threading.Event()
+    handled, came = threading.Event(), list[int]()
 
     def handle(number: int, _frame: FrameType | None) -> None:
         handled.set()
+        came.append(number)
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + number)
@@ -50,7 +53,7 @@ def watched() -> Iterator[None]:
             signal.signal(number, handle)
     threading.Thread(target=_watch, args=(reading, handled), name="watch", daemon=True).start()
     try:
-        yield
+        yield came
     finally:
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():

@@ -29,7 +29,7 @@ Examples:
 
 
 def probe(
-    file: Annotated[Path, typer.Argument(help="A video or an image.")],
+    file: Annotated[Path, typer.Argument(readable=False, help="A video or an image.")],
     json: Json = False,
 ) -> None:
     """Show the streams, times, colour and extras of a video."""
@@ -50,7 +50,8 @@ def _picture(file: Path, *, json: bool) -> None:
     from vidsr.media.stills import read_image
 
     pixels, meta = read_image(file)
-    held = [name.replace("_", " ") for name in ("exif", "icc_profile", "xmp") if getattr(meta, name) is not None]
+    names = ("exif", "icc_profile", "xmp", "iptc", "comment")
+    held = [name.replace("_", " ") for name in names if getattr(meta, name) is not None]
     channels = {1: "grey", 3: "RGB", 4: "RGB with alpha"}[1 if pixels.ndim == 2 else pixels.shape[2]]
     width, height, bits, size = pixels.shape[1], pixels.shape[0], 8 * pixels.itemsize, file.stat().st_size
     if json:

@@ -264,8 +264,10 @@ class LogShow(Show):
                 self._say(f"... and {len(report.failed) - number} more failed; --json lists all")
                 break
             self._say(line)
-        counts = {word: count for word, count in report.counts.items() if count}
-        self._say(", ".join(f"{count} {word}" for word, count in counts.items()) or "nothing to do")
+        counts = [
+            (count, word.replace("outputs", "output") if count == 1 else word) for word, count in report.counts.items()
+        ]
+        self._say(", ".join(f"{count} {word}" for count, word in counts if count) or "nothing to do")
         if report.planned:
             seconds, num = sum(event.seconds for event in report.planned), sum(event.bytes for event in report.planned)
             self._say(f"all of them: about {span(seconds)}, about {num_bytes(num)}")

@@ -23,8 +23,8 @@ Examples:
 
 
 def verify(
-    source: Annotated[Path, typer.Argument(help="The video that was upscaled.")],
-    output: Annotated[Path, typer.Argument(help="What vidsr upscale made of it.")],
+    source: Annotated[Path, typer.Argument(readable=False, help="The video that was upscaled.")],
+    output: Annotated[Path, typer.Argument(readable=False, help="What vidsr upscale made of it.")],
     start: Annotated[str | None, typer.Option(help="Where `vidsr upscale --start` began.")] = None,
     end: Annotated[str | None, typer.Option(help="Where `vidsr upscale --end` ended.")] = None,
     deinterlace: Annotated[str, typer.Option(help="As it was given to upscale.")] = "auto",

@@ -26,6 +26,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 _ELSEWHERE = re.compile(rb"XML:com\.adobe\.xmp\0|Raw profile type (?!iptc)")  # texts that are read as something else
 _CHUNK_BYTES = 1 << 24  # more is no text
+_JPEGS = ("JPEG", "MPO")  # MPO: with more pictures behind it, as cameras and phones write them
 _JPEG_BYTES = 65_500  # of one kind of metadata
 _IPTC_RESOURCE = 0x0404
 
@@ -57,6 +58,8 @@ def read_meta(image: Image.Image, path: Path) -> ImageMeta:
     exif, said = _exif(image)
     if image.mode in ("CMYK", "LAB"):
         said = (*said, f"its {image.mode} colours become RGB")
+    if image.format == "MPO":
+        said = (*said, "the pictures behind it (previews, a gain map) are left out")
     icc = image.info.get("icc_profile") or None
     clear = "A" in image.mode or "transparency" in image.info
     if icc and (image.mode in ("CMYK", "LAB") or (clear and icc[16:20] == b"GRAY")):
@@ -69,7 +72,7 @@ def read_meta(image: Image.Image, path: Path) -> ImageMeta:
         icc_profile=icc,
         xmp=_TURNED.sub(rb"\g<1>1", xmp) if xmp else None,
         iptc=_iptc(image),
-        comment=image.info.get("comment") if image.format == "JPEG" else None,
+        comment=image.info.get("comment") if image.format in _JPEGS else None,
         chunks=b"".join(_chunk(*each) for each in _kept_chunks(path)) if image.format == "PNG" else b"",
         dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
         said=said,
@@ -129,7 +132,7 @@ def _iptc(image: Image.Image) -> bytes | None:
     if image.format == "TIFF":
         found = getattr(image, "tag_v2", {}).get(IPTC)
     else:
-        found = image.info.get("photoshop", {}).get(_IPTC_RESOURCE) if image.format == "JPEG" else None
+        found = image.info.get("photoshop", {}).get(_IPTC_RESOURCE) if image.format in _JPEGS else None
     return found if isinstance(found, bytes) else None
 
 
@@ -154,7 +157,7 @@ def what_is_lost(meta: ImageMeta, kind: str) -> list[str]:
     return [
         name
         for name, there, fits in (
-            ("texts", texts, kind == "PNG"),
+            ("its text", texts, kind == "PNG"),
             ("its comment", meta.comment, kind == "JPEG"),
             ("IPTC", meta.iptc, kind in ("JPEG", "TIFF")),
             ("EXIF of that length", short and len(meta.exif or b"") > _JPEG_BYTES, False),

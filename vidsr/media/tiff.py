@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from vidsr.frame import Samples
 from vidsr.media.image_meta import DESCRIBING, EXIF_IFD, GPS_IFD, ICC, IPTC, XMP, ImageMeta, resized_exif
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 _STRIP_BYTES = 1 << 20
 _DEFLATE, _DIFFERENCES, _INCH = 8, 2, 2  # TIFF 6.0, sections 8 and 14, and its Technical Note on compression
@@ -26,9 +29,8 @@ def encode_tiff(samples: Samples, meta: ImageMeta) -> bytes:
     height, width = samples.shape[:2]
     lines = samples.reshape(height, width, -1)
     lines = lines.astype(lines.dtype.newbyteorder("<"), copy=False)
-    differences = np.diff(lines, axis=1, prepend=lines.dtype.type(0))
-    rows = max(_STRIP_BYTES // differences[0].nbytes, 1)
-    strips = [zlib.compress(differences[top : top + rows].tobytes()) for top in range(0, height, rows)]
+    rows = max(_STRIP_BYTES // lines[0].nbytes, 1)
+    strips = [_deflated(lines[top : top + rows]) for top in range(0, height, rows)]
     sizes = [len(strip) for strip in strips]
     channels = lines.shape[2]
     directory = _described(meta, width, height)
@@ -48,7 +50,13 @@ def encode_tiff(samples: Samples, meta: ImageMeta) -> bytes:
     return head + b"".join(strips)
 
 
+def _deflated(lines: Samples) -> bytes:
+    return zlib.compress(np.diff(lines, axis=1, prepend=lines.dtype.type(0)).tobytes())
+
+
 def _described(meta: ImageMeta, width: int, height: int) -> ImageFileDirectory_v2:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2  # milliseconds, which films do not have to wait for
+
     directory = ImageFileDirectory_v2()
     exif = Image.Exif()
     if meta.exif:

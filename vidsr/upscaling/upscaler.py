@@ -172,9 +172,14 @@ class Upscaler:
         `size` is (width, height); by default the image's times `scale`, rounded.
 
         Raises:
-            UsageError: another shape or type.
+            UsageError: another shape or type, or no size.
             BackendError: see `stream`.
         """
+        if not isinstance(image, np.ndarray):
+            kind = type(image).__name__
+            raise UsageError(f"An image is an array of numpy, not of type {kind}; numpy.asarray makes one of Pillow's.")
+        if size is not None and not all(isinstance(side, int | np.integer) and side > 0 for side in size):
+            raise UsageError(f"A size is width and height in whole pixels, not {size}.")
         channels = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
         if channels not in (1, 3, 4) or image.size == 0 or image.dtype not in (np.uint8, np.uint16):
             raise UsageError(

@@ -48,6 +48,7 @@ class ListedTrack:
     dts: array[int] = field(default_factory=lambda: array("q"))
     durations: array[int] = field(default_factory=lambda: array("q"))
     own: array[int] = field(default_factory=lambda: array("q"))  # pts as the file has them, joined or not
+    own_dts: array[int] = field(default_factory=lambda: array("q"))
     hidden: array[int] = field(default_factory=lambda: array("b"))  # whether an edit list cuts them away
     bytes: array[int] = field(default_factory=lambda: array("q"))  # where in the file they begin, as far as it says
 
@@ -114,7 +115,7 @@ def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
         error, clock = None, OneClock(joints)
         try:
             for packet in demux(opened, *opened.streams):
-                own = packet.pts
+                own = packet.pts, packet.dts
                 clock(packet)
                 _add(tracks[packet.stream_index], packet, own)
         except av.FFmpegError as why:
@@ -173,6 +174,7 @@ def _heard(item: KeptStream, track: ListedTrack, container: str) -> ListedTrack:
         dts=left(track.dts),
         durations=left(track.durations),
         own=left(track.own),
+        own_dts=left(track.own_dts),
         hidden=left(track.hidden),
         bytes=left(track.bytes),
     )
@@ -219,7 +221,7 @@ def _track(stream: Stream) -> ListedTrack:
     return track
 
 
-def _add(track: ListedTrack, packet: Packet[Stream], own: int | None) -> None:
+def _add(track: ListedTrack, packet: Packet[Stream], own: tuple[int | None, int | None]) -> None:
     if not packet.size and (packet.pts is None or track.kind != "subtitle"):
         return
     data = bytes(packet)
@@ -233,7 +235,8 @@ def _add(track: ListedTrack, packet: Packet[Stream], own: int | None) -> None:
     track.pts.append(NO_TIME if packet.pts is None else packet.pts)
     track.dts.append(NO_TIME if packet.dts is None else packet.dts)
     track.unfinished = data if track.codec == _PGS and not data.endswith(_PGS_END) else b""
-    track.own.append(NO_TIME if own is None else own)
+    for times, ticks in ((track.own, own[0]), (track.own_dts, own[1])):
+        times.append(NO_TIME if ticks is None else ticks)
     track.hidden.append(packet.is_discard)
     known = packet.pos is not None and packet.pos >= 0
     track.bytes.append(packet.pos or 0 if known else track.bytes[-1] if track.bytes else 0)

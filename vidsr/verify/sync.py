@@ -17,7 +17,7 @@ from vidsr.verify.phrases import ms, seconds
 from vidsr.verify.report import Finding, same
 
 NOTICED = Fraction(1, 20)  # seconds: what nobody hears or sees
-_BACK = Fraction(1, 4)  # seconds: by so much the times of pictures fall only where another recording begins
+_BACK = Fraction(1, 4)  # seconds: by so much times fall only where another recording begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +56,19 @@ def check_sync(picture: ListedTrack, pairing: Pairing, mapping: Mapping) -> Iter
 
 
 def _runs(track: ListedTrack) -> Iterator[range]:
-    """Packets between which pictures fall back in time, but for hidden ones, from which an edit list goes on."""
-    back, begin, highest = _BACK / track.time_base, 0, NO_TIME
-    for number, own in enumerate(track.own):
+    """Packets between which the clock falls back, but for hidden ones, from which an edit list goes on.
+
+    Pictures are shown in another order than they are decoded in, so both times have to fall.
+    """
+    back, begin, highest, decoded = _BACK / track.time_base, 0, NO_TIME, NO_TIME
+    for number, (own, dts) in enumerate(zip(track.own, track.own_dts, strict=True)):
         if track.hidden[number]:
             continue
-        if own != NO_TIME and highest != NO_TIME and own < highest - back:
+        falls = own != NO_TIME and highest != NO_TIME and own < highest - back
+        if falls and (NO_TIME in (dts, decoded) or dts < decoded - back):
             yield range(begin, number)
-            begin, highest = number, own
-        highest = max(highest, own)
+            begin, highest, decoded = number, own, dts
+        highest, decoded = max(highest, own), max(decoded, dts)
     yield range(begin, len(track.own))
 
 
