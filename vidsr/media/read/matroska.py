@@ -90,7 +90,7 @@ def tags(container: InputContainer, path: Path) -> dict[str, str]:
 
 
 def unread_chapters(path: Path, container: str) -> dict[str, int]:
-    """What is not read of the chapters of the file `path`, which FFmpeg calls a `container`: in words, and how often."""
+    """What is not read of the chapters of the file `path`, a `container` by FFmpeg's name: in words, and how often."""
     if "matroska" not in container:
         return {}
     found: Counter[str] = Counter()
