@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -50,10 +51,16 @@ class ListedTrack:
     own: array[int] = field(default_factory=lambda: array("q"))  # pts as the file has them, joined or not
     own_dts: array[int] = field(default_factory=lambda: array("q"))
     hidden: array[int] = field(default_factory=lambda: array("b"))  # whether an edit list cuts them away
+    samples: Any = field(default_factory=lambda: blake2b(digest_size=8))  # of PCM, whose packets are cut anywhere
     bytes: array[int] = field(default_factory=lambda: array("q"))  # where in the file they begin, as far as it says
 
     def __str__(self) -> str:
         return f"{self.kind} {self.index} ({self.codec})"
+
+    @property
+    def is_pcm(self) -> bool:
+        """Whether it is sound without any compression."""
+        return self.codec.startswith("pcm_")
 
     @property
     def times(self) -> list[int]:
@@ -241,6 +248,8 @@ def _add(track: ListedTrack, packet: Packet[Stream], own: tuple[int | None, int 
     known = packet.pos is not None and packet.pos >= 0
     track.bytes.append(packet.pos or 0 if known else track.bytes[-1] if track.bytes else 0)
     track.durations.append(packet.duration or 0)
+    if track.is_pcm:
+        track.samples.update(data)
     track.digests.append(_digest(_without_adts(data) if track.codec == "aac" else data))
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeAlias
 
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.tracks import steps
@@ -18,6 +19,7 @@ JUMP = Fraction(1)  # seconds: where times fall back by more, as at a joint of r
 _COUNTED = {row.clock for row in CONTAINERS.values() if row.ebml}  # before 0 readers know only the packets' lengths
 ENCODED = 2  # packets: sound that is encoded again may begin or end so much earlier or later
 LINE = Fraction(1, 500)  # seconds: a converted subtitle's time may be rounded twice to milliseconds
+_Span: TypeAlias = tuple[Fraction, Fraction]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ def check_packets(
         name = f"{item.kind} {old.index}"
         if item.how == "encoded":
             yield _check_span(f"{name}: sound", old, new, mapping)
+        elif _is_cut_otherwise(old, new) and mapping.window is None:
+            yield from _check_samples(name, old, new, mapping)
         elif item.how == "copied" and item.kind not in ("cover", "attachment"):
             yield from _check_copied(name, old, new, mapping, starts[0] != starts[1], damaged)
 
@@ -91,12 +95,32 @@ def _check_copied(
     yield _check_times(name, want, old, new)
 
 
+def _is_cut_otherwise(old: ListedTrack, new: ListedTrack) -> bool:
+    """Whether it is PCM, all of it heard, and the same in other packets."""
+    same_samples = old.samples.digest() == new.samples.digest()
+    return old.is_pcm and not any(old.hidden) and len(old.digests) != len(new.digests) and same_samples
+
+
+def _check_samples(name: str, old: ListedTrack, new: ListedTrack, mapping: Mapping) -> Iterator[Finding]:
+    """Of PCM that a container cuts into other packets."""
+    words = [f"{len(track.digests)} packets" for track in (old, new)]
+    yield same(f"{name}: packets", words[0], f"{words[1]}, the same samples", True, "")
+    before, after = _spans(old, new, mapping)
+    if before is None or after is None:
+        return
+    apart = max(abs(a - b) for a, b in zip(before, after, strict=True))
+    begins = [seconds(begin) for begin, _ in (before, after)]
+    tolerance = max(rounding(old.time_base, new.time_base), old.time_base)
+    detail = f"it begins or ends {ms(apart)} from where it should"
+    yield same(f"{name}: times", f"from {begins[0]}", f"from {begins[1]}", apart <= tolerance, detail)
+
+
 def _check_times(name: str, want: Sequence[Packet], old: ListedTrack, new: ListedTrack) -> Finding:
     """The times of the packets that both have."""
     tolerance = rounding(old.time_base, new.time_base)
     if any(packet.raised for packet in want):
         tolerance = max(tolerance, rounding(old.time_base / steps(old.time_base), new.time_base))
-    if old.codec.startswith("pcm_"):  # mov counts its samples, whatever the rounded times of the source
+    if old.is_pcm:  # mov counts its samples, whatever the rounded times of the source
         tolerance = max(tolerance, old.time_base)
     found = [None if pts == NO_TIME else pts * new.time_base for pts in new.pts]
     if len(want) != len(found):
@@ -212,8 +236,7 @@ def _differences(want: Sequence[int], found: Sequence[int]) -> str:
 
 def _check_span(name: str, old: ListedTrack, new: ListedTrack, mapping: Mapping) -> Finding:
     """Where sound that was encoded again begins and ends."""
-    before = _span(old, [p.time for p in _expected(old, mapping) if p.time is not None])
-    after = _span(new, [pts * new.time_base for pts in new.times])
+    before, after = _spans(old, new, mapping)
     if before is None or after is None:
         return same(name, old.codec, f"{new.codec}, encoded again", before == after, "it is empty")
     apart = max(abs(a - b) for a, b in zip(before, after, strict=True))
@@ -223,7 +246,13 @@ def _check_span(name: str, old: ListedTrack, new: ListedTrack, mapping: Mapping)
     return same(name, words[0], f"{words[1]}, encoded again", apart <= ENCODED * max(lengths), detail)
 
 
-def _span(track: ListedTrack, times: Sequence[Fraction]) -> tuple[Fraction, Fraction] | None:
+def _spans(old: ListedTrack, new: ListedTrack, mapping: Mapping) -> tuple[_Span | None, _Span | None]:
+    """Where a stream should begin and end, in seconds, and where it does."""
+    before = _span(old, [p.time for p in _expected(old, mapping) if p.time is not None])
+    return before, _span(new, [pts * new.time_base for pts in new.times])
+
+
+def _span(track: ListedTrack, times: Sequence[Fraction]) -> _Span | None:
     if not times:
         return None
     return min(times), max(times) + (track.durations[-1] if len(track.durations) else 0) * track.time_base

@@ -59,23 +59,45 @@ def test_sound_under_a_tag_that_only_ffmpeg_knows_is_not_copied(tmp_path: Path) 
 
 def test_packets_that_share_a_millisecond_do_not_delay_those_behind_them(tmp_path: Path) -> None:
     """As those of TrueHD, 1200 a second, do in Matroska."""
-    source = tmp_path / "a.mkv"
-    with av.open(str(make_clip(tmp_path / "b.mkv"))) as film, av.open(str(source), "w") as out:
+    source = _with_pcm(tmp_path / "a.mkv", 1200, 40)
+    upscaled(source, tmp_path / "out.mkv")
+    assert len(set(times(source, 1))) < 1200
+    assert times(tmp_path / "out.mkv", 1) == times(source, 1)
+    assert _rows(source, tmp_path / "out.mkv") == ["ok", "ok"]
+
+
+def test_pcm_that_mov_cuts_into_other_packets_is_the_same(tmp_path: Path) -> None:
+    """As that of mxf, a packet for each picture; of mov a reader takes 1024 samples at a time."""
+    source, output = _with_pcm(tmp_path / "a.mkv", 24, 2000), tmp_path / "out.mov"
+    upscaled(source, output)
+    assert len(times(output, 1)) > 24
+    assert _rows(source, output) == ["ok", "ok"]
+    data = output.read_bytes()
+    assert data.count(bytes([9]) * 4000) == 1
+    output.write_bytes(data.replace(bytes([9]) * 4000, bytes([9]) * 3998 + bytes(2)))
+    assert _rows(source, output)[0] == "differs"
+
+
+def _rows(source: Path, output: Path) -> list[str]:
+    rows = {check.name: check.verdict for check in compare(source, output).checks}
+    return [rows[name] for name in ("audio 1: packets", "audio 1: times")]
+
+
+def _with_pcm(path: Path, number: int, samples: int) -> Path:
+    """A film of a second with so many packets of sound."""
+    with av.open(str(make_clip(path.with_name("film.mkv")))) as film, av.open(str(path), "w") as out:
         picture = out.add_stream_from_template(film.streams.video[0])
         sound: Any = out.add_stream("pcm_s16le", rate=48000, layout="mono")
         for packet in film.demux(video=0):
             packet.stream = picture
             out.mux([packet] if packet.size else [])
-        for number in range(1200):
-            short: Any = av.Packet(bytes(80))
-            short.stream, short.time_base = sound, Fraction(1, 48000)
-            short.pts = short.dts = 40 * number
-            out.mux(short)
-    upscaled(source, tmp_path / "out.mkv")
-    assert len(set(times(source, 1))) < 1200
-    assert times(tmp_path / "out.mkv", 1) == times(source, 1)
-    rows = {check.name: check.verdict for check in compare(source, tmp_path / "out.mkv").checks}
-    assert [rows[name] for name in ("audio 1: packets", "audio 1: times")] == ["ok", "ok"]
+        for count in range(number):
+            made: Any = av.Packet(bytes([count % 256]) * samples * 2)
+            made.stream, made.time_base = sound, Fraction(1, 48000)
+            made.pts = made.dts = samples * count
+            made.duration = samples
+            out.mux(made)
+    return path
 
 
 def _times(pts: list[int]) -> Times:

@@ -24,6 +24,7 @@ from vidsr.media.mux.tracks import AnyPacket, add_like, add_track
 from vidsr.media.read.matroska import chapters, exact_languages, own_title, unread_chapters
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
+from vidsr.media.read.programs import Program, program_of, programs
 
 _TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
 _TRIED = 3  # packets of each stream
@@ -71,6 +72,7 @@ def _decided(
         exact = exact_languages(path, source.format.name)
         for stream in (source.streams[index] for index in there):
             dropped += _lost_flags(stream, row) + _lost_language(stream, row, exact.get(stream.index, ""))
+        dropped += lost_programs(programs(path, source.format.name), source.streams[picture].id, row)
         dropped += _read_over(path, source, row, whole) if row.metadata else _without_place(source, row)
     return tuple(kept), tuple(dropped)
 
@@ -104,6 +106,19 @@ def _without_place(source: InputContainer, container: Container) -> list[Dropped
     parts = [("metadata", ", ".join(names))] if names else []
     parts += [("chapters", str(num_chapters))] if num_chapters else []
     return [Dropped(None, kind, what, no_place(container)) for kind, what in parts]
+
+
+def lost_programs(found: Sequence[Program], picture: int, container: Container) -> list[Dropped]:
+    """What becomes of a transport stream's programs; the picture that is upscaled is stream `picture` of it."""
+    upscaled = program_of(found, picture)
+    if container.stream_ids and len(found) > 1:
+        why = f"all streams become one program{f', {upscaled}' if upscaled and upscaled.name else ''}"
+    else:
+        why = no_place(container, elsewhere=False)
+    if len(found) > 1:
+        return [Dropped(None, "programs", ", ".join(map(str, found)), why)]
+    names = [program.name for program in found if program.name and not container.stream_ids]
+    return [Dropped(None, "name of the program", name, why) for name in names]
 
 
 def _read_over(path: Path, source: InputContainer, container: Container, whole: bool) -> list[Dropped]:

@@ -21,6 +21,7 @@ from vidsr.media.mux.streams import NOT_COPIED, KeptStream
 from vidsr.media.mux.tracks import Track, add_track, attach_cover, own_metadata
 from vidsr.media.read.matroska import exact_languages, tags
 from vidsr.media.read.probe import MediaInfo
+from vidsr.media.read.programs import program_of, programs
 from vidsr.media.write.encoder import VideoSpec, scaled_matrix
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Film:
         """Tags and chapters of the source, and `metadata`."""
         said = tags(opened, self.source.path)
         out.metadata.update({k: v for k, v in said.items() if k.lower() not in NOT_COPIED})
+        out.metadata.update(self._service(opened) if self.container.stream_ids else {})
         out.metadata.update(metadata)
         chapters: list[Chapter] = []
         for chapter in opened.chapters():
@@ -67,6 +69,13 @@ class Film:
                 ticks = [max(round((value + self.shift) / base), 0) for value in (begin, end)]
                 chapters.append({**chapter, "start": ticks[0], "end": ticks[1]})
         out.set_chapters(chapters)
+
+    def _service(self, opened: InputContainer) -> dict[str, str]:
+        """What the picture's program is called, as FFmpeg's muxer wants it."""
+        found = programs(self.source.path, self.source.container)
+        its = program_of(found, opened.streams[self.source.video.index].id)
+        names = {"service_name": its.name, "service_provider": its.provider} if its else {}
+        return {key: name for key, name in names.items() if name}
 
     def add_streams(
         self,

@@ -1,4 +1,4 @@
-"""What pictures say of themselves that the first one said otherwise: their colour, size and aspect, one by one."""
+"""What pictures say of themselves that the first one said otherwise: their colour, layout, size and aspect."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from fractions import Fraction
 import av
 
 from vidsr import light
-from vidsr.frame import Colour
+from vidsr.frame import Colour, PixelFormat
 from vidsr.media.read.colour_tags import colour_of
+from vidsr.media.read.pixels import planar_format
 from vidsr.media.read.probe import Video
 
 ALIKE = Fraction(1, 100)  # shapes that differ by less are one
@@ -49,6 +50,7 @@ class Changes:
         self._noted: set[tuple[object, ...]] = set()
         self._tags: tuple[object, ...] | None = None
         self._colour = video.colour
+        self._layout = video.pix_fmt
 
     def colour(self, picture: av.VideoFrame, pts: int) -> Colour:
         """What the samples of `picture` mean."""
@@ -72,8 +74,17 @@ class Changes:
         done = "converted into that of the beginning" if known else "which is not converted into that of the beginning"
         self._note((what,), pts, f"the colour {what} {{at}}: {done}")
 
+    def _look(self, picture: av.VideoFrame, pts: int) -> None:
+        """Whether the layout of the first picture holds the samples of `picture`, which are converted into it."""
+        if picture.format.name != self._layout:
+            self._layout, first = picture.format.name, self._video.format
+            if not _holds(first, planar_format(self._layout)):
+                words = f"the pictures become {self._layout} {{at}}: reduced to {first.name}, as at the beginning"
+                self._note((self._layout,), pts, words)
+
     def fit(self, picture: av.VideoFrame, aspect: Fraction | None, pts: int) -> tuple[int, int]:
         """The (width, height) at which `picture` stands in the first one's frame, in its own shape."""
+        self._look(picture, pts)
         width, height = self._video.stored
         size, own = (picture.width, picture.height), self._video.coded_aspect
         place = width, height
@@ -97,6 +108,13 @@ class Changes:
             self._noted.add(kind)
             if len(self.notes) < MAX_NOTES:
                 self.notes.append(sentence.format(at=self._at(pts)))
+
+
+def _holds(first: PixelFormat, other: PixelFormat) -> bool:
+    if other.bits > first.bits or other.alpha > first.alpha:
+        return False
+    finer = any(own > its for own, its in zip(first.chroma_shift, other.chroma_shift, strict=True))
+    return other.model == "grey" or (other.model == first.model and not finer)
 
 
 def _even(side: Fraction) -> int:

@@ -110,7 +110,7 @@ def chapters(path: Path) -> bytes | None:
 
 
 def unread_chapters(path: Path, container: str) -> dict[str, int]:
-    """What is not read of the chapters of the file `path`, which FFmpeg calls a `container`: in words, and how many."""
+    """What is not read of the chapters of the file `path`, a `container` by FFmpeg's name: in words, and how often."""
     if "matroska" not in container:
         return {}
     found: Counter[str] = Counter()
