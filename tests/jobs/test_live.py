@@ -100,6 +100,22 @@ def test_it_holds_what_a_file_would(clip: Path, container: str, monkeypatch: pyt
             assert opened.metadata["title"] == "A"
 
 
+@pytest.mark.parametrize(
+    "options", [{"preset": "medium"}, {"codec": "hevc"}, {"preset": "medium", "start": Fraction(1)}]
+)
+def test_ts_has_no_time_before_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+    """Which would be one at the end of its clock, 26 hours later: of sound, and of pictures that others need."""
+    source = make_clip(tmp_path / "a.mp4", frames=FRAMES, audio=[Audio(seconds=3.5, start=-0.5)])
+    out, told = written(source, monkeypatch, container="ts", **options)
+    with av.open(io.BytesIO(out.getvalue()), "r") as opened:
+        found = [(p.stream.type, p.dts, p.pts) for p in opened.demux() if p.dts is not None and p.pts is not None]
+    assert min(dts for _, dts, _ in found) >= 0
+    begins = {kind: min(pts for which, _, pts in found if which == kind) / 90_000 for kind in ("video", "audio")}
+    assert -0.08 < begins["audio"] - begins["video"] < 0.03
+    done = next(event for event in told if isinstance(event, Done))
+    assert any("later: ts has no time before 0" in note for note in done.notes)
+
+
 def test_what_is_there_plays_before_the_rest(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, _ = written(clip, monkeypatch, container="mp4")
     half = next(size for size in out.sizes if size > out.sizes[-1] // 2)

@@ -12,7 +12,7 @@ from tests.clips import Audio, Subtitles, make_clip
 from tests.media.making import spec_of, upscaled
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.decide import plan_streams
-from vidsr.media.mux.languages import held, loss
+from vidsr.media.mux.languages import held, loss, says_more
 from vidsr.media.mux.matroska import both_languages, write_languages
 from vidsr.media.read.matroska import exact_languages
 from vidsr.media.read.probe import probe
@@ -71,6 +71,14 @@ def test_short_languages_survive_and_verify_agrees(tmp_path: Path, container: st
     rows = {check.name: check.verdict for check in compare(source, output).checks}
     assert rows["languages"] == "ok"
     assert container == "mkv" or rows["language of audio 3"] == "dropped"
+
+
+@pytest.mark.parametrize(
+    ("exact", "language", "more"),
+    [("pt-BR", "por", True), ("pt", "por", False), ("yue", "chi", True), ("yue", "yue", False), ("und", "", False)],
+)
+def test_what_a_long_name_says(exact: str, language: str, more: bool) -> None:
+    assert says_more(exact, language) == more
 
 
 def test_a_language_by_its_long_name_is_kept_beside_its_three_letters(tmp_path: Path) -> None:

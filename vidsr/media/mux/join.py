@@ -26,8 +26,7 @@ from vidsr.media.mux.decide import decide, own_chapters
 from vidsr.media.mux.film import Film
 from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.finish import Written
-from vidsr.media.mux.hidden import PREROLL, first_kept
-from vidsr.media.mux.origin import late_start
+from vidsr.media.mux.origin import earliest, late_start
 from vidsr.media.mux.others import Others, Timed
 from vidsr.media.mux.streams import Dropped, KeptStream, is_cover
 from vidsr.media.mux.tracks import AnyPacket, Track
@@ -155,10 +154,8 @@ class _Join:
         late = late_start(self._source, self._container.name)
         low = min(self._begin - late, Fraction(0))
         if not self._container.before_zero:  # not even to decode
-            starts = [stream.start for stream in self._source.streams if stream.start is not None]
-            begin = first_kept(self._source.path, PREROLL) if "mov" in self._source.container.split(",") else None
-            starts += [] if begin is None else [begin]
-            low = min([low, *(start - late for start in (int(self._times.dts.min()) * self._spec.time_base, *starts))])
+            decoded = int(self._times.dts.min()) * self._spec.time_base
+            low = min(low, decoded - late, earliest(self._source) - late)
         if low == 0:
             return -late
         bases = [self._spec.time_base.denominator] + [s.start.denominator for s in self._source.streams if s.start]

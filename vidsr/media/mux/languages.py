@@ -52,7 +52,7 @@ def only(language: str, kind: str, container: Container) -> str:
 
 def says_more(exact: str, language: str) -> bool:
     """Whether a name by RFC 5646, such as "pt-BR", says more than `language`, the three letters beside it."""
-    return "-" in exact or (len(exact) == len("por") and exact != language)
+    return "-" in exact or (len(exact) == len("por") and exact not in (language, "und"))
 
 
 def _three(language: str) -> str | None:

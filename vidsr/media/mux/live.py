@@ -18,13 +18,14 @@ from vidsr.frame import Frame
 from vidsr.media.containers import CONTAINERS, Container
 from vidsr.media.mux import matroska
 from vidsr.media.mux.film import Film
-from vidsr.media.mux.origin import late_start
+from vidsr.media.mux.origin import earliest, late_start
 from vidsr.media.mux.others import Others, Timed
 from vidsr.media.mux.streams import KeptStream
 from vidsr.media.read.open import open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, configure, encoder_clock, open_politely, to_video_frame
 
+_REORDERED = 2  # pictures by which encoders of B pictures decode before they show; not all of them tell
 EVEN = Fraction(1, 1000)  # between the average rate and that of the distances, where pictures come at one rate
 
 
@@ -100,6 +101,7 @@ class LiveWriter:
         begin, row, spec = first.pts * first.time_base, self._row, self._spec
         shift = -begin if self._cut else -late_start(self._source, row.name) if self._opens else Fraction(0)
         self._shift = max(shift, -begin)  # a film has no picture before 0
+        self._shift += self._later(begin + self._shift)
         options = {**row.options, **(row.live or {})}
         self._out = av.open(self._sink, "w", format=row.muxer, container_options=options)
         if not self._opens:
@@ -118,6 +120,18 @@ class LiveWriter:
         self._packets = self._others.packets(opened, tracks)
         self._stack.callback(self._packets.close)
         self._next = next(self._packets, None)
+
+    def _later(self, begin: Fraction) -> Fraction:
+        """Seconds by which all begins later where no packet may come before 0; pictures begin at `begin`."""
+        if self._row.before_zero:
+            return Fraction(0)
+        low = begin - _REORDERED / (self._spec.rate or Fraction(25))
+        if self._opens and not self._cut:
+            low = min(low, earliest(self._source) + self._shift)
+        later = max(math.ceil(-low / self._clock) * self._clock, Fraction(0))
+        if later:
+            self._notes.append(f"all streams begin {float(later):.3f} s later: {self._row} has no time before 0")
+        return later
 
     def _changes(self, film: Film, source: Stream) -> list[Callable[[bytearray], None]]:
         """What FFmpeg does not write as it is."""
@@ -157,6 +171,7 @@ class LiveWriter:
             pts = packet.pts or 0
             packet.duration = self._lengths.pop(pts, 0)
             dts = min(pts if packet.dts is None else packet.dts, pts)
+            dts = dts if self._row.before_zero else max(dts, 0)
             packet.dts = self._last_dts = dts if self._last_dts is None else max(dts, self._last_dts + 1)
             self._catch_up(float(packet.dts * self._clock))
             self._write(packet)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from vidsr.media.containers import CONTAINERS
+from vidsr.media.mux.hidden import PREROLL, first_kept
 from vidsr.media.read.probe import MediaInfo
 
 _FROM_ZERO = ("mov", "matroska", "avi")  # demuxers of containers whose clocks begin with the film, at 0
@@ -24,6 +25,16 @@ def late_start(source: MediaInfo, container: str) -> Fraction:
     starts = [s.start for s in shown if s.start is not None and "attached_pic" not in s.dispositions]
     late = max(min(starts, default=Fraction(0)), Fraction(0))
     return late if late > LIVE or not set(kinds) & set(_FROM_ZERO) else Fraction(0)
+
+
+def earliest(source: MediaInfo) -> Fraction:
+    """Seconds at which the first stream of `source` begins where there is no edit list; 0 where none begins before.
+
+    Sound that decoders need to begin counts.
+    """
+    starts = [stream.start for stream in source.streams if stream.start is not None]
+    hidden = first_kept(source.path, PREROLL) if "mov" in source.container.split(",") else None
+    return min([Fraction(0), *starts, *([] if hidden is None else [hidden])])
 
 
 def origin_notes(source: MediaInfo, container: str) -> tuple[str, ...]:
