@@ -145,8 +145,8 @@ def test_each_model_is_measured_with_and_without_blending(clip: Path) -> None:
 
 
 def test_each_model_is_shown_as_a_job_makes_it(clip: Path) -> None:
-    (view,) = preview(clip, ["fast-video", "tiny-video"], 2, [Fraction(1, 8)])
-    labels = ["bicubic x2", "fast-video x2 steady 0.5", "tiny-video x2", "source"]
+    (view,) = preview(clip, ["fast-video", "fast"], 2, [Fraction(1, 8)])
+    labels = ["bicubic x2", "fast-video x2 steady 0.5", "fast x2", "source"]
     assert [picture.label for picture in view.pictures] == labels
     (plain,) = preview(clip, ["fast-video"], 2, [Fraction(1, 8)], steady=0)
     assert [picture.label for picture in plain.pictures] == ["bicubic x2", "fast-video x2", "source"]

@@ -42,7 +42,7 @@ USES = {
     BICUBIC: "comparisons, and trying everything else: no network",
 }
 """What to take a shipped model for; of others their header says what they were trained for."""
-STEADY = {"fast-video": 0.5, "srgan-video": 0.5}
+STEADY = {"fast-video": 0.5, QUICKEST: 0.5, "srgan-video": 0.5}
 """How far films are held still where nobody says, by model: what that costs stands in docs/models.md."""
 PREFERRED_GPU = ("fast-video", "srgan-video", "srresnet", "srgan", "fast")
 PREFERRED_CPU = ("fast-video", "fast", "srgan-video", "srresnet", "srgan")

@@ -119,7 +119,7 @@ def _check_times(name: str, want: Sequence[Packet], old: ListedTrack, new: Liste
     """The times of the packets that both have."""
     tolerance = rounding(old.time_base, new.time_base)
     if any(packet.raised for packet in want):
-        tolerance = max(tolerance, rounding(old.time_base / steps(old.time_base), new.time_base))
+        tolerance = max(tolerance, rounding(old.time_base / steps(old.kind, old.time_base), new.time_base))
     if old.is_pcm:  # mov counts its samples, whatever the rounded times of the source
         tolerance = max(tolerance, old.time_base)
     found = [None if pts == NO_TIME else pts * new.time_base for pts in new.pts]
@@ -172,7 +172,7 @@ def _expected(track: ListedTrack, mapping: Mapping) -> Iterator[Packet]:
 
     Packets without time follow the one before; decode times always rise; a fall by more than `JUMP` is closed.
     """
-    finer = steps(track.time_base)
+    finer = steps(track.kind, track.time_base)
     base = track.time_base / finer
     ticks, jump = round(mapping.shift / track.time_base) * finer, math.ceil(JUMP / base)
     step = 0 if track.kind in ("subtitle", "data") else 1

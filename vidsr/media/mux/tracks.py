@@ -29,7 +29,7 @@ from vidsr.media.read.open import demux, open_input
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
-_FINE = 90_000  # steps a second
+_FINE = 9_000  # steps a second: no more than output clocks of sound have
 _NEW_HEADER: PktSideDataT = "new_extradata"  # Matroska's muxer breaks its own header for it: at joints of FLV, for one
 _NAMED_AS_IN_AVI = ("matroska", "avi", "asf")  # containers that name codecs by those four letters
 _LENDERS = {"audio": "aac", "video": "mpeg4"}  # kinds that Matroska takes under other names, and a codec of each
@@ -92,7 +92,7 @@ class CopiedTrack:
             name_channels(self.target, stream)
         self._timeless, self._ebml = is_cover(stream), container.ebml
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
-        self._finer = steps(stream.time_base) if stream.time_base else 1
+        self._finer = steps(stream.type, stream.time_base) if stream.time_base else 1
         self._ticks = ticks * self._finer
         self._jump = math.ceil(_JUMP / stream.time_base) * self._finer if stream.time_base else 0
         self._last: int | None = None
@@ -146,12 +146,12 @@ class CopiedTrack:
         return ()
 
 
-def steps(clock: Fraction) -> int:
-    """In how many steps a tick is cut by which times are raised that a coarse clock gives to several packets.
+def steps(kind: str, clock: Fraction) -> int:
+    """In how many steps a tick is cut by which times are raised that a coarse clock gives to several packets of sound.
 
     TrueHD has 1200 packets a second: by whole milliseconds it would be 0.2 s late after a second.
     """
-    return max(int(clock * _FINE), 1)
+    return max(int(clock * _FINE), 1) if kind == "audio" else 1
 
 
 def _divide(packet: AnyPacket, finer: int) -> None:
