@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from tests.conftest import Result
+from vidsr.errors import MediaError
 from vidsr.media.stills import read_image, write_image
 
 Cli = Callable[..., Result]
@@ -149,6 +150,35 @@ def test_damaged_exif_is_left_out_and_said(vidsr: Cli, tmp_path: Path) -> None:
         assert written.getexif()[0x8298] == "(c) me"
         assert written.getexif().get_ifd(0x8825)[0x0001] == "N"
     assert "Warning" not in result.err
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_exif_whose_head_is_damaged_does_not_end_its_photo(vidsr: Cli, tmp_path: Path, suffix: str) -> None:
+    exif = bytearray(described().tobytes())
+    exif[6:8] = b"??"  # the order of its bytes
+    Image.fromarray(noise(6, 9, 3)).save(tmp_path / f"a{suffix}", exif=bytes(exif))
+    result = vidsr("upscale", tmp_path / f"a{suffix}", "-o", tmp_path / "b.png", *QUICK)
+    assert result.code == 0, result.err
+    assert "its EXIF is damaged, and left out" in result.err
+
+
+def test_a_tiff_without_a_size_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    Image.fromarray(noise(6, 9, 3)).save(tmp_path / "a.tif")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    end = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    data[end : end + 4] = len(data).to_bytes(4, "little")  # another picture, of which nothing is said
+    (tmp_path / "a.tif").write_bytes(data + b"\1\0" + struct.pack("<HHII", 0x010A, 3, 1, 1) + bytes(4))
+    with pytest.raises(MediaError, match=r"cannot be read: Missing dimensions"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("dpi", [4e9, 0.0])
+def test_a_resolution_that_is_none_does_not_end_its_photo(tmp_path: Path, dpi: float, deep: bool) -> None:
+    Image.fromarray(noise(6, 9, 3)).save(tmp_path / "a.tif", dpi=(dpi, dpi))
+    array, meta = read_image(tmp_path / "a.tif")
+    assert write_image(tmp_path / "b.png", array.astype(np.uint16) if deep else array, meta) == ()
 
 
 def grey_inks() -> bytes:

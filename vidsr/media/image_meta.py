@@ -21,6 +21,8 @@ DESCRIBING = (
 )
 """The tags of EXIF's first list that describe the picture; a TIFF has those of its file in the same list."""
 _UNWRITABLE = (struct.error, AttributeError, KeyError, OverflowError, TypeError, ValueError)  # by what Pillow raises
+DAMAGED = (*_UNWRITABLE, IndexError, OSError, SyntaxError)
+"""What Pillow raises of a file that is not as it should be, or of its EXIF."""
 _TURNED = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
@@ -29,6 +31,7 @@ _CHUNK_BYTES = 1 << 24  # more is no text
 _JPEGS = ("JPEG", "MPO")  # MPO: with more pictures behind it, as cameras and phones write them
 _JPEG_BYTES = 65_500  # of one kind of metadata
 _IPTC_RESOURCE = 0x0404
+_MOST_DPI = 0xFFFF  # what a JPEG holds; more is damage, which a PNG does not hold either
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +77,33 @@ def read_meta(image: Image.Image, path: Path) -> ImageMeta:
         iptc=_iptc(image),
         comment=image.info.get("comment") if image.format in _JPEGS else None,
         chunks=b"".join(_chunk(*each) for each in _kept_chunks(path)) if image.format == "PNG" else b"",
-        dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(1 <= each <= _MOST_DPI for each in dpi) else None,
         said=said,
     )
 
 
 def orientation(image: Image.Image) -> int:
     """By EXIF 2.3, 4.6.4 A, from 1 (upright) to 8."""
-    found = image.getexif().get(ORIENTATION, 1)
+    exif = _read_exif(image)
+    found = 1 if exif is None else exif.get(ORIENTATION, 1)
     return found if isinstance(found, int) else 1
+
+
+def _read_exif(image: Image.Image) -> Image.Exif | None:
+    """What Pillow reads of it; None: even its head is damaged."""
+    try:
+        Image.Exif().load(image.info.get("exif", b""))  # of the image itself Pillow says it only once
+        return image.getexif()
+    except DAMAGED:
+        return None
 
 
 def _exif(image: Image.Image) -> tuple[Image.Exif, tuple[str, ...]]:
     """What describes the picture and can be written again, and what is to be said of the rest."""
-    found, kept = image.getexif(), Image.Exif()
-    damaged = 0
+    found = _read_exif(image)
+    if found is None:
+        return Image.Exif(), ("its EXIF is damaged, and left out",)
+    kept, damaged = Image.Exif(), 0
     for tag, value in found.items():
         if tag in (EXIF_IFD, GPS_IFD):
             damaged += _take(found, kept, tag)

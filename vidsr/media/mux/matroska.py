@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vidsr.media.ebml import (
     CHAPTERS,
+    CLUSTER,
     CRC,
     LANGUAGE,
     LANGUAGE_IETF,
@@ -61,7 +62,8 @@ def write_chapters(path: Path, body: bytes) -> None:
     with path.open("rb+") as file:
         data = bytearray(file.read(_HEAD))
         segment = _find(data, 0, len(data), SEGMENT)
-        old = [(start, stop) for kind, start, _, stop in _children(data, segment[2], segment[3]) if kind == CHAPTERS]
+        before = itertools.takewhile(lambda element: element[0] != CLUSTER, _children(data, *segment[2:]))
+        old = [(start, stop) for kind, start, _, stop in before if kind == CHAPTERS]
         section, end = _element(CHAPTERS, body), file.seek(0, 2)
         _point_to(data, segment, CHAPTERS, end - segment[2])
         for start, stop in old:

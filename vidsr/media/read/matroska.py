@@ -20,6 +20,7 @@ from vidsr.media.ebml import (
     CHAPTER_TITLE,
     CHAPTER_TRACKS,
     CHAPTERS,
+    CODEC,
     DATA,
     EDITION,
     EDITION_ORDERED,
@@ -79,7 +80,8 @@ def exact_languages(path: Path, container: str) -> dict[int, str]:
 def _streams(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """The tracks of which FFmpeg makes streams."""
     for entry in elements(file, start, stop, TRACK_ENTRY):
-        if any(unsigned(file, *kind) in (PICTURES, SOUND, TEXT, DATA) for kind in elements(file, *entry, TRACK_TYPE)):
+        kinds = [unsigned(file, *kind) for kind in elements(file, *entry, TRACK_TYPE)]
+        if any(kind in (PICTURES, SOUND, TEXT, DATA) for kind in kinds) and any(elements(file, *entry, CODEC)):
             yield entry
 
 
