@@ -118,7 +118,35 @@ def test_a_pngs_texts_and_colours_are_kept(tmp_path: Path, deep: bool) -> None:
     with Image.open(tmp_path / "b.png") as written:
         assert written.text == {"parameters": "a prompt", "Title": "Hällo", "XML:com.adobe.xmp": UPRIGHT.decode()}  # type: ignore[attr-defined]
         assert written.info["gamma"] == 1.0
-    assert write_image(tmp_path / "b.jpg", noise(12, 18, 3), meta) == ("its text",)
+    lost = ("its text", "what it says of its colours")
+    assert write_image(tmp_path / "b.jpg", noise(12, 18, 3), meta) == lost
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "lost"),
+    [
+        (b"sRGB", b"\0", ()),
+        (b"gAMA", struct.pack(">I", 45454), ()),
+        (b"gAMA", struct.pack(">I", 100000), ("what it says of its colours",)),
+        (b"cICP", bytes([1, 13, 0, 1]), ()),
+        (b"cICP", bytes([9, 16, 0, 1]), ("what it says of its colours",)),
+        (
+            b"cHRM",
+            struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
+            ("what it says of its colours",),
+        ),
+    ],
+)
+def test_colours_of_a_png_are_named_where_they_go(
+    tmp_path: Path, kind: bytes, data: bytes, lost: tuple[str, ...]
+) -> None:
+    chunk = PngInfo()
+    chunk.add(kind, data)
+    Image.fromarray(noise(9, 6, 3)).save(tmp_path / "a.png", pnginfo=chunk)
+    array, meta = read_image(tmp_path / "a.png")
+    assert write_image(tmp_path / "b.webp", array, meta) == lost
+    assert write_image(tmp_path / "b.bmp", array, meta) == (("metadata and colour profile",) if lost else ())
+    assert write_image(tmp_path / "b.png", array, meta) == ()
 
 
 def test_an_orientation_of_xmp_alone_turns_a_picture_once(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -26,6 +28,9 @@ DAMAGED = (*_UNWRITABLE, IndexError, OSError, SyntaxError)
 _TURNED = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_CICP_OF_SRGB = bytes([1, 13])
+_GAMMA = 45_455  # times 1/100,000, of sRGB; and where its white, red, green and blue are
+_CHRM = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _ELSEWHERE = re.compile(rb"XML:com\.adobe\.xmp\0|Raw profile type (?!iptc)")  # texts that are read as something else
 _CHUNK_BYTES = 1 << 24  # more is no text
 _JPEGS = ("JPEG", "MPO")  # MPO: with more pictures behind it, as cameras and phones write them
@@ -53,7 +58,22 @@ class ImageMeta:
 
     def is_any(self) -> bool:
         """Whether there is more than pixels, their size and a mark."""
-        return bool(self.exif or self.icc_profile or self.xmp or self.iptc or self.comment or self.chunks)
+        beside = self.exif or self.icc_profile or self.xmp or self.iptc or self.comment
+        return bool(beside or self.has_texts() or self.has_colours())
+
+    def has_texts(self) -> bool:
+        """Whether `chunks` has texts."""
+        return any(kind in _TEXTS for kind, _ in _chunks(io.BytesIO(self.chunks)))
+
+    def has_colours(self) -> bool:
+        """Whether `chunks` says of the colours what is neither sRGB nor left to a profile (PNG 3rd edition, 4.3)."""
+        said = dict(_chunks(io.BytesIO(self.chunks)))
+        if b"cICP" in said:
+            return said[b"cICP"][:2] != _CICP_OF_SRGB
+        if self.icc_profile or b"sRGB" in said:
+            return False
+        gamma = struct.unpack(">I", said.get(b"gAMA", b"")[:4].rjust(4, b"\0"))[0]
+        return (gamma != 0 and abs(gamma - _GAMMA) > _GAMMA / 100) or said.get(b"cHRM", _CHRM) != _CHRM
 
 
 def read_meta(image: Image.Image, path: Path) -> ImageMeta:
@@ -155,24 +175,31 @@ def _kept_chunks(png: Path) -> Iterator[tuple[bytes, bytes]]:
     """Kind and data of each chunk of `png` that is a text, or describes its colours."""
     with png.open("rb") as file:
         file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
-            if kind in (*_TEXTS, *_COLOURS) and length <= _CHUNK_BYTES:
-                data = file.read(length)
-                if len(data) == length and not (kind in _TEXTS and _ELSEWHERE.match(data)):
-                    yield kind, data
-                length = 0
-            file.seek(length + 4, 1)
+        for kind, data in _chunks(file):
+            if not (kind in _TEXTS and _ELSEWHERE.match(data)):
+                yield kind, data
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Those of such kinds from here on."""
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind in (*_TEXTS, *_COLOURS) and length <= _CHUNK_BYTES:
+            data = file.read(length)
+            if len(data) == length:
+                yield kind, data
+            length = 0
+        file.seek(length + 4, 1)
 
 
 def what_is_lost(meta: ImageMeta, kind: str) -> list[str]:
     """What of `meta` an image of `kind`, by Pillow's name, has no place for."""
-    texts = any(text in meta.chunks for text in _TEXTS)
     short = kind == "JPEG"
     return [
         name
         for name, there, fits in (
-            ("its text", texts, kind == "PNG"),
+            ("its text", meta.has_texts(), kind == "PNG"),
+            ("what it says of its colours", meta.has_colours(), kind == "PNG"),
             ("its comment", meta.comment, kind == "JPEG"),
             ("IPTC", meta.iptc, kind in ("JPEG", "TIFF")),
             ("EXIF of that length", short and len(meta.exif or b"") > _JPEG_BYTES, False),

@@ -160,6 +160,17 @@ def test_chapters_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> 
     assert CHAPTER_TRACKS.to_bytes() not in (chapters(out) or b"")
 
 
+def test_chapters_inside_others_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> None:
+    def element(kind: int, body: bytes) -> bytes:
+        return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + (len(body) | 1 << 28).to_bytes(4, "big") + body
+
+    for names, taken in ((b"", True), (element(CHAPTER_TRACKS, b"\x89\x81\1"), False)):
+        inner = element(CHAPTER, element(CHAPTER, names))
+        film = element(SEGMENT, element(CHAPTERS, element(EDITION, inner)))
+        (tmp_path / "a.mkv").write_bytes(film)
+        assert (chapters(tmp_path / "a.mkv") is not None) == taken
+
+
 def test_chapters_that_are_hidden_or_in_another_order_are_named(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
     assert plan_streams(probe(path), "mkv")[1] == []
