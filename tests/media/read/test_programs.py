@@ -81,6 +81,12 @@ def test_tables_that_break_off_are_no_programs(tmp_path: Path) -> None:
         assert len(programs(path, "mpegts")) <= 46  # as many as a packet holds
 
 
+def test_a_name_that_breaks_off_costs_no_program(tmp_path: Path) -> None:
+    path = _recording(tmp_path / "a.ts")
+    path.write_bytes(path.read_bytes().replace(b"\3ARD", b"\xf0ARD"))  # its length
+    assert [(program.number, program.name) for program in programs(path, "mpegts")] == [(7, ""), (9, "News")]
+
+
 @pytest.mark.parametrize("size", [188, 192, 204])
 @pytest.mark.parametrize("cut", [1, 100, 187])
 def test_programs_of_a_file_that_was_cut_anywhere(tmp_path: Path, size: int, cut: int) -> None:

@@ -127,7 +127,7 @@ def _named(tables: dict[int, bytes]) -> Iterator[tuple[int, tuple[str, str]]]:
             number, place = int.from_bytes(table[place : place + 2], "big"), place + 5
             while place + 2 <= end:
                 body = table[place + 2 : place + 2 + table[place + 1]]
-                if table[place] == _SERVICE:
+                if table[place] == _SERVICE and len(body) > 1 and len(body) > 2 + body[1]:
                     provider = body[2 : 2 + body[1]]
                     name = body[3 + body[1] : 3 + body[1] + body[2 + body[1]]]
                     yield number, (_text(name), _text(provider)) if _text(name) != _NO_NAME else ("", "")
