@@ -163,6 +163,9 @@ def test_what_is_too_long_for_a_jpeg_is_named(tmp_path: Path) -> None:
     Image.fromarray(noise(6, 9, 3)).save(tmp_path / "a.webp", xmp=UPRIGHT + b" " * 70_000)
     array, meta = read_image(tmp_path / "a.webp")
     assert write_image(tmp_path / "b.jpg", array, meta) == ("XMP of that length",)
+    Image.fromarray(noise(6, 9, 3)).save(tmp_path / "a.tif", tiffinfo={0x83BB: TITLE + bytes(70_000)})
+    array, meta = read_image(tmp_path / "a.tif")
+    assert write_image(tmp_path / "b.jpg", array, meta) == ("IPTC of that length",)
 
 
 def test_damaged_exif_is_left_out_and_said(vidsr: Cli, tmp_path: Path) -> None:

@@ -203,6 +203,7 @@ def what_is_lost(meta: ImageMeta, kind: str) -> list[str]:
             ("its comment", meta.comment, kind == "JPEG"),
             ("IPTC", meta.iptc, kind in ("JPEG", "TIFF")),
             ("EXIF of that length", short and len(meta.exif or b"") > _JPEG_BYTES, False),
+            ("IPTC of that length", short and meta.iptc and not _photoshop(meta.iptc), False),
             ("XMP of that length", short and len(meta.xmp or b"") > _JPEG_BYTES, False),
         )
         if there and not fits
