@@ -14,6 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from tests.conftest import Result
+from vidsr.errors import MediaError
 from vidsr.media.stills import read_image, write_image
 
 Cli = Callable[..., Result]
@@ -117,7 +118,35 @@ def test_a_pngs_texts_and_colours_are_kept(tmp_path: Path, deep: bool) -> None:
     with Image.open(tmp_path / "b.png") as written:
         assert written.text == {"parameters": "a prompt", "Title": "Hällo", "XML:com.adobe.xmp": UPRIGHT.decode()}  # type: ignore[attr-defined]
         assert written.info["gamma"] == 1.0
-    assert write_image(tmp_path / "b.jpg", noise(12, 18, 3), meta) == ("its text",)
+    lost = ("its text", "what it says of its colours")
+    assert write_image(tmp_path / "b.jpg", noise(12, 18, 3), meta) == lost
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "lost"),
+    [
+        (b"sRGB", b"\0", ()),
+        (b"gAMA", struct.pack(">I", 45454), ()),
+        (b"gAMA", struct.pack(">I", 100000), ("what it says of its colours",)),
+        (b"cICP", bytes([1, 13, 0, 1]), ()),
+        (b"cICP", bytes([9, 16, 0, 1]), ("what it says of its colours",)),
+        (
+            b"cHRM",
+            struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000),
+            ("what it says of its colours",),
+        ),
+    ],
+)
+def test_colours_of_a_png_are_named_where_they_go(
+    tmp_path: Path, kind: bytes, data: bytes, lost: tuple[str, ...]
+) -> None:
+    chunk = PngInfo()
+    chunk.add(kind, data)
+    Image.fromarray(noise(9, 6, 3)).save(tmp_path / "a.png", pnginfo=chunk)
+    array, meta = read_image(tmp_path / "a.png")
+    assert write_image(tmp_path / "b.webp", array, meta) == lost
+    assert write_image(tmp_path / "b.bmp", array, meta) == (("metadata and colour profile",) if lost else ())
+    assert write_image(tmp_path / "b.png", array, meta) == ()
 
 
 def test_an_orientation_of_xmp_alone_turns_a_picture_once(tmp_path: Path) -> None:
@@ -134,6 +163,9 @@ def test_what_is_too_long_for_a_jpeg_is_named(tmp_path: Path) -> None:
     Image.fromarray(noise(6, 9, 3)).save(tmp_path / "a.webp", xmp=UPRIGHT + b" " * 70_000)
     array, meta = read_image(tmp_path / "a.webp")
     assert write_image(tmp_path / "b.jpg", array, meta) == ("XMP of that length",)
+    Image.fromarray(noise(6, 9, 3)).save(tmp_path / "a.tif", tiffinfo={0x83BB: TITLE + bytes(70_000)})
+    array, meta = read_image(tmp_path / "a.tif")
+    assert write_image(tmp_path / "b.jpg", array, meta) == ("IPTC of that length",)
 
 
 def test_damaged_exif_is_left_out_and_said(vidsr: Cli, tmp_path: Path) -> None:
@@ -149,6 +181,35 @@ def test_damaged_exif_is_left_out_and_said(vidsr: Cli, tmp_path: Path) -> None:
         assert written.getexif()[0x8298] == "(c) me"
         assert written.getexif().get_ifd(0x8825)[0x0001] == "N"
     assert "Warning" not in result.err
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_exif_whose_head_is_damaged_does_not_end_its_photo(vidsr: Cli, tmp_path: Path, suffix: str) -> None:
+    exif = bytearray(described().tobytes())
+    exif[6:8] = b"??"  # the order of its bytes
+    Image.fromarray(noise(6, 9, 3)).save(tmp_path / f"a{suffix}", exif=bytes(exif))
+    result = vidsr("upscale", tmp_path / f"a{suffix}", "-o", tmp_path / "b.png", *QUICK)
+    assert result.code == 0, result.err
+    assert "its EXIF is damaged, and left out" in result.err
+
+
+def test_a_tiff_without_a_size_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    Image.fromarray(noise(6, 9, 3)).save(tmp_path / "a.tif")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    first = int.from_bytes(data[4:8], "little")
+    end = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    data[end : end + 4] = len(data).to_bytes(4, "little")  # another picture, of which nothing is said
+    (tmp_path / "a.tif").write_bytes(data + b"\1\0" + struct.pack("<HHII", 0x010A, 3, 1, 1) + bytes(4))
+    with pytest.raises(MediaError, match=r"cannot be read: Missing dimensions"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("dpi", [4e9, 0.0])
+def test_a_resolution_that_is_none_does_not_end_its_photo(tmp_path: Path, dpi: float, deep: bool) -> None:
+    Image.fromarray(noise(6, 9, 3)).save(tmp_path / "a.tif", dpi=(dpi, dpi))
+    array, meta = read_image(tmp_path / "a.tif")
+    assert write_image(tmp_path / "b.png", array.astype(np.uint16) if deep else array, meta) == ()
 
 
 def grey_inks() -> bytes:

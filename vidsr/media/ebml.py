@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 EBML, SEGMENT, CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 SEEK_HEAD, SEEK, SEEK_KIND, SEEK_POSITION = 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
-TRACKS, TRACK_ENTRY, TRACK_TYPE, VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
+TRACKS, TRACK_ENTRY, TRACK_TYPE, CODEC, VIDEO = 0x1654AE6B, 0xAE, 0x83, 0x86, 0xE0
 INFO, FILM_TITLE = 0x1549A966, 0x7BA9
 CHAPTERS, EDITION, CHAPTER, CHAPTER_TITLE, CHAPTER_TRACKS = 0x1043A770, 0x45B9, 0xB6, 0x80, 0x8F
 EDITION_ORDERED, CHAPTER_HIDDEN = 0x45DD, 0x98
@@ -83,6 +83,8 @@ def _pointed_to(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, in
 
 def _element(file: BinaryIO, start: int, stop: int) -> tuple[int, int, int] | None:
     """The kind of what begins at `start`, and where its body begins and ends; None: it is no element."""
+    if start >= stop:
+        return None
     file.seek(start)
     kind, _ = integer(file, marked=True)
     size, unknown = integer(file, marked=False)

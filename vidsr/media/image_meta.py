@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -21,14 +23,20 @@ DESCRIBING = (
 )
 """The tags of EXIF's first list that describe the picture; a TIFF has those of its file in the same list."""
 _UNWRITABLE = (struct.error, AttributeError, KeyError, OverflowError, TypeError, ValueError)  # by what Pillow raises
+DAMAGED = (*_UNWRITABLE, IndexError, OSError, SyntaxError)
+"""What Pillow raises of a file that is not as it should be, or of its EXIF."""
 _TURNED = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+_CICP_OF_SRGB = bytes([1, 13])
+_GAMMA = 45_455  # times 1/100,000, of sRGB; and where its white, red, green and blue are
+_CHRM = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 _ELSEWHERE = re.compile(rb"XML:com\.adobe\.xmp\0|Raw profile type (?!iptc)")  # texts that are read as something else
 _CHUNK_BYTES = 1 << 24  # more is no text
 _JPEGS = ("JPEG", "MPO")  # MPO: with more pictures behind it, as cameras and phones write them
 _JPEG_BYTES = 65_500  # of one kind of metadata
 _IPTC_RESOURCE = 0x0404
+_MOST_DPI = 0xFFFF  # what a JPEG holds; more is damage, which a PNG does not hold either
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,22 @@ class ImageMeta:
 
     def is_any(self) -> bool:
         """Whether there is more than pixels, their size and a mark."""
-        return bool(self.exif or self.icc_profile or self.xmp or self.iptc or self.comment or self.chunks)
+        beside = self.exif or self.icc_profile or self.xmp or self.iptc or self.comment
+        return bool(beside or self.has_texts() or self.has_colours())
+
+    def has_texts(self) -> bool:
+        """Whether `chunks` has texts."""
+        return any(kind in _TEXTS for kind, _ in _chunks(io.BytesIO(self.chunks)))
+
+    def has_colours(self) -> bool:
+        """Whether `chunks` says of the colours what is neither sRGB nor left to a profile (PNG 3rd edition, 4.3)."""
+        said = dict(_chunks(io.BytesIO(self.chunks)))
+        if b"cICP" in said:
+            return said[b"cICP"][:2] != _CICP_OF_SRGB
+        if self.icc_profile or b"sRGB" in said:
+            return False
+        gamma = struct.unpack(">I", said.get(b"gAMA", b"")[:4].rjust(4, b"\0"))[0]
+        return (gamma != 0 and abs(gamma - _GAMMA) > _GAMMA / 100) or said.get(b"cHRM", _CHRM) != _CHRM
 
 
 def read_meta(image: Image.Image, path: Path) -> ImageMeta:
@@ -74,21 +97,33 @@ def read_meta(image: Image.Image, path: Path) -> ImageMeta:
         iptc=_iptc(image),
         comment=image.info.get("comment") if image.format in _JPEGS else None,
         chunks=b"".join(_chunk(*each) for each in _kept_chunks(path)) if image.format == "PNG" else b"",
-        dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(1 <= each <= _MOST_DPI for each in dpi) else None,
         said=said,
     )
 
 
 def orientation(image: Image.Image) -> int:
     """By EXIF 2.3, 4.6.4 A, from 1 (upright) to 8."""
-    found = image.getexif().get(ORIENTATION, 1)
+    exif = _read_exif(image)
+    found = 1 if exif is None else exif.get(ORIENTATION, 1)
     return found if isinstance(found, int) else 1
+
+
+def _read_exif(image: Image.Image) -> Image.Exif | None:
+    """What Pillow reads of it; None: even its head is damaged."""
+    try:
+        Image.Exif().load(image.info.get("exif", b""))  # of the image itself Pillow says it only once
+        return image.getexif()
+    except DAMAGED:
+        return None
 
 
 def _exif(image: Image.Image) -> tuple[Image.Exif, tuple[str, ...]]:
     """What describes the picture and can be written again, and what is to be said of the rest."""
-    found, kept = image.getexif(), Image.Exif()
-    damaged = 0
+    found = _read_exif(image)
+    if found is None:
+        return Image.Exif(), ("its EXIF is damaged, and left out",)
+    kept, damaged = Image.Exif(), 0
     for tag, value in found.items():
         if tag in (EXIF_IFD, GPS_IFD):
             damaged += _take(found, kept, tag)
@@ -140,27 +175,35 @@ def _kept_chunks(png: Path) -> Iterator[tuple[bytes, bytes]]:
     """Kind and data of each chunk of `png` that is a text, or describes its colours."""
     with png.open("rb") as file:
         file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
-            if kind in (*_TEXTS, *_COLOURS) and length <= _CHUNK_BYTES:
-                data = file.read(length)
-                if len(data) == length and not (kind in _TEXTS and _ELSEWHERE.match(data)):
-                    yield kind, data
-                length = 0
-            file.seek(length + 4, 1)
+        for kind, data in _chunks(file):
+            if not (kind in _TEXTS and _ELSEWHERE.match(data)):
+                yield kind, data
+
+
+def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Those of such kinds from here on."""
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind in (*_TEXTS, *_COLOURS) and length <= _CHUNK_BYTES:
+            data = file.read(length)
+            if len(data) == length:
+                yield kind, data
+            length = 0
+        file.seek(length + 4, 1)
 
 
 def what_is_lost(meta: ImageMeta, kind: str) -> list[str]:
     """What of `meta` an image of `kind`, by Pillow's name, has no place for."""
-    texts = any(text in meta.chunks for text in _TEXTS)
     short = kind == "JPEG"
     return [
         name
         for name, there, fits in (
-            ("its text", texts, kind == "PNG"),
+            ("its text", meta.has_texts(), kind == "PNG"),
+            ("what it says of its colours", meta.has_colours(), kind == "PNG"),
             ("its comment", meta.comment, kind == "JPEG"),
             ("IPTC", meta.iptc, kind in ("JPEG", "TIFF")),
             ("EXIF of that length", short and len(meta.exif or b"") > _JPEG_BYTES, False),
+            ("IPTC of that length", short and meta.iptc and not _photoshop(meta.iptc), False),
             ("XMP of that length", short and len(meta.xmp or b"") > _JPEG_BYTES, False),
         )
         if there and not fits

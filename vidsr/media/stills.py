@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from vidsr import files
 from vidsr.errors import MediaError, OutputError
 from vidsr.frame import Samples
-from vidsr.media.image_meta import ImageMeta, options, orientation, read_meta, what_is_lost, with_chunks
+from vidsr.media.image_meta import DAMAGED, ImageMeta, options, orientation, read_meta, what_is_lost, with_chunks
 from vidsr.media.read.open import MAX_PIXELS
 from vidsr.media.tiff import encode_tiff
 
@@ -108,7 +108,7 @@ def read_image(path: Path) -> tuple[Samples, ImageMeta]:
         raise MediaError(f"{path} does not exist; check the name.") from error
     except UnidentifiedImageError as error:
         raise MediaError(f"{path} is not an image that vidsr can read.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, av.FFmpegError) as error:
+    except (*DAMAGED, Image.DecompressionBombError, av.FFmpegError) as error:
         raise MediaError(f"{path} cannot be read: {error}.") from error
     upright = _UPRIGHT[turned](samples) if turned in _UPRIGHT else samples
     return np.ascontiguousarray(upright), meta

@@ -117,8 +117,9 @@ def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
     """
     with open_input(path) as opened:
         tracks = [_track(stream) for stream in opened.streams]
-        for index, exact in exact_languages(path, opened.format.name).items():
-            tracks[index].metadata["language_ietf"] = exact
+        exact = exact_languages(path, opened.format.name)
+        for track in tracks:
+            track.metadata |= {"language_ietf": exact[track.index]} if track.index in exact else {}
         error, clock = None, OneClock(joints)
         try:
             for packet in demux(opened, *opened.streams):

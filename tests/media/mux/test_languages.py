@@ -116,3 +116,18 @@ def test_a_language_by_its_long_name_is_kept_beside_its_three_letters(tmp_path: 
 
 def _rows(source: Path, output: Path) -> dict[str, str]:
     return {check.name: check.verdict for check in compare(source, output).checks}
+
+
+def test_a_language_that_is_none_beside_one_that_is(tmp_path: Path) -> None:
+    exact = "-".join(["zh", *["abcdefgh"] * 8])  # as long as one may be
+    path = make_clip(tmp_path / "a.mkv", audio=[Audio(language=both_languages("x" * 125, exact)), Audio()])
+    size = path.stat().st_size
+    write_languages(path)
+    assert path.stat().st_size == size
+    assert exact_languages(path, "matroska,webm") == {1: exact}
+    with av.open(str(path)) as opened:
+        assert [(stream.type, stream.metadata.get("language")) for stream in opened.streams] == [
+            ("video", None),
+            ("audio", None),
+            ("audio", None),
+        ]

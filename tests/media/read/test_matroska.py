@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.clips import make_clip
+from tests.clips import Audio, make_clip
 from tests.media.making import upscaled
 from vidsr.media.ebml import (
     CHAPTER,
@@ -21,10 +21,12 @@ from vidsr.media.ebml import (
     sections,
 )
 from vidsr.media.mux.decide import plan_streams
+from vidsr.media.mux.matroska import write_chapters
 from vidsr.media.read.matroska import chapters, unread_chapters
 from vidsr.media.read.probe import probe
 from vidsr.media.read.truncation import hole_in_matroska
 from vidsr.verify.comparison import compare
+from vidsr.verify.inventory import take_inventory
 
 
 def into_the_first(path: Path, kind: int) -> None:
@@ -113,12 +115,60 @@ def test_a_whole_film_keeps_its_own_chapters(tmp_path: Path, kind: int | None) -
     ]
 
 
+@pytest.mark.parametrize("over", range(1, 10))
+def test_chapters_of_a_film_whose_clusters_begin_anywhere(tmp_path: Path, over: int) -> None:
+    """Even where the head of one lies across the end of what is read of the file."""
+    path = tmp_path / "a.mkv"
+    head = bytes.fromhex("1a45dfa3 80 18538067 01") + (1 << 20).to_bytes(7, "big")
+    before = bytes.fromhex("114d9b74 80 ec 40c8") + bytes(200) + bytes.fromhex("1654ae6b 80")
+    length = (1 << 20) - len(head) - len(before) - 8 - over
+    clusters = bytes.fromhex("1f43b675") + (length | 1 << 28).to_bytes(4, "big") + bytes(length)
+    end = bytes.fromhex("1f43b675 40") + bytes([len(head) + over - 6]) + bytes(len(head) + over - 6)
+    path.write_bytes(head + before + clusters + end)
+    write_chapters(path, b"\x45\xb9\x80")
+    assert chapters(path) == b"\x45\xb9\x80"
+    assert path.read_bytes()[len(head + before) :].startswith(clusters)
+
+
+def test_a_head_that_points_out_of_the_file_costs_no_chapters(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
+    into_the_first(path, CHAPTER_TITLE)
+    data = path.read_bytes()
+    void = data.index(b"\xec", data.index(b"\x11\x4d\x9b\x74"))
+    head = bytes.fromhex("114d9b74 92 4dbb 8f 53ab 81 00 53ac 88") + b"\xff" * 8
+    rest = (
+        data[void + 1] & 0x7F if data[void + 1] & 0x80 else int.from_bytes(data[void + 1 : void + 9], "big") % (1 << 56)
+    )
+    end = void + (2 if data[void + 1] & 0x80 else 9) + rest
+    filler = b"\xec" + (end - void - len(head) - 2 | 0x80).to_bytes()
+    path.write_bytes(data[:void] + (head + filler).ljust(end - void, b"\0") + data[end:])
+    assert unread_chapters(path, "matroska") == {"further titles of chapters": 1}
+
+
+def test_languages_of_streams_behind_a_track_that_is_none(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "a.mkv", audio=[Audio("aac", language="ger"), Audio("aac", language="por")])
+    data = path.read_bytes().replace(b"\x22\xb5\x9c\x83por", b"\x22\xb5\x9d\x83por")
+    path.write_bytes(data.replace(b"\x86\x85A_AAC", b"\xec\x85A_AAC", 1))  # the first has no codec
+    assert [track.metadata.get("language_ietf") for track in take_inventory(path).tracks] == [None, "por"]
+
+
 def test_chapters_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
     into_the_first(path, CHAPTER_TRACKS)
     assert chapters(path) is None
     upscaled(path, out := tmp_path / "out.mkv")
     assert CHAPTER_TRACKS.to_bytes() not in (chapters(out) or b"")
+
+
+def test_chapters_inside_others_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> None:
+    def element(kind: int, body: bytes) -> bytes:
+        return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + (len(body) | 1 << 28).to_bytes(4, "big") + body
+
+    for names, taken in ((b"", True), (element(CHAPTER_TRACKS, b"\x89\x81\1"), False)):
+        inner = element(CHAPTER, element(CHAPTER, names))
+        film = element(SEGMENT, element(CHAPTERS, element(EDITION, inner)))
+        (tmp_path / "a.mkv").write_bytes(film)
+        assert (chapters(tmp_path / "a.mkv") is not None) == taken
 
 
 def test_chapters_that_are_hidden_or_in_another_order_are_named(tmp_path: Path) -> None:

@@ -81,6 +81,27 @@ def test_tables_that_break_off_are_no_programs(tmp_path: Path) -> None:
         assert len(programs(path, "mpegts")) <= 46  # as many as a packet holds
 
 
+def test_a_name_that_breaks_off_costs_no_program(tmp_path: Path) -> None:
+    path = _recording(tmp_path / "a.ts")
+    path.write_bytes(path.read_bytes().replace(b"\3ARD", b"\xf0ARD"))  # its length
+    assert [(program.number, program.name) for program in programs(path, "mpegts")] == [(7, ""), (9, "News")]
+
+
+@pytest.mark.parametrize("size", [188, 192, 204])
+@pytest.mark.parametrize("cut", [1, 100, 187])
+def test_programs_of_a_file_that_was_cut_anywhere(tmp_path: Path, size: int, cut: int) -> None:
+    path = _recording(tmp_path / "a.ts", size)
+    once, names = path.read_bytes(), programs(path, "mpegts")
+    path.write_bytes(once[cut:] + once)  # its tables come again
+    assert programs(path, "mpegts") == names
+    nothing = b"G\x40\0\x30\xb7".ljust(188, b"\xff")  # a packet of the first table with no room left for one
+    path.write_bytes(nothing.rjust(size, b"\0") + once if size < 204 else nothing.ljust(size, b"\0") + once)
+    assert programs(path, "mpegts") == names
+    lacks = size + cut
+    path.write_bytes(once[:lacks] + once[lacks + cut :] + once)
+    assert programs(path, "mpegts") == names
+
+
 @pytest.mark.parametrize("name", ["Das Erste Österreich", ""])
 def test_the_name_of_a_program_is_kept_in_ts_and_named_elsewhere(tmp_path: Path, name: str) -> None:
     source = make_clip(tmp_path / "a.ts", audio=[Audio("mp2")], metadata={"service_name": name} if name else {})

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vidsr.media.ebml import (
     CHAPTERS,
+    CLUSTER,
     CRC,
     LANGUAGE,
     LANGUAGE_IETF,
@@ -37,6 +38,7 @@ PLACEHOLDER = "\u00a0" + "vidsr".ljust(63)
 """What the track is named until `write_aspect` is called: room for the elements that come in."""
 
 _BOTH = " " * 4  # as many bytes as the head of the element that comes in
+_LETTERS = 8  # of a language beside the one by RFC 5646; more is none, and sizes of two bytes have no room for it
 _NAME, _DEFAULT_DURATION, _STEREO = 0x536E, 0x23E383, 0x53B8
 _BESIDE = (1, 8, 9, 11)  # stereo modes that have both pictures in a row, so that each is half as wide
 _BELOW = (2, 3, 6, 7)  # and half as high
@@ -61,7 +63,8 @@ def write_chapters(path: Path, body: bytes) -> None:
     with path.open("rb+") as file:
         data = bytearray(file.read(_HEAD))
         segment = _find(data, 0, len(data), SEGMENT)
-        old = [(start, stop) for kind, start, _, stop in _children(data, segment[2], segment[3]) if kind == CHAPTERS]
+        before = itertools.takewhile(lambda element: element[0] != CLUSTER, _children(data, *segment[2:]))
+        old = [(start, stop) for kind, start, _, stop in before if kind == CHAPTERS]
         section, end = _element(CHAPTERS, body), file.seek(0, 2)
         _point_to(data, segment, CHAPTERS, end - segment[2])
         for start, stop in old:
@@ -113,7 +116,7 @@ def set_aspect(data: bytearray, width: int, height: int, aspect: Fraction, title
 
 def both_languages(language: str | None, exact: str) -> str:
     """What a track's language is to be until `write_languages` is called: three letters, and the same by RFC 5646."""
-    return f"{language or 'und'}{_BOTH}{exact}"
+    return f"{language if language and len(language) <= _LETTERS else 'und'}{_BOTH}{exact}"
 
 
 def have_both(languages: Iterable[str | None]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,7 @@ from vidsr.media.ebml import (
     CHAPTER_TITLE,
     CHAPTER_TRACKS,
     CHAPTERS,
+    CODEC,
     DATA,
     EDITION,
     EDITION_ORDERED,
@@ -79,7 +81,8 @@ def exact_languages(path: Path, container: str) -> dict[int, str]:
 def _streams(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """The tracks of which FFmpeg makes streams."""
     for entry in elements(file, start, stop, TRACK_ENTRY):
-        if any(unsigned(file, *kind) in (PICTURES, SOUND, TEXT, DATA) for kind in elements(file, *entry, TRACK_TYPE)):
+        kinds = [unsigned(file, *kind) for kind in elements(file, *entry, TRACK_TYPE)]
+        if any(kind in (PICTURES, SOUND, TEXT, DATA) for kind in kinds) and any(elements(file, *entry, CODEC)):
             yield entry
 
 
@@ -100,7 +103,7 @@ def chapters(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
             for start, stop in sections(file, CHAPTERS):
-                if stop - start > _MOST or any(_within(file, CHAPTERS, EDITION, CHAPTER, CHAPTER_TRACKS)):
+                if stop - start > _MOST or any(map(partial(_names_tracks, file), _within(file, CHAPTERS, EDITION))):
                     return None
                 file.seek(start)
                 return file.read(stop - start)
@@ -129,11 +132,20 @@ def _count(file: BinaryIO, start: int, stop: int, found: Counter[str]) -> None:
     """Add what is not read of one chapter to what was `found`."""
     found["further titles of chapters"] += max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
     found["marks of hidden chapters"] += _is_set(file, start, stop, CHAPTER_HIDDEN)
-    waiting = [(start, stop)]
-    while waiting:  # they may be inside each other at any depth
-        inner = list(elements(file, *waiting.pop(), CHAPTER))
-        found["chapters inside chapters"] += len(inner)
-        waiting += inner
+    found["chapters inside chapters"] += sum(1 for _ in _chapters_of(file, (start, stop)))
+
+
+def _names_tracks(file: BinaryIO, edition: tuple[int, int]) -> bool:
+    return any(place for chapter in _chapters_of(file, edition) for place in elements(file, *chapter, CHAPTER_TRACKS))
+
+
+def _chapters_of(file: BinaryIO, outer: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Those inside an edition, or inside a chapter, at any depth."""
+    waiting = [outer]
+    while waiting:
+        for chapter in elements(file, *waiting.pop(), CHAPTER):
+            yield chapter
+            waiting.append(chapter)
 
 
 def _is_set(file: BinaryIO, start: int, stop: int, mark: int) -> bool:

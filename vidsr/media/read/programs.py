@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _HEAD = 4 << 20  # bytes in which all tables come at least once: they are repeated several times a second
-_SIZES = ((188, 0), (192, 4), (204, 0))  # bytes of a packet, and before its mark
+_SIZES = (188, 192, 204)  # bytes from packet to packet
 _MARK = 0x47
+_ALIKE = 4  # marks, one packet apart, of which the first begins a packet
 _PROGRAMS, _SERVICES = 0, 0x11  # numbers of the streams of these tables
 _OF_PROGRAMS, _OF_ONE, _OF_SERVICES = 0x00, 0x02, 0x42  # kinds of tables
 _SERVICE = 0x48  # the descriptor that has names
@@ -74,6 +75,8 @@ def _sections(data: bytes, wanted: Callable[[int], bool]) -> Iterator[tuple[int,
         if not wanted(stream) or not packet[3] & 0x10:
             continue
         body = packet[5 + packet[4] :] if packet[3] & 0x20 else packet[4:]
+        if not body:
+            continue
         if packet[1] & 0x40:  # a section begins, behind the rest of another
             held[stream] = body[1 + body[0] :]
         elif stream in held:
@@ -84,10 +87,20 @@ def _sections(data: bytes, wanted: Callable[[int], bool]) -> Iterator[tuple[int,
 
 
 def _packets(data: bytes) -> Iterator[bytes]:
-    for size, before in _SIZES:
-        if len(data) > 3 * size and all(data[before + n * size] == _MARK for n in range(3)):
-            yield from (data[place : place + 188] for place in range(before, len(data) - 187, size))
-            return
+    """Those of a file that may be cut off anywhere, or lack something."""
+    starts = ((at, size) for size in _SIZES for at in range(_ALIKE * size) if _is_packet(data, at, size, _ALIKE))
+    at, size = next(starts, (len(data), 1))
+    while 0 <= at <= len(data) - 188:
+        if _is_packet(data, at, size, 2):
+            yield data[at : at + 188]
+            at += size
+        else:
+            at = data.find(_MARK, at + 1)
+
+
+def _is_packet(data: bytes, at: int, size: int, num: int) -> bool:
+    """Whether there is a mark at a place and where the next ones have to be, as far as there is data."""
+    return set(data[at : at + num * size : size]) == {_MARK}
 
 
 def _places(tables: dict[int, bytes]) -> Iterator[tuple[int, int]]:
@@ -114,7 +127,7 @@ def _named(tables: dict[int, bytes]) -> Iterator[tuple[int, tuple[str, str]]]:
             number, place = int.from_bytes(table[place : place + 2], "big"), place + 5
             while place + 2 <= end:
                 body = table[place + 2 : place + 2 + table[place + 1]]
-                if table[place] == _SERVICE:
+                if table[place] == _SERVICE and len(body) > 1 and len(body) > 2 + body[1]:
                     provider = body[2 : 2 + body[1]]
                     name = body[3 + body[1] : 3 + body[1] + body[2 + body[1]]]
                     yield number, (_text(name), _text(provider)) if _text(name) != _NO_NAME else ("", "")
