@@ -296,7 +296,14 @@ def count_calls(upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch) -> list[int
 
 @pytest.mark.parametrize(
     ("model", "steady"),
-    [("fast-video", 0.5), ("fast-video@0.5", 0.5), ("tiny-video", 0.5), ("srgan-video", 0.5), ("fast", 0), ("bicubic", 0)],
+    [
+        ("fast-video", 0.5),
+        ("fast-video@0.5", 0.5),
+        ("tiny-video", 0.5),
+        ("srgan-video", 0.5),
+        ("fast", 0),
+        ("bicubic", 0),
+    ],
 )
 def test_video_models_hold_films_still_where_the_host_blends(model: str, steady: float) -> None:
     with Upscaler(model, backend="openvino", steady=None) as upscaler:
