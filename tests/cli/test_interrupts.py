@@ -49,6 +49,10 @@ def test_a_terminal_that_closes_is_an_interruption_though_it_takes_no_more_words
 
     monkeypatch.setattr(app, "command", lambda: work)
     monkeypatch.setattr(cli, "leave", leave)
-    with pytest.raises(SystemExit) as left:
-        cli.main()
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # behind nohup it is ignored, and stays so
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert left.value.code == 129
