@@ -289,3 +289,21 @@ def test_ts_begins_later_only_for_sound_before_the_film(tmp_path: Path, edits: s
     upscaled(source, tmp_path / "out.ts", container="ts")
     assert times(tmp_path / "out.ts")[0] == begin
     assert times(tmp_path / "out.ts", 1)[0] >= 0
+
+
+def test_second_pictures_whose_decode_times_do_not_rise_fit_into_clocks_of_their_own(tmp_path: Path) -> None:
+    """By Matroska's clock two of HEVC's first packets are decoded at once, and mp4 wants times that rise."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as out:
+        streams = [out.add_stream(encoder, rate=24) for encoder in ("libx264", "libx265")]
+        for stream in streams:
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        streams[1].options = {"x265-params": "log-level=none:bframes=3:pools=1"}
+        for number in range(13):
+            for stream in streams:
+                picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 9 * number, np.uint8), format="rgb24")
+                out.mux(stream.encode(picture))
+        for stream in streams:
+            out.mux(stream.encode(None))
+    for container in ("mp4", "mov"):
+        assert plan_streams(probe(path), container)[1] == []
