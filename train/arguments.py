@@ -50,7 +50,7 @@ def open_source(args: argparse.Namespace, recipe: Recipe) -> tuple[Source, dict[
         if len(args.data) > 1:
             raise UsageError(f"The recipe {recipe.name} trains on one baked cache; give --data once.")
         cache = open_cache(args.data[0])
-        if recipe.losses.kept and not recipe.losses.shift and not recipe.losses.ensemble:
+        if recipe.losses.kept and not recipe.losses.shift and not recipe.losses.ensemble:  # drawn ahead is one way up
             cache = Drawn(args.data[0], registry.load(recipe.losses.keeps, recipe.generator.scale)).put_into(cache)
         return cache, cache.header.data | {"pairs": len(cache), "degraded_by": cache.header.maker}
     photos = find_photos(args.data)

@@ -138,7 +138,19 @@ class _Join:
         mark, varies, number = metadata.get(KEY), self._rate is None, alike.index(target.index)
         chapters = own_chapters(self._source.path, self._container, whole=whole)
         self._container.finish(
-            Written(output, wanted, languages, mark, size, aspect, title, varies, number, boxes, chapters=chapters)
+            Written(
+                path=output,
+                metadata=wanted,
+                languages=languages,
+                fingerprint=mark,
+                size=size,
+                aspect=aspect,
+                title=title,
+                varies=varies,
+                picture=number,
+                boxes=boxes,
+                chapters=chapters,
+            )
         )
         num_bytes = output.stat().st_size
         return JoinReport(len(self._times), tuple(kept), tuple(dropped), tuple(self._notes), num_bytes, self._shift)

@@ -29,7 +29,7 @@ from vidsr.media.read.open import demux, open_input
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
-_FINE = 9_000  # steps a second: no more than output clocks of sound have
+_FINE = 9_000  # steps a second: fewer than the clock of sound with several packets a millisecond has in mp4
 _NEW_HEADER: PktSideDataT = "new_extradata"  # Matroska's muxer breaks its own header for it: at joints of FLV, for one
 _NAMED_AS_IN_AVI = ("matroska", "avi", "asf")  # containers that name codecs by those four letters
 _LENDERS = {"audio": "aac", "video": "mpeg4"}  # kinds that Matroska takes under other names, and a codec of each

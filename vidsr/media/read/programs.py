@@ -40,9 +40,9 @@ def programs(path: Path, container: str) -> list[Program]:
     try:
         with path.open("rb") as file:
             data = file.read(_HEAD)
-        tables = dict(_tables(data, lambda stream: stream in (_PROGRAMS, _SERVICES)))
+        tables = _tables(data, lambda stream: stream in (_PROGRAMS, _SERVICES))
         places = dict(_places(tables.get((_PROGRAMS, _OF_PROGRAMS), {})))
-        of_one = dict(_tables(data, lambda stream: stream in places.values()))
+        of_one = _tables(data, lambda stream: stream in places.values())
         named = dict(_named(tables.get((_SERVICES, _OF_SERVICES), {})))
         return [
             Program(
@@ -59,13 +59,13 @@ def program_of(found: Iterable[Program], stream: int) -> Program | None:
     return next((program for program in found if stream in program.streams), None)
 
 
-def _tables(data: bytes, wanted: Callable[[int], bool]) -> Iterator[tuple[tuple[int, int], dict[int, bytes]]]:
+def _tables(data: bytes, wanted: Callable[[int], bool]) -> dict[tuple[int, int], dict[int, bytes]]:
     """By stream and kind: what stands in the first section of each extension, which is a program's or a network's."""
     found: dict[tuple[int, int], dict[int, bytes]] = {}
     for stream, section in _sections(data, wanted):
         extension = int.from_bytes(section[3:5], "big")
         found.setdefault((stream, section[0]), {}).setdefault(extension, section[8:-4])
-    yield from found.items()
+    return found
 
 
 def _sections(data: bytes, wanted: Callable[[int], bool]) -> Iterator[tuple[int, bytes]]:
