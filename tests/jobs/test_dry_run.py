@@ -76,3 +76,12 @@ def test_the_other_streams_are_in_the_bytes(tmp_path: Path, suffix: str, monkeyp
     (planned,) = dry_run.run_batch(batch).planned
     (done,) = run.run_batch(batch).done
     assert planned.bytes == pytest.approx(done.bytes, rel=0.25)
+
+
+def test_each_picture_counts_where_all_are_keyframes(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mkv", frames=48)
+    options = Options(model="bicubic", backend="cpu", scale=2, codec="ffv1")
+    batch = Batch([Input(source, tmp_path, named=True)], Target(), options)
+    (planned,) = dry_run.run_batch(batch).planned
+    (done,) = run.run_batch(batch).done
+    assert planned.bytes == pytest.approx(done.bytes, rel=0.25)

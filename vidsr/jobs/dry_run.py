@@ -210,14 +210,15 @@ def _as_written(job: Plan, segment: Path) -> Path:
 
 
 def _packet_sizes(segment: Path) -> tuple[float, float]:
-    """Mean bytes of a keyframe and of any other frame."""
+    """Mean bytes of a keyframe and of any other frame, which is one, too, where all are."""
     key: list[int] = []
     other: list[int] = []
     with open_input(segment) as container:
         for packet in demux(container, container.streams.video[0]):
             if packet.size:
                 (key if packet.is_keyframe else other).append(packet.size)
-    return sum(key) / max(len(key), 1), sum(other) / max(len(other), 1)
+    others = other or key
+    return sum(key) / max(len(key), 1), sum(others) / max(len(others), 1)
 
 
 def _other_bytes(job: Plan, seconds: float) -> float:
