@@ -13,9 +13,11 @@ import pytest
 
 from tests.clips import jpeg, make_clip
 from tests.conftest import Result
+from vidsr.errors import MediaError
 from vidsr.files import MAX_BYTES, fitting
 from vidsr.jobs.inputs import expand
 from vidsr.media.read.content import holds_pictures
+from vidsr.media.read.open import open_input
 
 Cli = Callable[..., Result]
 QUICK = ("--model", "bicubic", "--backend", "cpu", "--scale", "2")
@@ -98,3 +100,31 @@ def _film(path: Path, form: str) -> None:
             out.mux(stream.encode(av.VideoFrame(176, 144, "yuv420p")))
         out.mux(stream.encode(None))
     path.write_bytes(memory.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "kind"),
+    [
+        ("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        ("a.HEIF", b"\0\0\0\x18ftypmif1\0\0\0\0", "HEIC"),
+        ("a.jxl", b"\xff\x0a\xfa\x17", "JPEG XL"),
+        ("b.jxl", b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    ],
+)
+def test_photos_that_are_not_read_are_found_in_a_folder_and_named(
+    tmp_path: Path, name: str, head: bytes, kind: str
+) -> None:
+    (tmp_path / name).write_bytes(head.ljust(100, b"\1"))
+    ((item,), missing) = expand([str(tmp_path)])
+    assert not missing
+    with pytest.raises(MediaError, match=f"is a {kind} picture, which vidsr does not read"):
+        open_input(item.path)
+
+
+@pytest.mark.parametrize("name", ["a.cr2", "a.nef"])
+def test_raw_pictures_are_named_but_not_looked_for(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"II*\0".ljust(100, b"\1"))
+    assert expand([str(tmp_path)])[0] == []
+    with pytest.raises(MediaError, match="is a raw or TIFF picture"):
+        open_input(path)

@@ -20,7 +20,8 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _FACTOR = re.compile(r"[xX]?(\d(?:\.\d+)?)[xX]?")
 
 PIPE = "-"  # as a source, standard input; as an output, standard output
-MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES) | frozenset(IMAGE_SUFFIXES)
+_REFUSED = (".heic", ".heif", ".hif", ".jxl")  # photos that are not read: nobody would miss their results in time
+MEDIA_SUFFIXES = frozenset(VIDEO_SUFFIXES) | frozenset(IMAGE_SUFFIXES) | frozenset(_REFUSED)
 
 
 @dataclass(frozen=True, slots=True)

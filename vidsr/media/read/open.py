@@ -34,6 +34,13 @@ _SHOWN = 10  # hundredths of a second: what players make of a picture of a GIF t
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp")
 
+_STILLS = {  # what the pictures are that FFmpeg refuses, or takes for film: of a HEIC of a phone, its first tile
+    "HEIC": (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1"),
+    "raw": (b"ftypcrx ", b"FUJIFILM", b"IIRO", b"IIU\0"),
+    "raw or TIFF": (b"II*\0", b"MM\0*"),  # the second under a name that is not its own
+    "JPEG XL": (b"\0\0\0\x0cJXL ", b"\xff\x0a"),
+}
+
 
 def open_input(path: Path, **options: str) -> InputContainer:
     """Open the media file `path` for reading; `options` go to the demuxer and override the safe defaults.
@@ -153,6 +160,19 @@ def _check_file(path: Path) -> None:
         raise MediaError(f"{path} is a pipe or a device, not a file; y4m can be sent to vidsr upscale -.")
     if path.is_file() and size == 0:
         raise MediaError(f"{path} is empty (0 bytes); copy or download it again.")
+    if kind := _still(path):
+        raise MediaError(f"{path} is a {kind} picture, which vidsr does not read; convert it to PNG or JPEG first.")
+
+
+def _still(path: Path) -> str | None:
+    """Of which kind in `_STILLS` the file is, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return None  # FFmpeg will say why
+    head = head[4:] if head[4:8] == b"ftyp" else head  # behind the size of a box
+    return next((kind for kind, marks in _STILLS.items() if head.startswith(marks)), None)
 
 
 def _why_refused(path: Path, error: Exception) -> str:
