@@ -65,6 +65,13 @@ def test_a_real_clip_keeps_every_frame_every_time_and_its_sound(vidsr: Cli, tmp_
         assert [stream.metadata.get("language") for stream in container.streams.audio] == ["deu", "eng"]
 
 
+def test_capitals_do_not_matter(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mp4", frames=2)
+    capitals = ("--backend", "CPU", "--precision", "FP32", "--deinterlace", "Off", "--decoder", "Software")
+    result = vidsr("upscale", source, "--model", "bicubic", "--scale", "2", *capitals)
+    assert result.code == 0, result.err
+
+
 def test_where_the_time_went(vidsr: Cli, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "clip.mp4", pts=VFR, time_base=Fraction(1, 24), width=96, height=64)
     result = vidsr("upscale", source, *QUICK, "-vv")

@@ -142,8 +142,18 @@ def test_default_follows_what_is_shipped(
 
 def test_unknown_name_lists_what_exists(shelf: Path) -> None:
     shelve(shelf, "fast-x4")
-    with pytest.raises(ModelError, match=r"Unknown model 'fats'; choose one of bicubic, fast"):
+    with pytest.raises(ModelError, match=r"Unknown model 'fats' \(did you mean fast\?\); choose one of bicubic, fast"):
         registry.load("fats", 4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("FAST-video", "fast-video"), ("fast_video", "fast-video"), ("Bicubic", "bicubic")]
+)
+def test_the_model_that_was_meant_is_named(asked: str, meant: str) -> None:
+    with pytest.raises(ModelError, match=rf"'{asked}' \(did you mean {meant}\?\)"):
+        registry.find(asked, 2)
+    with pytest.raises(ModelError, match=r"'nonesuch'; choose"):
+        registry.find("nonesuch", 2)
 
 
 def test_wrong_scale(shelf: Path) -> None:

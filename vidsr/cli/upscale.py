@@ -149,12 +149,12 @@ def upscale(
         from vidsr.jobs.preview import Preview
 
     wanted = Options(
-        scale=scale, size=size, model=_model(model, {"detail": detail, "denoise": denoise}), backend=backend,
-        precision=precision, device=device, codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt,
+        scale=scale, size=size, model=_model(model, {"detail": detail, "denoise": denoise}), backend=backend.lower(),
+        precision=precision.lower(), device=device.lower(), codec=codec, crf=crf, preset=preset, pix_fmt=pix_fmt,
         container=container if container is None else container.lstrip(".").lower(), tile=_side(tile), threads=threads,
         start=parse_time(start) if start is not None else None, end=parse_time(end) if end is not None else None,
         segment_seconds=_seconds(segment_seconds), keep_going=keep_going,
-        deinterlace=deinterlace, decoder=decoder,  # type: ignore[arg-type]  # Options checks them
+        deinterlace=deinterlace.lower(), decoder=decoder.lower(),  # type: ignore[arg-type]  # Options checks them
         steady=steady, grain=grain, square_pixels=square_pixels, crop=crop,
         target_size=parse_bytes(target_size) if target_size is not None else None,
         reuse=not no_reuse, fps=_rate(fps) if fps is not None else None,

@@ -1,5 +1,6 @@
 """The models that exist: shipped weights by name, anyone's weights by path. Listing them loads no torch."""
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -200,8 +201,12 @@ def _named(name_or_path: str) -> list[ModelInfo]:
     name, models = split_strengths(name_or_path)[0], available_models()
     found = [info for info in models if info.name == name]
     if not found:
-        names = ", ".join(dict.fromkeys(info.name for info in models))
-        raise UnknownModelError(f"Unknown model {name!r}; choose one of {names}, or give a .safetensors file.")
+        names = list(dict.fromkeys(info.name for info in models))
+        near = difflib.get_close_matches(name.lower(), names, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise UnknownModelError(
+            f"Unknown model {name!r}{meant}; choose one of {', '.join(names)}, or give a .safetensors file."
+        )
     return found
 
 
