@@ -20,6 +20,7 @@ from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media import sequence
 from vidsr.media.containers import CONTAINERS, container_of, suffix_of
+from vidsr.media.dynamic_hdr import DolbyVision
 from vidsr.media.encoders import encoder
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
@@ -330,6 +331,9 @@ def _spec(
     info: MediaInfo, chosen: choice.OutputFormat, size: tuple[int, int], aspect: Fraction, options: Options
 ) -> VideoSpec:
     video, how = info.video, sources.deinterlacing(info, options)
+    grown = Fraction(size[0], video.width), Fraction(size[1], video.height)
+    kept = chosen.dolby_vision and video.dolby_vision is not None
+    vision = DolbyVision(video.dolby_vision or 0, grown, video.crop) if kept else None
     return VideoSpec(
         encoder=chosen.part_encoder,
         format=chosen.pix_fmt,
@@ -343,6 +347,7 @@ def _spec(
         crf=chosen.crf,
         preset=chosen.preset,
         threads=options.threads,
+        dolby_vision=vision,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
         spherical=video.spherical,

@@ -8,11 +8,8 @@ from fractions import Fraction
 
 from vidsr.media.encoders import HdrKeys
 
-DYNAMIC = {  # side data of pictures, by FFmpeg's name, that no encoder here takes: what it is, and what is left
-    "DOVI_METADATA": ("Dolby Vision", "the output is its base layer"),
-    "DYNAMIC_HDR_PLUS": ("HDR10+", "HDR10 stays"),
-}
-TRANSFERS = (16, 18)  # PQ and HLG, by H.273
+PQ, HLG = 16, 18
+
 _STEPS_XY = 50000  # chromaticity steps a unit, in HEVC's SEI message and in the mdcv box
 _STEPS_NITS = 10000  # luminance steps a candela per square metre
 

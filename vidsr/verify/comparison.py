@@ -9,8 +9,8 @@ from math import inf
 from pathlib import Path
 
 from vidsr.errors import UsageError
+from vidsr.media import inside
 from vidsr.media.containers import CONTAINERS
-from vidsr.media.encoders import CAPTIONED
 from vidsr.media.mux.origin import late_start
 from vidsr.media.read.bars import Crop, cropped
 from vidsr.media.read.deinterlace import Deinterlacing
@@ -107,7 +107,7 @@ def _checks(both: _Both, seen: Pictures, mapping: Mapping) -> Iterator[Finding]:
     picture = before.tracks[info.video.index]
     yield from (Finding("recordings", "several", "the first", "dropped", note) for note in left_out(info.path))
     yield from _check_pictures(seen, made)
-    yield from _check_captions(seen, made)
+    yield from _check_inside(seen, info, made, after.container)
     yield from _check_length(both.clock, made, seen, pairing, after)
     yield from check_looks(info, made, after.container)
     yield from check_presence(pairing, mapping, after.container)
@@ -155,14 +155,17 @@ def _likeness(psnr: list[float]) -> str:
     return f"{words}, {equal} equal" if equal else words
 
 
-def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
-    """Those inside the pictures, byte for byte."""
-    name, codec = "captions in pictures", made.video.codec
-    before, after = (f"in {num} pictures" if num else "none" for num in seen.captioned)
-    if seen.captioned[0] and not seen.captioned[1] and codec not in CAPTIONED:
-        yield Finding(name, before, after, "dropped", f"{codec} does not carry them; h264 does")
-    elif any(seen.captioned):
-        yield same(name, before, after, not seen.miscaptioned, some(seen.miscaptioned))
+def _check_inside(seen: Pictures, source: MediaInfo, made: MediaInfo, container: str) -> Iterator[Finding]:
+    """What stands in pictures beside their samples: captions and dynamic HDR, byte for byte."""
+    row, video = CONTAINERS[container], made.video
+    for kind, counts in seen.num_inside.items():
+        before, after = (f"in {num} pictures" if num else "none" for num in counts)
+        why = inside.why_lost(kind, source.video, video.codec, row, video.format, live=False)
+        if why and not counts[1]:
+            yield Finding(inside.NAMES[kind], before, after, "dropped", why)
+        else:
+            wrong = seen.wrong_inside.get(kind, [])
+            yield same(inside.NAMES[kind], before, after, not wrong, some(wrong))
 
 
 def _check_length(

@@ -134,7 +134,7 @@ class _Join:
         kept, dropped = self._without_empty(kept, dropped)
         self._notes += self._others.notes()
         size, aspect = (self._spec.width, self._spec.height), self._spec.sample_aspect
-        boxes = side_data.container_boxes(self._spec.spherical, self._spec.stereo)
+        boxes = side_data.container_boxes(self._spec.spherical, self._spec.stereo) + self._spec.dolby_vision_box
         mark, varies, number = metadata.get(KEY), self._rate is None, alike.index(target.index)
         chapters = own_chapters(self._source.path, self._container, whole=whole)
         self._container.finish(
