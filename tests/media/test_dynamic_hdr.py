@@ -17,8 +17,9 @@ import pytest
 from tests.clips import numbered_frame
 from tests.verify.mutants import upscaled
 from vidsr.frame import Colour, Frame, Inside, Matrix, PixelFormat
-from vidsr.media import dynamic_hdr
+from vidsr.media import dolby_vision, hdr10_plus
 from vidsr.media.inside import inside_of
+from vidsr.media.nal import escaped
 from vidsr.media.pyav import side_data_of
 from vidsr.media.read.packets import cut, unpack
 from vidsr.media.read.pictures import pack_pictures
@@ -56,7 +57,7 @@ class Bits:
         return int(self.text, 2).to_bytes(len(self.text) // 8, "big")
 
 
-def hdr10_plus(number: int) -> bytes:
+def light(number: int) -> bytes:
     """A message with every field that its profiles have, other for each picture."""
     bits = Bits().u(8, 0xB5).u(16, 0x3C, 1).u(8, 4, 1).u(2, 1).u(27, 400).u(1, 0)
     bits.u(17, 12345 + number, 23456, 34567, 4321).u(4, 9)
@@ -82,7 +83,7 @@ def rpu(number: int, bars: Sequence[int] = BARS, *, profile: int = 1, full_range
     bits.ue(5).u(8, 1).u(12, 0, 2000 + number, 900).u(4, 0)
     bits.ue(7).u(8, 5).u(13, *bars).u(4, 0)
     body = bits.aligned()
-    return dynamic_hdr.escaped(b"\x19" + body + struct.pack(">I", crc(body)) + b"\x80")
+    return escaped(b"\x19" + body + struct.pack(">I", crc(body)) + b"\x80")
 
 
 def crc(data: bytes) -> int:
@@ -94,14 +95,14 @@ def crc(data: bytes) -> int:
 
 
 AMBIENT = struct.pack(">I2H", 3_140_000, 15635, 16450)
-ALL = [Inside(hdr10_plus=hdr10_plus(k), dolby_vision=rpu(k), active_area=BARS, ambient=AMBIENT) for k in range(NUM)]
+ALL = [Inside(hdr10_plus=light(k), dolby_vision=rpu(k), active_area=BARS, ambient=AMBIENT) for k in range(NUM)]
 
 
 def source(path: Path, insides: Sequence[Inside] = ALL, *, codec: str = "libx265", transfer: int = 16) -> Path:
     """Numbered pictures, each with its own."""
     colour = Colour(Matrix.BT2020_NCL, primaries=9, transfer=transfer)
     hevc = codec == "libx265"
-    vision = dynamic_hdr.DolbyVision(1) if hevc and any(inside.dolby_vision for inside in insides) else None
+    vision = dolby_vision.DolbyVision(1) if hevc and any(inside.dolby_vision for inside in insides) else None
     preset = "ultrafast" if hevc else "10"
     spec = VideoSpec(codec, LAYOUT, colour, *SIZE, Fraction(1, 24), Fraction(24), preset=preset, dolby_vision=vision)
     writer = Writer(path, spec, container=path.suffix[1:])
@@ -142,11 +143,11 @@ def test_ffmpeg_reads_what_is_written(clip: Path) -> None:
     """It knows the fields, not only the bytes; and that the RPU's checksum holds."""
     for number, data in enumerate(told(clip)):
         raw = data["DYNAMIC_HDR_PLUS"]
-        assert dynamic_hdr.hdr10_plus(raw) == hdr10_plus(number)
+        assert hdr10_plus.message(raw) == light(number)
         assert struct.pack("<2i", 12345 + number, 100_000) in raw
         assert struct.pack("<2i", 400, 1) in raw
         assert data["DOVI_RPU_BUFFER"] == rpu(number)
-        assert dynamic_hdr.bars(data["DOVI_METADATA"]) == BARS
+        assert dolby_vision.bars(data["DOVI_METADATA"]) == BARS
         assert struct.unpack("<6i", data["AMBIENT_VIEWING_ENVIRONMENT"])[::2] == (3_140_000, 15635, 16450)
 
 
@@ -156,14 +157,15 @@ def test_all_of_it_reaches_hevc(clip: Path, tmp_path: Path, suffix: str) -> None
     left, right, top, bottom = BARS
     bars = (2 * left, 2 * right, 2 * top, 2 * bottom)
     wanted = [
-        Inside(hdr10_plus=hdr10_plus(k), dolby_vision=rpu(k, bars), active_area=bars, ambient=AMBIENT)
-        for k in range(NUM)
+        Inside(hdr10_plus=light(k), dolby_vision=rpu(k, bars), active_area=bars, ambient=AMBIENT) for k in range(NUM)
     ]
     assert insides(output) == wanted
     data = output.read_bytes()
     record = bytes([1, 0, 8 << 1, 1 << 3 | 0b101, 1 << 4])  # version, profile 8, level 1, HDR10 without
     assert record in data
     assert data.count(b"dvvC") == 1
+    chosen = choice.choose(probe(clip), choice.Encoding(width=128, height=96, bits=10, container=suffix))
+    assert "Dolby Vision is kept: profile 8.1" in chosen.notes
     found = verdicts(clip, output)
     assert [found[name] for name in ("HDR10+", "Dolby Vision", "the ambient viewing environment")] == ["ok"] * 3
 
@@ -171,13 +173,13 @@ def test_all_of_it_reaches_hevc(clip: Path, tmp_path: Path, suffix: str) -> None
 def test_hdr10_plus_reaches_av1(clip: Path, tmp_path: Path) -> None:
     """The order in which AV1's pictures are coded is another, and some are hidden."""
     output = upscaled(clip, tmp_path / "out.mkv", codec="av1", preset="8")
-    assert [each.hdr10_plus for each in insides(output)] == [hdr10_plus(k) for k in range(NUM)]
+    assert [each.hdr10_plus for each in insides(output)] == [light(k) for k in range(NUM)]
     found = verdicts(clip, output)
     assert (found["HDR10+"], found["Dolby Vision"]) == ("ok", "dropped")
 
 
 def test_av1_is_read(tmp_path: Path) -> None:
-    given = [Inside(hdr10_plus=hdr10_plus(k)) for k in range(20)]
+    given = [Inside(hdr10_plus=light(k)) for k in range(20)]
     clip = source(tmp_path / "a.mkv", given, codec="libsvtav1")
     assert insides(upscaled(clip, tmp_path / "out.mp4", codec="hevc", preset="ultrafast")) == given
 
@@ -204,12 +206,12 @@ def test_what_is_lost_is_said(clip: Path, tmp_path: Path, codec: str, suffix: st
 def test_profiles_that_are_kept(profile: int, full_range: int, transfer: int, compatibility: int | None) -> None:
     """8.1, 8.4, 8.2; not 5."""
     data = rpu(0, profile=profile, full_range=full_range)
-    assert dynamic_hdr.compatibility(data, transfer) == compatibility
+    assert dolby_vision.compatibility(data, transfer) == compatibility
 
 
 def test_a_second_layer_is_not_kept() -> None:
     """As on discs (profile 7)."""
-    assert dynamic_hdr.compatibility(rpu(0, layers=2), 16) is None
+    assert dolby_vision.compatibility(rpu(0, layers=2), 16) is None
 
 
 def test_profile_5_is_said(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_profile_5_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bars", [(0, 0, 0, 0), BARS, (1, 2, 3, 4)])
 def test_bars_grow_with_the_picture(bars: tuple[int, int, int, int]) -> None:
-    vision = dynamic_hdr.DolbyVision(1, (Fraction(4), Fraction(3, 2)))
+    vision = dolby_vision.DolbyVision(1, (Fraction(4), Fraction(3, 2)))
     left, right, top, bottom = bars
     wanted = rpu(3, (4 * left, 4 * right, round(top * 1.5), round(bottom * 1.5)))
     assert vision.rpu(Inside(dolby_vision=rpu(3, bars), active_area=bars)) == wanted
@@ -236,13 +238,13 @@ def test_bars_that_are_cut_away_are_none(clip: Path, tmp_path: Path) -> None:
 
 def test_a_resumed_part_has_its_own(clip: Path, tmp_path: Path) -> None:
     output = upscaled(clip, tmp_path / "out.mp4", codec="hevc", preset="ultrafast", start=Fraction(1, 8))
-    assert [each.hdr10_plus for each in insides(output)] == [hdr10_plus(k) for k in range(3, NUM)]
+    assert [each.hdr10_plus for each in insides(output)] == [light(k) for k in range(3, NUM)]
     assert all(each.ambient == AMBIENT for each in insides(output))
 
 
 def test_hdr10_plus_may_begin_late(tmp_path: Path) -> None:
     """FFmpeg gives pictures that have none the last that it has decoded."""
-    given = [Inside(hdr10_plus=hdr10_plus(k) if k > 2 else b"") for k in range(NUM)]
+    given = [Inside(hdr10_plus=light(k) if k > 2 else b"") for k in range(NUM)]
     clip = source(tmp_path / "a.mp4", given)
     found = insides(upscaled(clip, tmp_path / "out.mkv", codec="hevc", preset="ultrafast"))
     assert (found[0], found[3:]) == (given[0], given[3:])
@@ -266,6 +268,6 @@ def test_shipments_carry_it(clip: Path) -> None:
                          ((7680, 4320), 60, 12), ((9999, 9999), 240, 13)])  # fmt: skip
 def test_levels(size: tuple[int, int], rate: int, level: int) -> None:
     """As Dolby's table has them; 1280x720 at 30 is what a phone wrote."""
-    box = dynamic_hdr.DolbyVision(4).box(*size, Fraction(rate))
+    box = dolby_vision.DolbyVision(4).box(*size, Fraction(rate))
     assert (len(box), box[8:12]) == (32, bytes([1, 0, 8 << 1 | level >> 5, (level & 31) << 3 | 0b101]))
     assert box[12] == 4 << 4

@@ -20,7 +20,7 @@ from vidsr.jobs.inputs import Input, Target, is_same
 from vidsr.jobs.options import Options
 from vidsr.media import sequence
 from vidsr.media.containers import CONTAINERS, container_of, suffix_of
-from vidsr.media.dynamic_hdr import DolbyVision
+from vidsr.media.dolby_vision import DolbyVision
 from vidsr.media.encoders import encoder
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes

@@ -86,6 +86,14 @@ def container_boxes(mastering: bytes | None, light: bytes | None) -> bytes:
     return boxes
 
 
+def ambient(raw: bytes) -> bytes:
+    """The body of H.265's message of the viewing environment for an AVAmbientViewingEnvironment; may be empty."""
+    if len(raw) < 24:
+        return b""
+    light, x, y = (Fraction(num, den or 1) for num, den in struct.iter_unpack("<2i", raw[:24]))
+    return struct.pack(">I2H", _nits(light), _xy(x), _xy(y))
+
+
 def _box(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(body), kind) + body
 

@@ -12,7 +12,7 @@ import av
 from av.video.reformatter import Interpolation
 
 from vidsr.frame import Inside, PixelFormat
-from vidsr.media import dynamic_hdr
+from vidsr.media import dolby_vision, hdr, hdr10_plus
 from vidsr.media.containers import CONTAINERS, Container
 from vidsr.media.encoders import CARRYING
 from vidsr.media.pyav import side_data_of
@@ -64,10 +64,10 @@ def inside_of(picture: av.VideoFrame) -> Inside:
     raw = {item.type.name: bytes(item) for item in side_data_of(small) if item.type.name in wanted}
     return Inside(
         captions=raw.get("A53_CC", b""),
-        hdr10_plus=dynamic_hdr.hdr10_plus(raw.get("DYNAMIC_HDR_PLUS", b"")),
+        hdr10_plus=hdr10_plus.message(raw.get("DYNAMIC_HDR_PLUS", b"")),
         dolby_vision=raw.get("DOVI_RPU_BUFFER", b""),
-        active_area=dynamic_hdr.bars(raw.get("DOVI_METADATA", b"")),
-        ambient=dynamic_hdr.ambient(raw.get("AMBIENT_VIEWING_ENVIRONMENT", b"")),
+        active_area=dolby_vision.bars(raw.get("DOVI_METADATA", b"")),
+        ambient=hdr.ambient(raw.get("AMBIENT_VIEWING_ENVIRONMENT", b"")),
     )
 
 

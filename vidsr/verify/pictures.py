@@ -13,7 +13,7 @@ import numpy as np
 
 from vidsr.errors import DamagedError
 from vidsr.frame import NOTHING_INSIDE, Colour, Frame, Inside, Matrix, PixelFormat
-from vidsr.media.dynamic_hdr import DolbyVision
+from vidsr.media.dolby_vision import DolbyVision
 from vidsr.media.inside import NAMES
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.joints import joints_of, notes

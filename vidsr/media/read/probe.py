@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, PixelFormat
-from vidsr.media import dynamic_hdr
+from vidsr.media import dolby_vision
 from vidsr.media.animations import clears
 from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
 from vidsr.media.read.colour_tags import chroma_siting, resolve, y4m_siting
@@ -244,7 +244,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         bottom_first=stream.codec_context.field_order in _BOTTOM_FIRST,
         bits_per_second=stream.codec_context.bit_rate or None,
         extras=tuple(meant) + (("ALPHA",) if alpha_beside and not fmt.alpha else ()),
-        dolby_vision=dynamic_hdr.compatibility(side_data.get("DOVI_RPU_BUFFER", b""), colour.transfer),
+        dolby_vision=dolby_vision.compatibility(side_data.get("DOVI_RPU_BUFFER", b""), colour.transfer),
         mastering_display=side_data.get("MASTERING_DISPLAY_METADATA"),
         light_level=side_data.get("CONTENT_LIGHT_LEVEL"),
         spherical=meant.get("SPHERICAL"),

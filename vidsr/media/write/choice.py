@@ -108,6 +108,9 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
         layout, losses = choose_layout(video.format, asked.bits, row, target)
         notes += losses
     gone = dict(inside.lost(video, row.codec, target, layout, live=asked.live))
+    vision = video.dolby_vision is not None and "dolby_vision" not in gone
+    if vision:
+        notes.append(f"Dolby Vision is kept: profile 8.{video.dolby_vision}")
     return OutputFormat(
         container=target.name,
         codec=row.codec,
@@ -116,7 +119,7 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
         crf=_quality(row, asked.crf),
         preset=_preset(row, asked.preset),
         gpu=asked.gpu if row.gpu_option else None,
-        dolby_vision=video.dolby_vision is not None and "dolby_vision" not in gone,
+        dolby_vision=vision,
         notes=(*notes, *_lost(source, row, target, layout, gone, live=asked.live)),
     )
 

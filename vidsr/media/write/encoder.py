@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from vidsr.errors import OutputError
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat
 from vidsr.media import encoders
-from vidsr.media.dynamic_hdr import DolbyVision
+from vidsr.media.dolby_vision import DolbyVision
 from vidsr.media.encoders import Encoder
 from vidsr.media.hdr import bitstream_params
 from vidsr.media.write.layouts import encoder_layouts

@@ -14,12 +14,11 @@ from av.stream import Stream
 
 from vidsr.frame import NOTHING_INSIDE, Inside
 from vidsr.media import encoders
-from vidsr.media.dynamic_hdr import escaped
+from vidsr.media.nal import START, escaped, start_codes
 from vidsr.media.write.encoder import VideoSpec
 
 _Stream = TypeVar("_Stream", bound=Stream)
 
-_START = b"\0\0\0\1"
 _T35, _AMBIENT = 4, 148  # types of SEI messages
 _MAX_TRIPLES = 31  # in one message
 _METADATA, _FRAME_HEADER, _FRAME = 5, 3, 6  # types of OBUs
@@ -72,21 +71,13 @@ def _in_nal_units(data: bytes, inside: Inside, *, hevc: bool, key: bool) -> byte
     messages = [(_T35, message) for message in _t35(inside)]
     if key and inside.ambient:
         messages.append((_AMBIENT, inside.ambient))
-    start, body = next((code for code in _start_codes(data) if _is_slice(data[code[1]], hevc=hevc)), (len(data), 0))
+    start, body = next((code for code in start_codes(data) if _is_slice(data[code[1]], hevc=hevc)), (len(data), 0))
     if not body:
         return data
     header = bytes([0x4E, data[body + 1] & 7]) if hevc else b"\6"  # SEI, of the slice's temporal layer
-    units = [_START + header + escaped(_message(kind, message)) for kind, message in messages]
-    behind = [_START, b"\x7c\1", inside.dolby_vision] if inside.dolby_vision else []
+    units = [START + header + escaped(_message(kind, message)) for kind, message in messages]
+    behind = [START, b"\x7c\1", inside.dolby_vision] if inside.dolby_vision else []
     return b"".join([data[:start], *units, data[start:], *behind])
-
-
-def _start_codes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where each begins, and where what it starts does."""
-    found = data.find(_START[1:])
-    while found >= 0:
-        yield (found - 1 if data[max(found - 1, 0)] == 0 else found), found + 3
-        found = data.find(_START[1:], found + 3)
 
 
 def _is_slice(header: int, *, hevc: bool) -> bool:
@@ -101,7 +92,7 @@ def _message(kind: int, body: bytes) -> bytes:
 
 def _in_user_data(data: bytes, inside: Inside) -> bytes:
     """Before the first slice, behind the extension of the picture's header."""
-    slices = (start for start, body in _start_codes(data) if 1 <= data[body] <= 0xAF)
+    slices = (start for start, body in start_codes(data) if 1 <= data[body] <= 0xAF)
     start = next(slices, None)
     if start is None:
         return data
