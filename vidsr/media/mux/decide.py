@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from fractions import Fraction
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -25,6 +24,7 @@ from vidsr.media.read.matroska import chapters, exact_languages, own_title, unre
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.programs import Program, program_of, programs
+from vidsr.media.unchanged import while_unchanged
 
 _TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
 _TRIED = 3  # packets of each stream
@@ -45,8 +45,7 @@ def decide(path: Path, picture: int, container: str, *, whole: bool = False) -> 
     Raises:
         MediaError: it cannot be opened.
     """
-    found = path.stat()
-    kept, dropped = _decided(path, (found.st_size, found.st_mtime_ns), picture, container, whole)
+    kept, dropped = _decided(path, picture, container, whole)
     return list(kept), list(dropped)
 
 
@@ -55,9 +54,9 @@ def own_chapters(path: Path, container: Container, *, whole: bool) -> bytes | No
     return chapters(path) if whole and container.own_chapters else None
 
 
-@lru_cache(8)  # a plan, its join and the verdict on it ask the same
+@while_unchanged  # a plan, its join and the verdict on it ask the same
 def _decided(
-    path: Path, _: tuple[int, int], picture: int, container: str, whole: bool
+    path: Path, picture: int, container: str, whole: bool
 ) -> tuple[tuple[KeptStream, ...], tuple[Dropped, ...]]:
     row = CONTAINERS[container]
     kept: list[KeptStream] = []
