@@ -20,7 +20,7 @@ from vidsr.media.mux import flags, languages
 from vidsr.media.mux.sound import encoded_layout, layout_of, named_layout
 from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, codec_name, is_cover, no_place
 from vidsr.media.mux.tracks import AnyPacket, add_like, add_track
-from vidsr.media.read.matroska import chapters, exact_languages, own_title, unread_chapters
+from vidsr.media.read.matroska import head_of
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.programs import Program, program_of, programs
@@ -51,7 +51,7 @@ def decide(path: Path, picture: int, container: str, *, whole: bool = False) -> 
 
 def own_chapters(path: Path, container: Container, *, whole: bool) -> bytes | None:
     """Matroska's section of chapters as it stands in the file `path`, where it can stand in the output as it is."""
-    return chapters(path) if whole and container.own_chapters else None
+    return head_of(path).chapters if whole and container.own_chapters else None
 
 
 @while_unchanged  # a plan, its join and the verdict on it ask the same
@@ -68,7 +68,7 @@ def _decided(
             verdict = _decide(source, stream, row, samples.get(stream.index, []))
             (kept if isinstance(verdict, KeptStream) else dropped).append(verdict)  # type: ignore[arg-type]
         there = [picture, *(item.index for item in kept if item.how != "rewritten")]
-        exact = exact_languages(path, source.format.name)
+        exact = head_of(path).languages
         for stream in (source.streams[index] for index in there):
             dropped += _lost_flags(stream, row) + _lost_language(stream, row, exact.get(stream.index, ""))
         dropped += lost_programs(programs(path, source.format.name), source.streams[picture].id, row)
@@ -123,9 +123,9 @@ def lost_programs(found: Sequence[Program], picture: int, container: Container) 
 def _read_over(path: Path, source: InputContainer, container: Container, whole: bool) -> list[Dropped]:
     """What FFmpeg does not read, or takes another thing for."""
     own_section = own_chapters(path, container, whole=whole) is not None
-    unread = {} if own_section else unread_chapters(path, source.format.name)
+    unread = {} if own_section else head_of(path).unread_chapters
     found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in unread.items()]
-    own, told = own_title(path, source.format.name), _title_of(source)
+    own, told = head_of(path).title, _title_of(source)
     if own and told and told != own:
         found.append(Dropped(None, "title in tags", told, "the film's own is kept"))
     return found
