@@ -44,7 +44,7 @@ def left_out(path: Path) -> list[str]:
 
 def has_joint(path: Path) -> bool:
     """Whether FFmpeg reads all recordings of `path`, whose clocks show where each begins."""
-    return _beginning(path) == _EBML and second_head(path) is not None
+    return second_head(path) is not None and _beginning(path) == _EBML
 
 
 def _reads_on(path: Path) -> bool:
