@@ -30,6 +30,12 @@ def integer(file: BinaryIO, *, marked: bool) -> tuple[int | None, bool]:
     return (value if marked else value & mask), value & mask == mask
 
 
+def opening(file: BinaryIO) -> tuple[int | None, int | None, bool]:
+    """With what an element begins: its identifier and its size, each by `integer`, and whether the size is unknown."""
+    kind, _ = integer(file, marked=True)
+    return kind, *integer(file, marked=False)
+
+
 def unsigned(file: BinaryIO, start: int, stop: int) -> int:
     """The whole number in the body of an element, which has 8 bytes at most."""
     file.seek(start)
@@ -87,8 +93,7 @@ def _element(file: BinaryIO, start: int, stop: int) -> tuple[int, int, int] | No
     if start >= stop:
         return None
     file.seek(start)
-    kind, _ = integer(file, marked=True)
-    size, unknown = integer(file, marked=False)
+    kind, size, unknown = opening(file)
     if kind is None or size is None:
         return None
     body = file.tell()
