@@ -17,6 +17,12 @@ from vidsr.jobs.options import Options
 from vidsr.jobs.preview import Preview
 
 REPLACE = "--overwrite (overwrite=True) replaces it"  # an output that is in the way
+DONE = "done already, with the same options"
+
+
+def in_the_way(output: Path) -> str:
+    """What is said of an output that exists and would be another."""
+    return f"{output}: exists, and is not what these options make; {REPLACE}"
 
 
 def unheard(_event: Event) -> None:

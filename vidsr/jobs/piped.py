@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vidsr import pipeline
-from vidsr.errors import MediaError, OutputError, UsageError
+from vidsr.errors import OutputError, UsageError
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.batch import Batch
@@ -95,7 +95,7 @@ def run(item: Input, batch: Batch) -> Done:
     reader = sources.open_source(info, made.options, options.start, made.pipe, reach=upscaler.reach)
     last = _make(reader, upscaler, made, sink, started, batch)
     if not last.num_frames:
-        raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
+        raise sources.no_picture(info)
     if batch.preview is not None:
         batch.preview.close()
     previewed = batch.preview.notes if batch.preview is not None else ()

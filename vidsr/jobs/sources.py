@@ -210,6 +210,11 @@ def is_file(info: MediaInfo) -> bool:
     return info.container not in (y4m.CONTAINER, sequence.CONTAINER)
 
 
+def no_picture(info: MediaInfo) -> MediaError:
+    """What is said where a whole run brought none."""
+    return MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
+
+
 def open_source(
     info: MediaInfo, options: Options, start: Fraction | None, pipe: y4m.Y4MReader | None, *, reach: int = 0
 ) -> FrameSource:

@@ -17,7 +17,7 @@ import av
 from filelock import FileLock, Timeout
 
 from vidsr import files, verify
-from vidsr.errors import DamagedError, MediaError, OutputError, TooSmallError, VidsrError
+from vidsr.errors import DamagedError, OutputError, TooSmallError, VidsrError
 from vidsr.files import fitting, rename
 from vidsr.jobs import sources
 from vidsr.jobs.batch import REPLACE, Batch
@@ -174,7 +174,7 @@ def _put(finished: Path, output: Path, overwrite: bool) -> None:
 def _make_missing(plan: Plan, maker: SegmentMaker, segments: Segments, batch: Batch) -> SegmentsMade:
     made = maker.make_missing(plan, segments, batch.on_event, batch.preview)
     if not segments.manifest.segments:
-        raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
+        raise sources.no_picture(plan.source)
     if batch.preview is not None:
         batch.preview.close()
         made = replace(made, notes=(*made.notes, *batch.preview.notes))
