@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vidsr.errors import ExistsError, OutputError, UnfitError, UsageError
+from vidsr.errors import ExistsError, UnfitError, UsageError
 from vidsr.frame import SRGB, Frame, Samples
-from vidsr.jobs.batch import DONE, Batch, in_the_way
+from vidsr.jobs.batch import DONE, Batch, in_the_way, unwritable
 from vidsr.jobs.claims import SOFTWARE, image_mark
 from vidsr.jobs.events import Done, Skipped, Started
 from vidsr.jobs.inputs import Input, refuse_source
@@ -69,7 +69,7 @@ def run(
     try:
         written.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(output, error) from error
     lost = write_image(written, large, _stamped(meta, stamp, output.suffix))
     seconds = time.perf_counter() - started
     return Done(
