@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 from vidsr import __version__
-from vidsr.errors import OutputError, UsageError
+from vidsr.errors import UsageError
 from vidsr.frame import SRGB, Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.budget import check_target, finer, size_notes
 from vidsr.jobs.idle import idle
-from vidsr.jobs.inputs import Input, Target, is_same
+from vidsr.jobs.inputs import Input, Target, refuse_source
 from vidsr.jobs.options import Options
 from vidsr.media import sequence
 from vidsr.media.containers import CONTAINERS, container_of, suffix_of
@@ -176,8 +176,7 @@ def plan(
     shrunk = _even(info, (wide, high), (width, height), chosen.pix_fmt)
     _check_shown(chosen.container, aspect, sources.deinterlacing(info, options).rate(info.video))
     output = target.path(source, options.label, suffix_of(chosen.container, info.path))
-    if is_same(output, info.path):
-        raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
+    refuse_source(output, info.path)
     whole = options.start is None and options.end is None and not target.pipe
     kept, dropped = plan_streams(info, chosen.container, whole=whole) if sources.is_file(info) else ([], [])
     copied = check_target(info, kept, options) if sources.is_file(info) else 0

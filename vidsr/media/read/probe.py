@@ -253,9 +253,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
 
 
 def _crop(container: InputContainer, stream: VideoStream, frame: av.VideoFrame, path: Path) -> Edges:
-    pictures = [s.index for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    number = pictures.index(stream.index) if stream.index in pictures else len(pictures)
-    return crop_of(path, container.format.name, number, stream.id, (frame.width, frame.height))
+    return crop_of(path, container.format.name, stream.index, stream.id, (frame.width, frame.height))
 
 
 def _rate(stream: VideoStream) -> Fraction | None:
