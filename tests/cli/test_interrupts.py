@@ -5,13 +5,37 @@ from __future__ import annotations
 import errno
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import tomllib
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from vidsr import cli
 from vidsr.cli import app, interrupts
+
+ROOT = Path(__file__).parents[2]
+INTERRUPTED_IMPORT = """
+import signal, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "vidsr.cli":
+            signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals, but exit codes")
+def test_an_interrupt_while_the_command_line_loads_says_nothing() -> None:
+    start = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["vidsr"]
+    module, _, name = start.partition(":")
+    script = f"{INTERRUPTED_IMPORT}\nfrom {module} import {name}"
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize(("num_signals", "runs", "ended"), [(1, True, []), (2, True, []), (1, False, [130])])

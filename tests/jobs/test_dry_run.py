@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tests.clips import make_clip
+from tests.clips import Audio, make_clip
 from vidsr.jobs import dry_run, run
 from vidsr.jobs import plan as planning
 from vidsr.jobs.batch import Batch
@@ -57,3 +58,30 @@ def test_the_keyframes_of_short_parts_are_in_the_bytes(tmp_path: Path, monkeypat
     (planned,) = dry_run.run_batch(batch).planned
     (done,) = run.run_batch(batch).done
     assert planned.bytes == pytest.approx(done.bytes, rel=0.5)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])  # sound that is copied, and sound that is encoded
+def test_the_other_streams_are_in_the_bytes(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run, "SOUND_SECONDS", 2)
+    source = make_clip(
+        tmp_path / "a.mkv",
+        frames=100,
+        audio=[Audio("pcm_s16le", seconds=4.0)],
+        attachments=[("font.ttf", "application/x-truetype-font", bytes(300_000))],
+    )
+    options = Options(
+        model="bicubic", backend="cpu", scale=1, container=suffix[1:], codec="vp9", crf=60, end=Fraction(3)
+    )
+    batch = Batch([Input(source, tmp_path, named=True)], Target(), options)
+    (planned,) = dry_run.run_batch(batch).planned
+    (done,) = run.run_batch(batch).done
+    assert planned.bytes == pytest.approx(done.bytes, rel=0.25)
+
+
+def test_each_picture_counts_where_all_are_keyframes(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mkv", frames=48)
+    options = Options(model="bicubic", backend="cpu", scale=2, codec="ffv1")
+    batch = Batch([Input(source, tmp_path, named=True)], Target(), options)
+    (planned,) = dry_run.run_batch(batch).planned
+    (done,) = run.run_batch(batch).done
+    assert planned.bytes == pytest.approx(done.bytes, rel=0.25)

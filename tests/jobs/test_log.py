@@ -38,6 +38,7 @@ def test_every_job_has_a_log_and_goes_on_in_it(vidsr: Cli, tmp_path: Path) -> No
         text = (logs / name).read_text()
         assert f"vidsr={__version__} " in text
         assert "num_frames=24 " in text
+        assert f"folder={Path.cwd()}\n" in text.replace("'", "")
     assert "one/a b.mp4" in (logs / "a b.mp4.log").read_text()
     assert words(logs / "bad.mp4.log") == ["run", "failed"]
     assert vidsr("upscale", tmp_path, *options).code == 1

@@ -1,4 +1,4 @@
-"""Chroma stands where the output says that it does, whatever its codec can say."""
+"""Chroma stands where the output says that it does, and light is what it says, whatever its codec can say."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import av
 import numpy as np
 import pytest
 
+from tests.clips import make_clip
 from vidsr.api import upscale_video
-from vidsr.frame import PixelFormat, Siting
+from vidsr.frame import Colour, PixelFormat, Siting
+from vidsr.jobs.events import Done
 from vidsr.media.read.colour_tags import stated_siting
 from vidsr.media.read.pixels import planes_of
 from vidsr.media.read.probe import probe
+from vidsr.verify import compare
 
 SIDE, RISE = 64, 5  # of the source: pixels, and how much its Cb rises from one sample to the next
 YUV420 = PixelFormat("yuv", 8, (1, 1))
@@ -47,3 +50,22 @@ def test_what_codecs_can_say() -> None:
         assert stated_siting(siting, "mjpeg", YUV420) == "center"
         assert stated_siting(siting, "h264", PixelFormat("yuv", 8, (1, 0))) == "left"
         assert stated_siting(siting, "av1", YUV420) == ("topleft" if siting == "topleft" else "left")
+
+
+@pytest.mark.parametrize(("name", "codec", "bits"), [("a.mov", "prores", 10), ("a.mkv", "mpeg2video", 8)])
+def test_full_range_becomes_limited_where_the_codec_has_no_other(
+    tmp_path: Path, name: str, codec: str, bits: int
+) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=3, colour=Colour(full_range=True))
+    done = upscale_video(source, tmp_path / name, scale=2, model="bicubic", codec=codec, backend="cpu")
+    assert isinstance(done, Done)
+    assert [note for note in done.notes if note.startswith("full range becomes limited")]
+    assert not probe(done.output).video.colour.full_range
+    light = []
+    for path, depth in ((source, 8), (done.output, bits)):
+        with av.open(str(path)) as opened:
+            luma = planes_of(next(opened.decode(video=0)), PixelFormat("yuv", depth, (1, 1)))[0]
+        light.append(np.asarray(luma, float).mean() / 2 ** (depth - 8))
+    assert light[1] == pytest.approx(16 + light[0] * 219 / 255, abs=0.5)
+    assert abs(light[0] - light[1]) > 2, "the other range would be seen"
+    assert compare(source, done.output).differences == ()

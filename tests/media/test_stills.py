@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from vidsr.errors import MediaError, OutputError
 from vidsr.media.image_meta import ImageMeta
-from vidsr.media.stills import is_image, read_image, write_image
+from vidsr.media.stills import is_image, open_image, read_image, write_image
 
 
 def noise(*shape: int, dtype: type[np.uint8 | np.uint16] = np.uint8) -> NDArray[Any]:
@@ -45,8 +45,27 @@ def test_alpha_survives_in_png_and_is_named_where_it_cannot(tmp_path: Path) -> N
     array = noise(12, 17, 4)
     assert write_image(tmp_path / "a.png", array) == ()
     assert np.array_equal(read_image(tmp_path / "a.png")[0], array)
-    assert write_image(tmp_path / "a.jpg", array) == ("alpha",)
+    assert write_image(tmp_path / "a.jpg", array) == ("alpha (it lies on white now)",)
     assert read_image(tmp_path / "a.jpg")[0].shape == (12, 17, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_transparency_lies_on_white_where_it_cannot_be_kept(tmp_path: Path, dtype: type[np.uint8 | np.uint16]) -> None:
+    peak = np.iinfo(dtype).max
+    array = np.full((2, 3, 4), peak // 5, dtype)
+    array[..., 3] = [0, peak // 5, peak]
+    write_image(tmp_path / "a.bmp", array)
+    assert read_image(tmp_path / "a.bmp")[0][0, :, 0].tolist() == [255, 214, 51]
+
+
+def test_a_text_of_megabytes_in_a_png_is_kept(tmp_path: Path) -> None:
+    texts, told = PngImagePlugin.PngInfo(), "workflow " * 200_000
+    texts.add_text("prompt", told, zip=True)
+    Image.fromarray(noise(4, 4, 3)).save(tmp_path / "a.png", pnginfo=texts)
+    samples, meta = read_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png", samples, meta)
+    with open_image(tmp_path / "b.png") as image:
+        assert image.info["prompt"] == told
 
 
 def test_16_bits_are_rounded_for_jpeg(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write import choice
 from vidsr.words import num_bytes
 
+_APART = 10  # seconds by which packets of one time may stand behind each other in a file
 FINER = 3  # steps of quality: how much finer than usual parts are that will be encoded again
 
 
@@ -52,7 +53,7 @@ def check_target(info: MediaInfo, kept: Sequence[KeptStream], options: Options) 
     """
     if options.target_size is None:
         return 0
-    copied = _copied_bytes(info, kept, options)
+    copied = copied_bytes(info, kept, options.start or Fraction(0), options.end)
     if copied >= options.target_size:
         asked, others = (num_bytes(number, exact=True) for number in (options.target_size, copied))
         raise UsageError(
@@ -61,10 +62,9 @@ def check_target(info: MediaInfo, kept: Sequence[KeptStream], options: Options) 
     return copied
 
 
-def _copied_bytes(info: MediaInfo, kept: Sequence[KeptStream], options: Options) -> int:
-    """What the streams take that are copied, of the interval that is asked for."""
+def copied_bytes(info: MediaInfo, kept: Sequence[KeptStream], start: Fraction, end: Fraction | None) -> int:
+    """What the streams take that are copied, from `start` to before `end` in seconds."""
     wanted = {item.index for item in kept if item.how == "copied"}
-    start, end = options.start or Fraction(0), options.end
     total = 0
     with open_input(info.path) as container:
         streams = [container.streams[index] for index in sorted(wanted)]
@@ -74,6 +74,8 @@ def _copied_bytes(info: MediaInfo, kept: Sequence[KeptStream], options: Options)
                 time = None if packet.pts is None else packet.pts * packet.time_base - (info.start or 0)
                 if time is None or (time >= start and (end is None or time < end)):
                     total += packet.size
+                elif end is not None and time > end + _APART:
+                    break
         except av.FFmpegError:
             pass  # for the job to report
         finally:

@@ -12,11 +12,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from av import AudioLayout
+from av.stream import AttachmentStream
+
 from vidsr import pipeline, words
 from vidsr.errors import ExistsError, MediaError, UsageError, VidsrError
 from vidsr.frame import Frame
 from vidsr.jobs import image, piped
 from vidsr.jobs.batch import Batch
+from vidsr.jobs.budget import copied_bytes
 from vidsr.jobs.events import Done, Planned, Skipped, Started
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.pace import faster, too_long
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 TRY_FRAMES, TRY_SECONDS = 24, 1.0  # at least so many, and so long: a GPU makes the frames in no time
 MOST_SECONDS = 6.0  # whatever was made by then
 WARM_UP_BATCHES = 3  # of a GPU
+SOUND_SECONDS = 60  # of the other streams that tell how large they are
 LONG_SECONDS = 3600.0
 LARGEST_PLAYED = (8192, 4320)  # by the levels of HEVC and AV1 that hardware decodes
 PLAYED = {"h264": (4096, 2304)}  # its level 5.1
@@ -127,7 +132,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
     fps = last.num_frames / max(seconds, 1e-9)
     length = job.part_seconds(upscaler.model.macs_per_pixel, on_gpu=upscaler.on_gpu)  # each begins with a keyframe
     keyframes = max(num_frames / float(job.rate * min(length, Fraction(job.spec.keyframe_seconds))), 1)
-    num_bytes = key * keyframes + other * (num_frames - keyframes) + _other_bytes(job)
+    num_bytes = key * keyframes + other * (num_frames - keyframes) + _other_bytes(job, num_frames / float(job.rate))
     return Planned(
         **started(job, of_film(upscaler.reason, upscaler)).outline(),
         container=job.choice.container,
@@ -205,19 +210,27 @@ def _as_written(job: Plan, segment: Path) -> Path:
 
 
 def _packet_sizes(segment: Path) -> tuple[float, float]:
-    """Mean bytes of a keyframe and of any other frame."""
+    """Mean bytes of a keyframe and of any other frame, which is one, too, where all are."""
     key: list[int] = []
     other: list[int] = []
     with open_input(segment) as container:
         for packet in demux(container, container.streams.video[0]):
             if packet.size:
                 (key if packet.is_keyframe else other).append(packet.size)
-    return sum(key) / max(len(key), 1), sum(other) / max(len(other), 1)
+    others = other or key
+    return sum(key) / max(len(key), 1), sum(others) / max(len(others), 1)
 
 
-def _other_bytes(job: Plan) -> float:
-    """What the copied streams take: the source less its picture stream, where the source says how large that is."""
-    video = job.source.video
-    if video.bits_per_second is None or video.duration is None:
+def _other_bytes(job: Plan, seconds: float) -> float:
+    """What the other streams take in a job of `seconds`: packets as in the source's first minute, and attachments."""
+    if not job.kept:
         return 0.0
-    return max(job.source.size - video.bits_per_second * float(video.duration) / 8, 0.0)
+    sampled = min(SOUND_SECONDS, float(job.source.video.duration or seconds))
+    copied = copied_bytes(job.source, job.kept, Fraction(0), Fraction(SOUND_SECONDS)) / max(sampled, 1e-9)
+    sound = CONTAINERS[job.choice.container].sound
+    layouts = [AudioLayout(item.layout) for item in job.kept if item.how == "encoded" and item.layout]
+    encoded = sound[1] / 8 * sum(layout.nb_channels for layout in layouts) if sound else 0.0
+    with open_input(job.source.path) as container:
+        files = [container.streams[item.index] for item in job.kept if item.kind == "attachment"]
+        attached = sum(len(stream.data) for stream in files if isinstance(stream, AttachmentStream))
+    return (copied + encoded) * seconds + attached

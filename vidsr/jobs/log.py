@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -84,11 +85,21 @@ def _circumstances() -> dict[str, object]:
         "vidsr": __version__,
         "python": platform.python_version(),
         "torch": version("torch"),
+        "openvino": version("openvino"),
         "av": av.__version__,
         "ffmpeg": av.ffmpeg_version_info,
         "system": platform.platform(),
-        "command": sys.argv,
+        "command": shlex.join(sys.argv),
+        "folder": _folder(),
     }
+
+
+def _folder() -> str:
+    """That names without a folder are meant from."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "removed"
 
 
 def _fields(event: Event) -> dict[str, object]:

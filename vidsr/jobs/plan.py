@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -26,7 +26,7 @@ from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
 from vidsr.media.mux.streams import Dropped, KeptStream
 from vidsr.media.read import heads, joints
-from vidsr.media.read.colour_tags import stated_siting
+from vidsr.media.read.colour_tags import stated
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write import choice
 from vidsr.media.write.writer import VideoSpec
@@ -319,11 +319,10 @@ def rounded(side: Fraction, step: int) -> int:
 
 
 def _output_colour(video: Video, format: PixelFormat, container: str, codec: str) -> Colour:
-    """As the upscaler has it, with the chroma where the codec says that it is."""
+    """As the upscaler has it, as far as the codec can say it."""
     if CONTAINERS[container].srgb:
         return SRGB
-    colour = output_colour(video.colour, video.format, format)
-    return replace(colour, siting=stated_siting(colour.siting, codec, format))
+    return stated(output_colour(video.colour, video.format, format), codec, format)
 
 
 def _spec(

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from vidsr import files
 from vidsr.errors import MediaError, OutputError
@@ -94,6 +94,7 @@ def open_image(path: Path) -> Image.Image:
     Pillow alone would take more, and for some of it (EPS) start other programs.
     """
     Image.init()
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # else one of 1 MB, as of a workflow, is refused
     return Image.open(path, formats=[name for name in _READ if name in Image.OPEN])
 
 
@@ -221,11 +222,18 @@ def _fitted(array: Samples, kind: str) -> tuple[Samples, list[str]]:
     """`array` as the format `kind` can hold it, and what that loses."""
     lost = []
     if array.ndim == 3 and array.shape[2] == 4 and kind in _WITHOUT_ALPHA:
-        array, lost = array[:, :, :3], ["alpha"]
+        array, lost = _on_white(array), ["alpha (it lies on white now)"]
     if array.dtype == np.uint16 and kind not in _DEEP:
         array = ((array.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
         lost.append("16 bits")
     return np.ascontiguousarray(array), lost
+
+
+def _on_white(array: Samples) -> Samples:
+    """What viewers show of a transparent picture, without what stands under it where nothing is seen."""
+    peak = np.uint32(np.iinfo(array.dtype).max)
+    colours, alpha = array[:, :, :3].astype(np.uint32), array[:, :, 3:].astype(np.uint32)
+    return ((colours * alpha + peak * (peak - alpha) + peak // 2) // peak).astype(array.dtype)
 
 
 def _encoded(samples: Samples, kind: str, meta: ImageMeta) -> bytes:

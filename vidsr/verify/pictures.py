@@ -15,6 +15,7 @@ from vidsr.errors import DamagedError
 from vidsr.frame import NOTHING_INSIDE, Colour, Frame, Inside, Matrix, PixelFormat
 from vidsr.media.dolby_vision import DolbyVision
 from vidsr.media.inside import NAMES
+from vidsr.media.read.colour_tags import stated
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.joints import joints_of, notes
 from vidsr.media.read.probe import MediaInfo, Video
@@ -181,7 +182,8 @@ def as_output(frame: Frame, output: Video, own: Colour) -> Frame:
     grey = "grey" in (frame.format.model, target.model) and frame.colour.full_range == colour.full_range
     rgb = frame.colour.matrix is Matrix.RGB
     wide = frame.format.chroma_shift[0] > 1  # 4:1:1 and 4:1:0, whose blocks of chroma are one sample wide
-    alike = frame.colour == own
+    kept_range = stated(own, output.codec, target).full_range == own.full_range
+    alike = frame.colour == own and kept_range
     if alike and (grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB) and not wide)):
         return visible(frame, output)
     fmt = PixelFormat(target.model, target.bits, target.chroma_shift)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 
 from vidsr.frame import SRGB, Colour, Matrix, output_colour
@@ -13,7 +12,7 @@ from vidsr.media.containers import CONTAINERS, Container, segment_container
 from vidsr.media.encoders import ENCODERS, WITHOUT_HDR10
 from vidsr.media.hdr import Mastering, light_level
 from vidsr.media.mux.streams import no_place
-from vidsr.media.read.colour_tags import SITED, stated_siting
+from vidsr.media.read.colour_tags import SITED, stated
 from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.write.encoder import scaled_matrix
 from vidsr.verify.phrases import ratio
@@ -112,8 +111,7 @@ def expected_colour(old: Video, new: Video, container: str) -> Colour:
     """What the output's samples mean: as the source's, where both are of one model, and the container says it."""
     if CONTAINERS[container].srgb:
         return SRGB
-    colour = output_colour(old.colour, old.format, new.format)
-    return replace(colour, siting=stated_siting(colour.siting, new.codec, new.format))
+    return stated(output_colour(old.colour, old.format, new.format), new.codec, new.format)
 
 
 def _check_colour(old: Video, new: Video, container: str) -> Iterator[Finding]:

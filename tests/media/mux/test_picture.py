@@ -26,6 +26,8 @@ SOUND = (Audio(seconds=1.0, language="eng", title="Original", dispositions=int(D
     ("libx264", "yuv420p", ".mp4", "mkv"), ("libsvtav1", "yuv420p", ".mp4", "mkv"), ("ffv1", "yuv420p", ".mkv", "mkv"),
     ("prores_ks", "yuv422p10le", ".mov", "mkv"), ("libvpx-vp9", "yuv420p", ".mp4", "webm"),
     ("libx264", "yuv420p", ".mp4", "mp4"), ("libx264", "yuv420p", ".mp4", "ts"),
+    ("prores_ks", "yuv422p10le", ".mov", "mov"), ("libvpx-vp9", "yuv420p", ".mp4", "mp4"),
+    ("libsvtav1", "yuv420p", ".mp4", "mp4"),
 ])  # fmt: skip
 def test_sample_aspect_and_title_survive(
     tmp_path: Path, encoder: str, layout: str, suffix: str, container: str

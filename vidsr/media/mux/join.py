@@ -195,6 +195,7 @@ class _Join:
     def _add_picture(self, out: OutputContainer, segment: VideoStream) -> VideoStream:
         target = out.add_stream_from_template(segment, opaque=True)
         target.time_base = self._clock
+        target.codec_context.sample_aspect_ratio = self._spec.sample_aspect  # of a codec that does not say it
         return target
 
     def _copy(

@@ -17,6 +17,7 @@ from vidsr.frame import Colour, Matrix, PixelFormat, Siting
 UNSPECIFIED = 2
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 SITED = ("h264", "hevc", "av1")  # codecs whose headers say where chroma stands
+LIMITED = ("prores", "mpeg2video")  # codecs that have no place for full range: players take all for limited
 HD_LINES = 720  # from this height on, players take an untagged picture for BT.709
 
 _MATRIX_OF_PRIMARIES = {
@@ -176,6 +177,12 @@ def stated_siting(siting: Siting, codec: str, fmt: PixelFormat) -> Siting:
     able: dict[str, Iterable[Siting]] = {**dict.fromkeys(("h264", "hevc"), _H26X_SITINGS), "av1": _AV1_SITINGS.values()}
     says = fmt.chroma_shift == (1, 1) and siting in able.get(codec, ())
     return siting if says else _CODEC_SITINGS.get(codec, "left")
+
+
+def stated(colour: Colour, codec: str, fmt: PixelFormat) -> Colour:
+    """What players take samples of `codec` to mean that were meant to be of `colour`."""
+    full_range = colour.full_range and not (codec in LIMITED and fmt.model == "yuv")
+    return replace(colour, full_range=full_range, siting=stated_siting(colour.siting, codec, fmt))
 
 
 def y4m_siting(path: Path) -> Siting:

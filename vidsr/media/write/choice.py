@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from vidsr.errors import OutputError, UnfitError, UsageError
-from vidsr.frame import Colour, PixelFormat
+from vidsr.frame import Colour, PixelFormat, output_colour
 from vidsr.media import containers, encoders, hdr, inside, side_data
 from vidsr.media.containers import CONTAINERS, HOLDS_ALL, Container
 from vidsr.media.encoders import CODECS, ENCODERS, Encoder
+from vidsr.media.read.colour_tags import LIMITED
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, check_starts, why_not
 from vidsr.media.write.layouts import choose_layout, named_layout
@@ -164,6 +165,8 @@ def _lost(
         lost.append(f"{inside.NAMES[kind]} {'are' if kind == 'captions' else 'is'} dropped: {why}")
     if (video.mastering_display or video.light_level) and not (row.hdr if live else row.keeps_hdr10):
         lost.append(f"HDR10 mastering metadata is dropped: {row.codec} does not carry it")
+    if row.codec in LIMITED and output_colour(video.colour, video.format, layout).full_range:
+        lost.append(f"full range becomes limited, shown as it was: {row.codec} has no other")
     if container.srgb and video.colour.transfer in (hdr.PQ, hdr.HLG):
         lost.append(f"{container} has no HDR: its light is not converted, and looks flat")
     segment = None if live else CONTAINERS[containers.segment_container(row.codec, row.name, alpha=layout.alpha)]
