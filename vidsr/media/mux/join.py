@@ -167,7 +167,8 @@ class _Join:
         low = min(self._begin - late, Fraction(0))
         if not self._container.before_zero:  # not even to decode
             decoded = int(self._times.dts.min()) * self._spec.time_base
-            low = min(low, decoded - late, earliest(self._source) - late)
+            others = earliest(self._source, self._container.name)
+            low = min(low, decoded - late, *([] if others is None else [others - late]))
         if low == 0:
             return -late
         bases = [self._spec.time_base.denominator] + [s.start.denominator for s in self._source.streams if s.start]
