@@ -47,8 +47,8 @@ def test_sound_between_two_ticks_of_the_pictures_moves_them_by_whole_ticks(tmp_p
     info, report = upscaled(source, output)
     tick = info.video.time_base
     with av.open(str(source)) as opened:
-        first = opened.streams.audio[0].start_time or 0
-        assert (first * opened.streams.audio[0].time_base) % tick != 0
+        sound = opened.streams.audio[0]
+        assert (sound.start_time or 0) * (sound.time_base or tick) % tick != 0
     assert report.shift % tick == 0 or container == "ts"
     moved = [new - old for new, old in zip(times(output), times(source), strict=True)]
     assert max(abs(by - report.shift) for by in moved) <= Fraction(1, 180_000)

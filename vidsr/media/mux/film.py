@@ -19,9 +19,10 @@ from vidsr.media.mux.languages import held
 from vidsr.media.mux.matroska import both_languages
 from vidsr.media.mux.streams import NOT_COPIED, KeptStream
 from vidsr.media.mux.tracks import Track, add_track, attach_cover, own_metadata
-from vidsr.media.read.matroska import exact_languages, tags
+from vidsr.media.read.matroska import exact_languages
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.programs import program_of, programs
+from vidsr.media.read.tags import tags
 from vidsr.media.write.encoder import VideoSpec, scaled_matrix
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from vidsr.media.mux.streams import KeptStream, codec_name, is_cover
 from vidsr.media.mux.timecode import fitting_rate, timecode_of
 from vidsr.media.mux.timed_text import OneAtATime, TextLine
 from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.tags import comments
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
@@ -277,5 +278,7 @@ def own_metadata(stream: Stream) -> dict[str, str]:
     FFmpeg reads the title of a track in mp4 and mov as its "name", but writes only a "title".
     """
     untrue = ("encoder", "duration", "bps", "number_of_", "_statistics_", "vendor_id", "alpha_mode")
-    found = {key: value for key, value in stream.metadata.items() if not key.lower().startswith(untrue)}
+    films = comments(stream.container).items()
+    said = [item for item in stream.metadata.items() if item not in films]
+    found = {key: value for key, value in said if not key.lower().startswith(untrue)}
     return {"title" if key == "name" and "title" not in found else key: value for key, value in found.items()}

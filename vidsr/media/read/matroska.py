@@ -13,8 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from av.container import InputContainer
-
 from vidsr.media.ebml import (
     CHAPTER,
     CHAPTER_HIDDEN,
@@ -84,14 +82,6 @@ def _streams(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int]]
         kinds = [unsigned(file, *kind) for kind in elements(file, *entry, TRACK_TYPE)]
         if any(kind in (PICTURES, SOUND, TEXT, DATA) for kind in kinds) and any(elements(file, *entry, CODEC)):
             yield entry
-
-
-def tags(container: InputContainer, path: Path) -> dict[str, str]:
-    """What the open file says of itself as a whole."""
-    said, own = dict(container.metadata), own_title(path, container.format.name)
-    if own is None:
-        return said
-    return {key: value for key, value in said.items() if key.lower() != "title"} | {"title": own}
 
 
 def chapters(path: Path) -> bytes | None:
