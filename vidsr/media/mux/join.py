@@ -29,7 +29,7 @@ from vidsr.media.mux.finish import Written
 from vidsr.media.mux.origin import earliest, late_start
 from vidsr.media.mux.others import Others, Timed
 from vidsr.media.mux.streams import Dropped, KeptStream, is_cover
-from vidsr.media.mux.tracks import AnyPacket, Track
+from vidsr.media.mux.tracks import AnyPacket, Track, keep_kind
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.times import Ticks, Times, constant_rate, fitting_clock, read_times
@@ -195,6 +195,7 @@ class _Join:
 
     def _add_picture(self, out: OutputContainer, segment: VideoStream) -> VideoStream:
         target = out.add_stream_from_template(segment, opaque=True)
+        keep_kind(target, segment)
         target.time_base = self._clock
         return target
 

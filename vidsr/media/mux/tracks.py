@@ -242,7 +242,9 @@ def add_like(out: OutputContainer, stream: Stream) -> Stream:
     named = any(name in _NAMED_AS_IN_AVI for name in stream.container.format.name.split(","))
     try:
         if not (named and codec_name(stream) == "rawvideo" and "matroska" in out.format.name):
-            return out.add_stream_from_template(stream, opaque=True)
+            target = out.add_stream_from_template(stream, opaque=True)
+            keep_kind(target, stream)
+            return target
     except ValueError:
         if stream.type not in _LENDERS or stream.codec_context is None:
             raise
@@ -254,6 +256,12 @@ def add_like(out: OutputContainer, stream: Stream) -> Stream:
     if stream.time_base:
         target.time_base = stream.time_base
     return target
+
+
+def keep_kind(target: Stream, source: Stream) -> None:
+    """Tell which of the kinds of ProRes it is: only its tag says so, which PyAV forgets, and muxers then say "HQ"."""
+    if codec_name(source) == "prores":
+        target.codec_context.codec_tag = source.codec_context.codec_tag
 
 
 def name_channels(target: AudioStream, stream: Stream) -> None:
