@@ -9,7 +9,7 @@ import av
 import pytest
 
 from tests.clips import Audio, make_clip
-from tests.media.making import times, upscaled
+from tests.media.making import picture_pts, times, upscaled
 from vidsr.verify.comparison import compare
 
 
@@ -53,3 +53,19 @@ def test_sound_between_two_ticks_of_the_pictures_moves_them_by_whole_ticks(tmp_p
     moved = [new - old for new, old in zip(times(output), times(source), strict=True)]
     assert max(abs(by - report.shift) for by in moved) <= Fraction(1, 180_000)
     assert all_ok(source, output)
+
+
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
+def test_a_part_as_ts_has_no_time_before_zero(tmp_path: Path, codec: str) -> None:
+    """Neither decode times of pictures that others need, nor what an encoder puts before the sound."""
+    source = make_clip(tmp_path / "a.mkv", frames=48, audio=(Audio(codec, seconds=2),))
+    output = tmp_path / "out.ts"
+    pts = picture_pts(source, 0)[24:]
+    _, report = upscaled(source, output, preset="medium", pts=pts, start=Fraction(1))
+    with av.open(str(output)) as opened:
+        low = min(packet.dts for packet in opened.demux() if packet.size and packet.dts is not None)
+    assert 0 <= low < 9000
+    assert report.notes[0].startswith("the part begins at 1.000 s of the source, and at 0.")
+    rows = {check.name: check.verdict for check in compare(source, output, start=Fraction(1)).checks}
+    assert [rows[name] for name in ("frames", "frame times", "frame order")] == ["ok"] * 3
+    assert {rows.get(f"audio 1: {name}", "ok") for name in ("times", "packets", "sound")} == {"ok"}

@@ -157,27 +157,28 @@ class _Join:
 
     def _find_shift(self) -> Fraction:
         """Seconds that all streams move by, so that the film begins where it does and the container shows all of it."""
-        if self._window is not None:
-            if self._begin:
-                self._notes.append(
-                    f"the part begins at {float(self._begin):.3f} s of the source, and at 0 in the output"
-                )
-            return -self._begin
-        late = late_start(self._source, self._container.name)
+        part = self._window is not None
+        late = self._begin if part else late_start(self._source, self._container.name)
         low = min(self._begin - late, Fraction(0))
         if not self._container.before_zero:  # not even to decode
             decoded = int(self._times.dts.min()) * self._spec.time_base
-            others = earliest(self._source, self._container.name)
+            others = earliest(self._source, self._container.name, self._begin if part else None)
             low = min(low, decoded - late, *([] if others is None else [others - late]))
-        if low == 0:
-            return -late
+        later = self._on_grid(-low)
+        if part and (late or later):
+            at = f"{float(later):.3f} s" if later else "0"
+            self._notes.append(f"the part begins at {float(late):.3f} s of the source, and at {at} in the output")
+        elif later:
+            why = "hides pictures before 0" if self._container.before_zero else "has no time before 0"
+            self._notes.append(f"all streams begin {float(later):.3f} s later: {self._container} {why}")
+        return later - late
+
+    def _on_grid(self, seconds: Fraction) -> Fraction:
+        """The next time from `seconds` on that the clocks of all streams have."""
         bases = [self._spec.time_base.denominator] + [s.start.denominator for s in self._source.streams if s.start]
         grid = math.gcd(*bases)
         grid = grid if grid >= _SHARED_GRID else self._spec.time_base.denominator
-        shift = Fraction(math.ceil(-low * grid), grid)
-        why = "hides pictures before 0" if self._container.before_zero else "has no time before 0"
-        self._notes.append(f"all streams begin {float(shift):.3f} s later: {self._container} {why}")
-        return shift - late
+        return Fraction(math.ceil(seconds * grid), grid)
 
     def _options(self, opened: InputContainer) -> dict[str, str]:
         if not self._container.boxes:

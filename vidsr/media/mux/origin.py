@@ -33,14 +33,19 @@ def late_start(source: MediaInfo, container: str) -> Fraction:
     return late if late > LIVE or not set(kinds) & set(_FROM_ZERO) else Fraction(0)
 
 
-def earliest(source: MediaInfo, container: str) -> Fraction | None:
+def earliest(source: MediaInfo, container: str, begin: Fraction | None = None) -> Fraction | None:
     """Seconds at which the first packet of the other streams stands in a `container` that has no edit lists.
 
-    That is before what is heard first: decoders need some to begin, and encoders put samples before it.
+    That is before what is heard first: decoders need some to begin, and encoders put samples before it. A part that
+    begins at `begin` (seconds; None: it is all of the film) has no packets of the source from before.
     """
     kept = {plan.index: plan for plan in plan_streams(source, container)[0] if plan.how != "rewritten"}
-    starts = {s.index: s.start for s in source.streams if s.index in kept and s.start is not None}
-    skipping = set(source.container.split(",")) & set(_SKIPS)
+    starts = {
+        s.index: s.start if begin is None else max(s.start, begin)
+        for s in source.streams
+        if s.index in kept and s.start is not None
+    }
+    skipping = begin is None and set(source.container.split(",")) & set(_SKIPS)
     copied = first_kept(source.path, PREROLL) if skipping else {}
     with open_input(source.path) as opened:
         for stream in opened.streams.audio:
