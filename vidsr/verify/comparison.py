@@ -72,13 +72,15 @@ def compare(
     part = start is not None or end is not None
     base, how = made.video.time_base, Deinterlacing.of(info.video, deinterlace)
     clock = how.time_base(info.video)
+    row = CONTAINERS[after.container]
     seen = look(
         info,
         made,
         shift=None if part else _shift(info, after, pairing),
-        tolerance=CONTAINERS[after.container].tolerance(rounding(clock, base), len(pairing.picture.pts)),
+        tolerance=row.tolerance(rounding(clock, base), len(pairing.picture.pts)),
         start=start,
         end=end,
+        begin=Fraction(0) if row.before_zero else max((made.video.start_pts or 0) * base, Fraction(0)),
         deinterlace=how,
         on_step=on_step,
     )

@@ -22,8 +22,9 @@ from vidsr.media.mux.hidden import preroll, unneeded
 from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import own_metadata
 from vidsr.media.read.joints import Joints, OneClock
-from vidsr.media.read.matroska import head_of, tags
+from vidsr.media.read.matroska import head_of
 from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.tags import tags
 
 NO_TIME = -(2**63)
 """In `ListedTrack.pts` and `ListedTrack.dts`: the packet has none."""

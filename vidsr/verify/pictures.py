@@ -71,14 +71,15 @@ def look(
     tolerance: Fraction,
     start: Fraction | None = None,
     end: Fraction | None = None,
+    begin: Fraction = Fraction(0),
     deinterlace: Deinterlacing = Deinterlacing(),  # noqa: B008  (frozen)
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> Pictures:
     """Decode both files and compare picture by picture.
 
-    `shift` seconds were added to the source's times; None: the output begins at 0. Times may deviate by `tolerance`.
-    Damaged places of the source count as what its decoder makes of them. `on_step` is told what is done, and which
-    share of the source that is.
+    `shift` seconds were added to the source's times; None: the output begins at `begin`. Times may deviate by
+    `tolerance`. Damaged places of the source count as what its decoder makes of them. `on_step` is told what is done,
+    and which share of the source that is.
 
     Raises:
         MediaError: the source holds nothing that decodes in the part that is asked for.
@@ -90,7 +91,7 @@ def look(
         size = (source.video.width, source.video.height)
         grown = Fraction(output.video.width, size[0]), Fraction(output.video.height, size[1])
         vision = DolbyVision(source.video.dolby_vision or 0, grown, source.video.crop)
-        old = _Ahead(_wanted(theirs, output.video, size, shift, found))
+        old = _Ahead(_wanted(theirs, output.video, size, (shift, begin), found))
         new = _Ahead(_made(ours, size, found))
         before: Seen | None = None
         length = (end if end is not None else source.video.duration or 0) - (start or 0)
@@ -139,16 +140,17 @@ class _Ahead(Generic[Item]):
 
 
 def _wanted(
-    reader: Reader, output: Video, size: tuple[int, int], shift: Fraction | None, found: Pictures
+    reader: Reader, output: Video, size: tuple[int, int], place: tuple[Fraction | None, Fraction], found: Pictures
 ) -> Iterator[Seen]:
-    """The source's pictures, at the times that the output should have."""
+    """The source's pictures, at the times that the output should have; `place` is `shift` and `begin` of `look`."""
     shrink = Shrinker(*size)
     frames = iter(reader)
     first = next(frames, None)
     if first is None:
         return
     found.begin = first.pts * first.time_base
-    found.shift = -found.begin if shift is None else shift
+    shift, begin = place
+    found.shift = begin - found.begin if shift is None else shift
     last = gap = None
     own = reader.info.video.colour
     for number, frame in enumerate(chain((first,), frames)):

@@ -19,14 +19,17 @@ from vidsr.media.containers import CONTAINERS, HOLDS_ALL, KEEPS_IT, Container
 from vidsr.media.mux import flags, languages
 from vidsr.media.mux.sound import encoded_layout, layout_of, named_layout
 from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, codec_name, is_cover, no_place
-from vidsr.media.mux.tracks import AnyPacket, add_like, add_track
+from vidsr.media.mux.tracks import AnyPacket, add_like, add_track, own_metadata
 from vidsr.media.read.matroska import head_of
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.programs import Program, program_of, programs
+from vidsr.media.read.tags import tags
 from vidsr.media.unchanged import while_unchanged
 
 _TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
+_NOT_TAGS = frozenset({"language", "handler_name", "creation_time", "timecode", "stereo_mode", "rotate"})
+"""Keys of streams that speak of the file, or of what is said elsewhere."""
 _TRIED = 3  # packets of each stream
 _MOST_READ = 64 << 20  # bytes that are read for them; of a stream that has none by then, only its header is tried
 
@@ -71,8 +74,9 @@ def _decided(
         exact = head_of(path).languages
         for stream in (source.streams[index] for index in there):
             dropped += _lost_flags(stream, row) + _lost_language(stream, row, exact.get(stream.index, ""))
+            dropped += _lost_tags(stream, row)
         dropped += lost_programs(programs(path, source.format.name), source.streams[picture].id, row)
-        dropped += _read_over(path, source, row, whole) if row.metadata else _without_place(source, row)
+        dropped += _read_over(path, source, row, whole) if row.metadata else _without_place(path, source, row)
     return tuple(kept), tuple(dropped)
 
 
@@ -98,9 +102,9 @@ def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, lis
     return found
 
 
-def _without_place(source: InputContainer, container: Container) -> list[Dropped]:
+def _without_place(path: Path, source: InputContainer, container: Container) -> list[Dropped]:
     """What a container without metadata has no place for."""
-    names = [key for key in source.metadata if key.lower() not in NOT_COPIED]
+    names = [key for key in tags(source, path) if key.lower() not in NOT_COPIED]
     num_chapters = len(source.chapters())
     parts = [("metadata", ", ".join(names))] if names else []
     parts += [("chapters", str(num_chapters))] if num_chapters else []
@@ -152,6 +156,14 @@ def _lost_language(stream: Stream, container: Container, exact: str) -> list[Dro
     if languages.says_more(exact, language) and not container.ebml:
         why, language = why or languages.only(language, stream.type, container), exact
     return [Dropped(stream.index, f"language of {stream.type}", language, why)] if why else []
+
+
+def _lost_tags(stream: Stream, container: Container) -> list[Dropped]:
+    """Such as a title or ReplayGain."""
+    if container.tags is None or is_cover(stream) or stream.type not in ("video", "audio", "subtitle"):
+        return []
+    names = [key for key in own_metadata(stream) if key.lower() not in container.tags | _NOT_TAGS]
+    return [Dropped(stream.index, f"tags of {stream.type}", ", ".join(names), no_place(container))] if names else []
 
 
 def _decide(

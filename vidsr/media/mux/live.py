@@ -129,8 +129,9 @@ class LiveWriter:
         if self._row.before_zero:
             return Fraction(0)
         low = begin - _REORDERED / (self._spec.rate or Fraction(25))
-        if self._opens and not self._cut:
-            low = min(low, earliest(self._source) + self._shift)
+        cut = -self._shift if self._cut else None
+        others = earliest(self._source, self._row.name, cut) if self._opens else None
+        low = low if others is None else min(low, others + self._shift)
         later = max(math.ceil(-low / self._clock) * self._clock, Fraction(0))
         if later:
             self._notes.append(f"all streams begin {float(later):.3f} s later: {self._row} has no time before 0")

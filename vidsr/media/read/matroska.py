@@ -14,8 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from av.container import InputContainer
-
 from vidsr.media.ebml import (
     CHAPTER,
     CHAPTER_HIDDEN,
@@ -96,14 +94,6 @@ def _unless_damaged(read: Callable[[BinaryIO], _Found], file: BinaryIO, otherwis
         return read(file)
     except ValueError:
         return otherwise  # the demuxer has to say why
-
-
-def tags(container: InputContainer, path: Path) -> dict[str, str]:
-    """What the open file says of itself as a whole."""
-    said, own = dict(container.metadata), head_of(path).title
-    if own is None:
-        return said
-    return {key: value for key, value in said.items() if key.lower() != "title"} | {"title": own}
 
 
 def _title(file: BinaryIO) -> str | None:

@@ -20,10 +20,10 @@ from vidsr.media.animations import clears
 from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
 from vidsr.media.read.colour_tags import chroma_siting, resolve, y4m_siting
 from vidsr.media.read.crop import crop_of
-from vidsr.media.read.matroska import tags
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, gif_length, limit_pixels, open_input
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
 from vidsr.media.read.png import kinds_in_png
+from vidsr.media.read.tags import tags
 
 
 @dataclass(frozen=True, slots=True)
