@@ -23,8 +23,6 @@ from vidsr.media.read.reader import Reader
 from vidsr.upscaling.host import from_rgb, relit, to_rgb
 from vidsr.verify.content import Likeness, Shrinker, SmallPicture, liken
 
-MAX_NAMED = 5  # pictures that a row names
-
 Item = TypeVar("Item")
 
 

@@ -286,7 +286,6 @@ class Reader:
     def _count(self, packet: VideoPacket) -> None:
         self.report.num_packets += 1
         self.report.num_discarded += packet.is_discard
-        self.report.num_corrupt_packets += packet.is_corrupt
         self._started = self._started or packet.is_keyframe
         self._holds = self._holds or may_hold(self.info.video, packet)
         self._note_gap(packet)
