@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.packet import PktSideDataT
 from av.stream import Disposition, Stream
+from av.video.frame import PictureType
 from PIL import Image
 
 from tests.numbered import Planes, draw_number, numbered_frame, read_number
 from vidsr.frame import Colour, PixelFormat
-from vidsr.media.captions import picture_with
+from vidsr.media.pyav import new_side_data
 
 __all__ = [
     "Audio",
@@ -209,17 +211,30 @@ def frames_of(picture: Picture) -> Iterable[av.VideoFrame]:
         frame = numbered_frame(number, picture.pix_fmt, picture.width, picture.height, picture.draw)
         frame.pts, frame.time_base = time, base
         if picture.captions:
-            frame = _captioned(frame, picture.captions[pts.index(time)])
+            frame = captioned(frame, picture.captions[pts.index(time)])
             frame.pts, frame.time_base = time, base
         following = [p for p in pts if p > time]
         frame.duration = (min(following) - time) if following else round(1 / (picture.rate * base))
         yield frame
 
 
-def _captioned(frame: av.VideoFrame, captions: bytes) -> av.VideoFrame:
+def captioned(frame: av.VideoFrame, captions: bytes) -> av.VideoFrame:
+    """`frame` with captions for FFmpeg's encoders.
+
+    PyAV lets nobody give side data to a picture, but a decoder does: that of packets goes into its pictures.
+    """
     if not captions:
         return frame
-    made = picture_with(captions, frame.width, frame.height, frame.format.name)
+    packet = av.Packet(bytes(3 * 16 * 16))
+    side = new_side_data(get_args(PktSideDataT).index("a53_cc"), len(captions))
+    side.update(captions)
+    packet.set_sidedata(side)
+    decoder: Any = av.CodecContext.create("rawvideo", "r")
+    decoder.width = decoder.height = 16
+    decoder.pix_fmt = "rgb24"  # none that is written, so that the next step always copies
+    (small,) = decoder.decode(packet)
+    made: av.VideoFrame = small.reformat(frame.width, frame.height, frame.format.name)
+    made.pict_type = PictureType.NONE  # else each would become a keyframe
     for new, old in zip(made.planes, frame.planes, strict=True):
         new.update(bytes(old))
     return made

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -116,22 +118,32 @@ def _limit(both: Both, measure: str, exact: float) -> float:
 
 def flats(both: Both) -> list[Figure]:
     """Where there is nothing to draw: constants, checkerboards, hatches, and bands on slow slopes."""
-
-    def patterns(module: nn.Module) -> Mapping[str, float]:
-        found = {"checkerboard": evaluate.checkerboard(module, both.scale)}
-        return found | probes.hatch(module, both.scale, both.halo)
-
-    drifts = [
-        Figure(f"constants: {name}", exact, coded, exact + TINT)
-        for name, exact, coded in both.each(lambda module: vars(probes.drift(module)))
+    exact, coded = (_flat(module, both.scale, both.halo) for module in (both.exact, both.coded))
+    constants = [
+        Figure(f"constants: {name}", value, coded.constants[name], value + TINT)
+        for name, value in exact.constants.items()
     ]
-    found = [Figure(f"flats: {name}", exact, coded, exact + PATTERN) for name, exact, coded in both.each(patterns)]
-    return [*drifts, *found, Figure("slopes: bands, codes", 0.0, _bands(both), BAND)]
+    patterns = [
+        Figure(f"flats: {name}", value, coded.patterns[name], value + PATTERN) for name, value in exact.patterns.items()
+    ]
+    bands = float(F.avg_pool2d((coded.slopes - exact.slopes) * 255, COARSE).abs().max())  # of a wide place
+    return [*constants, *patterns, Figure("slopes: bands, codes", 0.0, bands, BAND)]
 
 
+class _Flat(NamedTuple):
+    """What a generator makes of pictures without details; `slopes` without their borders."""
+
+    constants: Mapping[str, float]
+    patterns: Mapping[str, float]
+    slopes: Tensor
+
+
+@lru_cache(2)  # FP32 is the same beside every candidate
 @torch.inference_mode()
-def _bands(both: Both) -> float:
-    """The most that a wide place of a slow slope is moved by."""
-    lr = probes.slopes(probes.INNER + 2 * both.halo) / 255
-    off = crop_border((both.coded(lr) - both.exact(lr)) * 255, both.halo * both.scale)
-    return float(F.avg_pool2d(off, COARSE).abs().max())
+def _flat(module: nn.Module, scale: int, halo: int) -> _Flat:
+    lr = probes.slopes(probes.INNER + 2 * halo) / 255
+    return _Flat(
+        constants=vars(probes.drift(module)),
+        patterns={"checkerboard": evaluate.checkerboard(module, scale), **probes.hatch(module, scale, halo)},
+        slopes=crop_border(module(lr), halo * scale),
+    )

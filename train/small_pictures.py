@@ -22,7 +22,7 @@ PER_CLIP = 6  # frames of one clip, all over its length
 Read = Callable[[], Tensor]  # (3, h, w) in [0, 1]
 
 
-def small_pictures(folders: Sequence[Path], scale: int, count: int, side: int, seed: int = 0) -> list[Tensor]:
+def small_pictures(folders: Sequence[Path], scale: int, count: int, side: int) -> list[Tensor]:
     """At most `count` pictures, as many of each folder, as a network of that scale gets them: (3, h, w) in [0, 1].
 
     Each is a place of at most `side` pixels squared. The same files give the same pictures.
@@ -31,7 +31,7 @@ def small_pictures(folders: Sequence[Path], scale: int, count: int, side: int, s
         MediaError: nothing usable in a folder, or a damaged file.
         UsageError: a cache of another scale.
     """
-    random, found = np.random.default_rng(seed), list[Tensor]()
+    random, found = np.random.default_rng(0), list[Tensor]()
     for number, folder in enumerate(folders):
         known = _baked(folder, scale) if (folder / HEADER).exists() else _files(folder, scale, side)
         share = (count - len(found)) // (len(folders) - number)

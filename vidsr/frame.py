@@ -119,6 +119,23 @@ class Canvas:
     colour: Colour
 
 
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What stands beside the samples in a coded picture, as the bytes that codecs wrap; empty where absent."""
+
+    captions: bytes = b""  # CEA-608/708: three bytes each, ATSC A/53's cc_data
+    hdr10_plus: bytes = b""  # the message of SMPTE ST 2094-40, from its country code on
+    dolby_vision: bytes = b""  # the RPU, as it stands behind the header of its NAL unit
+    active_area: tuple[int, int, int, int] = (0, 0, 0, 0)  # of the RPU: bars on the left, right, top, bottom, in pixels
+    ambient: bytes = b""  # light around the viewer: the body of H.265's SEI message
+
+    def __bool__(self) -> bool:
+        return self != NOTHING_INSIDE
+
+
+NOTHING_INSIDE = Inside()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture. ``pts`` and ``duration`` count in ``time_base`` seconds; a duration of 0 is unknown."""
@@ -129,7 +146,7 @@ class Frame:
     pts: int
     time_base: Fraction
     duration: int = 0
-    captions: bytes = b""  # inside the picture (CEA-608/708): as `vidsr.media.captions` reads and writes them
+    inside: Inside = NOTHING_INSIDE
     aside: bool = False  # read for its neighbours' sake: nothing is made of it
 
     @property

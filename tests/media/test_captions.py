@@ -13,11 +13,11 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import make_clip
+from tests.clips import captioned, make_clip
 from tests.verify.mutants import erring, upscaled
-from vidsr.frame import Frame
+from vidsr.frame import NOTHING_INSIDE, Frame
 from vidsr.jobs.events import Advanced
-from vidsr.media import captions
+from vidsr.media.inside import NAMES, inside_of
 from vidsr.media.pyav import side_data_of
 from vidsr.media.read.packets import can_cut, cut, unpack
 from vidsr.media.read.pictures import pack_pictures
@@ -58,8 +58,8 @@ def expected(given: Sequence[bytes] = WORDS) -> list[tuple[Fraction, bytes]]:
 def row(source: Path, output: Path, **options: Any) -> tuple[str, str]:
     """What `verify` says of them."""
     report = compare(source, output, **options)
-    found = {check.name: check for check in report.checks}.get("captions in pictures")
-    assert report.ok or [check.name for check in report.differences] == ["captions in pictures"]
+    found = {check.name: check for check in report.checks}.get(NAMES["captions"])
+    assert report.ok or [check.name for check in report.differences] == [NAMES["captions"]]
     return (found.verdict, found.detail) if found else ("", "")
 
 
@@ -70,9 +70,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("codec", "suffix"), [("h264", "mp4"), ("h264", "ts"), ("hevc", "mkv"), ("mpeg2video", "mkv")])
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("h264", "mp4"), ("h264", "ts"), ("hevc", "mkv"), ("av1", "mp4"), ("mpeg2video", "mkv")]
+)
 def test_they_are_kept_in_order_and_at_their_times(clip: Path, tmp_path: Path, codec: str, suffix: str) -> None:
-    preset = None if codec == "mpeg2video" else "ultrafast"
+    preset = {"mpeg2video": None, "av1": "8"}.get(codec, "ultrafast")
     output = upscaled(clip, tmp_path / f"out.{suffix}", codec=codec, preset=preset)
     found = inside(output)
     first = found[0][0]
@@ -91,12 +93,12 @@ def test_they_are_read_from_other_codecs(tmp_path: Path, source: dict[str, Any])
 
 @pytest.mark.parametrize(
     ("codec", "suffix", "preset"),
-    [("av1", "mp4", "8"), ("vp9", "webm", "8"), ("ffv1", "mkv", None), ("prores", "mov", None)],
+    [("vp9", "webm", "8"), ("ffv1", "mkv", None), ("prores", "mov", None)],
 )
 def test_other_codecs_drop_them_and_say_so(clip: Path, tmp_path: Path, codec: str, suffix: str, preset: Any) -> None:
     output = upscaled(clip, tmp_path / f"out.{suffix}", codec=codec, preset=preset)
     assert {each for _, each in inside(output)} == {b""}
-    assert row(clip, output) == ("dropped", f"{codec} does not carry them; h264 does")
+    assert row(clip, output) == ("dropped", f"{codec} does not carry them; h264, hevc, av1 or mpeg2video does")
     chosen = choice.choose(probe(clip), choice.Encoding(width=128, height=96, bits=8, codec=codec, container=suffix))
     assert any("CEA-608" in note for note in chosen.notes)
 
@@ -150,7 +152,7 @@ def test_they_may_begin_late(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", **{**CAPTIONED, "captions": LATE})
     assert "A53_CC" not in probe(clip).video.extras
     with Reader(clip) as reader:
-        assert [frame.captions for frame in reader] == LATE
+        assert [frame.inside.captions for frame in reader] == LATE
         assert any("begin at 0.500 s: H.264" in note for note in reader.report.notes)
     output = upscaled(clip, tmp_path / "out.mp4")
     assert inside(output) == expected(LATE)
@@ -159,12 +161,13 @@ def test_they_may_begin_late(tmp_path: Path) -> None:
 
 def test_verify_names_what_is_wrong(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def err(frames: list[Frame]) -> list[Frame]:
-        lost, other = replace(frames[3], captions=b""), replace(frames[5], captions=frames[6].captions)
+        lost, other = replace(frames[3], inside=NOTHING_INSIDE), replace(frames[5], inside=frames[6].inside)
         return [*frames[:3], lost, frames[4], other, *frames[6:]]
 
     verdict, detail = row(clip, erring(clip, tmp_path / "out.mp4", err, monkeypatch))
     assert verdict == "differs"
-    assert detail == "frame 3 at 0.125000 s has no captions; frame 5 at 0.208333 s has other captions"
+    name = NAMES["captions"]
+    assert detail == f"frame 3 at 0.125000 s has no {name}; frame 5 at 0.208333 s has other {name}"
     without = upscaled(make_clip(tmp_path / "b.mp4", frames=24, bframes=2), tmp_path / "none.mp4")
     assert row(clip, without)[0] == "differs"
 
@@ -179,14 +182,13 @@ def test_shipments_carry_them(tmp_path: Path, given: list[bytes]) -> None:
         cuts = list(cut(info, lambda pts: int(pts * info.video.time_base * 4), ()))
         packed = list(pack_pictures(frames, info.video, lambda frame: frame.pts * 4 // frame.time_base.denominator, ()))
     assert len(cuts) == len(packed) == 4
-    assert [frame.captions for frame in frames] == given
+    assert [frame.inside.captions for frame in frames] == given
     for shipments in (cuts, packed):
-        assert [frame.captions for item in shipments for frame in unpack(item, info.video)] == given
+        assert [frame.inside.captions for item in shipments for frame in unpack(item, info.video)] == given
 
 
 def test_a_source_without_any_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidsr.media.read.reader.captions_of", lambda _: pytest.fail("side data was read"))
-    monkeypatch.setattr(captions, "picture_with", lambda *_: pytest.fail("a picture was made for captions"))
+    monkeypatch.setattr("vidsr.media.read.reader.inside_of", lambda _: pytest.fail("side data was read"))
     upscaled(make_clip(tmp_path / "a.mp4", frames=3), tmp_path / "out.mp4")
 
 
@@ -197,9 +199,9 @@ def test_reading_them_holds_no_pictures() -> None:
     try:
         before = resident()
         for _ in range(100):
-            picture = captions.picture_with(b"\xfc\x20\x41", 1024, 1024, "yuv444p")
+            picture = captioned(av.VideoFrame(1024, 1024, "yuv444p"), b"\xfc\x20\x41")
             np.frombuffer(memoryview(picture.planes[0]), np.uint8)[:] = 1
-            assert captions.captions_of(picture) == b"\xfc\x20\x41"
+            assert inside_of(picture).captions == b"\xfc\x20\x41"
         assert resident() - before < 60  # of 300
     finally:
         gc.enable()

@@ -14,12 +14,13 @@ import pytest
 
 from tests.media.making import write_segment
 from vidsr.errors import OutputError, UsageError
-from vidsr.frame import Colour, Frame, PixelFormat
+from vidsr.frame import Colour, Frame, Inside, PixelFormat
 from vidsr.media import encoders
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.encoders import ENCODERS, FEW, MANY, OFFERED, Encoder
 from vidsr.media.write.encoder import VideoSpec, check_encoder, check_starts, configure, open_politely, to_video_frame
 from vidsr.media.write.layouts import encoder_layouts
+from vidsr.media.write.messages import Messages
 from vidsr.media.write.writer import Writer
 
 SOFTWARE = [row for row in ENCODERS.values() if not row.hardware and not row.parts]
@@ -50,7 +51,7 @@ def noise(spec: VideoSpec, pts: int = 0, captions: bytes = b"") -> Frame:
     rng = np.random.default_rng(pts)
     shapes = spec.format.plane_shapes(spec.width, spec.height)
     planes = tuple(rng.integers(0, 1 << spec.format.bits, shape).astype(spec.format.dtype) for shape in shapes)
-    return Frame(planes, spec.format, spec.colour, pts, spec.time_base, captions=captions)
+    return Frame(planes, spec.format, spec.colour, pts, spec.time_base, inside=Inside(captions=captions))
 
 
 def encoded(spec: VideoSpec, num: int = 3, captions: bytes = b"") -> tuple[list[bytes], bytes | None]:
@@ -59,13 +60,15 @@ def encoded(spec: VideoSpec, num: int = 3, captions: bytes = b"") -> tuple[list[
     assert isinstance(context, av.VideoCodecContext)
     configure(context, spec)
     open_politely(context)
-    packets: list[bytes] = []
+    messages, packets = Messages(spec), []
     for pts in range(num):
-        picture = to_video_frame(noise(spec, pts, captions), spec)
+        frame = noise(spec, pts, captions)
+        picture = to_video_frame(frame, spec)
         picture.pts, picture.time_base = pts, spec.time_base
-        packets += map(bytes, context.encode(picture))
-    packets += map(bytes, context.encode(None))
-    return packets, context.extradata
+        messages.keep(pts, frame.inside)
+        packets += context.encode(picture)
+    packets += context.encode(None)
+    return [bytes(messages.put(packet)) for packet in packets], context.extradata
 
 
 def decoded(row: Encoder, packets: list[bytes], extradata: bytes | None) -> list[av.VideoFrame]:
@@ -125,7 +128,7 @@ def test_captions_are_carried_by_those_that_say_so_alone(row: Encoder) -> None:
     packets, extradata = encoded(spec_of(row, preset=fastest(row)), captions=WORDS)
     found = [side_data(picture).get("A53_CC") for picture in decoded(row, packets, extradata)]
     gc.collect()
-    assert found == [WORDS if row.captions else None] * 3
+    assert found == [WORDS if "captions" in row.inside else None] * 3
 
 
 @named(row for row in SOFTWARE if row.hdr)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from vidsr.errors import UsageError
+from vidsr.errors import OutputError, UsageError
 from vidsr.jobs.claims import Claims
 from vidsr.jobs.events import Event
 from vidsr.jobs.idle import of_batch
@@ -17,6 +17,17 @@ from vidsr.jobs.options import Options
 from vidsr.jobs.preview import Preview
 
 REPLACE = "--overwrite (overwrite=True) replaces it"  # an output that is in the way
+DONE = "done already, with the same options"
+
+
+def in_the_way(output: Path) -> str:
+    """What is said of an output that exists and would be another."""
+    return f"{output}: exists, and is not what these options make; {REPLACE}"
+
+
+def unwritable(output: Path, error: OSError, advice: str = "") -> OutputError:
+    """What is said of an output that the system does not take, and what to do."""
+    return OutputError(f"{output}: cannot be written ({error.strerror or error}){advice}")
 
 
 def unheard(_event: Event) -> None:

@@ -26,7 +26,7 @@ from vidsr.jobs.inputs import Input
 from vidsr.jobs.pace import faster, too_long
 from vidsr.jobs.plan import Plan, of_film
 from vidsr.jobs.run import BatchReport, each, prepare, started
-from vidsr.jobs.sources import closing
+from vidsr.jobs.sources import closing, no_picture
 from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.animation import animate
 from vidsr.media.read.open import demux, open_input
@@ -189,7 +189,7 @@ def _make(
         with job.open_reader(job.options.start) as reader:
             last = pipeline.run(reader, stream, writer.write, cancel=cancel)
         if not last.num_frames:
-            raise MediaError(f"{job.source.path}: no picture could be decoded in the part that was asked for")
+            raise no_picture(job.source)
         began = time.perf_counter()
         writer.close()
         flush = time.perf_counter() - began

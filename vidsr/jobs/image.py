@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vidsr.errors import ExistsError, OutputError, UnfitError, UsageError
+from vidsr.errors import ExistsError, UnfitError, UsageError
 from vidsr.frame import SRGB, Frame, Samples
-from vidsr.jobs.batch import REPLACE, Batch
+from vidsr.jobs.batch import DONE, Batch, in_the_way, unwritable
 from vidsr.jobs.claims import SOFTWARE, image_mark
 from vidsr.jobs.events import Done, Skipped, Started
-from vidsr.jobs.inputs import Input, is_same
+from vidsr.jobs.inputs import Input, refuse_source
 from vidsr.jobs.options import OF_FILM, Options, parse_crop
 from vidsr.jobs.plan import Identified, network_identity
 from vidsr.jobs.sources import source_identity
@@ -48,21 +48,16 @@ def run(
     height, width = pixels.shape[:2]
     wide, high = options.target(Fraction(width), Fraction(height))
     size = (max(round(wide), 1), max(round(high), 1))
-    output = batch.target.path(item, options.label, item.path.suffix)
-    if output.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UnfitError(f"{output}: an image cannot be written under this name; use .png, .jpg, .webp or .tif")
-    if is_same(output, item.path):
-        raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
-    batch.claims.take(output, item.path)
+    output = _output(item, batch)
     maker = batch.networks.get(max(size[0] / width, size[1] / height))
     stamp = f"vidsr {_fingerprint(item.path, size, options, maker)}"
     notes = (*said, *meta.said, *batch.unsaid)
     if output.exists() and not batch.overwrite:
         if image_mark(output) == stamp:
-            return Skipped(item.path, output, "done already, with the same options")
+            return Skipped(item.path, output, DONE)
         if on_start is None:
-            raise ExistsError(f"{output}: exists, and is not what these options make; {REPLACE}")
-        notes = (*notes, f"{output}: exists, and is not what these options make; {REPLACE}")
+            raise ExistsError(in_the_way(output))
+        notes = (*notes, in_the_way(output))
     batch.unsaid.clear()
     kind = output.suffix.lstrip(".")
     begun = Started(item.path, output, (width, height), size, 1, kind, maker.reason, notes, (), image=True)
@@ -74,7 +69,7 @@ def run(
     try:
         written.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(output, error) from error
     lost = write_image(written, large, _stamped(meta, stamp, output.suffix))
     seconds = time.perf_counter() - started
     return Done(
@@ -96,6 +91,16 @@ def run(
         dropped=tuple(f"{what}: {output.suffix} cannot hold it" for what in lost),
         notes=(*notes, *maker.notes[told:]),
     )
+
+
+def _output(item: Input, batch: Batch) -> Path:
+    """Where it goes, which nobody else may take from now on."""
+    output = batch.target.path(item, batch.options.label, item.path.suffix)
+    if output.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UnfitError(f"{output}: an image cannot be written under this name; use .png, .jpg, .webp or .tif")
+    refuse_source(output, item.path)
+    batch.claims.take(output, item.path)
+    return output
 
 
 def _cropped(pixels: Samples, options: Options) -> tuple[Samples, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vidsr.errors import MediaError, UsageError, VidsrError
+from vidsr.errors import MediaError, OutputError, UsageError, VidsrError
 from vidsr.files import WINDOWS, fitting, key, why_no_name
 from vidsr.media import sequence
 from vidsr.media.containers import VIDEO_SUFFIXES
@@ -118,6 +118,12 @@ def _check_name(argument: str, path: Path) -> None:
         raise UsageError(f"{argument}: vidsr reads files, not addresses; download it first")
     if (factor := _FACTOR.fullmatch(argument)) and not path.exists():
         raise UsageError(f"{argument}: there is no such file; to make a video {argument}, say --scale {factor[1]}")
+
+
+def refuse_source(output: Path, source: Path) -> None:
+    """Raises OutputError where they are the same file."""
+    if is_same(output, source):
+        raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
 
 
 def is_same(output: Path, source: Path) -> bool:

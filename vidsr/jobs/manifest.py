@@ -17,7 +17,7 @@ from vidsr.media.write.times import read_times
 from vidsr.media.write.writer import writing
 
 NAME = "manifest.json"
-ONCE = "pipe "  # begins the "source" of a job that nothing can go on with
+OF_PIPE = "pipe "  # begins the "source" of a job that nothing can go on with
 LOCK = "lock"
 NOT_OF_PARTS = {"target size"}  # facts that decide what parts become, and not what they are
 FORMAT = 2
@@ -54,7 +54,7 @@ class Manifest:
         """
         found = _read(folder / NAME) if resume else None
         segments: list[Entry] = []
-        if found is not None and found[0].get("source", "").startswith(ONCE):
+        if found is not None and found[0].get("source", "").startswith(OF_PIPE):
             found = None  # what a killed job read from a pipe does not come again
         if found is not None and (segments := _intact(folder, found[2])):
             _check_same(folder, found[0], facts)

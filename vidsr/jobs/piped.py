@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from vidsr import pipeline
-from vidsr.errors import MediaError, OutputError, UsageError
+from vidsr.errors import UsageError
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat, output_colour
 from vidsr.jobs import sources
-from vidsr.jobs.batch import Batch
+from vidsr.jobs.batch import Batch, unwritable
 from vidsr.jobs.events import ONCE, Advanced, Done, PartsKept, Started
 from vidsr.jobs.idle import ENCODER, idle
 from vidsr.jobs.inputs import Input, Target
@@ -95,7 +95,7 @@ def run(item: Input, batch: Batch) -> Done:
     reader = sources.open_source(info, made.options, options.start, made.pipe, reach=upscaler.reach)
     last = _make(reader, upscaler, made, sink, started, batch)
     if not last.num_frames:
-        raise MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
+        raise sources.no_picture(info)
     if batch.preview is not None:
         batch.preview.close()
     previewed = batch.preview.notes if batch.preview is not None else ()
@@ -240,7 +240,7 @@ def _writing(output: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(output, error) from error
 
 
 def _format(info: MediaInfo, target: Target) -> tuple[PixelFormat, Colour]:

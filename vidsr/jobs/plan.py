@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Protocol
 
 from vidsr import __version__
-from vidsr.errors import OutputError, UsageError
+from vidsr.errors import UsageError
 from vidsr.frame import SRGB, Colour, PixelFormat, output_colour
 from vidsr.jobs import sources
 from vidsr.jobs.budget import check_target, finer, size_notes
 from vidsr.jobs.idle import idle
-from vidsr.jobs.inputs import Input, Target, is_same
+from vidsr.jobs.inputs import Input, Target, refuse_source
 from vidsr.jobs.options import Options
 from vidsr.media import sequence
 from vidsr.media.containers import CONTAINERS, container_of, suffix_of
+from vidsr.media.dolby_vision import DolbyVision
 from vidsr.media.encoders import encoder
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.origin import origin_notes
@@ -175,8 +176,7 @@ def plan(
     shrunk = _even(info, (wide, high), (width, height), chosen.pix_fmt)
     _check_shown(chosen.container, aspect, sources.deinterlacing(info, options).rate(info.video))
     output = target.path(source, options.label, suffix_of(chosen.container, info.path))
-    if is_same(output, info.path):
-        raise OutputError(f"{output}: the output would replace its own source; choose another name for it")
+    refuse_source(output, info.path)
     whole = options.start is None and options.end is None and not target.pipe
     kept, dropped = plan_streams(info, chosen.container, whole=whole) if sources.is_file(info) else ([], [])
     copied = check_target(info, kept, options) if sources.is_file(info) else 0
@@ -329,6 +329,9 @@ def _spec(
     info: MediaInfo, chosen: choice.OutputFormat, size: tuple[int, int], aspect: Fraction, options: Options
 ) -> VideoSpec:
     video, how = info.video, sources.deinterlacing(info, options)
+    grown = Fraction(size[0], video.width), Fraction(size[1], video.height)
+    kept = chosen.dolby_vision and video.dolby_vision is not None
+    vision = DolbyVision(video.dolby_vision or 0, grown, video.crop) if kept else None
     return VideoSpec(
         encoder=chosen.part_encoder,
         format=chosen.pix_fmt,
@@ -342,6 +345,7 @@ def _spec(
         crf=chosen.crf,
         preset=chosen.preset,
         threads=options.threads,
+        dolby_vision=vision,
         mastering_display=video.mastering_display,
         light_level=video.light_level,
         spherical=video.spherical,

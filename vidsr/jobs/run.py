@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidsr.errors import DamagedError, ExistsError, MediaError, UsageError, VidsrError
 from vidsr.jobs import image, piped
-from vidsr.jobs.batch import REPLACE, Batch
+from vidsr.jobs.batch import DONE, Batch, in_the_way
 from vidsr.jobs.events import Done, Event, Failed, Planned, Scanning, Skipped, Started
 from vidsr.jobs.inputs import Input
 from vidsr.jobs.joining import Tails, failed
@@ -179,14 +179,14 @@ def _already_done(job: Plan, batch: Batch) -> Skipped | None:
         if made == fingerprint(job.facts(batch.networks.get(job.scale, job.options.model))):
             discard(job.output, made)
             return Skipped(job.source.path, job.output, _done_already(beside, options=job.options.beside()))
-    raise ExistsError(f"{job.output}: exists, and is not what these options make; {REPLACE}")
+    raise ExistsError(in_the_way(job.output))
 
 
 def _done_already(made: dict[str, str], *, options: dict[str, str]) -> str:
     """`made` and `options`: those beside the fingerprint, of the output and of this run."""
     different = [name for name in {**made, **options} if made.get(name) != options.get(name)]
     other = ", ".join(f"--{name.replace('_', '-')}" for name in different)
-    return f"done already, with the same options{f' but for {other}' if other else ''}"
+    return f"{DONE}{f' but for {other}' if other else ''}"
 
 
 def started(job: Plan, network: str) -> Started:

@@ -20,7 +20,7 @@ import av
 from vidsr.errors import MediaError, UsageError
 from vidsr.frame import Frame
 from vidsr.jobs.inputs import Input
-from vidsr.jobs.manifest import ONCE
+from vidsr.jobs.manifest import OF_PIPE
 from vidsr.jobs.options import Options, parse_crop
 from vidsr.media import sequence, y4m
 from vidsr.media.pyav import picture_stream
@@ -210,6 +210,11 @@ def is_file(info: MediaInfo) -> bool:
     return info.container not in (y4m.CONTAINER, sequence.CONTAINER)
 
 
+def no_picture(info: MediaInfo) -> MediaError:
+    """What is said where a whole run brought none."""
+    return MediaError(f"{info.path}: no picture could be decoded in the part that was asked for")
+
+
 def open_source(
     info: MediaInfo, options: Options, start: Fraction | None, pipe: y4m.Y4MReader | None, *, reach: int = 0
 ) -> FrameSource:
@@ -297,7 +302,7 @@ def closing(reader: FrameSource, wanted: Callable[[Frame], bool] = lambda _: Tru
 def identity(info: MediaInfo) -> str:
     """Tells sources apart without reading all of them. What came through a pipe is never the same again."""
     if info.container == y4m.CONTAINER:
-        return ONCE + secrets.token_hex(16)
+        return OF_PIPE + secrets.token_hex(16)
     if info.container == sequence.CONTAINER:
         files = sequence.find(info.path)
         parts = [f"{number} {source_identity(path)}" for number, path in files.items()]

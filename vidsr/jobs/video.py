@@ -17,10 +17,10 @@ import av
 from filelock import FileLock, Timeout
 
 from vidsr import files, verify
-from vidsr.errors import DamagedError, MediaError, OutputError, TooSmallError, VidsrError
+from vidsr.errors import DamagedError, OutputError, TooSmallError, VidsrError
 from vidsr.files import fitting, rename
 from vidsr.jobs import sources
-from vidsr.jobs.batch import REPLACE, Batch
+from vidsr.jobs.batch import REPLACE, Batch, unwritable
 from vidsr.jobs.events import ONCE, Done, Event, PartsKept, Resumed
 from vidsr.jobs.manifest import LOCK, Manifest, clear, is_ours, read_facts
 from vidsr.jobs.plan import Plan, fingerprint
@@ -174,7 +174,7 @@ def _put(finished: Path, output: Path, overwrite: bool) -> None:
 def _make_missing(plan: Plan, maker: SegmentMaker, segments: Segments, batch: Batch) -> SegmentsMade:
     made = maker.make_missing(plan, segments, batch.on_event, batch.preview)
     if not segments.manifest.segments:
-        raise MediaError(f"{plan.source.path}: no picture could be decoded in the part that was asked for")
+        raise sources.no_picture(plan.source)
     if batch.preview is not None:
         batch.preview.close()
         made = replace(made, notes=(*made.notes, *batch.preview.notes))
@@ -246,8 +246,7 @@ def _work_folder(output: Path) -> Iterator[Path]:
         raise OutputError(f"{output}: another vidsr is writing it; wait for it, or choose another name") from error
     except OSError as error:
         _remove_empty(created)
-        reason = error.strerror or str(error)
-        raise OutputError(f"{output}: cannot be written ({reason}); choose another folder for it") from error
+        raise unwritable(output, error, "; choose another folder for it") from error
     try:
         yield folder
     except av.FFmpegError:
@@ -256,7 +255,7 @@ def _work_folder(output: Path) -> Iterator[Path]:
         error.args = (_outside(str(error), folder, output),)
         raise
     except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror or error})") from error
+        raise unwritable(output, error) from error
     finally:
         if not any(path.suffix != ".part" for path in folder.glob("[0-9]*")):  # no finished segment
             with suppress(OSError):

@@ -58,6 +58,7 @@ class Container:
     metadata: bool = True  # whether it has a place for tags of the file, chapters and timecodes
     own_chapters: bool = False  # whether Matroska's section of chapters can stand in it as it is
     tags: frozenset[str] | None = None  # of streams, that it keeps; None: all
+    dolby_vision: bool = False  # whether it says that pictures have an RPU, without which players do not look
     rotation: Literal["matrix", "turn"] | None = "matrix"  # a display matrix, or only its turn and mirror
     stereo_modes: frozenset[str] | None = None  # Matroska's names of those that it has; None: all
     stream_ids: bool = False  # whether streams have numbers that mean something
@@ -103,6 +104,7 @@ _MP4 = Container(
     muxer="mp4",
     demuxer="mov",
     pictures=("h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mjpeg"),
+    dolby_vision=True,
     codec_tags={"hevc": "hvc1"},  # Apple's players take no other
     segments=True,
     live={"movflags": "+frag_keyframe+delay_moov+default_base_moof", "frag_duration": "1000000"},  # microseconds
@@ -124,6 +126,7 @@ _MKV = Container(
     pictures=("h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mpeg2video", "mjpeg", "vp8"),
     alpha=("ffv1", "prores_ks", "libvpx-vp9"),
     segments=True,
+    dolby_vision=True,
     # Of qtrle its muxer forgets the depth, and nothing decodes it then; AMR it writes under other codecs' tags, and
     # ADPCM of Flash under one that it made up.
     refuses=_words("qtrle amr_nb amr_wb adpcm_swf"),
@@ -187,6 +190,7 @@ _ROWS = (
         encoders=("libvpx-vp9", "libsvtav1"),
         alpha=("libvpx-vp9",),
         segments=False,
+        dolby_vision=False,
         keeps=_words("vp8 vp9 av1 opus vorbis webvtt"),  # its muxer takes what no player of it finds again
         cover=None,
         text="webvtt",

@@ -11,6 +11,7 @@ TRACKS, TRACK_ENTRY, TRACK_TYPE, CODEC, VIDEO = 0x1654AE6B, 0xAE, 0x83, 0x86, 0x
 INFO, FILM_TITLE = 0x1549A966, 0x7BA9
 CHAPTERS, EDITION, CHAPTER, CHAPTER_TITLE, CHAPTER_TRACKS = 0x1043A770, 0x45B9, 0xB6, 0x80, 0x8F
 EDITION_ORDERED, CHAPTER_HIDDEN = 0x45DD, 0x98
+CROPS = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 LANGUAGE, LANGUAGE_IETF = 0x22B59C, 0x22B59D
 PICTURES, SOUND, TEXT, DATA = 1, 2, 17, 33  # types of tracks
 VOID, CRC = 0xEC, 0xBF
@@ -27,6 +28,12 @@ def integer(file: BinaryIO, *, marked: bool) -> tuple[int | None, bool]:
     length = 9 - first[0].bit_length()
     value, mask = int.from_bytes(first + file.read(length - 1), "big"), (1 << 7 * length) - 1
     return (value if marked else value & mask), value & mask == mask
+
+
+def opening(file: BinaryIO) -> tuple[int | None, int | None, bool]:
+    """With what an element begins: its identifier and its size, each by `integer`, and whether the size is unknown."""
+    kind, _ = integer(file, marked=True)
+    return kind, *integer(file, marked=False)
 
 
 def unsigned(file: BinaryIO, start: int, stop: int) -> int:
@@ -86,8 +93,7 @@ def _element(file: BinaryIO, start: int, stop: int) -> tuple[int, int, int] | No
     if start >= stop:
         return None
     file.seek(start)
-    kind, _ = integer(file, marked=True)
-    size, unknown = integer(file, marked=False)
+    kind, size, unknown = opening(file)
     if kind is None or size is None:
         return None
     body = file.tell()

@@ -76,7 +76,7 @@ class Encoder:
     alpha_beside: bool = False  # a second picture beside each, for which only Matroska and WebM have a place
     hdr: HdrKeys | None = None
     keeps_hdr10: bool = True  # in its bitstream or its container
-    captions: bool = False  # inside the pictures (CEA-608/708)
+    inside: frozenset[str] = frozenset()  # fields of `frame.Inside` that `write.messages` puts into its packets
     narrowest: int = 1
     widest: int | None = None  # of either side
     wider: str | None = None  # the encoder that takes more
@@ -95,6 +95,9 @@ _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow
 _NVENC = Presets("p5", tuple(f"p{k}" for k in range(1, 8)))
 _NVENC_OPTIONS = {"rc": "vbr", "b": "0"}
 _P010 = {"yuv420p10le": "p010le"}
+_CAPTIONS = frozenset({"captions"})
+_IN_HEVC = frozenset({"captions", "hdr10_plus", "dolby_vision", "ambient"})
+_IN_AV1 = frozenset({"captions", "hdr10_plus"})
 _FINE = {"flags": "+qscale", "global_quality": str(2 * 118)}  # quantiser 2; the default of these is 200 kbit/s
 
 _QSV = Encoder(
@@ -163,7 +166,7 @@ _ROWS = (
         params="x264-params",
         fixed_params=("sliced-threads=0",),  # PyAV asks for slices, one a thread: up to 7 % larger
         hdr=HdrKeys("mastering-display", "cll"),
-        captions=True,
+        inside=_CAPTIONS,
         widest=4096,  # beyond, few decoders take H.264
         wider="libx265",
     ),
@@ -174,13 +177,12 @@ _ROWS = (
         title="HEVC",
         quality=Quality(18, 51, step=0.05),
         presets=Presets("medium", _X26X),
-        options={"a53cc": "1"},
         threads=MANY,
         params="x265-params",
         thread_params={"pools": None, "frame-threads": 4},
         fixed_params=("log-level=error", "open-gop=0"),
         hdr=HdrKeys("master-display", "max-cll"),
-        captions=True,
+        inside=_IN_HEVC,
         narrowest=64,  # below, x265 4.1 writes past its buffers, and the process dies sooner or later
     ),
     Encoder(
@@ -194,6 +196,7 @@ _ROWS = (
         thread_params={"lp": None},
         environment={"SVT_LOG": "1"},  # errors only: its banner goes to stderr, and is stopped by no other way
         hdr=HdrKeys("mastering-display", "content-light", decimal=True),
+        inside=_IN_AV1,
         opens_small=True,
     ),
     Encoder(
@@ -236,7 +239,7 @@ _ROWS = (
         presets=_NVENC,
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv444p"),
-        captions=True,  # not tried
+        inside=_CAPTIONS,  # not tried
         widest=4096,
         wider="hevc_nvenc",
         hardware=True,
@@ -253,7 +256,7 @@ _ROWS = (
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv420p10le", "yuv444p"),
         packed=_P010,
-        captions=True,  # not tried
+        inside=_IN_HEVC,  # not tried
         hardware=True,
         gpu_option="gpu",
         software="libx265",
@@ -268,6 +271,7 @@ _ROWS = (
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv420p10le"),
         packed=_P010,
+        inside=_IN_AV1,  # not tried
         hardware=True,
         gpu_option="gpu",
         software="libsvtav1",
@@ -294,7 +298,7 @@ _ROWS = (
         keeps_hdr10=False,
     ),
     Encoder("libvpx", "vp8"),
-    Encoder("mpeg2video", "mpeg2video", options=_FINE, captions=True),
+    Encoder("mpeg2video", "mpeg2video", options=_FINE, inside=_CAPTIONS),
     Encoder("mpeg4", "mpeg4", options=_FINE),
     Encoder("mjpeg", "mjpeg", options=_FINE),
 )
@@ -313,8 +317,8 @@ OFFERED = tuple(row for row in _ROWS if row.spoken)
 """Encoders that help names, and that `vidsr doctor` tries."""
 CODECS = tuple(row.spoken[0] for row in OFFERED if not row.hardware)
 """Codecs by the names that users know."""
-CAPTIONED = frozenset(row.codec for row in _ROWS if row.captions)
-"""Codecs that carry captions inside their pictures, as made here."""
+CARRYING = {kind: tuple(dict.fromkeys(row.codec for row in _ROWS if kind in row.inside)) for kind in sorted(_IN_HEVC)}
+"""Fields of `frame.Inside`, and the codecs that carry each, as made here."""
 WITHOUT_HDR10 = frozenset(row.codec for row in _ROWS if not row.keeps_hdr10)
 WORST_QUALITY = max(row.quality.worst for row in _ROWS if row.quality)
 _SPOKEN = {name: row for row in OFFERED for name in row.spoken}

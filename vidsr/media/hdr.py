@@ -8,11 +8,8 @@ from fractions import Fraction
 
 from vidsr.media.encoders import HdrKeys
 
-DYNAMIC = {  # side data of pictures, by FFmpeg's name, that no encoder here takes: what it is, and what is left
-    "DOVI_METADATA": ("Dolby Vision", "the output is its base layer"),
-    "DYNAMIC_HDR_PLUS": ("HDR10+", "HDR10 stays"),
-}
-TRANSFERS = (16, 18)  # PQ and HLG, by H.273
+PQ, HLG = 16, 18
+
 _STEPS_XY = 50000  # chromaticity steps a unit, in HEVC's SEI message and in the mdcv box
 _STEPS_NITS = 10000  # luminance steps a candela per square metre
 
@@ -87,6 +84,14 @@ def container_boxes(mastering: bytes | None, light: bytes | None) -> bytes:
     if level:
         boxes += _box(b"clli", struct.pack(">2H", *(min(v, 0xFFFF) for v in level)))
     return boxes
+
+
+def ambient(raw: bytes) -> bytes:
+    """The body of H.265's message of the viewing environment for an AVAmbientViewingEnvironment; may be empty."""
+    if len(raw) < 24:
+        return b""
+    light, x, y = (Fraction(num, den or 1) for num, den in struct.iter_unpack("<2i", raw[:24]))
+    return struct.pack(">I2H", _nits(light), _xy(x), _xy(y))
 
 
 def _box(kind: bytes, body: bytes) -> bytes:

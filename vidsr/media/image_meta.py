@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from PIL import Image
+
+from vidsr.media.png_chunks import Chunk, have_colours, have_texts, read_chunks
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 XMP, IPTC, ICC = 0x02BC, 0x83BB, 0x8773  # tags of TIFF
@@ -26,13 +26,6 @@ _UNWRITABLE = (struct.error, AttributeError, KeyError, OverflowError, TypeError,
 DAMAGED = (*_UNWRITABLE, IndexError, OSError, SyntaxError)
 """What Pillow raises of a file that is not as it should be, or of its EXIF."""
 _TURNED = re.compile(rb"(tiff:Orientation(?:=[\"']|>))[2-8]")
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_COLOURS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
-_CICP_OF_SRGB = bytes([1, 13])
-_GAMMA = 45_455  # times 1/100,000, of sRGB; and where its white, red, green and blue are
-_CHRM = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
-_ELSEWHERE = re.compile(rb"XML:com\.adobe\.xmp\0|Raw profile type (?!iptc)")  # texts that are read as something else
-_CHUNK_BYTES = 1 << 24  # more is no text
 _JPEGS = ("JPEG", "MPO")  # MPO: with more pictures behind it, as cameras and phones write them
 _JPEG_BYTES = 65_500  # of one kind of metadata
 _IPTC_RESOURCE = 0x0404
@@ -51,7 +44,7 @@ class ImageMeta:
     xmp: bytes | None = None
     iptc: bytes | None = None
     comment: bytes | None = None
-    chunks: bytes = b""
+    chunks: tuple[Chunk, ...] = ()
     dpi: tuple[float, float] | None = None
     mark: str | None = None  # ASCII, for formats without metadata
     said: tuple[str, ...] = ()
@@ -59,21 +52,11 @@ class ImageMeta:
     def is_any(self) -> bool:
         """Whether there is more than pixels, their size and a mark."""
         beside = self.exif or self.icc_profile or self.xmp or self.iptc or self.comment
-        return bool(beside or self.has_texts() or self.has_colours())
-
-    def has_texts(self) -> bool:
-        """Whether `chunks` has texts."""
-        return any(kind in _TEXTS for kind, _ in _chunks(io.BytesIO(self.chunks)))
+        return bool(beside or have_texts(self.chunks) or self.has_colours())
 
     def has_colours(self) -> bool:
-        """Whether `chunks` says of the colours what is neither sRGB nor left to a profile (PNG 3rd edition, 4.3)."""
-        said = dict(_chunks(io.BytesIO(self.chunks)))
-        if b"cICP" in said:
-            return said[b"cICP"][:2] != _CICP_OF_SRGB
-        if self.icc_profile or b"sRGB" in said:
-            return False
-        gamma = struct.unpack(">I", said.get(b"gAMA", b"")[:4].rjust(4, b"\0"))[0]
-        return (gamma != 0 and abs(gamma - _GAMMA) > _GAMMA / 100) or said.get(b"cHRM", _CHRM) != _CHRM
+        """Whether `chunks` says of the colours what no other field does."""
+        return have_colours(self.chunks, profile=bool(self.icc_profile))
 
 
 def read_meta(image: Image.Image, path: Path) -> ImageMeta:
@@ -96,7 +79,7 @@ def read_meta(image: Image.Image, path: Path) -> ImageMeta:
         xmp=_TURNED.sub(rb"\g<1>1", xmp) if xmp else None,
         iptc=_iptc(image),
         comment=image.info.get("comment") if image.format in _JPEGS else None,
-        chunks=b"".join(_chunk(*each) for each in _kept_chunks(path)) if image.format == "PNG" else b"",
+        chunks=tuple(read_chunks(path)) if image.format == "PNG" else (),
         dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(1 <= each <= _MOST_DPI for each in dpi) else None,
         said=said,
     )
@@ -171,34 +154,13 @@ def _iptc(image: Image.Image) -> bytes | None:
     return found if isinstance(found, bytes) else None
 
 
-def _kept_chunks(png: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and data of each chunk of `png` that is a text, or describes its colours."""
-    with png.open("rb") as file:
-        file.seek(8)
-        for kind, data in _chunks(file):
-            if not (kind in _TEXTS and _ELSEWHERE.match(data)):
-                yield kind, data
-
-
-def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Those of such kinds from here on."""
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind in (*_TEXTS, *_COLOURS) and length <= _CHUNK_BYTES:
-            data = file.read(length)
-            if len(data) == length:
-                yield kind, data
-            length = 0
-        file.seek(length + 4, 1)
-
-
 def what_is_lost(meta: ImageMeta, kind: str) -> list[str]:
     """What of `meta` an image of `kind`, by Pillow's name, has no place for."""
     short = kind == "JPEG"
     return [
         name
         for name, there, fits in (
-            ("its text", meta.has_texts(), kind == "PNG"),
+            ("its text", have_texts(meta.chunks), kind == "PNG"),
             ("what it says of its colours", meta.has_colours(), kind == "PNG"),
             ("its comment", meta.comment, kind == "JPEG"),
             ("IPTC", meta.iptc, kind in ("JPEG", "TIFF")),
@@ -237,20 +199,18 @@ def _photoshop(iptc: bytes) -> bytes:
     return b"\xff\xed" + struct.pack(">H", len(data) + 2) + data if len(data) <= _JPEG_BYTES else b""
 
 
-def with_chunks(png: bytes, meta: ImageMeta, width: int, height: int, *, bare: bool) -> bytes:
-    """Put what Pillow does not write behind the header of `png` (PNG 3rd edition, 11.3), and all into a `bare` one."""
-    extra = b""
-    if bare and meta.icc_profile:
-        extra += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc_profile))
-    if bare and meta.exif:
-        extra += _chunk(b"eXIf", resized_exif(meta.exif, width, height).removeprefix(b"Exif\0\0"))
-    if bare and meta.dpi:
-        extra += _chunk(b"pHYs", struct.pack(">IIB", *(round(each / 0.0254) for each in meta.dpi), 1))
-    if meta.xmp:
-        extra += _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + meta.xmp)
-    after_header = 8 + 25
-    return png[:after_header] + extra + meta.chunks + png[after_header:]
+def chunks_beside(meta: ImageMeta) -> list[Chunk]:
+    """What Pillow does not write of `meta` into a PNG."""
+    xmp = [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + meta.xmp)] if meta.xmp else []
+    return [*xmp, *meta.chunks]
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def all_chunks(meta: ImageMeta, width: int, height: int) -> Iterator[Chunk]:
+    """All that a PNG of this size has of `meta`."""
+    if meta.icc_profile:
+        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc_profile)
+    if meta.exif:
+        yield b"eXIf", resized_exif(meta.exif, width, height).removeprefix(b"Exif\0\0")
+    if meta.dpi:
+        yield b"pHYs", struct.pack(">IIB", *(round(each / 0.0254) for each in meta.dpi), 1)
+    yield from chunks_beside(meta)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias, cast
 
 import av
+import av.filter
 import numpy as np
 from av.container import InputContainer
 from av.packet import PacketSideData
@@ -31,6 +32,17 @@ new_side_data = cast("Callable[[int, int], PacketSideData]", PacketSideData)
 def picture_stream(container: InputContainer, index: int) -> VideoStream:
     """The stream `index`, which is one of pictures."""
     return cast(VideoStream, container.streams[index])
+
+
+def ready(end: av.filter.Graph | av.filter.context.FilterContext) -> Iterator[av.VideoFrame]:
+    """The pictures that filters have finished so far."""
+    while True:
+        try:
+            out = end.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        assert isinstance(out, av.VideoFrame)
+        yield out
 
 
 def side_data_of(frame: av.VideoFrame) -> Iterable[SideData]:

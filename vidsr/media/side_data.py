@@ -9,7 +9,7 @@ import math
 import struct
 from collections.abc import Iterator
 
-from vidsr.media import hdr
+from vidsr.media import inside
 from vidsr.media.containers import HOLDS_ALL, KEEPS_IT, Container
 from vidsr.media.read.probe import Video
 
@@ -20,7 +20,6 @@ _NAMES = {
     STEREO: "stereo 3D (how the two eyes' pictures stand in the frame)",
     "DISPLAYMATRIX": "rotation",
     "AFD": "active format description",
-    "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
     "VIEW_ID": "second view (MV-HEVC)",
     "LCEVC": "enhancement layer (LCEVC)",
     "REFERENCE_DISPLAYS": "reference displays of 3D",
@@ -33,8 +32,8 @@ _NAMES = {
     "PANSCAN": "pan and scan",
 }
 _TOLD_ELSEWHERE = {
-    *("ALPHA", "A53_CC", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DOVI_RPU_BUFFER"),
-    *hdr.DYNAMIC,
+    *("ALPHA", "MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"),
+    *(name for names in inside.KINDS.values() for name in names),
 }
 _SIDE_BY_SIDE, _TOP_BOTTOM = 1, 2  # AVStereo3DType
 _MODES = {  # AVStereo3DType -> Matroska's name, and that of the same with left and right exchanged

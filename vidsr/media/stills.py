@@ -16,7 +16,17 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from vidsr import files
 from vidsr.errors import MediaError, OutputError
 from vidsr.frame import Samples
-from vidsr.media.image_meta import DAMAGED, ImageMeta, options, orientation, read_meta, what_is_lost, with_chunks
+from vidsr.media.image_meta import (
+    DAMAGED,
+    ImageMeta,
+    all_chunks,
+    chunks_beside,
+    options,
+    orientation,
+    read_meta,
+    what_is_lost,
+)
+from vidsr.media.png_chunks import with_chunks
 from vidsr.media.read.open import MAX_PIXELS
 from vidsr.media.tiff import encode_tiff
 
@@ -229,14 +239,14 @@ def _on_white(array: Samples) -> Samples:
 def _encoded(samples: Samples, kind: str, meta: ImageMeta) -> bytes:
     height, width = samples.shape[:2]
     if samples.dtype == np.uint16 and samples.ndim == 3:
-        return with_chunks(_deep_png(samples), meta, width, height, bare=True)
+        return with_chunks(_deep_png(samples), all_chunks(meta, width, height))
     chosen = _SAVE.get(kind, {}) | options(meta, kind, width, height)
     if meta.mark and kind in _NOTED:
         chosen[_NOTED[kind]] = meta.mark.encode()
     out = io.BytesIO()
     Image.fromarray(samples).save(out, kind, **chosen)
     if kind == "PNG":
-        return with_chunks(out.getvalue(), meta, width, height, bare=False)
+        return with_chunks(out.getvalue(), chunks_beside(meta))
     return _marked(out.getvalue(), kind, meta.mark) if meta.mark else out.getvalue()
 
 

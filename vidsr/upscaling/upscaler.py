@@ -225,7 +225,7 @@ class Upscaler:
         return self._grainer(small, large) if self._grainer else large
 
     def stream(self, frames: Iterable[Frame], canvas: Canvas | None = None) -> Iterator[Frame]:
-        """Upscale frames: as many come out, in order, with their pts, time base, duration and captions.
+        """Upscale frames: as many come out, in order, with their pts, time base, duration and what stands inside.
 
         All come out on one `canvas`, by default that of the first frame that is made: a later one of another size or
         layout is converted. A frame whose samples equal those of the one before it is not computed again (and counted
@@ -318,7 +318,7 @@ class Upscaler:
             made = made if same and made else next(results)
             self.num_reused += same and not source.aside
             pts, base, duration = source.pts, source.time_base, source.duration
-            yield source, replace(made, pts=pts, time_base=base, duration=duration, captions=source.captions)
+            yield source, replace(made, pts=pts, time_base=base, duration=duration, inside=source.inside)
         return made
 
     def _results(self, batch: _Batch) -> list[Frame]:

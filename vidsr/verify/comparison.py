@@ -9,8 +9,8 @@ from math import inf
 from pathlib import Path
 
 from vidsr.errors import UsageError
+from vidsr.media import inside
 from vidsr.media.containers import CONTAINERS
-from vidsr.media.encoders import CAPTIONED
 from vidsr.media.mux.origin import late_start
 from vidsr.media.read.bars import Crop, cropped
 from vidsr.media.read.deinterlace import Deinterlacing
@@ -72,13 +72,15 @@ def compare(
     part = start is not None or end is not None
     base, how = made.video.time_base, Deinterlacing.of(info.video, deinterlace)
     clock = how.time_base(info.video)
+    row = CONTAINERS[after.container]
     seen = look(
         info,
         made,
         shift=None if part else _shift(info, after, pairing),
-        tolerance=CONTAINERS[after.container].tolerance(rounding(clock, base), len(pairing.picture.pts)),
+        tolerance=row.tolerance(rounding(clock, base), len(pairing.picture.pts)),
         start=start,
         end=end,
+        begin=Fraction(0) if row.before_zero else max((made.video.start_pts or 0) * base, Fraction(0)),
         deinterlace=how,
         on_step=on_step,
     )
@@ -107,7 +109,7 @@ def _checks(both: _Both, seen: Pictures, mapping: Mapping) -> Iterator[Finding]:
     picture = before.tracks[info.video.index]
     yield from (Finding("recordings", "several", "the first", "dropped", note) for note in left_out(info.path))
     yield from _check_pictures(seen, made)
-    yield from _check_captions(seen, made)
+    yield from _check_inside(seen, info, made, after.container)
     yield from _check_length(both.clock, made, seen, pairing, after)
     yield from check_looks(info, made, after.container)
     yield from check_presence(pairing, mapping, after.container)
@@ -155,14 +157,17 @@ def _likeness(psnr: list[float]) -> str:
     return f"{words}, {equal} equal" if equal else words
 
 
-def _check_captions(seen: Pictures, made: MediaInfo) -> Iterator[Finding]:
-    """Those inside the pictures, byte for byte."""
-    name, codec = "captions in pictures", made.video.codec
-    before, after = (f"in {num} pictures" if num else "none" for num in seen.captioned)
-    if seen.captioned[0] and not seen.captioned[1] and codec not in CAPTIONED:
-        yield Finding(name, before, after, "dropped", f"{codec} does not carry them; h264 does")
-    elif any(seen.captioned):
-        yield same(name, before, after, not seen.miscaptioned, some(seen.miscaptioned))
+def _check_inside(seen: Pictures, source: MediaInfo, made: MediaInfo, container: str) -> Iterator[Finding]:
+    """What stands in pictures beside their samples: captions and dynamic HDR, byte for byte."""
+    row, video = CONTAINERS[container], made.video
+    for kind, counts in seen.num_inside.items():
+        before, after = (f"in {num} pictures" if num else "none" for num in counts)
+        why = inside.why_lost(kind, source.video, video.codec, row, video.format, live=False)
+        if why and not counts[1]:
+            yield Finding(inside.NAMES[kind], before, after, "dropped", why)
+        else:
+            wrong = seen.wrong_inside.get(kind, [])
+            yield same(inside.NAMES[kind], before, after, not wrong, some(wrong))
 
 
 def _check_length(

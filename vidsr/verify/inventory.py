@@ -22,8 +22,9 @@ from vidsr.media.mux.hidden import preroll, unneeded
 from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import own_metadata
 from vidsr.media.read.joints import Joints, OneClock
-from vidsr.media.read.matroska import chapters, exact_languages, tags
+from vidsr.media.read.matroska import head_of
 from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.tags import tags
 
 NO_TIME = -(2**63)
 """In `ListedTrack.pts` and `ListedTrack.dts`: the packet has none."""
@@ -117,7 +118,7 @@ def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
     """
     with open_input(path) as opened:
         tracks = [_track(stream) for stream in opened.streams]
-        exact = exact_languages(path, opened.format.name)
+        exact = head_of(path).languages
         for track in tracks:
             track.metadata |= {"language_ietf": exact[track.index]} if track.index in exact else {}
         error, clock = None, OneClock(joints)
@@ -135,8 +136,8 @@ def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
 
 def pair(source: Inventory, picture: int, output: Inventory) -> Pairing:
     """Find the tracks of `source` in `output`: by their packets, then by kind and order. `picture` is upscaled."""
-    own = chapters(source.path)
-    whole = own is not None and own == chapters(output.path)
+    own = head_of(source.path).chapters
+    whole = own is not None and own == head_of(output.path).chapters
     kept, dropped = decide(source.path, picture, output.container, whole=whole)
     left = list(output.tracks)
     found: dict[int, ListedTrack] = {}

@@ -12,7 +12,9 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from vidsr.errors import DamagedError
-from vidsr.frame import Colour, Frame, Matrix, PixelFormat
+from vidsr.frame import NOTHING_INSIDE, Colour, Frame, Inside, Matrix, PixelFormat
+from vidsr.media.dolby_vision import DolbyVision
+from vidsr.media.inside import NAMES
 from vidsr.media.read.colour_tags import stated
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.joints import joints_of, notes
@@ -20,8 +22,6 @@ from vidsr.media.read.probe import MediaInfo, Video
 from vidsr.media.read.reader import Reader
 from vidsr.upscaling.host import from_rgb, relit, to_rgb
 from vidsr.verify.content import Likeness, Shrinker, SmallPicture, liken
-
-MAX_NAMED = 5  # pictures that a row names
 
 Item = TypeVar("Item")
 
@@ -33,7 +33,7 @@ class Seen:
     number: int
     time: Fraction
     picture: SmallPicture
-    captions: bytes = b""
+    inside: Inside = NOTHING_INSIDE
 
 
 @dataclass(slots=True)
@@ -54,8 +54,8 @@ class Pictures:
     shifted: list[str] = field(default_factory=list)
     tinted: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
-    captioned: list[int] = field(default_factory=lambda: [0, 0])  # pictures with captions inside, source and output
-    miscaptioned: list[str] = field(default_factory=list)
+    num_inside: dict[str, list[int]] = field(default_factory=dict)  # pictures that have it, source and output
+    wrong_inside: dict[str, list[str]] = field(default_factory=dict)
     psnr: list[float] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)  # of the source
     failure: str | None = None  # of the output
@@ -69,14 +69,15 @@ def look(
     tolerance: Fraction,
     start: Fraction | None = None,
     end: Fraction | None = None,
+    begin: Fraction = Fraction(0),
     deinterlace: Deinterlacing = Deinterlacing(),  # noqa: B008  (frozen)
     on_step: Callable[[str, float], None] = lambda _text, _share: None,
 ) -> Pictures:
     """Decode both files and compare picture by picture.
 
-    `shift` seconds were added to the source's times; None: the output begins at 0. Times may deviate by `tolerance`.
-    Damaged places of the source count as what its decoder makes of them. `on_step` is told what is done, and which
-    share of the source that is.
+    `shift` seconds were added to the source's times; None: the output begins at `begin`. Times may deviate by
+    `tolerance`. Damaged places of the source count as what its decoder makes of them. `on_step` is told what is done,
+    and which share of the source that is.
 
     Raises:
         MediaError: the source holds nothing that decodes in the part that is asked for.
@@ -86,7 +87,9 @@ def look(
         theirs = stack.enter_context(Reader(source, start=start, end=end, keep_going=True, deinterlace=deinterlace))
         ours = stack.enter_context(Reader(output))
         size = (source.video.width, source.video.height)
-        old = _Ahead(_wanted(theirs, output.video, size, shift, found))
+        grown = Fraction(output.video.width, size[0]), Fraction(output.video.height, size[1])
+        vision = DolbyVision(source.video.dolby_vision or 0, grown, source.video.crop)
+        old = _Ahead(_wanted(theirs, output.video, size, (shift, begin), found))
         new = _Ahead(_made(ours, size, found))
         before: Seen | None = None
         length = (end if end is not None else source.video.duration or 0) - (start or 0)
@@ -96,7 +99,7 @@ def look(
                 _note_time(found, old.head, new.head, tolerance)
                 found.ends_alike = abs(old.head.time - new.head.time) <= tolerance
                 _note_content(found, new.head.number, old.head, new.head.picture, before, old.next)
-                _note_captions(found, old.head, new.head)
+                _note_inside(found, old.head, new.head, vision)
             elif verdict == "source" and old.head:
                 found.missing.append(_name(old.head))
                 found.ends_alike = False
@@ -135,16 +138,17 @@ class _Ahead(Generic[Item]):
 
 
 def _wanted(
-    reader: Reader, output: Video, size: tuple[int, int], shift: Fraction | None, found: Pictures
+    reader: Reader, output: Video, size: tuple[int, int], place: tuple[Fraction | None, Fraction], found: Pictures
 ) -> Iterator[Seen]:
-    """The source's pictures, at the times that the output should have."""
+    """The source's pictures, at the times that the output should have; `place` is `shift` and `begin` of `look`."""
     shrink = Shrinker(*size)
     frames = iter(reader)
     first = next(frames, None)
     if first is None:
         return
     found.begin = first.pts * first.time_base
-    found.shift = -found.begin if shift is None else shift
+    shift, begin = place
+    found.shift = begin - found.begin if shift is None else shift
     last = gap = None
     own = reader.info.video.colour
     for number, frame in enumerate(chain((first,), frames)):
@@ -154,7 +158,7 @@ def _wanted(
         last = time
         length = frame.duration * frame.time_base or gap or 1 / (reader.info.video.rate or Fraction(25))
         found.end = time + length
-        yield Seen(number, time + found.shift, shrink(as_output(frame, output, own)), frame.captions)
+        yield Seen(number, time + found.shift, shrink(as_output(frame, output, own)), frame.inside)
 
 
 def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Seen]:
@@ -163,7 +167,7 @@ def _made(reader: Reader, size: tuple[int, int], found: Pictures) -> Iterator[Se
         for number, frame in enumerate(reader):
             found.num_output += 1
             picture = shrink(visible(frame, reader.info.video))
-            yield Seen(number, frame.pts * frame.time_base, picture, frame.captions)
+            yield Seen(number, frame.pts * frame.time_base, picture, frame.inside)
     except DamagedError as error:
         found.failure = str(error)
 
@@ -239,11 +243,18 @@ def _note_content(
         found.shifted.append(f"{name} is off by {across:+.2f}, {down:+.2f} source pixels")
 
 
-def _note_captions(found: Pictures, old: Seen, new: Seen) -> None:
-    found.captioned = [count + bool(seen.captions) for count, seen in zip(found.captioned, (old, new), strict=True)]
-    if old.captions != new.captions:
-        words = "other captions" if old.captions and new.captions else "captions" if new.captions else "no captions"
-        found.miscaptioned.append(f"{_name(new)} has {words}")
+def _note_inside(found: Pictures, old: Seen, new: Seen, vision: DolbyVision) -> None:
+    """What stands in both beside their samples, byte for byte; of an RPU what `vision` makes of it."""
+    wanted = replace(old.inside, dolby_vision=vision.rpu(old.inside))
+    for kind, name in NAMES.items():
+        before, after = getattr(wanted, kind), getattr(new.inside, kind)
+        if not before and not after:
+            continue
+        counts = found.num_inside.setdefault(kind, [0, 0])
+        counts[0], counts[1] = counts[0] + bool(before), counts[1] + bool(after)
+        if before != after:
+            words = f"other {name}" if before and after else name if after else f"no {name}"
+            found.wrong_inside.setdefault(kind, []).append(f"{_name(new)} has {words}")
 
 
 def _what(like: Likeness, shown: SmallPicture) -> str:

@@ -10,7 +10,7 @@ from vidsr.frame import SRGB, Colour, Matrix, output_colour
 from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS, Container, segment_container
 from vidsr.media.encoders import ENCODERS, WITHOUT_HDR10
-from vidsr.media.hdr import DYNAMIC, Mastering, light_level
+from vidsr.media.hdr import Mastering, light_level
 from vidsr.media.mux.streams import no_place
 from vidsr.media.read.colour_tags import SITED, stated
 from vidsr.media.read.probe import MediaInfo, Video
@@ -30,9 +30,6 @@ def check_looks(source: MediaInfo, output: MediaInfo, container: str) -> Iterato
     yield from _check_colour(old, new, container)
     yield from _check_hdr10(old, new)
     yield from _check_side_data(old, new, container)
-    for name, (word, reason) in DYNAMIC.items():
-        if name in old.extras and name not in new.extras:
-            yield Finding(word, "there", "none", "dropped", reason)
     if old.format.alpha and not new.format.alpha:
         yield Finding("transparency", "there", "none", "dropped", f"{new.codec} does not keep it ({_with_alpha()} do)")
 

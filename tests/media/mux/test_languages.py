@@ -14,7 +14,7 @@ from vidsr.media.containers import CONTAINERS
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.languages import held, loss, says_more
 from vidsr.media.mux.matroska import both_languages, write_languages
-from vidsr.media.read.matroska import exact_languages
+from vidsr.media.read.matroska import head_of
 from vidsr.media.read.probe import probe
 from vidsr.verify import compare
 
@@ -94,11 +94,11 @@ def test_a_language_by_its_long_name_is_kept_beside_its_three_letters(tmp_path: 
     )
     write_languages(source)
     long = dict(enumerate(exact for _, exact in names))
-    assert exact_languages(source, "matroska,webm") == long
+    assert head_of(source).languages == long
     output = tmp_path / "out.mkv"
     _, report = upscaled(source, output, spec=spec_of(sample_aspect=Fraction(4, 3)), pts=range(6))
     assert report.dropped == ()
-    assert exact_languages(output, "matroska,webm") == long
+    assert head_of(output).languages == long
     with av.open(str(output)) as opened:
         assert [stream.metadata["language"] for stream in opened.streams] == [three for three, _ in names]
         assert len(list(opened.decode(video=0))) == 6
@@ -124,7 +124,7 @@ def test_a_language_that_is_none_beside_one_that_is(tmp_path: Path) -> None:
     size = path.stat().st_size
     write_languages(path)
     assert path.stat().st_size == size
-    assert exact_languages(path, "matroska,webm") == {1: exact}
+    assert head_of(path).languages == {1: exact}
     with av.open(str(path)) as opened:
         assert [(stream.type, stream.metadata.get("language")) for stream in opened.streams] == [
             ("video", None),

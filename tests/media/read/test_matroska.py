@@ -14,15 +14,25 @@ from vidsr.media.ebml import (
     CHAPTER_TITLE,
     CHAPTER_TRACKS,
     CHAPTERS,
+    CODEC,
+    CROPS,
+    EBML,
     EDITION,
+    FILM_TITLE,
     INFO,
+    PICTURES,
     SEGMENT,
+    SOUND,
+    TRACK_ENTRY,
+    TRACK_TYPE,
+    TRACKS,
+    VIDEO,
     elements,
     sections,
 )
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.matroska import write_chapters
-from vidsr.media.read.matroska import chapters, unread_chapters
+from vidsr.media.read.matroska import Head, head_of
 from vidsr.media.read.probe import probe
 from vidsr.media.read.truncation import hole_in_matroska
 from vidsr.verify.comparison import compare
@@ -102,8 +112,8 @@ def test_a_whole_film_keeps_its_own_chapters(tmp_path: Path, kind: int | None) -
     assert plan_streams(probe(path), "mkv", whole=True) == ([], [])
     out = tmp_path / "out.mkv"
     upscaled(path, out)
-    found = chapters(out)
-    assert found == chapters(path)
+    found = head_of(out).chapters
+    assert found == head_of(path).chapters
     assert found is not None
     assert found.count(b"ger") == 2
     with av.open(str(path)) as source, av.open(str(out)) as made:
@@ -126,7 +136,7 @@ def test_chapters_of_a_film_whose_clusters_begin_anywhere(tmp_path: Path, over: 
     end = bytes.fromhex("1f43b675 40") + bytes([len(head) + over - 6]) + bytes(len(head) + over - 6)
     path.write_bytes(head + before + clusters + end)
     write_chapters(path, b"\x45\xb9\x80")
-    assert chapters(path) == b"\x45\xb9\x80"
+    assert head_of(path).chapters == b"\x45\xb9\x80"
     assert path.read_bytes()[len(head + before) :].startswith(clusters)
 
 
@@ -142,7 +152,7 @@ def test_a_head_that_points_out_of_the_file_costs_no_chapters(tmp_path: Path) ->
     end = void + (2 if data[void + 1] & 0x80 else 9) + rest
     filler = b"\xec" + (end - void - len(head) - 2 | 0x80).to_bytes()
     path.write_bytes(data[:void] + (head + filler).ljust(end - void, b"\0") + data[end:])
-    assert unread_chapters(path, "matroska") == {"further titles of chapters": 1}
+    assert head_of(path).unread_chapters == {"further titles of chapters": 1}
 
 
 def test_languages_of_streams_behind_a_track_that_is_none(tmp_path: Path) -> None:
@@ -155,20 +165,40 @@ def test_languages_of_streams_behind_a_track_that_is_none(tmp_path: Path) -> Non
 def test_chapters_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
     into_the_first(path, CHAPTER_TRACKS)
-    assert chapters(path) is None
+    assert head_of(path).chapters is None
     upscaled(path, out := tmp_path / "out.mkv")
-    assert CHAPTER_TRACKS.to_bytes() not in (chapters(out) or b"")
+    assert CHAPTER_TRACKS.to_bytes() not in (head_of(out).chapters or b"")
+
+
+def element(kind: int, body: bytes) -> bytes:
+    return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + (len(body) | 1 << 28).to_bytes(4, "big") + body
 
 
 def test_chapters_inside_others_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> None:
-    def element(kind: int, body: bytes) -> bytes:
-        return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + (len(body) | 1 << 28).to_bytes(4, "big") + body
-
     for names, taken in ((b"", True), (element(CHAPTER_TRACKS, b"\x89\x81\1"), False)):
         inner = element(CHAPTER, element(CHAPTER, names))
-        film = element(SEGMENT, element(CHAPTERS, element(EDITION, inner)))
+        film = element(EBML, b"") + element(SEGMENT, element(CHAPTERS, element(EDITION, inner)))
         (tmp_path / "a.mkv").write_bytes(film)
-        assert (chapters(tmp_path / "a.mkv") is not None) == taken
+        assert (head_of(tmp_path / "a.mkv").chapters is not None) == taken
+
+
+def test_crops_are_those_of_the_streams_that_have_them(tmp_path: Path) -> None:
+    """Tracks of which FFmpeg makes no streams have no number."""
+    video = element(VIDEO, b"".join(element(side, bytes([number])) for number, side in enumerate(CROPS)))
+    kinds = [element(TRACK_TYPE, bytes([kind])) for kind in (SOUND, PICTURES)]
+    codec = element(CODEC, b"V")
+    tracks = (kinds[1] + video, kinds[0] + codec, kinds[1] + codec + video, kinds[1] + codec + element(VIDEO, b""))
+    film = element(SEGMENT, element(TRACKS, b"".join(element(TRACK_ENTRY, track) for track in tracks)))
+    (tmp_path / "a.mkv").write_bytes(element(EBML, b"") + film)
+    assert head_of(tmp_path / "a.mkv").crops == {1: (0, 1, 2, 3), 2: (0, 0, 0, 0)}
+    (tmp_path / "b.mkv").write_bytes(film)
+    assert head_of(tmp_path / "b.mkv") == head_of(tmp_path / "none") == Head()
+
+
+def test_damage_in_one_part_of_a_head_costs_no_other(tmp_path: Path) -> None:
+    info, chapters = element(INFO, element(FILM_TITLE, b"A title")), element(CHAPTERS, element(EDITION, b"\0"))
+    (tmp_path / "a.mkv").write_bytes(element(EBML, b"") + element(SEGMENT, info + chapters))
+    assert head_of(tmp_path / "a.mkv") == Head(title="A title")
 
 
 def test_chapters_that_are_hidden_or_in_another_order_are_named(tmp_path: Path) -> None:
@@ -214,8 +244,8 @@ def test_chapters_inside_each_other_as_deep_as_a_file_likes(tmp_path: Path) -> N
     for kind in (*[CHAPTER] * 2000, EDITION, CHAPTERS, SEGMENT):
         size = (len(body) | 1 << 56).to_bytes(8, "big")
         body = kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
-    path.write_bytes(body)
-    assert unread_chapters(path, "matroska,webm") == {"chapters inside chapters": 1999}
+    path.write_bytes(EBML.to_bytes(4, "big") + b"\x80" + body)
+    assert head_of(path).unread_chapters == {"chapters inside chapters": 1999}
 
 
 @pytest.mark.parametrize("place", [0, 1 << 40])

@@ -306,10 +306,10 @@ def test_what_lies_about_a_crop_costs_nothing(tmp_path: Path) -> None:
         return bytes.fromhex(kind) + bytes([0x80 | len(body)]) + body
 
     cut = element("e0", bytes.fromhex("54cc"))  # the size of this element is outside of its parent
-    tracks = element("1654ae6b", element("ae", element("83", b"\1") + cut))
+    tracks = element("1654ae6b", element("ae", element("83", b"\1") + element("86", b"V") + cut))
     mkv, mp4 = tmp_path / "a.mkv", tmp_path / "a.mp4"
     with mkv.open("wb") as file:
-        file.write(bytes.fromhex("18538067") + b"\xff" + tracks + b"\x80")
+        file.write(bytes.fromhex("1a45dfa3 80 18538067") + b"\xff" + tracks + b"\x80")
         file.truncate(1 << 26)
     tracemalloc.start()
     assert crop_of(mkv, "matroska,webm", 0, 1, (64, 48)) == (0, 0, 0, 0)

@@ -56,10 +56,10 @@ def _recording(path: Path, size: int = 188) -> Path:
 @pytest.mark.parametrize("size", [188, 192, 204])
 def test_two_programs_are_found_with_streams_and_names(tmp_path: Path, size: int) -> None:
     found = programs(_recording(tmp_path / "a.ts", size), "mpegts")
-    assert found == [
+    assert found == (
         Program(7, frozenset({0x101, 0x102}), "Österreich", "ARD"),
         Program(9, frozenset({0x201}), "News", "p" * 200),
-    ]
+    )
     assert program_of(found, 0x201) == found[1]
     assert program_of(found, 5) is None
     assert [str(item) for item in lost_programs(found, 0x201, CONTAINERS["ts"])] == [

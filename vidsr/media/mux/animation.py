@@ -20,6 +20,7 @@ from vidsr.media.encoders import Encoder, encoder
 from vidsr.media.mux.finish import Written
 from vidsr.media.mux.join import JoinReport
 from vidsr.media.mux.streams import Dropped
+from vidsr.media.pyav import ready
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.times import Times, read_times
@@ -171,9 +172,9 @@ def _with_palette(pictures: Iterable[av.VideoFrame], palette: av.VideoFrame, kin
     colours.push(None)
     for number, picture in enumerate(pictures):
         begin.push(_numbered(picture, number))
-        yield from _ready(end)
+        yield from ready(end)
     begin.push(None)
-    yield from _ready(end)
+    yield from ready(end)
 
 
 def _converted(pictures: Iterable[av.VideoFrame], kind: _Kind) -> Iterator[av.VideoFrame]:
@@ -184,16 +185,6 @@ def _converted(pictures: Iterable[av.VideoFrame], kind: _Kind) -> Iterator[av.Vi
 def _numbered(picture: av.VideoFrame, number: int) -> av.VideoFrame:
     picture.pts = number
     return picture
-
-
-def _ready(end: av.filter.context.FilterContext) -> Iterator[av.VideoFrame]:
-    while True:
-        try:
-            found = end.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-        assert isinstance(found, av.VideoFrame)
-        yield found
 
 
 def _written(output: Path, spec: VideoSpec, mark: str | None) -> Written:

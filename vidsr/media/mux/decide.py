@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from fractions import Fraction
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -20,13 +19,17 @@ from vidsr.media.containers import CONTAINERS, HOLDS_ALL, KEEPS_IT, Container
 from vidsr.media.mux import flags, languages
 from vidsr.media.mux.sound import encoded_layout, layout_of, named_layout
 from vidsr.media.mux.streams import NOT_COPIED, Dropped, KeptStream, codec_name, is_cover, no_place
-from vidsr.media.mux.tracks import AnyPacket, add_like, add_track
-from vidsr.media.read.matroska import chapters, exact_languages, own_title, unread_chapters
+from vidsr.media.mux.tracks import AnyPacket, add_like, add_track, own_metadata
+from vidsr.media.read.matroska import head_of
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.programs import Program, program_of, programs
+from vidsr.media.read.tags import tags
+from vidsr.media.unchanged import while_unchanged
 
 _TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
+_NOT_TAGS = frozenset({"language", "handler_name", "creation_time", "timecode", "stereo_mode", "rotate"})
+"""Keys of streams that speak of the file, or of what is said elsewhere."""
 _TRIED = 3  # packets of each stream
 _MOST_READ = 64 << 20  # bytes that are read for them; of a stream that has none by then, only its header is tried
 
@@ -45,19 +48,18 @@ def decide(path: Path, picture: int, container: str, *, whole: bool = False) -> 
     Raises:
         MediaError: it cannot be opened.
     """
-    found = path.stat()
-    kept, dropped = _decided(path, (found.st_size, found.st_mtime_ns), picture, container, whole)
+    kept, dropped = _decided(path, picture, container, whole)
     return list(kept), list(dropped)
 
 
 def own_chapters(path: Path, container: Container, *, whole: bool) -> bytes | None:
     """Matroska's section of chapters as it stands in the file `path`, where it can stand in the output as it is."""
-    return chapters(path) if whole and container.own_chapters else None
+    return head_of(path).chapters if whole and container.own_chapters else None
 
 
-@lru_cache(8)  # a plan, its join and the verdict on it ask the same
+@while_unchanged  # a plan, its join and the verdict on it ask the same
 def _decided(
-    path: Path, _: tuple[int, int], picture: int, container: str, whole: bool
+    path: Path, picture: int, container: str, whole: bool
 ) -> tuple[tuple[KeptStream, ...], tuple[Dropped, ...]]:
     row = CONTAINERS[container]
     kept: list[KeptStream] = []
@@ -69,11 +71,12 @@ def _decided(
             verdict = _decide(source, stream, row, samples.get(stream.index, []))
             (kept if isinstance(verdict, KeptStream) else dropped).append(verdict)  # type: ignore[arg-type]
         there = [picture, *(item.index for item in kept if item.how != "rewritten")]
-        exact = exact_languages(path, source.format.name)
+        exact = head_of(path).languages
         for stream in (source.streams[index] for index in there):
             dropped += _lost_flags(stream, row) + _lost_language(stream, row, exact.get(stream.index, ""))
+            dropped += _lost_tags(stream, row)
         dropped += lost_programs(programs(path, source.format.name), source.streams[picture].id, row)
-        dropped += _read_over(path, source, row, whole) if row.metadata else _without_place(source, row)
+        dropped += _read_over(path, source, row, whole) if row.metadata else _without_place(path, source, row)
     return tuple(kept), tuple(dropped)
 
 
@@ -99,9 +102,9 @@ def _samples(source: InputContainer, streams: Sequence[Stream]) -> dict[int, lis
     return found
 
 
-def _without_place(source: InputContainer, container: Container) -> list[Dropped]:
+def _without_place(path: Path, source: InputContainer, container: Container) -> list[Dropped]:
     """What a container without metadata has no place for."""
-    names = [key for key in source.metadata if key.lower() not in NOT_COPIED]
+    names = [key for key in tags(source, path) if key.lower() not in NOT_COPIED]
     num_chapters = len(source.chapters())
     parts = [("metadata", ", ".join(names))] if names else []
     parts += [("chapters", str(num_chapters))] if num_chapters else []
@@ -124,9 +127,9 @@ def lost_programs(found: Sequence[Program], picture: int, container: Container) 
 def _read_over(path: Path, source: InputContainer, container: Container, whole: bool) -> list[Dropped]:
     """What FFmpeg does not read, or takes another thing for."""
     own_section = own_chapters(path, container, whole=whole) is not None
-    unread = {} if own_section else unread_chapters(path, source.format.name)
+    unread = {} if own_section else head_of(path).unread_chapters
     found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in unread.items()]
-    own, told = own_title(path, source.format.name), _title_of(source)
+    own, told = head_of(path).title, _title_of(source)
     if own and told and told != own:
         found.append(Dropped(None, "title in tags", told, "the film's own is kept"))
     return found
@@ -153,6 +156,14 @@ def _lost_language(stream: Stream, container: Container, exact: str) -> list[Dro
     if languages.says_more(exact, language) and not container.ebml:
         why, language = why or languages.only(language, stream.type, container), exact
     return [Dropped(stream.index, f"language of {stream.type}", language, why)] if why else []
+
+
+def _lost_tags(stream: Stream, container: Container) -> list[Dropped]:
+    """Such as a title or ReplayGain."""
+    if container.tags is None or is_cover(stream) or stream.type not in ("video", "audio", "subtitle"):
+        return []
+    names = [key for key in own_metadata(stream) if key.lower() not in container.tags | _NOT_TAGS]
+    return [Dropped(stream.index, f"tags of {stream.type}", ", ".join(names), no_place(container))] if names else []
 
 
 def _decide(

@@ -19,7 +19,7 @@ from vidsr.media.mux.languages import held
 from vidsr.media.mux.matroska import both_languages
 from vidsr.media.mux.streams import NOT_COPIED, KeptStream
 from vidsr.media.mux.tracks import Track, add_track, attach_cover, own_metadata
-from vidsr.media.read.matroska import exact_languages, tags
+from vidsr.media.read.matroska import head_of
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.programs import program_of, programs
 from vidsr.media.write.encoder import VideoSpec, scaled_matrix
@@ -54,8 +54,7 @@ class Film:
 
     def describe(self, out: OutputContainer, opened: InputContainer, metadata: Mapping[str, str]) -> None:
         """Tags and chapters of the source, and `metadata`."""
-        said = tags(opened, self.source.path)
-        out.metadata.update({k: v for k, v in said.items() if k.lower() not in NOT_COPIED})
+        out.metadata.update({k: v for k, v in self.source.metadata.items() if k.lower() not in NOT_COPIED})
         out.metadata.update(self._service(opened) if self.container.stream_ids else {})
         out.metadata.update(metadata)
         chapters: list[Chapter] = []
@@ -109,7 +108,7 @@ class Film:
     def _name_exactly(self, targets: Mapping[int, Stream]) -> None:
         """Languages as the source has them beside those of three letters, which FFmpeg reads over."""
         if self.container.ebml:
-            for index, exact in exact_languages(self.source.path, self.source.container).items():
+            for index, exact in head_of(self.source.path).languages.items():
                 if made := targets.get(index):
                     made.metadata["language"] = both_languages(made.metadata.get("language"), exact)
 

@@ -39,9 +39,12 @@ def unneeded(times: Iterable[tuple[int, bool]], length: Fraction | float) -> set
     return found | {n for n, _ in held}
 
 
-def first_kept(path: Path, length: Fraction) -> Fraction | None:
-    """Seconds at which sound begins of which so much that is hidden stays before what is heard; it may be before 0."""
-    begins: list[Fraction] = []
+def first_kept(path: Path, length: Fraction) -> dict[int, Fraction]:
+    """Seconds at which each sound begins of which so much that is hidden stays before what is heard, by its stream.
+
+    They may be before 0.
+    """
+    begins: dict[int, Fraction] = {}
     with open_input(path) as source:
         told: dict[int, list[tuple[int, bool]]] = {stream.index: [] for stream in source.streams.audio}
         packets = demux(source, *source.streams.audio)
@@ -52,7 +55,8 @@ def first_kept(path: Path, length: Fraction) -> Fraction | None:
                     if not packet.is_discard:
                         of_it = told.pop(packet.stream_index)
                         out = unneeded(of_it, length / packet.time_base)
-                        begins += [pts * packet.time_base for n, (pts, _) in enumerate(of_it) if n not in out]
+                        first = min(pts for n, (pts, _) in enumerate(of_it) if n not in out)
+                        begins[packet.stream_index] = first * packet.time_base
                 if not told:
                     break
-    return min(begins, default=None)
+    return begins

@@ -29,7 +29,7 @@ from vidsr.media.mux.finish import Written
 from vidsr.media.mux.origin import earliest, late_start
 from vidsr.media.mux.others import Others, Timed
 from vidsr.media.mux.streams import Dropped, KeptStream, is_cover
-from vidsr.media.mux.tracks import AnyPacket, Track
+from vidsr.media.mux.tracks import AnyPacket, Track, keep_kind
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.times import Ticks, Times, constant_rate, fitting_clock, read_times
@@ -134,7 +134,7 @@ class _Join:
         kept, dropped = self._without_empty(kept, dropped)
         self._notes += self._others.notes()
         size, aspect = (self._spec.width, self._spec.height), self._spec.sample_aspect
-        boxes = side_data.container_boxes(self._spec.spherical, self._spec.stereo)
+        boxes = side_data.container_boxes(self._spec.spherical, self._spec.stereo) + self._spec.dolby_vision_box
         mark, varies, number = metadata.get(KEY), self._rate is None, alike.index(target.index)
         chapters = own_chapters(self._source.path, self._container, whole=whole)
         self._container.finish(
@@ -157,26 +157,28 @@ class _Join:
 
     def _find_shift(self) -> Fraction:
         """Seconds that all streams move by, so that the film begins where it does and the container shows all of it."""
-        if self._window is not None:
-            if self._begin:
-                self._notes.append(
-                    f"the part begins at {float(self._begin):.3f} s of the source, and at 0 in the output"
-                )
-            return -self._begin
-        late = late_start(self._source, self._container.name)
+        part = self._window is not None
+        late = self._begin if part else late_start(self._source, self._container.name)
         low = min(self._begin - late, Fraction(0))
         if not self._container.before_zero:  # not even to decode
             decoded = int(self._times.dts.min()) * self._spec.time_base
-            low = min(low, decoded - late, earliest(self._source) - late)
-        if low == 0:
-            return -late
+            others = earliest(self._source, self._container.name, self._begin if part else None)
+            low = min(low, decoded - late, *([] if others is None else [others - late]))
+        later = self._on_grid(-low)
+        if part and (late or later):
+            at = f"{float(later):.3f} s" if later else "0"
+            self._notes.append(f"the part begins at {float(late):.3f} s of the source, and at {at} in the output")
+        elif later:
+            why = "hides pictures before 0" if self._container.before_zero else "has no time before 0"
+            self._notes.append(f"all streams begin {float(later):.3f} s later: {self._container} {why}")
+        return later - late
+
+    def _on_grid(self, seconds: Fraction) -> Fraction:
+        """The next time from `seconds` on that the clocks of all streams have."""
         bases = [self._spec.time_base.denominator] + [s.start.denominator for s in self._source.streams if s.start]
         grid = math.gcd(*bases)
         grid = grid if grid >= _SHARED_GRID else self._spec.time_base.denominator
-        shift = Fraction(math.ceil(-low * grid), grid)
-        why = "hides pictures before 0" if self._container.before_zero else "has no time before 0"
-        self._notes.append(f"all streams begin {float(shift):.3f} s later: {self._container} {why}")
-        return shift - late
+        return Fraction(math.ceil(seconds * grid), grid)
 
     def _options(self, opened: InputContainer) -> dict[str, str]:
         if not self._container.boxes:
@@ -194,6 +196,7 @@ class _Join:
 
     def _add_picture(self, out: OutputContainer, segment: VideoStream) -> VideoStream:
         target = out.add_stream_from_template(segment, opaque=True)
+        keep_kind(target, segment)
         target.time_base = self._clock
         target.codec_context.sample_aspect_ratio = self._spec.sample_aspect  # of a codec that does not say it
         return target

@@ -24,6 +24,7 @@ from vidsr.media.mux.streams import KeptStream
 from vidsr.media.read.open import open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, configure, encoder_clock, open_politely, to_video_frame
+from vidsr.media.write.messages import Messages
 
 _REORDERED = 2  # pictures by which encoders of B pictures decode before they show; not all of them tell
 EVEN = Fraction(1, 1000)  # between the average rate and that of the distances, where pictures come at one rate
@@ -62,6 +63,7 @@ class LiveWriter:
         self._packets: Generator[Timed, None, None] | None = None
         self._next: Timed | None = None  # of theirs
         self._notes: list[str] = []
+        self._messages = Messages(spec)
 
     @property
     def num_bytes(self) -> int:
@@ -80,6 +82,7 @@ class LiveWriter:
         time = frame.pts * frame.time_base + self._shift
         picture = to_video_frame(frame, self._spec)
         picture.pts, picture.time_base = round(time / self._clock), self._clock
+        self._messages.keep(picture.pts, frame.inside)
         length = frame.duration * frame.time_base or 1 / (self._spec.rate or Fraction(25))
         self._lengths[picture.pts] = max(round(length / self._clock), 1)
         self._mux(self._encoded(picture))
@@ -126,8 +129,9 @@ class LiveWriter:
         if self._row.before_zero:
             return Fraction(0)
         low = begin - _REORDERED / (self._spec.rate or Fraction(25))
-        if self._opens and not self._cut:
-            low = min(low, earliest(self._source) + self._shift)
+        cut = -self._shift if self._cut else None
+        others = earliest(self._source, self._row.name, cut) if self._opens else None
+        low = low if others is None else min(low, others + self._shift)
         later = max(math.ceil(-low / self._clock) * self._clock, Fraction(0))
         if later:
             self._notes.append(f"all streams begin {float(later):.3f} s later: {self._row} has no time before 0")
@@ -167,7 +171,7 @@ class LiveWriter:
             raise OutputError(f"{self._spec.encoder} failed ({error.strerror}): choose another codec.") from error
 
     def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
-        for packet in packets:
+        for packet in map(self._messages.put, packets):
             pts = packet.pts or 0
             packet.duration = self._lengths.pop(pts, 0)
             dts = min(pts if packet.dts is None else packet.dts, pts)

@@ -7,6 +7,7 @@ entry is then rewritten at the same length with the display size and the real na
 
 from __future__ import annotations
 
+import io
 import itertools
 import struct
 import zlib
@@ -32,6 +33,7 @@ from vidsr.media.ebml import (
     TRACKS,
     VIDEO,
     VOID,
+    opening,
 )
 
 PLACEHOLDER = "\u00a0" + "vidsr".ljust(63)
@@ -43,6 +45,7 @@ _NAME, _DEFAULT_DURATION, _STEREO = 0x536E, 0x23E383, 0x53B8
 _BESIDE = (1, 8, 9, 11)  # stereo modes that have both pictures in a row, so that each is half as wide
 _BELOW = (2, 3, 6, 7)  # and half as high
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
+_OPENING = 12  # bytes of an element before its body, at most
 _HEAD = 1 << 20  # bytes: tracks stand within the first
 
 Element = tuple[int, int, int, int]  # id, start, start of the body, end
@@ -97,7 +100,7 @@ def changed(head: bytes, changes: Sequence[Callable[[bytearray], None]]) -> byte
     try:
         if _tracks(data)[3] > len(data):
             return None
-    except (ValueError, IndexError):
+    except ValueError:
         return None
     for change in changes:
         change(data)
@@ -241,16 +244,13 @@ def _find(data: bytearray, position: int, end: int, kind: int) -> Element:
 def _children(data: bytearray, position: int, end: int) -> Iterator[Element]:
     end = min(end, len(data))
     while position < end:
-        start = position
-        length = 9 - data[position].bit_length()
-        kind = int.from_bytes(data[position : position + length], "big")
-        position += length
-        length = 9 - data[position].bit_length()
-        size = int.from_bytes(data[position : position + length], "big") & ((1 << 7 * length) - 1)
-        position += length
-        unknown = size == (1 << 7 * length) - 1
-        yield kind, start, position, end if unknown else position + size
-        position = end if unknown else position + size
+        head = io.BytesIO(data[position : position + _OPENING])
+        kind, size, unknown = opening(head)
+        if kind is None or size is None:
+            raise ValueError("no element")
+        start, body = position, position + head.tell()
+        position = end if unknown else body + size
+        yield kind, start, body, position
 
 
 def _element(kind: int, body: bytes) -> bytes:

@@ -21,6 +21,7 @@ from av.stream import Stream
 from vidsr.media.mux.steady import Steady
 
 AnyPacket: TypeAlias = "Packet[Stream]"
+PRIMING = 1024  # samples that FFmpeg's AAC encoder puts before what is heard
 _LOWEST = 8000  # samples a second: below, AAC takes rates that few players do
 _COMMON = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 """For each number of channels the arrangement that they are taken for without names, and that encoders take."""
@@ -88,6 +89,12 @@ def _takes(encoder: str, layout: str) -> bool:
     return True
 
 
+def encoded_rate(rate: int, encoder: str) -> int:
+    """`rate`, in samples a second, or the next above it that `encoder` takes."""
+    rates = [other for other in av.Codec(encoder, "w").audio_rates or [rate] if other >= _LOWEST]
+    return min((other for other in rates if other >= rate), default=max(rates))
+
+
 def _places(layout: str) -> frozenset[str]:
     """Where its loudspeakers stand; those at the side count as behind where nothing else is behind."""
     names = {channel.name for channel in AudioLayout(layout).channels}
@@ -106,8 +113,7 @@ class SoundTrack:
     def __init__(self, out: OutputContainer, stream: Stream, encoder: str, bits: int, layout: str, ticks: int) -> None:
         source = cast(AudioCodecContext, stream.codec_context)
         settle_layout(source)
-        rates = [rate for rate in av.Codec(encoder, "w").audio_rates or [source.sample_rate] if rate >= _LOWEST]
-        rate = min((rate for rate in rates if rate >= source.sample_rate), default=max(rates))
+        rate = encoded_rate(source.sample_rate, encoder)
         self.notes: list[str] = []
         self._source, self._ticks = cast(AudioStream, stream), ticks
         self.target = cast(AudioStream, out.add_stream(encoder, rate=rate))

@@ -26,6 +26,7 @@ from vidsr.media.mux.streams import KeptStream, codec_name, is_cover
 from vidsr.media.mux.timecode import fitting_rate, timecode_of
 from vidsr.media.mux.timed_text import OneAtATime, TextLine
 from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.tags import comments
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
@@ -241,7 +242,9 @@ def add_like(out: OutputContainer, stream: Stream) -> Stream:
     named = any(name in _NAMED_AS_IN_AVI for name in stream.container.format.name.split(","))
     try:
         if not (named and codec_name(stream) == "rawvideo" and "matroska" in out.format.name):
-            return out.add_stream_from_template(stream, opaque=True)
+            target = out.add_stream_from_template(stream, opaque=True)
+            keep_kind(target, stream)
+            return target
     except ValueError:
         if stream.type not in _LENDERS or stream.codec_context is None:
             raise
@@ -253,6 +256,12 @@ def add_like(out: OutputContainer, stream: Stream) -> Stream:
     if stream.time_base:
         target.time_base = stream.time_base
     return target
+
+
+def keep_kind(target: Stream, source: Stream) -> None:
+    """Tell which of the kinds of ProRes it is: only its tag says so, which PyAV forgets, and muxers then say "HQ"."""
+    if codec_name(source) == "prores":
+        target.codec_context.codec_tag = source.codec_context.codec_tag
 
 
 def name_channels(target: AudioStream, stream: Stream) -> None:
@@ -277,5 +286,7 @@ def own_metadata(stream: Stream) -> dict[str, str]:
     FFmpeg reads the title of a track in mp4 and mov as its "name", but writes only a "title".
     """
     untrue = ("encoder", "duration", "bps", "number_of_", "_statistics_", "vendor_id", "alpha_mode")
-    found = {key: value for key, value in stream.metadata.items() if not key.lower().startswith(untrue)}
+    films = comments(stream.container).items()
+    said = [item for item in stream.metadata.items() if item not in films]
+    found = {key: value for key, value in said if not key.lower().startswith(untrue)}
     return {"title" if key == "name" and "title" not in found else key: value for key, value in found.items()}

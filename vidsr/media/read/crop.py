@@ -5,63 +5,39 @@ FFmpeg's demuxers read both, but PyAV gives neither out. RFC 9559, 5.1.4.1.28; I
 
 from __future__ import annotations
 
-import itertools
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
-from vidsr.media.ebml import PICTURES, TRACK_ENTRY, TRACK_TYPE, TRACKS, VIDEO, elements, sections, unsigned
+from vidsr.media.read.matroska import head_of
 from vidsr.media.read.pixels import Edges
 
 NONE: Edges = (0, 0, 0, 0)
 
-_SIDES = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # PixelCropLeft, Top, Right, Bottom
 _ENTRY_HEADER = 86  # bytes of a picture's sample entry before its boxes
 
 
-def crop_of(path: Path, container: str, number: int, track: int, size: tuple[int, int]) -> Edges:
+def crop_of(path: Path, container: str, index: int, track: int, size: tuple[int, int]) -> Edges:
     """What is cut away from pictures of `size` (width, height), in pixels a side; nothing where it makes no sense.
 
-    The stream is the `number`-th (from 0) of Matroska's picture streams, or the track with the ID `track` of mp4.
+    The stream is the one of that `index` in Matroska, or the track with the ID `track` of mp4.
     """
-    try:
-        with path.open("rb") as file:
-            end = path.stat().st_size
-            if container.startswith("matroska"):
-                found = _of_matroska(file, number)
-            elif "mov" in container.split(","):
-                found = _of_mp4(file, end, track, size)
-            else:
-                return NONE
-    except (OSError, ValueError, struct.error, ZeroDivisionError):
-        return NONE  # damaged, which the demuxer has to say
+    found = _of_mp4(path, track, size) if "mov" in container.split(",") else head_of(path).crops.get(index, NONE)
     left, top, right, bottom = found
     return found if min(found) >= 0 and left + right < size[0] and top + bottom < size[1] else NONE
 
 
-def _of_matroska(file: BinaryIO, number: int) -> Edges:
-    pictures = [
-        video
-        for tracks in itertools.islice(sections(file, TRACKS), 1)
-        for entry in elements(file, *tracks, TRACK_ENTRY)
-        if [unsigned(file, *kind) for kind in elements(file, *entry, TRACK_TYPE)] == [PICTURES]
-        for video in elements(file, *entry, VIDEO)
-    ]
-    if number >= len(pictures):
-        return NONE
-    left, top, right, bottom = (
-        next((unsigned(file, *place) for place in elements(file, *pictures[number], side)), 0) for side in _SIDES
-    )
-    return left, top, right, bottom
-
-
-def _of_mp4(file: BinaryIO, end: int, track: int, size: tuple[int, int]) -> Edges:
-    for moov in _boxes(file, 0, end, b"moov"):
-        for trak in _boxes(file, *moov, b"trak"):
-            if any(_track_id(file, header) == track for header, _ in _boxes(file, *trak, b"tkhd")):
-                return _aperture(file, trak, size)
+def _of_mp4(path: Path, track: int, size: tuple[int, int]) -> Edges:
+    try:
+        with path.open("rb") as file:
+            for moov in _boxes(file, 0, path.stat().st_size, b"moov"):
+                for trak in _boxes(file, *moov, b"trak"):
+                    if any(_track_id(file, header) == track for header, _ in _boxes(file, *trak, b"tkhd")):
+                        return _aperture(file, trak, size)
+    except (OSError, ValueError, struct.error, ZeroDivisionError):
+        pass  # damaged, which the demuxer has to say
     return NONE
 
 

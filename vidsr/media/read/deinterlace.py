@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import av
 import av.filter
 
+from vidsr.media.pyav import ready
 from vidsr.media.read.probe import Video
 from vidsr.media.scan import Deinterlace
 
@@ -144,13 +145,7 @@ class Deinterlacer:
 def _through(graph: av.filter.Graph, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
     """What comes out of `graph` for a picture, or for None at the end."""
     graph.push(frame)
-    while True:
-        try:
-            out = graph.pull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-        assert isinstance(out, av.VideoFrame)
-        yield out
+    yield from ready(graph)
 
 
 class ByPicture:

@@ -8,12 +8,12 @@ first recording does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from vidsr.media.ebml import EBML, SEGMENT, integer
+from vidsr.media.unchanged import while_unchanged
 
 Place: TypeAlias = "int | None"
 
@@ -28,8 +28,7 @@ _CHUNK = 1 << 20  # bytes
 def second_head(path: Path) -> Place:
     """The byte of `path` at which another recording of the same kind begins; None where none is known."""
     try:
-        state = path.stat()
-        return _second_head(path, state.st_size, state.st_mtime_ns) if path.is_file() else None
+        return _second_head(path) if path.is_file() else None
     except OSError:
         return None  # whoever reads it will say so
 
@@ -45,7 +44,7 @@ def left_out(path: Path) -> list[str]:
 
 def has_joint(path: Path) -> bool:
     """Whether FFmpeg reads all recordings of `path`, whose clocks show where each begins."""
-    return _beginning(path) == _EBML and second_head(path) is not None
+    return second_head(path) is not None and _beginning(path) == _EBML
 
 
 def _reads_on(path: Path) -> bool:
@@ -65,12 +64,10 @@ def first_recording(path: Path, name: str) -> tuple[str, str]:
     return f"subfile,,start,0,end,{place},,:{name}", "file,subfile"
 
 
-@lru_cache(maxsize=16)
-def _second_head(path: Path, size: int, _mtime: int) -> Place:
-    if not size:
-        return None
+@while_unchanged
+def _second_head(path: Path) -> Place:
     with path.open("rb") as file:
-        data = _Bytes(file, size)
+        data = _Bytes(file, path.stat().st_size)
         find = _finder(data)
         return find(data) if find else None
 

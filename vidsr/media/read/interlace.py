@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from vidsr.errors import MediaError
 from vidsr.frame import Frame
+from vidsr.media.pyav import ready
 from vidsr.media.read.deinterlace import Deinterlacing
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.reader import Reader
@@ -139,11 +140,7 @@ class _Idet:
         picture.pts, picture.time_base = self._number, Fraction(1, 25)
         self._number += 1
         self._graph.push(picture)
-        while True:
-            try:
-                out = self._graph.pull()
-            except (av.BlockingIOError, av.EOFError):
-                return
+        for out in ready(self._graph):
             yield str(out.metadata.get("lavfi.idet.single.current_frame", ""))
 
 

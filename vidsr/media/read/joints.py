@@ -10,7 +10,6 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from math import ceil
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,6 +21,7 @@ from av.stream import Discard, Disposition, Stream
 
 from vidsr.media.read.heads import has_joint
 from vidsr.media.read.open import demux, open_input
+from vidsr.media.unchanged import while_unchanged
 
 RESTARTING = ("mpegts", "mpeg", "flv", "live_flv", "ogg", "nut")  # demuxers that read on where another file begins
 FALL = Fraction(1, 4)  # seconds: so far decode times fall back only where a clock begins anew
@@ -68,10 +68,7 @@ def joints_of(path: Path, container: str, picture: int) -> Joints:
     Raises:
         MediaError: it cannot be opened.
     """
-    if not may_have_joints(path, container):
-        return ()
-    state = path.stat()
-    return _joints(path, container, picture, state.st_size, state.st_mtime_ns)
+    return _joints(path, container, picture) if may_have_joints(path, container) else ()
 
 
 def may_have_joints(path: Path, container: str) -> bool:
@@ -148,8 +145,8 @@ class _Span:
     last_dts: int
 
 
-@lru_cache(maxsize=16)
-def _joints(path: Path, container: str, picture: int, _size: int, _mtime: int) -> Joints:
+@while_unchanged
+def _joints(path: Path, container: str, picture: int) -> Joints:
     cuts: list[_Cut] = []
     seen: set[int] = set()
     with open_input(path) as opened:

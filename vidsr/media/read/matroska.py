@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
-
-from av.container import InputContainer
+from typing import BinaryIO, TypeVar
 
 from vidsr.media.ebml import (
     CHAPTER,
@@ -22,7 +21,9 @@ from vidsr.media.ebml import (
     CHAPTER_TRACKS,
     CHAPTERS,
     CODEC,
+    CROPS,
     DATA,
+    EBML,
     EDITION,
     EDITION_ORDERED,
     FILM_TITLE,
@@ -34,105 +35,126 @@ from vidsr.media.ebml import (
     TRACK_ENTRY,
     TRACK_TYPE,
     TRACKS,
+    VIDEO,
     elements,
+    integer,
     sections,
     unsigned,
 )
+from vidsr.media.read.pixels import Edges
+from vidsr.media.unchanged import while_unchanged
+
+_Found = TypeVar("_Found")
 
 _LONGEST = 1 << 16  # bytes of a title; more is damage
 _MOST = 1 << 22  # bytes of chapters
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
 
 
-def own_title(path: Path, container: str) -> str | None:
-    """That of the film in the file `path`, which FFmpeg calls a `container`; None: it has none, or no Matroska."""
-    if "matroska" not in container:
-        return None
-    try:
-        with path.open("rb") as file:
-            for start, stop in _within(file, INFO, FILM_TITLE):
-                file.seek(start)
-                return file.read(min(stop - start, _LONGEST)).rstrip(b"\0").decode() or None
-    except (OSError, ValueError):
-        pass  # damaged, which the demuxer has to say
-    return None
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What FFmpeg reads over, or takes another thing for; nothing in a file of another kind, or where it is damaged.
 
-
-def exact_languages(path: Path, container: str) -> dict[int, str]:
-    """Languages of streams by RFC 5646, such as "pt-BR", of those that have one in the file `path`.
-
-    FFmpeg, which calls it a `container`, reads three letters beside them.
+    `languages`, by RFC 5646, such as "pt-BR", and `crops`, in pixels a side, are those of streams, by FFmpeg's index.
+    `chapters` is the body of their section, unless it names tracks, which have other numbers in an output;
+    `unread_chapters` says in words what FFmpeg does not read of them, and how often.
     """
-    if "matroska" not in container:
-        return {}
-    found: dict[int, str] = {}
+
+    title: str | None = None
+    languages: Mapping[int, str] = field(default_factory=dict)
+    crops: Mapping[int, Edges] = field(default_factory=dict)
+    chapters: bytes | None = None
+    unread_chapters: Mapping[str, int] = field(default_factory=dict)
+
+
+def head_of(path: Path) -> Head:
+    """That of the file `path`, which is read once."""
     try:
-        with path.open("rb") as file:
-            entries = [entry for tracks in islice(sections(file, TRACKS), 1) for entry in _streams(file, *tracks)]
-            for number, entry in enumerate(entries):
-                for start, stop in elements(file, *entry, LANGUAGE_IETF):
-                    file.seek(start)
-                    found[number] = file.read(min(stop - start, _LONGEST)).rstrip(b"\0").decode()
-    except (OSError, ValueError):
-        return {}  # damaged, which the demuxer has to say
+        return _head(path)
+    except OSError:
+        return Head()  # which the demuxer has to say
+
+
+@while_unchanged
+def _head(path: Path) -> Head:
+    with path.open("rb") as file:
+        if integer(file, marked=True)[0] != EBML:
+            return Head()
+        return Head(
+            title=_unless_damaged(_title, file, None),
+            languages=_unless_damaged(_languages, file, {}),
+            crops=_unless_damaged(_crops, file, {}),
+            chapters=_unless_damaged(_chapters, file, None),
+            unread_chapters=_unless_damaged(_unread_chapters, file, {}),
+        )
+
+
+def _unless_damaged(read: Callable[[BinaryIO], _Found], file: BinaryIO, otherwise: _Found) -> _Found:
+    try:
+        return read(file)
+    except ValueError:
+        return otherwise  # the demuxer has to say why
+
+
+def _title(file: BinaryIO) -> str | None:
+    return next((_text(file, *place) for place in _within(file, INFO, FILM_TITLE)), "") or None
+
+
+def _languages(file: BinaryIO) -> dict[int, str]:
+    found = {
+        number: _text(file, *place)
+        for number, entry in enumerate(_streams(file))
+        for place in elements(file, *entry, LANGUAGE_IETF)
+    }
     return {number: language for number, language in found.items() if _LANGUAGE.fullmatch(language)}
 
 
-def _streams(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int]]:
+def _text(file: BinaryIO, start: int, stop: int) -> str:
+    file.seek(start)
+    return file.read(min(stop - start, _LONGEST)).rstrip(b"\0").decode()
+
+
+def _crops(file: BinaryIO) -> dict[int, Edges]:
+    found: dict[int, Edges] = {}
+    for number, entry in enumerate(_streams(file)):
+        for start, stop in elements(file, *entry, VIDEO):
+            left, top, right, bottom = (next(_numbers(file, start, stop, side), 0) for side in CROPS)
+            found[number] = left, top, right, bottom
+    return found
+
+
+def _streams(file: BinaryIO) -> Iterator[tuple[int, int]]:
     """The tracks of which FFmpeg makes streams."""
-    for entry in elements(file, start, stop, TRACK_ENTRY):
-        kinds = [unsigned(file, *kind) for kind in elements(file, *entry, TRACK_TYPE)]
-        if any(kind in (PICTURES, SOUND, TEXT, DATA) for kind in kinds) and any(elements(file, *entry, CODEC)):
-            yield entry
+    for tracks in islice(sections(file, TRACKS), 1):
+        for entry in elements(file, *tracks, TRACK_ENTRY):
+            known = any(kind in (PICTURES, SOUND, TEXT, DATA) for kind in _numbers(file, *entry, TRACK_TYPE))
+            if known and any(elements(file, *entry, CODEC)):
+                yield entry
 
 
-def tags(container: InputContainer, path: Path) -> dict[str, str]:
-    """What the open file says of itself as a whole."""
-    said, own = dict(container.metadata), own_title(path, container.format.name)
-    if own is None:
-        return said
-    return {key: value for key, value in said.items() if key.lower() != "title"} | {"title": own}
+def _numbers(file: BinaryIO, start: int, stop: int, kind: int) -> Iterator[int]:
+    return (unsigned(file, *place) for place in elements(file, start, stop, kind))
 
 
-def chapters(path: Path) -> bytes | None:
-    """The body of the section of chapters in the file `path`.
-
-    None where there is none, as in a file of another kind, or one that names tracks: those have other numbers in an
-    output.
-    """
-    try:
-        with path.open("rb") as file:
-            for start, stop in sections(file, CHAPTERS):
-                if stop - start > _MOST or any(map(partial(_names_tracks, file), _within(file, CHAPTERS, EDITION))):
-                    return None
-                file.seek(start)
-                return file.read(stop - start)
-    except (OSError, ValueError):
-        pass
+def _chapters(file: BinaryIO) -> bytes | None:
+    for start, stop in sections(file, CHAPTERS):
+        if stop - start > _MOST or any(map(partial(_names_tracks, file), _within(file, CHAPTERS, EDITION))):
+            return None
+        file.seek(start)
+        return file.read(stop - start)
     return None
 
 
-def unread_chapters(path: Path, container: str) -> dict[str, int]:
-    """What is not read of the chapters of the file `path`, a `container` by FFmpeg's name: in words, and how often."""
-    if "matroska" not in container:
-        return {}
+def _unread_chapters(file: BinaryIO) -> dict[str, int]:
     found: Counter[str] = Counter()
-    try:
-        with path.open("rb") as file:
-            for start, stop in _within(file, CHAPTERS, EDITION):
-                found["orders of chapters"] += _is_set(file, start, stop, EDITION_ORDERED)
-                for chapter in elements(file, start, stop, CHAPTER):
-                    _count(file, *chapter, found)
-    except (OSError, ValueError):
-        return {}
+    for start, stop in _within(file, CHAPTERS, EDITION):
+        found["orders of chapters"] += any(_numbers(file, start, stop, EDITION_ORDERED))
+        for chapter in elements(file, start, stop, CHAPTER):
+            titles = sum(1 for _ in elements(file, *chapter, CHAPTER_TITLE))
+            found["further titles of chapters"] += max(titles - 1, 0)
+            found["marks of hidden chapters"] += any(_numbers(file, *chapter, CHAPTER_HIDDEN))
+            found["chapters inside chapters"] += sum(1 for _ in _chapters_of(file, chapter))
     return {what: number for what, number in found.items() if number}
-
-
-def _count(file: BinaryIO, start: int, stop: int, found: Counter[str]) -> None:
-    """Add what is not read of one chapter to what was `found`."""
-    found["further titles of chapters"] += max(sum(1 for _ in elements(file, start, stop, CHAPTER_TITLE)) - 1, 0)
-    found["marks of hidden chapters"] += _is_set(file, start, stop, CHAPTER_HIDDEN)
-    found["chapters inside chapters"] += sum(1 for _ in _chapters_of(file, (start, stop)))
 
 
 def _names_tracks(file: BinaryIO, edition: tuple[int, int]) -> bool:
@@ -148,18 +170,7 @@ def _chapters_of(file: BinaryIO, outer: tuple[int, int]) -> Iterator[tuple[int, 
             waiting.append(chapter)
 
 
-def _is_set(file: BinaryIO, start: int, stop: int, mark: int) -> bool:
-    return any(unsigned(file, *place) for place in elements(file, start, stop, mark))
-
-
-def _within(file: BinaryIO, section: int, *kinds: int) -> Iterator[tuple[int, int]]:
-    """The bodies of elements of the last of `kinds` inside those of the one before, and so on, as they are found."""
-    places = sections(file, section)
-    for kind in kinds:
-        places = _inside(file, places, kind)
-    return places
-
-
-def _inside(file: BinaryIO, places: Iterator[tuple[int, int]], kind: int) -> Iterator[tuple[int, int]]:
-    for place in places:
+def _within(file: BinaryIO, section: int, kind: int) -> Iterator[tuple[int, int]]:
+    """The bodies of elements of this `kind` in such sections, as they are found."""
+    for place in sections(file, section):
         yield from elements(file, *place, kind)

@@ -18,9 +18,9 @@ from av.packet import PktSideDataT
 from av.stream import Discard, Stream
 from av.video.codeccontext import VideoCodecContext
 
-from vidsr.frame import Colour, Frame, Plane
-from vidsr.media import captions
-from vidsr.media.pyav import VideoPacket, picture_stream
+from vidsr.frame import NOTHING_INSIDE, Colour, Frame, Inside, Plane
+from vidsr.media.inside import inside_of, may_hold
+from vidsr.media.pyav import VideoPacket, new_side_data, picture_stream
 from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.intra_refresh import decodes_alone
 from vidsr.media.read.joints import OneClock, joints_of
@@ -78,8 +78,8 @@ class Shipment:
     """A segment's packets in decoding order, with what must be decoded before them.
 
     `expected` are the pts of the segment's pictures, rising, in the stream's time base, with those of their neighbours:
-    the first `num_before` and the last `num_behind` are aside. `colours` are those of pictures that were decoded and
-    cropped before they were packed; None: packets are as the file has them.
+    the first `num_before` and the last `num_behind` are aside. `colours` and `insides` are those of pictures that were
+    decoded and cropped before they were packed; None: packets are as the file has them.
     """
 
     interval: int
@@ -87,6 +87,7 @@ class Shipment:
     packets: tuple[Packed, ...]
     expected: tuple[int, ...]
     colours: tuple[Colour, ...] | None = None
+    insides: tuple[Inside, ...] | None = None
     time_base: Fraction | None = None  # of pictures that were made progressive, where it is not the stream's
     num_before: int = 0
     num_behind: int = 0
@@ -238,7 +239,6 @@ def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[F
     """
     look = _Look(shipment, video, scan=scan)
     wanted = iter(shipment.expected)
-    captioned = any(packed.side or captions.may_hold(video, packed.data) for packed in shipment.packets)
     context = _open(shipment.decoder)
     number, clock = 0, shipment.time_base or video.time_base
     for picture in _decoded(context, shipment.packets, clock, look.aspects):
@@ -250,9 +250,9 @@ def unpack(shipment: Shipment, video: Video, *, scan: bool = True) -> Iterator[F
             raise Unsound(f"the picture at {picture.pts} is damaged, or not the one that was expected")
         number += 1
         planes, colour = look(picture, picture.pts, number - 1)
-        words = captions.captions_of(picture) if captioned else b""
+        inside = look.inside(picture, number - 1)
         aside = not shipment.num_before < number <= len(shipment.expected) - shipment.num_behind
-        yield Frame(planes, video.format, colour, picture.pts, clock, picture.duration, words, aside)
+        yield Frame(planes, video.format, colour, picture.pts, clock, picture.duration, inside, aside)
     if number != len(shipment.expected):
         raise Unsound(f"{number} of {len(shipment.expected)} pictures decoded")
 
@@ -262,7 +262,8 @@ class _Look:
 
     def __init__(self, shipment: Shipment, video: Video, *, scan: bool) -> None:
         self.aspects = Aspects(video)
-        self._video, self._scan, self._colours = video, scan, shipment.colours
+        self._video, self._scan, self._colours, self._insides = video, scan, shipment.colours, shipment.insides
+        self._holds = any(packed.side or may_hold(video, packed.data) for packed in shipment.packets)
         self._changes, self._unpack = Changes(video, str), Unpacker(video.format)
 
     def __call__(self, picture: av.VideoFrame, pts: int, number: int) -> tuple[tuple[Plane, ...], Colour]:
@@ -277,6 +278,12 @@ class _Look:
             raise Unsound("pictures are interlaced")
         colour = self._changes.colour(picture, pts)
         return framed(planes, video.format, size, video.crop, colour), colour
+
+    def inside(self, picture: av.VideoFrame, number: int) -> Inside:
+        """What stands in it beside its samples."""
+        if self._insides is not None:
+            return self._insides[number]
+        return inside_of(picture) if self._holds else NOTHING_INSIDE
 
 
 def _open(decoder: PackedDecoder) -> VideoCodecContext:
@@ -312,5 +319,7 @@ def _unpacked(packed: Packed, time_base: Fraction) -> av.Packet[Stream]:
     packet.pts, packet.dts, packet.duration = packed.pts, packed.dts, packed.duration
     packet.is_keyframe, packet.time_base = packed.keyframe, time_base
     for kind, data in packed.side:
-        packet.set_sidedata(captions.side_data(kind, data))
+        made = new_side_data(kind, len(data))
+        made.update(data)
+        packet.set_sidedata(made)
     return packet

@@ -9,8 +9,7 @@ from fractions import Fraction
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from vidsr.frame import Colour, Frame, PixelFormat
-from vidsr.media import captions
+from vidsr.frame import Colour, Frame, Inside, PixelFormat
 from vidsr.media.pyav import VideoPacket
 from vidsr.media.read.packets import BEFORE, BEHIND, Packed, PackedDecoder, Shipment
 from vidsr.media.read.probe import Video
@@ -61,9 +60,10 @@ class _Packer:
         configure(context, self._spec)
         context.thread_count = 1
         self._context = context
-        self._frames: list[tuple[int, int, bytes]] = []  # pts, duration and captions of each picture
+        self._times: list[tuple[int, int]] = []  # pts and duration of each picture
         self._packets: list[Packed] = []
         self._colours: list[Colour] = []
+        self._insides: list[Inside] = []
         self._num_before = self._num_own = self.num_behind = 0
         self._time_base: Fraction | None = None
 
@@ -72,9 +72,10 @@ class _Packer:
         self._num_before += aside and not self._num_own
         self.num_behind += aside and self._num_own > 0
         picture = to_video_frame(frame, self._spec)
-        picture.pts, picture.time_base = len(self._frames), self._context.time_base
-        self._frames.append((frame.pts, frame.duration, frame.captions))
+        picture.pts, picture.time_base = len(self._times), self._context.time_base
+        self._times.append((frame.pts, frame.duration))
         self._colours.append(frame.colour)
+        self._insides.append(frame.inside)
         self._time_base = frame.time_base
         self._keep(self._context.encode(picture))
 
@@ -83,16 +84,23 @@ class _Packer:
         extradata = bytes(self._context.extradata or b"")
         name, fmt, spec = self._spec.encoder, self._spec.format.name, self._spec
         decoder = PackedDecoder(name, extradata, 0, spec.width, spec.height, fmt if name == "rawvideo" else None)
-        expected, colours = tuple(pts for pts, _, _ in self._frames), tuple(self._colours)
-        around = self._num_before, self.num_behind
-        return Shipment(self.interval, decoder, tuple(self._packets), expected, colours, self._time_base, *around)
+        return Shipment(
+            self.interval,
+            decoder,
+            tuple(self._packets),
+            expected=tuple(pts for pts, _ in self._times),
+            colours=tuple(self._colours),
+            insides=tuple(self._insides),
+            time_base=self._time_base,
+            num_before=self._num_before,
+            num_behind=self.num_behind,
+        )
 
     def _keep(self, packets: Sequence[VideoPacket]) -> None:
         for packet in packets:
             assert packet.pts is not None
-            pts, duration, words = self._frames[packet.pts]
-            side = ((captions.PACKET_SIDE_DATA, words),) if words else ()
-            self._packets.append(Packed(bytes(packet), pts, pts, duration, True, side))
+            pts, duration = self._times[packet.pts]
+            self._packets.append(Packed(bytes(packet), pts, pts, duration, True))
 
 
 def _is_ffv1(fmt: PixelFormat) -> bool:

@@ -15,14 +15,15 @@ from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, PixelFormat
+from vidsr.media import dolby_vision
 from vidsr.media.animations import clears
 from vidsr.media.pyav import VideoPacket, picture_stream, side_data_of
 from vidsr.media.read.colour_tags import chroma_siting, resolve, y4m_siting
 from vidsr.media.read.crop import crop_of
-from vidsr.media.read.matroska import tags
 from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, gif_length, limit_pixels, open_input
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
 from vidsr.media.read.png import kinds_in_png
+from vidsr.media.read.tags import tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Video:
     interlaced: bool  # as the stream says
     bits_per_second: int | None
     extras: tuple[str, ...] = ()  # side data by FFmpeg's name: MASTERING_DISPLAY_METADATA, DOVI_METADATA, A53_CC, ...
+    dolby_vision: int | None = None  # profile 8: what pictures are without it (1 HDR10, 2 SDR, 4 HLG)
     mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata
     light_level: bytes | None = None  # raw AVContentLightMetadata
     spherical: bytes | None = None  # raw AVSphericalMapping
@@ -242,6 +244,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
         bottom_first=stream.codec_context.field_order in _BOTTOM_FIRST,
         bits_per_second=stream.codec_context.bit_rate or None,
         extras=tuple(meant) + (("ALPHA",) if alpha_beside and not fmt.alpha else ()),
+        dolby_vision=dolby_vision.compatibility(side_data.get("DOVI_RPU_BUFFER", b""), colour.transfer),
         mastering_display=side_data.get("MASTERING_DISPLAY_METADATA"),
         light_level=side_data.get("CONTENT_LIGHT_LEVEL"),
         spherical=meant.get("SPHERICAL"),
@@ -250,9 +253,7 @@ def _video(container: InputContainer, index: int, path: Path) -> Video | None:
 
 
 def _crop(container: InputContainer, stream: VideoStream, frame: av.VideoFrame, path: Path) -> Edges:
-    pictures = [s.index for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    number = pictures.index(stream.index) if stream.index in pictures else len(pictures)
-    return crop_of(path, container.format.name, number, stream.id, (frame.width, frame.height))
+    return crop_of(path, container.format.name, stream.index, stream.id, (frame.width, frame.height))
 
 
 def _rate(stream: VideoStream) -> Fraction | None:

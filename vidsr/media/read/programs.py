@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidsr.media.unchanged import while_unchanged
+
 _HEAD = 4 << 20  # bytes in which all tables come at least once: they are repeated several times a second
 _SIZES = (188, 192, 204)  # bytes from packet to packet
 _MARK = 0x47
@@ -33,25 +35,26 @@ class Program:
         return self.name or str(self.number)
 
 
-def programs(path: Path, container: str) -> list[Program]:
+def programs(path: Path, container: str) -> tuple[Program, ...]:
     """Those of the file `path`, which FFmpeg calls a `container`; none of another kind, or of a damaged one."""
-    if container != "mpegts":
-        return []
     try:
-        with path.open("rb") as file:
-            data = file.read(_HEAD)
-        tables = _tables(data, lambda stream: stream in (_PROGRAMS, _SERVICES))
-        places = dict(_places(tables.get((_PROGRAMS, _OF_PROGRAMS), {})))
-        of_one = _tables(data, lambda stream: stream in places.values())
-        named = dict(_named(tables.get((_SERVICES, _OF_SERVICES), {})))
-        return [
-            Program(
-                number, frozenset(_streams(of_one.get((place, _OF_ONE), {}).get(number, b""))), *named.get(number, ())
-            )
-            for number, place in places.items()
-        ]
+        return _programs(path) if container == "mpegts" else ()
     except (OSError, IndexError):
-        return []
+        return ()
+
+
+@while_unchanged
+def _programs(path: Path) -> tuple[Program, ...]:
+    with path.open("rb") as file:
+        data = file.read(_HEAD)
+    tables = _tables(data, lambda stream: stream in (_PROGRAMS, _SERVICES))
+    places = dict(_places(tables.get((_PROGRAMS, _OF_PROGRAMS), {})))
+    of_one = _tables(data, lambda stream: stream in places.values())
+    named = dict(_named(tables.get((_SERVICES, _OF_SERVICES), {})))
+    return tuple(
+        Program(number, frozenset(_streams(of_one.get((place, _OF_ONE), {}).get(number, b""))), *named.get(number, ()))
+        for number, place in places.items()
+    )
 
 
 def program_of(found: Iterable[Program], stream: int) -> Program | None:

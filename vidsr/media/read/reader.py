@@ -13,8 +13,8 @@ from types import TracebackType
 import av
 
 from vidsr.errors import DamagedError, UsageError
-from vidsr.frame import Frame
-from vidsr.media.captions import captions_of, may_hold
+from vidsr.frame import NOTHING_INSIDE, Frame
+from vidsr.media.inside import inside_of, may_hold
 from vidsr.media.pyav import VideoPacket
 from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.decoder import Decoder
@@ -95,7 +95,7 @@ class Reader:
         self._feed = Feed(self.info, self._joints)
         self._decoding_times: deque[int | None] | None = deque() if self.info.container == "avi" else None
         self._started = False  # a keyframe has been seen
-        self._captioned = False  # pictures may have captions inside
+        self._holds = False  # pictures may have something inside
         self._gaps: list[str] = []  # where
         self._num_joints = 0  # so far
         self._num_early = 0  # packets before it that cannot be decoded
@@ -198,7 +198,7 @@ class Reader:
             yield f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing"
         if self._captions_from and "A53_CC" not in video.extras:
             where = f"captions inside the pictures (CEA-608/708) begin {self._captions_from}"
-            yield f"{where}: H.264, HEVC and MPEG-2 keep them"
+            yield f"{where}: H.264, HEVC, AV1 and MPEG-2 keep them"
         if self._num_early:
             yield f"{self._num_early} packets before the first keyframe cannot be decoded"
 
@@ -207,11 +207,13 @@ class Reader:
         colour = self._changes.colour(picture, made.origin)
         fitted = self._unpack(picture, self._fits.get(made.origin, video.stored))
         planes = framed(planes_of(fitted, video.format), video.format, video.stored, video.crop, colour)
-        captions = captions_of(picture) if self._captioned and not made.second else b""
-        if captions and self._captions_from is None:
+        inside = inside_of(picture) if self._holds else NOTHING_INSIDE
+        if made.second and inside.captions:
+            inside = replace(inside, captions=b"")  # they stand in the first of the two
+        if inside.captions and self._captions_from is None:
             self._captions_from = self._at(made.origin)
         clock = self._how.time_base(video)
-        return Frame(planes, video.format, colour, made.pts, clock, made.duration, captions)
+        return Frame(planes, video.format, colour, made.pts, clock, made.duration, inside)
 
     def _timed(self) -> Iterator[Made]:
         """Pictures of the one layout with their final pts, deinterlaced where asked."""
@@ -284,9 +286,8 @@ class Reader:
     def _count(self, packet: VideoPacket) -> None:
         self.report.num_packets += 1
         self.report.num_discarded += packet.is_discard
-        self.report.num_corrupt_packets += packet.is_corrupt
         self._started = self._started or packet.is_keyframe
-        self._captioned = self._captioned or may_hold(self.info.video, packet)
+        self._holds = self._holds or may_hold(self.info.video, packet)
         self._note_gap(packet)
         fell = self._last_dts is not None and packet.dts is not None and packet.dts < self._last_dts
         self._joined = self._joined or fell or packet.dts is None

@@ -13,7 +13,6 @@ class ReadReport:
     num_packets: int = 0  # of the picture stream
     num_discarded: int = 0  # packets that the container's edit list cuts away
     num_corrupt: int = 0  # pictures that the decoder knows to be damaged and has concealed
-    num_corrupt_packets: int = 0  # by the demuxer's word; at a joint of transport streams a sound one may be among them
     num_errors: int = 0
     errors: list[str] = field(default_factory=list)  # the first of them: where in seconds, and what
     notes: list[str] = field(default_factory=list)  # not damage, but worth saying

@@ -7,9 +7,10 @@ from typing import BinaryIO
 
 from av.video.stream import VideoStream
 
-from vidsr.media.ebml import CLUSTER, CRC, EBML, SEGMENT, TRACKS, VOID, integer
+from vidsr.media.ebml import CHAPTERS, CLUSTER, CRC, EBML, INFO, SEEK_HEAD, SEGMENT, TRACKS, VOID, opening
 
-_TOP = (CLUSTER, TRACKS, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, VOID, CRC)
+_CUES, _ATTACHMENTS, _TAGS = 0x1C53BB6B, 0x1941A469, 0x1254C367
+_TOP = (CLUSTER, TRACKS, SEEK_HEAD, INFO, _CUES, _ATTACHMENTS, CHAPTERS, _TAGS, VOID, CRC)
 _IN_CLUSTER = (0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, VOID, CRC)  # RFC 9559, 5.1.3
 
 
@@ -38,11 +39,8 @@ def is_cut_matroska(path: Path) -> bool:
     """
     with path.open("rb") as file:
         for wanted in (EBML, SEGMENT):
-            identifier, _ = integer(file, marked=True)
-            size, unknown = integer(file, marked=False)
-            if identifier != wanted or size is None:
-                return False
-            if unknown:
+            identifier, size, unknown = opening(file)
+            if identifier != wanted or size is None or unknown:
                 return False
             end = file.tell() + size
             file.seek(min(end, path.stat().st_size))
@@ -57,11 +55,9 @@ def hole_in_matroska(path: Path) -> int | None:
     """
     end = path.stat().st_size
     with path.open("rb") as file:
-        integer(file, marked=True)
-        size, _ = integer(file, marked=False)
+        _, size, _ = opening(file)
         file.seek(size or 0, 1)
-        integer(file, marked=True)
-        size, unknown = integer(file, marked=False)
+        _, size, unknown = opening(file)
         end = end if unknown or size is None else min(end, file.tell() + size)
         return _first_hole(file, end)
 
@@ -69,8 +65,7 @@ def hole_in_matroska(path: Path) -> int | None:
 def _first_hole(file: BinaryIO, end: int) -> int | None:
     inside = 0  # where the cluster that is being read ends
     while (here := file.tell()) < end:
-        identifier, _ = integer(file, marked=True)
-        size, unknown = integer(file, marked=False)
+        identifier, size, unknown = opening(file)
         allowed = _IN_CLUSTER if here < inside else _TOP
         open_end = here < inside and inside == end  # a cluster of unknown size ends where the next one begins
         if identifier == EBML:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from vidsr.errors import OutputError, UnfitError, UsageError
 from vidsr.frame import Colour, PixelFormat, output_colour
-from vidsr.media import containers, encoders, hdr, side_data
+from vidsr.media import containers, encoders, hdr, inside, side_data
 from vidsr.media.containers import CONTAINERS, HOLDS_ALL, Container
 from vidsr.media.encoders import CODECS, ENCODERS, Encoder
 from vidsr.media.read.colour_tags import LIMITED
@@ -19,7 +20,6 @@ _USUAL, _DEEP = ENCODERS["libx264"], ENCODERS["libx265"]  # the second above 8 b
 _SUCCESSORS = {"vp8": "libvpx-vp9", "vp9": "libvpx-vp9"}  # codec of a source with alpha -> the encoder that is nearest
 _LOST = {  # side data of the source's pictures, by FFmpeg's name, that no encoder here takes
     "ALPHA": "transparency is dropped: it is a picture stream of its own in this source",
-    **{name: f"{what} metadata is dropped: {left}" for name, (what, left) in hdr.DYNAMIC.items()},
 }
 
 
@@ -55,6 +55,7 @@ class OutputFormat:
     crf: int | None
     preset: str | None
     gpu: int | None = None  # on which it encodes, where a GPU does; None: the first that can
+    dolby_vision: bool = False  # whether pictures carry it on
     notes: tuple[str, ...] = ()
 
     @property
@@ -107,6 +108,10 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
     else:
         layout, losses = choose_layout(video.format, asked.bits, row, target)
         notes += losses
+    gone = dict(inside.lost(video, row.codec, target, layout, live=asked.live))
+    vision = video.dolby_vision is not None and "dolby_vision" not in gone
+    if vision:
+        notes.append(f"Dolby Vision is kept: profile 8.{video.dolby_vision}")
     return OutputFormat(
         container=target.name,
         codec=row.codec,
@@ -115,7 +120,8 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
         crf=_quality(row, asked.crf),
         preset=_preset(row, asked.preset),
         gpu=asked.gpu if row.gpu_option else None,
-        notes=(*notes, *_lost(source, row, target, layout, live=asked.live)),
+        dolby_vision=vision,
+        notes=(*notes, *_lost(source, row, target, layout, gone, live=asked.live)),
     )
 
 
@@ -143,19 +149,25 @@ def _check_held(container: Container, codec: str) -> None:
     raise UnfitError(f"{container} cannot hold {codec}: choose another codec, or the container {fitting}.")
 
 
-def _lost(source: MediaInfo, row: Encoder, container: Container, layout: PixelFormat, *, live: bool) -> list[str]:
+def _lost(
+    source: MediaInfo,
+    row: Encoder,
+    container: Container,
+    layout: PixelFormat,
+    inside_gone: Mapping[str, str],
+    *,
+    live: bool,
+) -> list[str]:
     """What stands in the source's pictures, and will not in those of this encoder, or beside them in `container`."""
     video = source.video
     lost = [note for name, note in _LOST.items() if name in video.extras]
-    if "A53_CC" in video.extras and not row.captions:
-        lost.append(
-            f"captions inside the pictures (CEA-608/708) are dropped: {row.codec} does not carry them; h264 does"
-        )
+    for kind, why in inside_gone.items():
+        lost.append(f"{inside.NAMES[kind]} {'are' if kind == 'captions' else 'is'} dropped: {why}")
     if (video.mastering_display or video.light_level) and not (row.hdr if live else row.keeps_hdr10):
         lost.append(f"HDR10 mastering metadata is dropped: {row.codec} does not carry it")
     if row.codec in LIMITED and output_colour(video.colour, video.format, layout).full_range:
         lost.append(f"full range becomes limited, shown as it was: {row.codec} has no other")
-    if container.srgb and video.colour.transfer in hdr.TRANSFERS:
+    if container.srgb and video.colour.transfer in (hdr.PQ, hdr.HLG):
         lost.append(f"{container} has no HDR: its light is not converted, and looks flat")
     segment = None if live else CONTAINERS[containers.segment_container(row.codec, row.name, alpha=layout.alpha)]
     return [*lost, *side_data.told(video, row.codec, container, segment)]

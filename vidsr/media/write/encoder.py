@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from vidsr.errors import OutputError
 from vidsr.frame import Canvas, Colour, Frame, PixelFormat
-from vidsr.media import captions, encoders
+from vidsr.media import encoders
+from vidsr.media.dolby_vision import DolbyVision
 from vidsr.media.encoders import Encoder
 from vidsr.media.hdr import bitstream_params
 from vidsr.media.write.layouts import encoder_layouts
@@ -47,12 +48,19 @@ class VideoSpec:
     light_level: bytes | None = None  # raw AVContentLightMetadata
     spherical: bytes | None = None  # raw AVSphericalMapping
     stereo: bytes | None = None  # raw AVStereo3D
+    dolby_vision: DolbyVision | None = None  # None: pictures carry none
     gpu: int | None = None  # on which NVENC runs; None: the first that has it
 
     @property
     def num_threads(self) -> int:
         """What the encoder is given."""
         return self.threads or encoders.encoder(self.encoder).num_threads(self.height)
+
+    @property
+    def dolby_vision_box(self) -> bytes:
+        """Of the sample entry; empty where pictures carry none."""
+        told = self.dolby_vision
+        return told.box(self.width, self.height, self.rate or Fraction(25)) if told else b""
 
     @property
     def canvas(self) -> Canvas:
@@ -175,11 +183,7 @@ def _scheduling() -> int | None:
 
 def to_video_frame(frame: Frame, spec: VideoSpec) -> av.VideoFrame:
     """`frame` in memory that an encoder may keep: one copy, row by row where FFmpeg pads its lines."""
-    layout = (frame.width, frame.height, _stored_name(spec))
-    if frame.captions and encoders.encoder(spec.encoder).captions:
-        picture = captions.picture_with(frame.captions, *layout)
-    else:
-        picture = av.VideoFrame(*layout)
+    picture = av.VideoFrame(frame.width, frame.height, _stored_name(spec))
     _tag(picture, spec.colour)
     if picture.format.name in _INTERLEAVED:
         _fill_interleaved(picture, frame)

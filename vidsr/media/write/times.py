@@ -114,16 +114,16 @@ def _comes_at(shown: Ticks, step: Fraction, grain: float) -> bool:
     return bool(away <= grain and lines.min() >= 1 and (lines == 1).mean() >= _REGULAR)
 
 
-def fitting_clock(times: Times, time_base: Fraction, finest: Fraction = FINEST_CLOCK) -> Fraction:
+def fitting_clock(times: Times, time_base: Fraction) -> Fraction:
     """The clock for mp4 and mov, whose distances have 31 bits: `time_base` where they fit, else a coarser one.
 
-    A coarser one that loses nothing is taken if there is any, else `finest`.
+    A coarser one that loses nothing is taken if there is any, else `FINEST_CLOCK`.
     """
     widest = max(int(np.diff(times.dts).max(initial=1)), int((times.pts - times.dts).max()), int(times.durations.max()))
     if widest < 2**31:
         return time_base
     common = int(np.gcd.reduce(np.concatenate([times.pts, times.durations, times.dts])))
-    return time_base * common if widest // common < 2**31 else max(finest, time_base)
+    return time_base * common if widest // common < 2**31 else max(FINEST_CLOCK, time_base)
 
 
 def _durations(pts: Ticks, dts: Ticks, end: int) -> Ticks:

@@ -24,6 +24,7 @@ from vidsr.media.hdr import container_boxes
 from vidsr.media.mux.mp4 import extend_sample_entry
 from vidsr.media.read.open import local_name
 from vidsr.media.write.encoder import VideoSpec, configure, encoder_clock, open_politely, to_video_frame
+from vidsr.media.write.messages import Messages
 from vidsr.media.write.times import append_times
 
 __all__ = ["SegmentInfo", "VideoSpec", "Writer", "writing"]
@@ -62,6 +63,7 @@ class Writer:
         self._pts: dict[int, int] = {}  # tick -> the frame's own pts
         self._ticks: dict[int, int] = {}  # tick -> duration in ticks, once the next frame is known
         self._order = array("q")  # own pts of the frames whose packets are written
+        self._messages = Messages(spec)
         self._held: deque[Packet[VideoStream]] = deque()
         self._first: int | None = None
         self._last = self._last_gap = self._last_duration = 0
@@ -79,6 +81,7 @@ class Writer:
         with writing(self._path):
             picture = to_video_frame(frame, self._spec)
             picture.pts, picture.time_base = tick, self._clock
+            self._messages.keep(tick, frame.inside)
             self._mux(self._stream.encode(picture))
         self._num_frames += 1
 
@@ -95,6 +98,7 @@ class Writer:
             if self._kind.boxes:
                 spec = self._spec
                 boxes = container_boxes(spec.mastering_display, spec.light_level)
+                boxes += spec.dolby_vision_box
                 boxes += side_data.container_boxes(spec.spherical, spec.stereo)
                 extend_sample_entry(self._path, boxes)
             append_times(self._path, self._kind.name, self._order, self._last + duration)
@@ -156,7 +160,7 @@ class Writer:
 
     def _mux(self, packets: list[Packet[VideoStream]], *, last: bool = False) -> None:
         """Write packets, each once the duration of its frame is known."""
-        self._held.extend(packets)
+        self._held.extend(self._messages.put(packet) for packet in packets)
         while self._held and (last or self._held[0].pts != self._tick):
             packet = self._held.popleft()
             if packet.pts is None or packet.pts not in self._pts:
