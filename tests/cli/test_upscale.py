@@ -195,11 +195,11 @@ def test_what_the_container_cannot_hold_is_named(vidsr: Cli, tmp_path: Path) -> 
 
 
 def test_what_turns_up_while_a_job_runs_is_said_at_its_end(vidsr: Cli, tmp_path: Path) -> None:
-    """A subtitle track that begins after the part that was asked for: mp4 cannot hold it, for it is empty."""
-    source = make_clip(tmp_path / "a.mkv", frames=24, subtitles=[Subtitles([(0.8, 0.1, "Late.")])])
+    """A sound that begins after the part that was asked for: mp4 cannot hold it, for it is empty."""
+    source = make_clip(tmp_path / "a.mkv", frames=24, audio=[Audio(start=0.7, seconds=0.2)])
     result = vidsr("upscale", source, *QUICK, "-o", tmp_path / "part.mp4", "--end", "0.25")
     assert result.code == 0, result.err
-    assert result.err.count("left out: subtitle 1 (subrip): dropped, nothing of it falls into this part") == 1
+    assert result.err.count("left out: audio 1 (aac): dropped, nothing of it falls into this part") == 1
     whole = vidsr("upscale", source, *QUICK, "-o", tmp_path / "whole.mp4")
     assert "left out" not in whole.err
 

@@ -174,7 +174,7 @@ def _expected(track: ListedTrack, mapping: Mapping) -> Iterator[Packet]:
     """
     finer = steps(track.kind, track.time_base)
     base = track.time_base / finer
-    ticks, jump = round(mapping.shift / track.time_base) * finer, math.ceil(JUMP / base)
+    ticks, jump = round(mapping.shift / base), math.ceil(JUMP / base)
     step = 0 if track.kind in ("subtitle", "data") else 1
     last: int | None = None
     end = 0

@@ -69,3 +69,20 @@ def test_a_part_as_ts_has_no_time_before_zero(tmp_path: Path, codec: str) -> Non
     rows = {check.name: check.verdict for check in compare(source, output, start=Fraction(1)).checks}
     assert [rows[name] for name in ("frames", "frame times", "frame order")] == ["ok"] * 3
     assert {rows.get(f"audio 1: {name}", "ok") for name in ("times", "packets", "sound")} == {"ok"}
+
+
+@pytest.mark.parametrize(("container", "priming"), [("mkv", 0), ("mp4", Fraction(1024, 22050))])
+def test_sound_whose_tick_is_a_whole_block_stays_beside_its_pictures(
+    tmp_path: Path, container: str, priming: Fraction
+) -> None:
+    """ADPCM in avi counts blocks of 0.05 s: a part had its sound by up to half of one off."""
+    source = make_clip(tmp_path / "a.avi", codec="mpeg4", frames=48, audio=(Audio("adpcm_ima_wav", 2, rate=22050),))
+    start = Fraction(11, 24)
+    pts = picture_pts(source, 0)[11:]
+    upscaled(source, tmp_path / f"out.{container}", pts=pts, start=start)
+    with av.open(str(source)) as opened:
+        block = opened.streams.audio[0].time_base
+    assert block is not None
+    assert block > Fraction(1, 25)
+    first = next(n * block for n in range(99) if n * block >= start) - start
+    assert abs(times(tmp_path / f"out.{container}", 1)[0] + priming - first) < Fraction(1, 900)

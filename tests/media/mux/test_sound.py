@@ -182,7 +182,7 @@ def test_an_empty_packet_ends_no_sound(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mkv", Picture(frames=24), audio=[Audio("ac3")])
     with av.open(str(clip)) as source, av.open(str(tmp_path / "a.webm"), "w") as out:
         stream = source.streams.audio[0]
-        track = SoundTrack(out, stream, "libopus", 64_000, "stereo", 0)
+        track = SoundTrack(out, stream, "libopus", 64_000, "stereo", Fraction(0))
         packets: list[Any] = [packet for packet in source.demux(stream) if packet.size]
         packets.insert(2, av.Packet())
         made = [found for packet in packets for found in track.take(packet)] + list(track.flush())

@@ -206,7 +206,7 @@ def test_sound_that_jumps_back_follows_on(tmp_path: Path) -> None:
         packets = [p for p in opened.demux(stream) if p.size]
         for packet in packets[len(packets) // 2 :]:
             packet.pts = packet.dts = (packet.pts or 0) - 48000 * 5
-        track = CopiedTrack(out, stream, 0, HOLDS_ALL)
+        track = CopiedTrack(out, stream, Fraction(0), HOLDS_ALL)
         made = [p.dts for packet in packets for p in track.take(packet)]
     assert made == [-1024 + 1024 * n for n in range(len(made))]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
-from tests.clips import Audio, make_clip
-from tests.media.making import upscaled
+from tests.clips import Audio, Subtitles, make_clip
+from tests.media.making import picture_pts, upscaled
 from vidsr.verify.comparison import compare
 
 
@@ -52,3 +53,31 @@ def test_comments_of_ogg_are_the_films(tmp_path: Path, container: str) -> None:
     assert titles == [None, None]
     rows = {check.name: check.verdict for check in compare(source, tmp_path / f"out.{container}").checks}
     assert rows["metadata"] == "ok"
+
+
+@pytest.mark.parametrize("start", [None, Fraction(1, 2)])
+def test_text_without_a_line_leaves_others_their_languages(tmp_path: Path, start: Fraction | None) -> None:
+    """Its muxer writes the track all the same: all behind it were called as the one before."""
+    text = Subtitles(lines=((0.1, 0.2, "Gone."),) if start else (), language="swe")
+    plain = make_clip(
+        tmp_path / "plain.mkv", subtitles=(text,), audio=[Audio(language=name) for name in ("eng", "ger")]
+    )
+    source = tmp_path / "a.mkv"
+    with av.open(str(plain)) as opened, av.open(str(source), "w") as out:
+        order = [opened.streams[n] for n in (0, 3, 1, 2)]
+        streams = {s.index: out.add_stream_from_template(s, opaque=True) for s in order}
+        for stream in order:
+            streams[stream.index].metadata.update(stream.metadata)
+        for packet in opened.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    pts = picture_pts(source, 0)[12 if start else 0 :]
+    _, report = upscaled(source, tmp_path / "out.mp4", pts=pts, start=start)
+    assert not report.dropped
+    with av.open(str(tmp_path / "out.mp4")) as opened:
+        assert [(s.type, s.metadata["language"]) for s in opened.streams][1:] == [
+            ("subtitle", "swe"),
+            ("audio", "eng"),
+            ("audio", "ger"),
+        ]

@@ -11,11 +11,11 @@ import av
 import numpy as np
 import pytest
 
-from tests.clips import cut_off, damage, make_clip, read_number
+from tests.clips import Audio, cut_off, damage, make_clip, read_number
 from tests.media.read.test_reader import read
 from vidsr.errors import DamagedError
 from vidsr.media.read.reader import Reader
-from vidsr.media.read.truncation import hole_in_matroska, is_cut_matroska
+from vidsr.media.read.truncation import hole_in_matroska, is_cut_matroska, missing_end
 
 
 def until_damage(path: Path, **options: Any) -> tuple[list[int], str]:
@@ -55,6 +55,28 @@ def test_a_cut_matroska_is_noticed(tmp_path: Path) -> None:
     numbers, message = until_damage(cut_off(whole, tmp_path / "cut.mkv", 0.7))
     assert numbers == list(range(len(numbers)))
     assert "shorter than its header says" in message
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("avi", "mpeg4"), ("wmv", "wmv2")])
+def test_a_cut_file_that_says_how_long_it_is_is_noticed(tmp_path: Path, suffix: str, codec: str) -> None:
+    """FFmpeg takes the cut for the end: a third of such a film was missing, and nobody said so."""
+    whole = make_clip(tmp_path / f"a.{suffix}", frames=60, codec=codec, audio=(Audio("libmp3lame", seconds=2.5),))
+    assert missing(whole) is None
+    data = whole.read_bytes()
+    with av.open(str(whole)) as container:
+        places = [p.pos for p in container.demux(audio=0) if p.size and p.pos]
+    (tmp_path / f"cut.{suffix}").write_bytes(data[: places[len(places) * 2 // 3]])
+    numbers, message = until_damage(tmp_path / f"cut.{suffix}")
+    assert numbers == list(range(len(numbers)))
+    assert 30 < len(numbers) < 50
+    assert "shorter than its header says" in message
+    kept, _, _ = read(tmp_path / f"cut.{suffix}", keep_going=True)
+    assert kept == numbers
+
+
+def missing(path: Path) -> str | None:
+    with av.open(str(path)) as container:
+        return missing_end(path, container.format.name, container.streams.video[0], None)
 
 
 def test_damage_stops_or_is_listed(tmp_path: Path) -> None:

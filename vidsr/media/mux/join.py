@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,7 +28,7 @@ from vidsr.media.mux.fingerprint import KEY
 from vidsr.media.mux.finish import Written
 from vidsr.media.mux.origin import earliest, late_start
 from vidsr.media.mux.others import Others, Timed
-from vidsr.media.mux.streams import Dropped, KeptStream, is_cover
+from vidsr.media.mux.streams import Dropped, KeptStream, codec_name, is_cover
 from vidsr.media.mux.tracks import AnyPacket, Track, keep_kind
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
@@ -128,10 +128,11 @@ class _Join:
             self._copy(out, segments, target, opened, tracks)
             title = opened.streams[self._source.video.index].metadata.get("title")
             wanted = dict(out.metadata)
-            written = self._written(out, tracks)
+            empty = self._empty(tracks)
+            written = self._written(out, {tracks[index].target.index for index in empty})
             languages = [stream.metadata.get("language") for stream in written]
             alike = [s.index for s in written if self._container.boxes or s.type == "video"]
-        kept, dropped = self._without_empty(kept, dropped)
+        kept, dropped = self._without_empty(kept, dropped, empty)
         self._notes += self._others.notes()
         size, aspect = (self._spec.width, self._spec.height), self._spec.sample_aspect
         boxes = side_data.container_boxes(self._spec.spherical, self._spec.stereo) + self._spec.dolby_vision_box
@@ -246,21 +247,26 @@ class _Join:
         if number != len(self._times):
             raise OutputError(f"{segments[-1]}: {len(self._times)} pictures were written, {number} are there.")
 
-    def _written(self, out: OutputContainer, tracks: Mapping[int, Track]) -> list[Stream]:
-        """The tracks of `out` in its file, in their order: in boxes, none without packets, and covers stand apart."""
-        empty = {track.target.index for index, track in tracks.items() if index not in self._others.filled}
-        apart = [s.index for s in out.streams if s.index in empty or is_cover(s)] if self._container.boxes else []
-        return [stream for stream in out.streams if stream.index not in apart]
+    def _empty(self, tracks: Mapping[int, Track]) -> list[int]:
+        """Indices in the source of those of `tracks` that the output has not, since nothing came: in boxes.
 
-    def _without_empty(self, kept: list[KeptStream], dropped: list[Dropped]) -> tuple[list[KeptStream], list[Dropped]]:
+        Text is there in any case: its muxer ends each track with a line of nothing.
+        """
+        without = [index for index in tracks if index not in self._others.filled] if self._container.boxes else []
+        return [index for index in without if codec_name(tracks[index].target) != "mov_text"]
+
+    def _written(self, out: OutputContainer, apart: Collection[int]) -> list[Stream]:
+        """The tracks of `out` in its file, in their order, without those `apart`; in boxes, covers stand apart, too."""
+        return [s for s in out.streams if s.index not in apart and not (self._container.boxes and is_cover(s))]
+
+    def _without_empty(
+        self, kept: list[KeptStream], dropped: list[Dropped], empty: Collection[int]
+    ) -> tuple[list[KeptStream], list[Dropped]]:
         """Some containers hold no track without packets: those become dropped ones."""
-        if not self._container.boxes:
-            return kept, dropped
-        made = [item for item in kept if item.how in ("copied", "converted", "encoded")]
-        empty = [item for item in made if item.index not in self._others.filled]
+        gone = [item for item in kept if item.index in empty]
         reason = "it is empty" if self._window is None else "nothing of it falls into this part"
-        left = [item for item in kept if item not in empty]
-        return left, dropped + [Dropped(item.index, item.kind, item.codec, reason) for item in empty]
+        left = [item for item in kept if item not in gone]
+        return left, dropped + [Dropped(item.index, item.kind, item.codec, reason) for item in gone]
 
 
 def _segment_packets(path: Path) -> Iterator[Packet[VideoStream]]:

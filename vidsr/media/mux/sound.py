@@ -110,12 +110,14 @@ class SoundTrack:
     changes.
     """
 
-    def __init__(self, out: OutputContainer, stream: Stream, encoder: str, bits: int, layout: str, ticks: int) -> None:
+    def __init__(
+        self, out: OutputContainer, stream: Stream, encoder: str, bits: int, layout: str, shift: Fraction
+    ) -> None:
         source = cast(AudioCodecContext, stream.codec_context)
         settle_layout(source)
         rate = encoded_rate(source.sample_rate, encoder)
         self.notes: list[str] = []
-        self._source, self._ticks = cast(AudioStream, stream), ticks
+        self._source, self._shift = cast(AudioStream, stream), shift
         self.target = cast(AudioStream, out.add_stream(encoder, rate=rate))
         self._layout = layout
         context = self.target.codec_context
@@ -141,8 +143,9 @@ class SoundTrack:
         yield from cast(list[AnyPacket], self.target.encode(None))
 
     def _convert(self, frame: AudioFrame) -> Iterator[AnyPacket]:
-        if frame.pts is not None:
-            frame.pts += self._ticks
+        if frame.pts is not None and frame.time_base:  # whose tick may be a whole block
+            time = frame.pts * frame.time_base + self._shift
+            frame.pts, frame.time_base = round(time * frame.sample_rate), Fraction(1, frame.sample_rate)
         layout = layout_of(frame)
         found = (frame.format.name, layout.name, frame.sample_rate)
         if self._last is not None and found != self._last:

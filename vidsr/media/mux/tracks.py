@@ -64,14 +64,13 @@ class Track(Protocol):
 
 def add_track(out: OutputContainer, container: Container, stream: Stream, plan: KeptStream, shift: Fraction) -> Track:
     """Add to `out`, a `container`, what `plan` says of `stream`; all its times move by `shift` seconds."""
-    ticks = round(shift / stream.time_base) if stream.time_base else 0
     if plan.how == "converted" and plan.encoder:
-        return TextTrack(out, stream, plan.encoder, ticks)
+        return TextTrack(out, stream, plan.encoder, round(shift / stream.time_base) if stream.time_base else 0)
     if plan.how == "encoded" and container.sound is not None:
-        track = SoundTrack(out, stream, *container.sound, plan.layout or "stereo", ticks)
+        track = SoundTrack(out, stream, *container.sound, plan.layout or "stereo", shift)
         describe(track.target, stream)
         return track
-    return CopiedTrack(out, stream, ticks, container)
+    return CopiedTrack(out, stream, shift, container)
 
 
 class CopiedTrack:
@@ -82,7 +81,7 @@ class CopiedTrack:
     edit list hides is left out, but for what decoders need to begin; `container` may hide more that comes before it.
     """
 
-    def __init__(self, out: OutputContainer, stream: Stream, ticks: int, container: Container) -> None:
+    def __init__(self, out: OutputContainer, stream: Stream, shift: Fraction, container: Container) -> None:
         self.target = add_like(out, stream)
         describe(self.target, stream)
         if container.stream_ids:
@@ -94,7 +93,7 @@ class CopiedTrack:
         self._timeless, self._ebml = is_cover(stream), container.ebml
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
         self._finer = steps(stream.type, stream.time_base) if stream.time_base else 1
-        self._ticks = ticks * self._finer
+        self._ticks = round(shift / stream.time_base * self._finer) if stream.time_base else 0
         self._jump = math.ceil(_JUMP / stream.time_base) * self._finer if stream.time_base else 0
         self._last: int | None = None
         self._end = 0  # of the packet before
