@@ -100,6 +100,19 @@ def test_it_holds_what_a_file_would(clip: Path, container: str, monkeypatch: pyt
             assert opened.metadata["title"] == "A"
 
 
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_sound_of_a_transport_stream(tmp_path: Path, container: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its packets have AAC's header each; other containers have it once, where they begin."""
+    source = make_clip(tmp_path / "a.ts", frames=FRAMES, audio=[Audio(seconds=2.0)])
+    out, told = written(source, monkeypatch, container=container)
+    assert not any(isinstance(event, Failed) for event in told), told
+    heard = []
+    for data in (source.read_bytes(), out.getvalue()):
+        with av.open(io.BytesIO(data), "r") as opened:
+            heard.append(b"".join(frame.to_ndarray().tobytes() for frame in opened.decode(audio=0)))
+    assert heard[0] == heard[1] != b""
+
+
 @pytest.mark.parametrize(
     "options", [{"preset": "medium"}, {"codec": "hevc"}, {"preset": "medium", "start": Fraction(1)}]
 )

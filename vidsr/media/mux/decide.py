@@ -179,7 +179,7 @@ def _decide(
         return KeptStream(index, kind, codec, "attached")
     why = refusal(stream, container) or (_unsaid(stream) if packets else None)
     if why is None:
-        copied = KeptStream(index, kind, codec)
+        copied = KeptStream(index, kind, codec, header=_header(stream, packets))
         if not packets or _goes(stream, copied, container, packets):
             return copied
         why = _cannot(stream, container)
@@ -189,6 +189,18 @@ def _decide(
         why += ", nor can it be encoded for it here"
     hint = f"; {KEEPS_IT}" if container != HOLDS_ALL and _kept_there(stream, kind, codec) else ""
     return Dropped(index, kind, codec, why + hint)
+
+
+def _header(stream: Stream, packets: Sequence[AnyPacket]) -> bytes:
+    """MPEG-4's header (ISO/IEC 14496-3, 1.6.2.1) of AAC whose packets have one each (1.A.3.2.1), as in ts."""
+    context = stream.codec_context
+    if codec_name(stream) != "aac" or context is None or context.extradata or not packets:
+        return b""
+    head = int.from_bytes(bytes(packets[0])[:4], "big")
+    kind, rate, channels = (head >> 14 & 3) + 1, head >> 10 & 15, head >> 6 & 7
+    if head >> 20 != 0xFFF or not channels:  # named in the packet, by an element of its own
+        return b""
+    return (kind << 11 | rate << 7 | channels << 3).to_bytes(2, "big")
 
 
 def _unsaid(stream: Stream) -> str | None:

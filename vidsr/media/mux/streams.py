@@ -28,6 +28,7 @@ class KeptStream:
     encoder: str | None = None
     layout: str | None = None  # of the channels of sound that is encoded
     source_layout: str | None = None
+    header: bytes = b""  # of the codec, where its packets bring it along and muxers write it before them
 
     def __str__(self) -> str:
         made = f" as {av.Codec(self.encoder, 'w').canonical_name}" if self.encoder else ""

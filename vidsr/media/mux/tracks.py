@@ -70,7 +70,7 @@ def add_track(out: OutputContainer, container: Container, stream: Stream, plan: 
         track = SoundTrack(out, stream, *container.sound, plan.layout or "stereo", shift)
         describe(track.target, stream)
         return track
-    return CopiedTrack(out, stream, shift, container)
+    return CopiedTrack(out, stream, shift, container, plan.header if container.ebml or container.boxes else b"")
 
 
 class CopiedTrack:
@@ -79,10 +79,17 @@ class CopiedTrack:
     Decode times that do not rise, which muxers refuse, are raised by a step (`steps`). Where they fall back by more
     than `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before. Sound that an
     edit list hides is left out, but for what decoders need to begin; `container` may hide more that comes before it.
+    `header` is that of AAC whose packets have one each: it is taken off them, and written where the stream begins.
     """
 
-    def __init__(self, out: OutputContainer, stream: Stream, shift: Fraction, container: Container) -> None:
+    def __init__(
+        self, out: OutputContainer, stream: Stream, shift: Fraction, container: Container, header: bytes = b""
+    ) -> None:
         self.target = add_like(out, stream)
+        self._bare = None
+        if header:
+            self.target.codec_context.extradata = header
+            self._bare = av.BitStreamFilterContext("aac_adtstoasc", stream)
         describe(self.target, stream)
         if container.stream_ids:
             self.target.id = stream.id
@@ -124,6 +131,8 @@ class CopiedTrack:
             self._begun = True
 
     def _moved(self, packet: AnyPacket) -> AnyPacket:
+        if self._bare is not None:
+            (packet,) = self._bare.filter(packet)
         if self._ebml and packet.has_sidedata(_NEW_HEADER):
             packet = _without(packet, _NEW_HEADER)
         packet.stream = self.target
