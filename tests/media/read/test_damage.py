@@ -74,6 +74,22 @@ def test_a_cut_file_that_says_how_long_it_is_is_noticed(tmp_path: Path, suffix: 
     assert kept == numbers
 
 
+def test_a_cut_fragment_is_noticed(tmp_path: Path) -> None:
+    """As a recorder leaves it that lost its power; of a recording that ends with a fragment nobody knows."""
+    fragments = {"movflags": "+frag_keyframe+empty_moov+default_base_moof"}
+    whole = make_clip(tmp_path / "a.mp4", frames=60, options={"g": "12"}, container_options=fragments)
+    assert missing(whole) is None
+    data = whole.read_bytes()
+    last = data.rindex(b"moof") - 4
+    (tmp_path / "ends.mp4").write_bytes(data[:last])
+    assert missing(tmp_path / "ends.mp4") is None
+    (tmp_path / "cut.mp4").write_bytes(data[: data.index(b"mdat", last) + 200])
+    numbers, message = until_damage(tmp_path / "cut.mp4")
+    assert numbers == list(range(len(numbers)))
+    assert 47 <= len(numbers) < 60
+    assert "--keep-going" in message
+
+
 def missing(path: Path) -> str | None:
     with av.open(str(path)) as container:
         return missing_end(path, container.format.name, container.streams.video[0], None)

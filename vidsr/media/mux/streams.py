@@ -14,6 +14,8 @@ from vidsr.media.mux.sound import change_of_layout
 NOT_COPIED = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """Metadata keys, in lower case, that speak of the old file and not of the film."""
 
+_STYLED = ("ass", "ssa", "webvtt", "mov_text")  # text that may say how and where it is shown
+
 How = Literal["copied", "attached", "converted", "encoded", "rewritten"]
 
 
@@ -33,7 +35,9 @@ class KeptStream:
     def __str__(self) -> str:
         made = f" as {av.Codec(self.encoder, 'w').canonical_name}" if self.encoder else ""
         channels = change_of_layout(self.source_layout, self.layout) if self.source_layout and self.layout else ""
-        return f"{self.kind} {self.index} ({self.codec}): {self.how}{made}{channels}"
+        styled = self.how == "converted" and self.codec in _STYLED
+        lost = ", its colours and places may be lost" if styled else ""
+        return f"{self.kind} {self.index} ({self.codec}): {self.how}{made}{channels}{lost}"
 
 
 @dataclass(frozen=True, slots=True)

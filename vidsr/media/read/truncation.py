@@ -31,7 +31,11 @@ def missing_end(path: Path, container: str, stream: VideoStream, last_dts: int |
             return _CUT
         hole = hole_in_matroska(path)
         return None if hole is None else f"the file's structure is broken at byte {hole}, and what stood there is lost"
-    if "mov" not in container.split(",") or last_dts is None or not len(stream.index_entries):
+    if "mov" not in container.split(","):
+        return None
+    if is_cut_fragment(path):
+        return _CUT
+    if last_dts is None or not len(stream.index_entries):
         return None
     number = len(stream.index_entries)
     if last_dts >= stream.index_entries[number - 1].timestamp:
@@ -69,6 +73,25 @@ def is_cut_asf(path: Path) -> bool:
             if kind == _ASF_PACKETS:
                 return bool(place + length > size)
             place += max(length, 24)
+    return False
+
+
+def is_cut_fragment(path: Path) -> bool:
+    """Whether the last fragment of `path`, an mp4 or mov, claims more bytes than the file has.
+
+    ISO/IEC 14496-12, 4.2 and 8.8: boxes one behind the other, of fragments a moof and an mdat. Without fragments the
+    index tells what is missing, whatever an mdat claims.
+    """
+    size, place, fragmented = path.stat().st_size, 0, False
+    with path.open("rb") as file:
+        while place + 8 <= size:
+            file.seek(place)
+            length, kind, longer = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+            length = longer if length == 1 else length or size - place  # 0: to the end
+            fragmented = fragmented or kind == b"moof"
+            if fragmented and place + length > size:
+                return True
+            place += max(length, 8)
     return False
 
 
