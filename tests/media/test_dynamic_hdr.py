@@ -57,9 +57,11 @@ class Bits:
         return int(self.text, 2).to_bytes(len(self.text) // 8, "big")
 
 
-def light(number: int) -> bytes:
-    """A message with every field that its profiles have, other for each picture."""
-    bits = Bits().u(8, 0xB5).u(16, 0x3C, 1).u(8, 4, 1).u(2, 1).u(27, 400).u(1, 0)
+def light(number: int, peaks: Sequence[Sequence[int]] = ()) -> bytes:
+    """A message with every field that its profiles have, other for each picture; `peaks`, by rows, none has."""
+    bits = Bits().u(8, 0xB5).u(16, 0x3C, 1).u(8, 4, 1).u(2, 1).u(27, 400).u(1, bool(peaks))
+    if peaks:
+        bits.u(5, len(peaks), len(peaks[0])).u(4, *(value for row in peaks for value in row))
     bits.u(17, 12345 + number, 23456, 34567, 4321).u(4, 9)
     for percentage, percentile in zip((1, 5, 10, 25, 50, 75, 90, 95, 99), range(9), strict=True):
         bits.u(7, percentage).u(17, 1000 * percentile + number)
@@ -248,6 +250,11 @@ def test_hdr10_plus_may_begin_late(tmp_path: Path) -> None:
     clip = source(tmp_path / "a.mp4", given)
     found = insides(upscaled(clip, tmp_path / "out.mkv", codec="hevc", preset="ultrafast"))
     assert (found[0], found[3:]) == (given[0], given[3:])
+
+
+def test_peaks_of_a_display_stay_in_their_places(tmp_path: Path) -> None:
+    given = [Inside(hdr10_plus=light(0, [(1, 2, 3), (4, 5, 6)]))]
+    assert insides(source(tmp_path / "a.mp4", given)) == given
 
 
 def test_shipments_carry_it(clip: Path) -> None:

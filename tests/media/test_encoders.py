@@ -131,6 +131,12 @@ def test_captions_are_carried_by_those_that_say_so_alone(row: Encoder) -> None:
     assert found == [WORDS if "captions" in row.inside else None] * 3
 
 
+def test_hardware_carries_what_software_does() -> None:
+    """What is kept is told by the codec, whoever encodes it."""
+    for name, codec in (("hevc_qsv", "libx265"), ("av1_amf", "libsvtav1"), ("h264_v4l2m2m", "libx264")):
+        assert encoders.encoder(name).inside == encoders.encoder(codec).inside != frozenset()
+
+
 @named(row for row in SOFTWARE if row.hdr)
 def test_hdr10_stands_in_the_bitstream(row: Encoder) -> None:
     from tests.media.write.test_writer import LIGHT, MASTERING

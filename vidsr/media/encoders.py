@@ -76,7 +76,6 @@ class Encoder:
     alpha_beside: bool = False  # a second picture beside each, for which only Matroska and WebM have a place
     hdr: HdrKeys | None = None
     keeps_hdr10: bool = True  # in its bitstream or its container
-    inside: frozenset[str] = frozenset()  # fields of `frame.Inside` that `write.messages` puts into its packets
     narrowest: int = 1
     widest: int | None = None  # of either side
     wider: str | None = None  # the encoder that takes more
@@ -85,6 +84,11 @@ class Encoder:
     gpu_option: str | None = None  # that takes the number of a GPU
     needs: str = ""  # of a machine, in words, where it is hardware
     software: str | None = None  # takes over where this one does not start
+
+    @property
+    def inside(self) -> frozenset[str]:
+        """Fields of `frame.Inside` that `write.messages` puts into its packets: by the codec, whoever encodes it."""
+        return _INSIDE.get(self.codec, frozenset())
 
     def num_threads(self, height: int) -> int:
         """For pictures that high: the same number on every machine."""
@@ -95,9 +99,12 @@ _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow
 _NVENC = Presets("p5", tuple(f"p{k}" for k in range(1, 8)))
 _NVENC_OPTIONS = {"rc": "vbr", "b": "0"}
 _P010 = {"yuv420p10le": "p010le"}
-_CAPTIONS = frozenset({"captions"})
-_IN_HEVC = frozenset({"captions", "hdr10_plus", "dolby_vision", "ambient"})
-_IN_AV1 = frozenset({"captions", "hdr10_plus"})
+_INSIDE = {  # codec -> fields of `frame.Inside`; of hardware encoders, none was tried
+    "h264": frozenset({"captions"}),
+    "hevc": frozenset({"captions", "hdr10_plus", "dolby_vision", "ambient"}),
+    "av1": frozenset({"captions", "hdr10_plus"}),
+    "mpeg2video": frozenset({"captions"}),
+}
 _FINE = {"flags": "+qscale", "global_quality": str(2 * 118)}  # quantiser 2; the default of these is 200 kbit/s
 
 _QSV = Encoder(
@@ -166,7 +173,6 @@ _ROWS = (
         params="x264-params",
         fixed_params=("sliced-threads=0",),  # PyAV asks for slices, one a thread: up to 7 % larger
         hdr=HdrKeys("mastering-display", "cll"),
-        inside=_CAPTIONS,
         widest=4096,  # beyond, few decoders take H.264
         wider="libx265",
     ),
@@ -182,7 +188,6 @@ _ROWS = (
         thread_params={"pools": None, "frame-threads": 4},
         fixed_params=("log-level=error", "open-gop=0"),
         hdr=HdrKeys("master-display", "max-cll"),
-        inside=_IN_HEVC,
         narrowest=64,  # below, x265 4.1 writes past its buffers, and the process dies sooner or later
     ),
     Encoder(
@@ -196,7 +201,6 @@ _ROWS = (
         thread_params={"lp": None},
         environment={"SVT_LOG": "1"},  # errors only: its banner goes to stderr, and is stopped by no other way
         hdr=HdrKeys("mastering-display", "content-light", decimal=True),
-        inside=_IN_AV1,
         opens_small=True,
     ),
     Encoder(
@@ -239,7 +243,6 @@ _ROWS = (
         presets=_NVENC,
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv444p"),
-        inside=_CAPTIONS,  # not tried
         widest=4096,
         wider="hevc_nvenc",
         hardware=True,
@@ -256,7 +259,6 @@ _ROWS = (
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv420p10le", "yuv444p"),
         packed=_P010,
-        inside=_IN_HEVC,  # not tried
         hardware=True,
         gpu_option="gpu",
         software="libx265",
@@ -271,7 +273,6 @@ _ROWS = (
         options=_NVENC_OPTIONS,
         layouts=("yuv420p", "yuv420p10le"),
         packed=_P010,
-        inside=_IN_AV1,  # not tried
         hardware=True,
         gpu_option="gpu",
         software="libsvtav1",
@@ -298,7 +299,7 @@ _ROWS = (
         keeps_hdr10=False,
     ),
     Encoder("libvpx", "vp8"),
-    Encoder("mpeg2video", "mpeg2video", options=_FINE, inside=_CAPTIONS),
+    Encoder("mpeg2video", "mpeg2video", options=_FINE),
     Encoder("mpeg4", "mpeg4", options=_FINE),
     Encoder("mjpeg", "mjpeg", options=_FINE),
 )
@@ -317,7 +318,7 @@ OFFERED = tuple(row for row in _ROWS if row.spoken)
 """Encoders that help names, and that `vidsr doctor` tries."""
 CODECS = tuple(row.spoken[0] for row in OFFERED if not row.hardware)
 """Codecs by the names that users know."""
-CARRYING = {kind: tuple(dict.fromkeys(row.codec for row in _ROWS if kind in row.inside)) for kind in sorted(_IN_HEVC)}
+CARRYING = {kind: tuple(codec for codec, kinds in _INSIDE.items() if kind in kinds) for kind in sorted(_INSIDE["hevc"])}
 """Fields of `frame.Inside`, and the codecs that carry each, as made here."""
 WITHOUT_HDR10 = frozenset(row.codec for row in _ROWS if not row.keeps_hdr10)
 WORST_QUALITY = max(row.quality.worst for row in _ROWS if row.quality)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from fractions import Fraction
 
-_WINDOWS, _POINTS, _PEAKS = 3, 15, 25 * 25  # at most, in FFmpeg's structs
+_WINDOWS, _POINTS, _SIDE = 3, 15, 25  # at most, in FFmpeg's structs
 _COUNTRY, _PROVIDER, _MESSAGE, _APPLICATION = 0xB5, 0x3C, 1, 4  # United States; Samsung; ST 2094-40
 
 
@@ -51,7 +51,7 @@ class _Peaks(ctypes.Structure):
         ("there", ctypes.c_uint8),
         ("rows", ctypes.c_uint8),
         ("columns", ctypes.c_uint8),
-        ("values", _Rational * _PEAKS),
+        ("values", _Rational * _SIDE * _SIDE),
     )
 
 
@@ -121,4 +121,5 @@ def _put_peaks(bits: _Bits, peaks: _Peaks) -> None:
     bits.put(1, peaks.there)
     if peaks.there:
         bits.put(5, peaks.rows, peaks.columns)
-        bits.put(4, *(value.at(15) for value in peaks.values[: peaks.rows * peaks.columns]))
+        for row in peaks.values[: peaks.rows]:
+            bits.put(4, *(value.at(15) for value in row[: peaks.columns]))

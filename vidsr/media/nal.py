@@ -10,7 +10,7 @@ def start_codes(data: bytes) -> Iterator[tuple[int, int]]:
     """Where each begins, and where the unit behind it does."""
     found = data.find(START[1:])
     while found >= 0:
-        yield (found - 1 if data[max(found - 1, 0)] == 0 else found), found + 3
+        yield (found - 1 if found and data[found - 1] == 0 else found), found + 3
         found = data.find(START[1:], found + 3)
 
 

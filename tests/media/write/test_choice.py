@@ -170,6 +170,15 @@ def no_nvenc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder, "open_alone", refuse)
 
 
+def test_an_encoder_is_tried_with_the_clock_of_its_source() -> None:
+    """MPEG-2's takes a few rates only, which is said before anything is made."""
+    info = source()
+    assert chosen(info, codec="mpeg2video", container="mkv").encoder == "mpeg2video"
+    finer = replace(info, video=replace(info.video, time_base=Fraction(1, 12288)))
+    with pytest.raises(OutputError, match="mpeg2video does not start for 640x360 yuv420p here: choose another codec"):
+        chosen(finer, codec="mpeg2video", container="mkv")
+
+
 @pytest.mark.usefixtures("no_nvenc")
 def test_missing_nvenc_is_one_sentence() -> None:
     with pytest.raises(

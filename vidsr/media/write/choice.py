@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 from vidsr.errors import OutputError, UnfitError, UsageError
 from vidsr.frame import Colour, PixelFormat, output_colour
@@ -79,14 +78,14 @@ def choose(source: MediaInfo, asked: Encoding) -> OutputFormat:
     """
     made = _fitting(source, asked)
     try:
-        _check(made, asked)
+        _check(source, made, asked)
     except OutputError:
         row = encoders.encoder(made.encoder)
         if row.software is None:
             raise
         asked = replace(asked, codec=row.software, preset=None, gpu=None)  # the names of presets are NVENC's own
         made = _fitting(source, asked)
-        _check(made, asked)
+        _check(source, made, asked)
         reason = why_not(row, asked.width, asked.height)
         note = f"{row.software} encodes, since {row.name} does not start here: {reason}"
         made = replace(made, notes=(note, *made.notes))
@@ -125,15 +124,16 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
     )
 
 
-def _check(made: OutputFormat, asked: Encoding) -> None:
-    """Open the encoder once."""
+def _check(source: MediaInfo, made: OutputFormat, asked: Encoding) -> None:
+    """Open the encoder once, with the clock of `source`: some take few clocks, as MPEG-2's."""
     spec = VideoSpec(
         encoder=made.part_encoder,
         format=made.pix_fmt,
         colour=Colour(),
         width=asked.width,
         height=asked.height,
-        time_base=Fraction(1, 25),
+        time_base=source.video.time_base,
+        rate=source.video.rate,
         crf=made.crf,
         preset=made.preset,
         gpu=made.gpu,
