@@ -206,11 +206,11 @@ def obus(data: bytes) -> list[int]:
     return found
 
 
-def test_a_black_picture_has_its_own(tmp_path: Path) -> None:
-    """Its message has so many zeros that it would look like a start code."""
-    bits = Bits().u(8, 0xB5).u(16, 0x3C, 1).u(8, 4, 1).u(2, 1).u(27, 0).u(1, 0).u(17, 0, 0, 0, 0).u(4, 0)
+def test_a_dark_picture_has_its_own(tmp_path: Path) -> None:
+    """Its message looks like a start code, and so would end its unit."""
+    bits = Bits().u(8, 0xB5).u(16, 0x3C, 1).u(8, 4, 1).u(2, 1).u(27, 0).u(1, 0).u(17, 0, 1, 0, 0).u(4, 0)
     given = [Inside(hdr10_plus=bits.u(10, 0).u(1, 0, 0, 0).aligned())] * 2
-    assert b"\0\0\0" in given[0].hdr10_plus
+    assert b"\0\0\1" in given[0].hdr10_plus
     assert insides(source(tmp_path / "a.mp4", given)) == given
 
 
