@@ -300,6 +300,9 @@ def test_hdr10_plus_may_begin_late(tmp_path: Path) -> None:
     clip = source(tmp_path / "a.mp4", given)
     found = insides(upscaled(clip, tmp_path / "out.mkv", codec="hevc", preset="ultrafast"))
     assert (found[0], found[3:]) == (given[0], given[3:])
+    with Reader(clip) as reader:
+        list(reader)
+    assert [note for note in reader.report.notes if note.startswith("HDR10+ begins at 0.")]
 
 
 def test_peaks_of_a_display_stay_in_their_places(tmp_path: Path) -> None:
