@@ -18,6 +18,7 @@ import pytest
 from tests.clips import numbered_frame
 from tests.verify.mutants import upscaled
 from vidsr.frame import Colour, Frame, Inside, Matrix, PixelFormat
+from vidsr.jobs.events import Event, Fitting
 from vidsr.media import dolby_vision, hdr10_plus
 from vidsr.media.inside import inside_of
 from vidsr.media.nal import escaped
@@ -286,6 +287,22 @@ def test_bars_that_are_cut_away_are_none(clip: Path, tmp_path: Path) -> None:
     assert [each.dolby_vision for each in insides(output)] == [rpu(k, (0, 0, 0, 2)) for k in range(NUM)]
     report = compare(clip, output, crop=(0, 12, 128, 84))
     assert {check.name: check.verdict for check in report.checks}["Dolby Vision"] == "ok"
+
+
+def test_parts_that_are_encoded_again_keep_it(tmp_path: Path) -> None:
+    """As for a size that is asked for; their bars have grown already."""
+    clip, times = source(tmp_path / "a.mp4", ALL * 8), list[Fitting]()
+
+    def note(event: Event) -> None:
+        times.extend([event] if isinstance(event, Fitting) else [])
+
+    options: dict[str, Any] = {"codec": "hevc", "preset": "ultrafast", "segment_seconds": Fraction(1, 2)}
+    fine = upscaled(clip, tmp_path / "fine.mp4", target_size=1_000_000, **options)
+    size = fine.stat().st_size * 9 // 10
+    output = upscaled(clip, tmp_path / "out.mp4", target_size=size, on_event=note, **options)
+    assert times
+    assert insides(output) == insides(fine)
+    assert verdicts(clip, output)["Dolby Vision"] == "ok"
 
 
 def test_a_resumed_part_has_its_own(clip: Path, tmp_path: Path) -> None:
