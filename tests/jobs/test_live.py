@@ -24,6 +24,7 @@ from vidsr.jobs.inputs import Target, expand
 from vidsr.jobs.options import Options
 from vidsr.jobs.preview import Preview
 from vidsr.jobs.run import run_batch
+from vidsr.media.inside import inside_of
 from vidsr.media.read.probe import probe
 from vidsr.media.write.choice import Encoding, choose
 
@@ -111,6 +112,14 @@ def test_sound_of_a_transport_stream(tmp_path: Path, container: str, monkeypatch
         with av.open(io.BytesIO(data), "r") as opened:
             heard.append(b"".join(frame.to_ndarray().tobytes() for frame in opened.decode(audio=0)))
     assert heard[0] == heard[1] != b""
+
+
+def test_captions_inside_pictures_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [bytes([0xFC, 0x20 + k, 0x41]) for k in range(12)]
+    source = make_clip(tmp_path / "a.mp4", frames=12, captions=words)
+    out, _ = written(source, monkeypatch, container="ts", preset="medium")
+    with av.open(io.BytesIO(out.getvalue()), "r") as opened:
+        assert [inside_of(picture).captions for picture in opened.decode(video=0)] == words
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,14 @@ def test_they_pass_the_deinterlacer(clip: Path, tmp_path: Path) -> None:
     assert row(clip, output, deinterlace="bwdif") == ("ok", "")
 
 
+def test_of_two_pictures_of_one_the_first_has_them(tmp_path: Path) -> None:
+    """Both with the same would show each letter twice."""
+    clip = make_clip(tmp_path / "a.mp4", **CAPTIONED, options={"x264-params": "tff=1", "a53cc": "1"})
+    output = upscaled(clip, tmp_path / "out.mp4", deinterlace="fields")
+    assert [each for _, each in inside(output)] == [each for words in WORDS for each in (words, b"")]
+    assert row(clip, output, deinterlace="fields") == ("ok", "")
+
+
 def test_they_may_begin_late(tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "a.mp4", **{**CAPTIONED, "captions": LATE})
     assert "A53_CC" not in probe(clip).video.extras

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from tests.clips import numbered_frame
 from tests.verify.mutants import upscaled
 from vidsr.frame import Colour, Frame, Inside, Matrix, PixelFormat
+from vidsr.jobs.events import Event, Fitting
 from vidsr.media import dolby_vision, hdr10_plus
 from vidsr.media.inside import inside_of
 from vidsr.media.nal import escaped
@@ -180,6 +182,39 @@ def test_hdr10_plus_reaches_av1(clip: Path, tmp_path: Path) -> None:
     assert (found["HDR10+"], found["Dolby Vision"]) == ("ok", "dropped")
 
 
+def test_av1_has_it_directly_before_the_picture_that_is_shown(tmp_path: Path) -> None:
+    """Not before hidden ones of the same packet; FFmpeg's decoder would not care, others may."""
+    clip = source(tmp_path / "a.mkv", [Inside(hdr10_plus=light(k)) for k in range(20)], codec="libsvtav1")
+    with av.open(str(clip)) as container:
+        packets = [obus(bytes(packet)) for packet in container.demux(video=0) if packet.size]
+    for kinds in packets:
+        shown = max(place for place, kind in enumerate(kinds) if kind in (FRAME_HEADER, FRAME))
+        assert [place for place, kind in enumerate(kinds) if kind == METADATA] == [shown - 1]
+    assert max(kinds.count(FRAME) for kinds in packets) > 2
+    assert any(FRAME_HEADER in kinds for kinds in packets)  # shows one that was hidden
+
+
+FRAME_HEADER, METADATA, FRAME = 3, 5, 6
+
+
+def obus(data: bytes) -> list[int]:
+    """Their types; each has a header of one byte, and its size in groups of 7 bits."""
+    found, place = list[int](), 0
+    while place < len(data):
+        found.append(data[place] >> 3 & 15)
+        size = next(k for k in range(1, 9) if data[place + k] < 128)
+        place += 1 + size + sum((data[place + 1 + k] & 127) << 7 * k for k in range(size))
+    return found
+
+
+def test_a_dark_picture_has_its_own(tmp_path: Path) -> None:
+    """Its message looks like a start code, and so would end its unit."""
+    bits = Bits().u(8, 0xB5).u(16, 0x3C, 1).u(8, 4, 1).u(2, 1).u(27, 0).u(1, 0).u(17, 0, 1, 0, 0).u(4, 0)
+    given = [Inside(hdr10_plus=bits.u(10, 0).u(1, 0, 0, 0).aligned())] * 2
+    assert b"\0\0\1" in given[0].hdr10_plus
+    assert insides(source(tmp_path / "a.mp4", given)) == given
+
+
 def test_av1_is_read(tmp_path: Path) -> None:
     given = [Inside(hdr10_plus=light(k)) for k in range(20)]
     clip = source(tmp_path / "a.mkv", given, codec="libsvtav1")
@@ -231,11 +266,43 @@ def test_bars_grow_with_the_picture(bars: tuple[int, int, int, int]) -> None:
     assert vision.rpu(Inside(dolby_vision=rpu(3, bars), active_area=bars)) == wanted
 
 
+def test_a_bar_that_is_cut_away_is_none() -> None:
+    """Also where more is cut away."""
+    vision = dolby_vision.DolbyVision(1, (Fraction(2), Fraction(2)), crop=(9, 20, 0, 12))  # left, top, right, bottom
+    given = Inside(dolby_vision=rpu(3, (8, 4, 16, 16)), active_area=(8, 4, 16, 16))
+    assert vision.rpu(given) == rpu(3, (0, 8, 0, 8))
+
+
+@pytest.mark.parametrize(("options", "why"), [({"pix_fmt": "yuv422p10le"}, "it needs pictures of 10 bits, 4:2:0"),
+                         ({"live": True}, "a film that is written as it is made has no place for it")])  # fmt: skip
+def test_dolby_vision_that_has_no_place(clip: Path, options: dict[str, Any], why: str) -> None:
+    asked = choice.Encoding(width=128, height=96, bits=10, codec="hevc", container="mkv", **options)
+    chosen = choice.choose(probe(clip), asked)
+    assert not chosen.dolby_vision
+    assert f"Dolby Vision is dropped: {why}" in chosen.notes
+
+
 def test_bars_that_are_cut_away_are_none(clip: Path, tmp_path: Path) -> None:
     output = upscaled(clip, tmp_path / "out.mp4", codec="hevc", preset="ultrafast", crop="128x72+0+12")
     assert [each.dolby_vision for each in insides(output)] == [rpu(k, (0, 0, 0, 2)) for k in range(NUM)]
     report = compare(clip, output, crop=(0, 12, 128, 84))
     assert {check.name: check.verdict for check in report.checks}["Dolby Vision"] == "ok"
+
+
+def test_parts_that_are_encoded_again_keep_it(tmp_path: Path) -> None:
+    """As for a size that is asked for; their bars have grown already."""
+    clip, times = source(tmp_path / "a.mp4", ALL * 8), list[Fitting]()
+
+    def note(event: Event) -> None:
+        times.extend([event] if isinstance(event, Fitting) else [])
+
+    options: dict[str, Any] = {"codec": "hevc", "preset": "ultrafast", "segment_seconds": Fraction(1, 2)}
+    fine = upscaled(clip, tmp_path / "fine.mp4", target_size=1_000_000, **options)
+    size = fine.stat().st_size * 9 // 10
+    output = upscaled(clip, tmp_path / "out.mp4", target_size=size, on_event=note, **options)
+    assert times
+    assert insides(output) == insides(fine)
+    assert verdicts(clip, output)["Dolby Vision"] == "ok"
 
 
 def test_a_resumed_part_has_its_own(clip: Path, tmp_path: Path) -> None:
@@ -250,6 +317,9 @@ def test_hdr10_plus_may_begin_late(tmp_path: Path) -> None:
     clip = source(tmp_path / "a.mp4", given)
     found = insides(upscaled(clip, tmp_path / "out.mkv", codec="hevc", preset="ultrafast"))
     assert (found[0], found[3:]) == (given[0], given[3:])
+    with Reader(clip) as reader:
+        list(reader)
+    assert [note for note in reader.report.notes if note.startswith("HDR10+ begins at 0.")]
 
 
 def test_peaks_of_a_display_stay_in_their_places(tmp_path: Path) -> None:

@@ -146,7 +146,9 @@ class _Fit:
         if not done.exists():
             part = done.with_name(done.name + ".part")
             crf = int(value) if self._quality.step == 1 else value
-            writer = Writer(part, replace(self._plan.spec, crf=crf), container=container)
+            spec = self._plan.spec
+            vision = spec.dolby_vision.grown_already if spec.dolby_vision else None
+            writer = Writer(part, replace(spec, crf=crf, dolby_vision=vision), container=container)
             try:
                 for frame in _frames(path, self._plan):
                     writer.write(frame)

@@ -32,6 +32,11 @@ class DolbyVision:
     grown: tuple[Fraction, Fraction] = (Fraction(1), Fraction(1))  # the picture, across and down
     crop: tuple[int, int, int, int] = (0, 0, 0, 0)  # what was cut away before: left, top, right, bottom, in pixels
 
+    @property
+    def grown_already(self) -> DolbyVision:
+        """Of pictures whose RPUs are as they are to be."""
+        return DolbyVision(self.compatibility)
+
     def rpu(self, inside: Inside) -> bytes:
         """That of a source's picture for the one that has become of it: its bars grow with it, as far as they stay."""
         left, top, right, bottom = self.crop

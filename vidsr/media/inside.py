@@ -31,6 +31,10 @@ NAMES = {
     "ambient": "the ambient viewing environment",
 }
 """What each is called."""
+_LATE = {  # of the kinds that may begin late
+    "captions": "begin {}: H.264, HEVC, AV1 and MPEG-2 keep them",
+    "hdr10_plus": "begins {}: HEVC and AV1 keep it",
+}
 _MARKS = (b"GA94", b"\xb5\x00\x3c\x00\x01\x04")  # captions and HDR10+ in H.264, HEVC, MPEG-2 and AV1
 _CODED = ("h264", "hevc", "mpeg2video", "av1")
 _SIDE = 16  # pixels of a picture that is made for its side data
@@ -52,6 +56,16 @@ def may_hold(video: Video, packet: SupportsBytes) -> bool:
         return False
     data = bytes(packet)
     return any(mark in data for mark in _MARKS)
+
+
+def late(video: Video, inside: Inside) -> Iterator[str]:
+    """Kinds that a picture of `video` has and its first one has not."""
+    return (kind for kind in _LATE if getattr(inside, kind) and not has(video, kind))
+
+
+def said_late(kind: str, where: str) -> str:
+    """What is said of one whose first picture is `where`, such as "at 3 s": the job began before anybody knew of it."""
+    return f"{NAMES[kind]} {_LATE[kind].format(where)}"
 
 
 def inside_of(picture: av.VideoFrame) -> Inside:

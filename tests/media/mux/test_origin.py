@@ -42,7 +42,7 @@ def test_a_clock_that_begins_late_is_moved_once(tmp_path: Path, suffix: str, cod
 
 @pytest.mark.parametrize("container", ["mp4", "ts"])
 def test_sound_between_two_ticks_of_the_pictures_moves_them_by_whole_ticks(tmp_path: Path, container: str) -> None:
-    source = make_clip(tmp_path / "a.nut", codec="mpeg4", pts=range(5, 29), audio=(Audio("pcm_s16le", start=0.21),))
+    source = make_clip(tmp_path / "a.nut", codec="mpeg4", pts=range(6, 30), audio=(Audio("pcm_s16le", start=0.21),))
     output = tmp_path / f"out.{container}"
     info, report = upscaled(source, output)
     tick = info.video.time_base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from vidsr.media.mux.decide import refusal
 from vidsr.media.mux.matroska import drop_rate
 from vidsr.media.mux.sound import SoundTrack, change_of_layout, encoded_layout, is_named
 from vidsr.media.mux.steady import Steady
+from vidsr.media.read.open import demux, open_input
 from vidsr.media.write.times import Times, constant_rate
 from vidsr.verify.comparison import compare
 
@@ -188,3 +190,40 @@ def test_an_empty_packet_ends_no_sound(tmp_path: Path) -> None:
         made = [found for packet in packets for found in track.take(packet)] + list(track.flush())
         heard = sum((packet.duration or 0) * packet.time_base for packet in made)
         assert heard >= sum(packet.duration * packet.time_base for packet in packets if packet.size)
+
+
+def test_an_ogg_may_end_before_its_last_packet(tmp_path: Path) -> None:
+    """FFmpeg makes 27 hours of the length of one of Vorbis of which nothing is heard, which mp4 does not take."""
+    path = tmp_path / "a.ogg"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("vorbis", rate=48000, layout="stereo", options={"strict": "experimental"})
+        for number in range(48):
+            frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, 1024 * number, Fraction(1, 48000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    end_earlier(path, 1024 * 2)
+    with av.open(str(path)) as opened:
+        lengths = [packet.duration or 0 for packet in opened.demux() if packet.size]
+    assert lengths[-1] > 1 << 31
+    with open_input(path) as opened:
+        assert [packet.duration for packet in demux(opened, *opened.streams.audio) if packet.size] == lengths[:-1]
+
+
+def end_earlier(path: Path, samples: int) -> None:
+    """Let the last page of an Ogg file say that it ends so many samples before."""
+    data = bytearray(path.read_bytes())
+    begin = data.rindex(b"OggS")
+    (end,) = struct.unpack_from("<q", data, begin + 6)
+    struct.pack_into("<q", data, begin + 6, end - samples)
+    struct.pack_into("<I", data, begin + 22, 0)
+    struct.pack_into("<I", data, begin + 22, ogg_checksum(bytes(data[begin:])))
+    path.write_bytes(data)
+
+
+def ogg_checksum(page: bytes) -> int:
+    """CRC-32 by 0x04C11DB7, from zero, bits in order (RFC 3533)."""
+    number = int.from_bytes(page, "big") << 32
+    for bit in range(8 * len(page) + 31, 31, -1):
+        number ^= (0x104C11DB7 << bit - 32) if number >> bit & 1 else 0
+    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.clips import Audio, cut_off, damage, make_clip, read_number
 from tests.media.read.test_reader import read
 from vidsr.errors import DamagedError
 from vidsr.media.read.reader import Reader
-from vidsr.media.read.truncation import hole_in_matroska, is_cut_matroska, missing_end
+from vidsr.media.read.truncation import hole_in_matroska, is_cut_avi, is_cut_matroska, missing_end
 
 
 def until_damage(path: Path, **options: Any) -> tuple[list[int], str]:
@@ -89,6 +90,25 @@ def test_a_cut_fragment_is_noticed(tmp_path: Path) -> None:
     numbers, message = until_damage(tmp_path / "cut.mp4")
     assert numbers == list(range(56))
     assert "shorter than its header says" in message
+
+
+def chunk(kind: bytes, body: bytes, claimed: int | None = None) -> bytes:
+    """Of RIFF, with the length that is `claimed`."""
+    return struct.pack("<4sI", kind, len(body) if claimed is None else claimed) + body + bytes(len(body) % 2)
+
+
+@pytest.mark.parametrize(("claimed", "cut"), [(None, False), (0xFFFFFFFF, False), (0, False), (100, True)])
+def test_lists_of_an_avi_are_found_and_those_of_streams_claim_nothing(
+    tmp_path: Path, claimed: int | None, cut: bool
+) -> None:
+    """Behind a chunk of odd length, and in a second part of the file as in the first."""
+    movi, odd = chunk(b"LIST", b"movi" + bytes(20), claimed), chunk(b"JUNK", b"odd")
+    first = chunk(b"RIFF", b"AVI " + odd + movi)
+    second = chunk(b"RIFF", b"AVI " + odd + chunk(b"LIST", b"movi" + bytes(20))) + chunk(b"RIFF", b"AVIX" + movi)
+    for number, data in enumerate((first, second)):
+        path = tmp_path / f"{number}.avi"
+        path.write_bytes(data)
+        assert is_cut_avi(path) == cut
 
 
 def missing(path: Path) -> str | None:

@@ -32,6 +32,7 @@ _FORMATS = (
 )
 _SHOWN = 10  # hundredths of a second: what players make of a picture of a GIF that is to last one
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+_WRAPPED = 1 << 31  # ticks: as which FFmpeg reads the length of a last packet in Ogg of which nothing is heard
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"styp")
 
 _STILLS = {  # what the pictures are that FFmpeg refuses, or takes for film: of a HEIC of a phone, its first tile
@@ -71,11 +72,14 @@ def demux(
     IndexError: it is asked again, and passes over the new stream.
     """
     late = 0 if container.format.name == "gif" else None
+    wraps = container.format.name == "ogg"
     while True:
         try:
             for packet in cast("Iterator[Packet[StreamT]]", container.demux(list(streams))):
                 if late is not None:
                     late = _slowed(packet, late)
+                if wraps and (packet.duration or 0) >= _WRAPPED:
+                    continue
                 if clock is not None:
                     clock(cast("Packet[Stream]", packet))
                 yield packet

@@ -14,7 +14,7 @@ import av
 
 from vidsr.errors import DamagedError, UsageError
 from vidsr.frame import NOTHING_INSIDE, Frame
-from vidsr.media.inside import inside_of, may_hold
+from vidsr.media.inside import inside_of, late, may_hold, said_late
 from vidsr.media.pyav import VideoPacket
 from vidsr.media.read.changes import Aspects, Changes
 from vidsr.media.read.decoder import Decoder
@@ -89,7 +89,7 @@ class Reader:
         self._how = deinterlace
         self._fields = ByPicture(deinterlace, base, video.rate)
         self._damage: str | None = None  # what ended the reading
-        self._captions_from: str | None = None  # where the first ones are
+        self._late: dict[str, str] = {}  # kinds of what stands inside that begin late, and where
         self._threads = threads
         self._gpu = gpu
         self._feed = Feed(self.info, self._joints)
@@ -196,9 +196,7 @@ class Reader:
             yield f"{where}: made progressive by bwdif, {each}; {others}"
         if self._gaps:
             yield f"{len(self._gaps)} gaps in time, the first {self._gaps[0]}: pictures are missing"
-        if self._captions_from and "A53_CC" not in video.extras:
-            where = f"captions inside the pictures (CEA-608/708) begin {self._captions_from}"
-            yield f"{where}: H.264, HEVC, AV1 and MPEG-2 keep them"
+        yield from (said_late(kind, where) for kind, where in self._late.items())
         if self._num_early:
             yield f"{self._num_early} packets before the first keyframe cannot be decoded"
 
@@ -210,8 +208,8 @@ class Reader:
         inside = inside_of(picture) if self._holds else NOTHING_INSIDE
         if made.second and inside.captions:
             inside = replace(inside, captions=b"")  # they stand in the first of the two
-        if inside.captions and self._captions_from is None:
-            self._captions_from = self._at(made.origin)
+        for kind in late(video, inside):
+            self._late.setdefault(kind, self._at(made.origin))
         clock = self._how.time_base(video)
         return Frame(planes, video.format, colour, made.pts, clock, made.duration, inside)
 
