@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vidsr.models.registry import available_models
     from vidsr.upscaling.upscaler import Upscaler
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = ["Upscaler", "VidsrError", "available_models", "probe", "upscale_video"]
 
 _HOMES = {
