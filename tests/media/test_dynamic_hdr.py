@@ -174,6 +174,17 @@ def test_all_of_it_reaches_hevc(clip: Path, tmp_path: Path, suffix: str) -> None
     assert [found[name] for name in ("HDR10+", "Dolby Vision", "the ambient viewing environment")] == ["ok"] * 3
 
 
+def test_the_viewers_light_stands_where_a_player_may_begin(clip: Path, tmp_path: Path) -> None:
+    """H.265, D.3.39: it holds until the next picture at which decoding may begin."""
+    output = upscaled(clip, tmp_path / "out.mp4", codec="hevc", preset="ultrafast", segment_seconds=Fraction(1, 8))
+    with av.open(str(output)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    message = b"\x4e\x01\x94\x08" + AMBIENT[:2]
+    told = [message in bytes(packet).replace(b"\0\0\3", b"\0\0") for packet in packets]
+    assert told == [packet.is_keyframe for packet in packets]
+    assert sum(told) == 2
+
+
 def test_hdr10_plus_reaches_av1(clip: Path, tmp_path: Path) -> None:
     """The order in which AV1's pictures are coded is another, and some are hidden."""
     output = upscaled(clip, tmp_path / "out.mkv", codec="av1", preset="8")
