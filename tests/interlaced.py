@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tests.clips import Audio, _add_audio, _encode_audio
 from vidsr.frame import Frame
+from vidsr.media.nal import START, escaped
 
 STEPS = 40  # fields until the edge stands again where it began
 
@@ -178,15 +179,7 @@ class _Bits:
 
 
 def _nal(header: int, body: bytes) -> bytes:
-    """With emulation prevention."""
-    out, zeros = bytearray(), 0
-    for byte in body:
-        if zeros == 2 and byte <= 3:
-            out.append(3)
-            zeros = 0
-        out.append(byte)
-        zeros = zeros + 1 if byte == 0 else 0
-    return b"\0\0\0\1" + bytes([header]) + bytes(out)
+    return START + bytes([header]) + escaped(body)
 
 
 def paff_fields(film: Film) -> Iterator[tuple[bytes, bytes]]:

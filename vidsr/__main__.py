@@ -1,4 +1,4 @@
-"""`python -m vidsr` is `vidsr`."""
+"""The command `vidsr`, and `python -m vidsr`."""
 
 import signal
 

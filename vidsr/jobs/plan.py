@@ -330,8 +330,7 @@ def _spec(
 ) -> VideoSpec:
     video, how = info.video, sources.deinterlacing(info, options)
     grown = Fraction(size[0], video.width), Fraction(size[1], video.height)
-    kept = chosen.dolby_vision and video.dolby_vision is not None
-    vision = DolbyVision(video.dolby_vision or 0, grown, video.crop) if kept else None
+    vision = DolbyVision(video.dolby_vision or 0, grown, video.crop) if chosen.dolby_vision else None
     return VideoSpec(
         encoder=chosen.part_encoder,
         format=chosen.pix_fmt,

@@ -24,6 +24,7 @@ KINDS = {  # fields of `Inside`: the names of side data, FFmpeg's, that tell of 
     "dolby_vision": ("DOVI_METADATA", "DOVI_RPU_BUFFER"),
     "ambient": ("AMBIENT_VIEWING_ENVIRONMENT",),
 }
+_WANTED = frozenset(name for names in KINDS.values() for name in names)
 NAMES = {
     "captions": "captions inside the pictures (CEA-608/708)",
     "hdr10_plus": "HDR10+",
@@ -74,8 +75,7 @@ def inside_of(picture: av.VideoFrame) -> Inside:
     PyAV reads side data only at the price of a reference cycle, which here holds a picture of a few bytes.
     """
     small = picture.reformat(_SIDE, _SIDE, "gray", interpolation=Interpolation.POINT)
-    wanted = {name for names in KINDS.values() for name in names}
-    raw = {item.type.name: bytes(item) for item in side_data_of(small) if item.type.name in wanted}
+    raw = {item.type.name: bytes(item) for item in side_data_of(small) if item.type.name in _WANTED}
     return Inside(
         captions=raw.get("A53_CC", b""),
         hdr10_plus=hdr10_plus.message(raw.get("DYNAMIC_HDR_PLUS", b"")),

@@ -17,9 +17,6 @@ from vidsr.media.write.layouts import choose_layout, named_layout
 
 _USUAL, _DEEP = ENCODERS["libx264"], ENCODERS["libx265"]  # the second above 8 bits, and for large pictures
 _SUCCESSORS = {"vp8": "libvpx-vp9", "vp9": "libvpx-vp9"}  # codec of a source with alpha -> the encoder that is nearest
-_LOST = {  # side data of the source's pictures, by FFmpeg's name, that no encoder here takes
-    "ALPHA": "transparency is dropped: it is a picture stream of its own in this source",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +157,9 @@ def _lost(
 ) -> list[str]:
     """What stands in the source's pictures, and will not in those of this encoder, or beside them in `container`."""
     video = source.video
-    lost = [note for name, note in _LOST.items() if name in video.extras]
+    lost = []
+    if "ALPHA" in video.extras:
+        lost.append("transparency is dropped: it is a picture stream of its own in this source")
     for kind, why in inside_gone.items():
         lost.append(f"{inside.NAMES[kind]} {'are' if kind == 'captions' else 'is'} dropped: {why}")
     if (video.mastering_display or video.light_level) and not (row.hdr if live else row.keeps_hdr10):

@@ -47,10 +47,10 @@ class Messages:
     def put(self, packet: Packet[_Stream]) -> Packet[_Stream]:
         """`packet`, or one in its place that has them."""
         inside = self._waiting.pop(packet.pts or 0, NOTHING_INSIDE)
-        data = bytes(packet) if inside else b""
         if not inside:
-            made = data
-        elif self._row.codec == "av1":
+            return packet
+        data = bytes(packet)
+        if self._row.codec == "av1":
             made = _in_obus(data, inside)
         elif self._row.codec == "mpeg2video":
             made = _in_user_data(data, inside)
