@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Unpack
 
+from vidsr.arguments import checked_name, checked_one
 from vidsr.errors import UsageError
 from vidsr.jobs.batch import Batch, unheard
 from vidsr.jobs.events import Done, Event, Skipped
-from vidsr.jobs.inputs import Input, target
+from vidsr.jobs.inputs import Input, check_name, target
 from vidsr.jobs.options import OptionKeywords, Options
 from vidsr.jobs.preview import Preview
 from vidsr.jobs.run import run_one
@@ -35,16 +36,21 @@ def upscale_video(
     Returns `Skipped` where that very output exists already.
 
     Raises:
-        UsageError: an impossible value, or a keyword that does not exist; the nearest one is named.
+        UsageError: an impossible value or one of another type, or a keyword that does not exist; the nearest is named.
         VidsrError: one sentence that says what failed. Finished parts are kept, and the same call goes on after them
             (`resume`); nothing else is left behind.
     """
     if wrong := UsageError.of_keywords("upscale_video", options, KEYWORDS):
         raise wrong
-    wanted = Options.of(options)
-    item = Input(Path(source), Path(source).parent, named=True)
-    place = target(None if output is None else fspath(output), (), [item])
-    shown = None if preview is None else Preview(Path(preview), overwrite=overwrite)
+    for name, value in (("overwrite", overwrite), ("resume", resume)):
+        checked_one(name, value, bool)
+    if not callable(on_event):
+        raise UsageError(f"on_event must be a function that takes an event, not {on_event!r}")
+    wanted, path = Options.of(options), Path(checked_name("source", source))
+    check_name(str(source), path)
+    item = Input(path, path.parent, named=True)
+    place = target(None if output is None else checked_name("output", output), (), [item])
+    shown = None if preview is None else Preview(Path(checked_name("preview", preview)), overwrite=overwrite)
     with Batch([item], place, wanted, overwrite=overwrite, resume=resume, on_event=on_event, preview=shown) as batch:
         event = run_one(item, batch)
     assert event is not None  # only folders hide outputs

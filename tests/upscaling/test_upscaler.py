@@ -135,7 +135,8 @@ def test_the_automatic_tile_obeys_the_backend() -> None:
     calls: list[tuple[int, ...]] = []
     backend = NearestBackend(4)
     backend.max_pixels = 1000
-    upscaler = Upscaler("bicubic", backend=_Spy(backend, calls))  # type: ignore[arg-type]
+    upscaler = Upscaler("bicubic", backend=backend)
+    upscaler.enlarger.backend = _Spy(backend, calls)  # type: ignore[assignment]
     frame = make_frame(70, 50)
     result = upscaler.upscale(frame)
     assert len(calls) > 1

@@ -93,7 +93,7 @@ def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
     path = Path(argument)
     if argument == PIPE:
         return [Input(path, Path(), named=True, kind="pipe")]
-    _check_name(argument, path)
+    check_name(argument, path)
     if sequence.is_pattern(argument) and not path.exists():
         return [Input(path, path.parent, named=True, kind="sequence")]
     if path.is_dir():
@@ -111,7 +111,8 @@ def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
     return items
 
 
-def _check_name(argument: str, path: Path) -> None:
+def check_name(argument: str, path: Path) -> None:
+    """Raises UsageError for what can be no source: an empty name, an address, a scale."""
     if not argument:
         raise UsageError("the name of a source is empty; name a file or a folder")
     if _ADDRESS.match(argument):

@@ -6,8 +6,10 @@ import math
 import re
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, Self, TypedDict
 
+from vidsr.arguments import checked
 from vidsr.backends import Unit
 from vidsr.errors import UsageError
 from vidsr.media.encoders import HARDWARE_DECODERS, WORST_QUALITY
@@ -27,6 +29,7 @@ SEEN_ELSEWHERE = {  # in the size, the encoder's specification, the source or th
     *("model", "backend", "precision", "device", "tile", "steady"),
 }
 WITHOUT_EFFECT = {"keep_going", "decoder", "reuse", "segment_seconds"}  # on the pictures of a source that is whole
+_SECONDS = ("start", "end", "segment_seconds")
 OF_FILM = {"start", "end", "deinterlace", "steady", "target_size"}  # and not of an image
 
 
@@ -35,7 +38,7 @@ class OptionKeywords(TypedDict, total=False):
 
     scale: float | None
     size: str | None
-    model: str
+    model: str | Path
     backend: str
     precision: str
     device: int | str
@@ -97,7 +100,10 @@ class Options:
     segment_seconds: Fraction = Fraction(10)  # at most: a part also ends after a counted amount of work
 
     def __post_init__(self) -> None:
-        for name in ("start", "end", "segment_seconds", "fps"):  # 1.5, as Python's callers write it, is the same as 3/2
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in checked(given, OptionKeywords, seconds=_SECONDS).items():
+            object.__setattr__(self, name, str(value) if name == "model" else value)
+        for name in (*_SECONDS, "fps"):  # 1.5, as Python's callers write it, is the same as 3/2
             if isinstance(value := getattr(self, name), int | float):
                 object.__setattr__(self, name, Fraction(value).limit_denominator(10**6))
         check_deinterlace(self.deinterlace)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
-from typing import Literal, Self, TypedDict, Unpack
+from typing import Literal, Self, TypedDict, Unpack, cast
 
 import numpy as np
 
+from vidsr.arguments import checked, checked_one
 from vidsr.backends import Unit, hardware, may_use_gpu
 from vidsr.backends.base import Backend
 from vidsr.backends.selection import open_backend
@@ -24,6 +26,7 @@ from vidsr.neighbours import same_picture
 from vidsr.stages import stage
 from vidsr.upscaling.drawings import REACH, Chosen, Made, chosen, gathered
 from vidsr.upscaling.enlarger import Enlarger
+from vidsr.upscaling.given import check_size, frames_of, num_channels
 from vidsr.upscaling.grain import Grainer
 from vidsr.upscaling.host import HostRenderer
 from vidsr.upscaling.renderer import Renderer, Rendering
@@ -61,7 +64,7 @@ class UpscalerKeywords(TypedDict, total=False):
 
 
 class Upscaler:
-    """A model on a backend, ready to upscale frames. One call at a time; `cancel` alone may come from another thread.
+    """A model on a backend, ready for frames. Threads may share it for images, which take turns; not for streams.
 
     Args:
         model: a name of `registry.available_models`, a weights file, or ``auto``.
@@ -87,6 +90,9 @@ class Upscaler:
     def __init__(self, model: str | Path = "auto", **keywords: Unpack[UpscalerKeywords]) -> None:
         if wrong := UsageError.of_keywords("Upscaler", keywords, ("model", *UpscalerKeywords.__annotations__)):
             raise wrong
+        model = checked_one("model", model, str | Path)
+        keywords = cast("UpscalerKeywords", checked(keywords, UpscalerKeywords))
+        self._turn = Lock()
         self.scale = scale = keywords.get("scale", 4)
         backend, threads = keywords.get("backend", "auto"), keywords.get("threads")
         if not (math.isfinite(scale) and MIN_SCALE <= scale <= MAX_SCALE):
@@ -175,16 +181,8 @@ class Upscaler:
             UsageError: another shape or type, or no size.
             BackendError: see `stream`.
         """
-        if not isinstance(image, np.ndarray):
-            kind = type(image).__name__
-            raise UsageError(f"An image is an array of numpy, not of type {kind}; numpy.asarray makes one of Pillow's.")
-        if size is not None and not all(isinstance(side, int | np.integer) and side > 0 for side in size):
-            raise UsageError(f"A size is width and height in whole pixels, not {size}.")
-        channels = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
-        if channels not in (1, 3, 4) or image.size == 0 or image.dtype not in (np.uint8, np.uint16):
-            raise UsageError(
-                f"An image is (H, W), (H, W, 3) or (H, W, 4) of uint8 or uint16, not {image.shape} of {image.dtype}."
-            )
+        channels = num_channels(image)
+        check_size(size)
         bits = 8 * image.dtype.itemsize
         if channels == 1:
             grey = Frame((image.reshape(image.shape[:2]),), PixelFormat("grey", bits), SRGB, 0, Fraction(1))
@@ -209,8 +207,9 @@ class Upscaler:
         return Canvas(size, format, colour or output_colour(first.colour, first.format, format))
 
     def upscale(self, frame: Frame, canvas: Canvas | None = None) -> Frame:
-        """Upscale one frame; see `stream`."""
-        return next(self.stream((frame,), canvas))
+        """Upscale one frame; see `stream`. Another thread's call is waited for."""
+        with self._turn:
+            return next(self.stream((frame,), canvas))
 
     def enlarge(self, frame: Frame) -> Frame:
         """What the network makes of one frame: `finish` does the rest, and `stream` both."""
@@ -242,9 +241,10 @@ class Upscaler:
         Raises:
             OutOfMemoryError: not even the smallest tile fits, neither on the device nor on the CPU.
             Cancelled: `cancel` was called.
+            UsageError: no frames, or one whose planes are not of its layout.
             BackendError: the runtime failed, or the network's output is not finite even in FP32.
         """
-        found = self._with_others(frames, canvas)
+        found = self._with_others(frames_of(frames), canvas)
         if self._steadier or self._grainer:
             yield from mapped(lambda one: self.finish(*one), found, self._num_beside)
         else:

@@ -6,6 +6,7 @@ import re
 import struct
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from vidsr.arguments import checked_name
 from vidsr.errors import MediaError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.media import dolby_vision
@@ -106,7 +108,7 @@ _BOTTOM_FIRST = (3, 4)  # as they are shown
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
-def probe(path: Path, index: int | None = None) -> MediaInfo:
+def probe(path: str | PathLike[str], index: int | None = None) -> MediaInfo:
     """Open `path`, decode its first picture, and say what the file holds.
 
     The picture stream is the default one, else the largest, never a cover picture nor a stream without packets; or
@@ -114,8 +116,9 @@ def probe(path: Path, index: int | None = None) -> MediaInfo:
 
     Raises:
         MediaError: the file is missing, empty, not media, has no picture stream, or none that can be decoded.
+        UsageError: `path` is no path.
     """
-    path = Path(path)
+    path = Path(checked_name("path", path))
     with open_input(path) as container:
         streams = tuple(_stream(s) for s in container.streams)
         candidates = _picture_streams(container) if index is None else [index]
