@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from tests.clips import make_clip
+from tests.numbered import Planes
 from vidsr.api import upscale_video
-from vidsr.frame import Colour, PixelFormat, Siting
+from vidsr.frame import Colour, Matrix, PixelFormat, Siting
 from vidsr.jobs.events import Done
 from vidsr.media.read.colour_tags import stated_siting
 from vidsr.media.read.pixels import planes_of
 from vidsr.media.read.probe import probe
+from vidsr.upscaling.host import to_rgb
 from vidsr.verify import compare
 
 SIDE, RISE = 64, 5  # of the source: pixels, and how much its Cb rises from one sample to the next
@@ -68,4 +70,26 @@ def test_full_range_becomes_limited_where_the_codec_has_no_other(
         light.append(np.asarray(luma, float).mean() / 2 ** (depth - 8))
     assert light[1] == pytest.approx(16 + light[0] * 219 / 255, abs=0.5)
     assert abs(light[0] - light[1]) > 2, "the other range would be seen"
+    assert compare(source, done.output).differences == ()
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "mjpeg"), ("a.mov", "mjpeg"), ("a.webm", "libvpx")])
+def test_colours_are_shown_as_they_were_by_a_codec_that_has_bt601_only(tmp_path: Path, name: str, codec: str) -> None:
+    def red(_number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+        levels = zip(fmt.plane_shapes(width, height), (80, 110, 190), strict=True)
+        return [np.full(shape, level, np.uint8) for shape, level in levels]
+
+    source = make_clip(tmp_path / "a.mp4", frames=3, draw=red, colour=Colour(Matrix.BT709))
+    done = upscale_video(source, tmp_path / name, scale=2, model="bicubic", codec=codec, backend="cpu")
+    assert isinstance(done, Done)
+    assert "colours are written by BT.601, shown as they were" in " ".join(done.notes)
+    colours = []
+    for path in (source, done.output):
+        video = probe(path).video
+        with av.open(str(path)) as opened:
+            planes = planes_of(next(opened.decode(video=0)), YUV420)
+        colours.append(to_rgb([plane[:1, :1] for plane in planes], video.format, video.colour).ravel())
+    assert video.colour.matrix is Matrix.BT470BG
+    assert video.colour.full_range is (codec == "mjpeg")
+    assert np.abs(colours[0] - colours[1]).max() < 3 / 255
     assert compare(source, done.output).differences == ()

@@ -84,6 +84,7 @@ class Encoder:
     gpu_option: str | None = None  # that takes the number of a GPU
     needs: str = ""  # of a machine, in words, where it is hardware
     software: str | None = None  # takes over where this one does not start
+    takes: str = ""  # of films, in words, where it is little
 
     @property
     def inside(self) -> frozenset[str]:
@@ -298,8 +299,20 @@ _ROWS = (
         packed={"gbrp": "rgb24", "gbrap": "rgba"},
         keeps_hdr10=False,
     ),
-    Encoder("libvpx", "vp8"),
-    Encoder("mpeg2video", "mpeg2video", options=_FINE),
+    Encoder(
+        name="libvpx",
+        codec="vp8",
+        title="VP8",
+        quality=Quality(10, 63),
+        presets=Presets("2", tuple(map(str, range(17))), option="cpu-used"),
+        options={"b": "200M", "qmin": "0", "deadline": "good"},  # a rate that it never needs: the quality decides
+    ),
+    Encoder(
+        name="mpeg2video",
+        codec="mpeg2video",
+        options=_FINE,
+        takes="films whose clock counts pictures, as in avi, and at a usual rate",
+    ),
     Encoder("mpeg4", "mpeg4", options=_FINE),
     Encoder("mjpeg", "mjpeg", options=_FINE),
 )

@@ -182,8 +182,8 @@ def as_output(frame: Frame, output: Video, own: Colour) -> Frame:
     grey = "grey" in (frame.format.model, target.model) and frame.colour.full_range == colour.full_range
     rgb = frame.colour.matrix is Matrix.RGB
     wide = frame.format.chroma_shift[0] > 1  # 4:1:1 and 4:1:0, whose blocks of chroma are one sample wide
-    kept_range = stated(own, output.codec, target).full_range == own.full_range
-    alike = frame.colour == own and kept_range
+    said = stated(own, output.codec, target)
+    alike = frame.colour == own and (said.full_range, said.matrix) == (own.full_range, own.matrix)
     if alike and (grey or (frame.format.model == target.model and rgb == (colour.matrix is Matrix.RGB) and not wide)):
         return visible(frame, output)
     fmt = PixelFormat(target.model, target.bits, target.chroma_shift)

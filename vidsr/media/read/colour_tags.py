@@ -18,6 +18,8 @@ UNSPECIFIED = 2
 FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
 SITED = ("h264", "hevc", "av1")  # codecs whose headers say where chroma stands
 LIMITED = ("prores", "mpeg2video")  # codecs that have no place for full range: players take all for limited
+FULL = ("mjpeg",)  # and codecs that have no other: JPEG's rule
+BT601 = ("mjpeg", "vp8")  # codecs whose decoders take all colours for BT.601
 HD_LINES = 720  # from this height on, players take an untagged picture for BT.709
 
 _MATRIX_OF_PRIMARIES = {
@@ -181,8 +183,11 @@ def stated_siting(siting: Siting, codec: str, fmt: PixelFormat) -> Siting:
 
 def stated(colour: Colour, codec: str, fmt: PixelFormat) -> Colour:
     """What players take samples of `codec` to mean that were meant to be of `colour`."""
-    full_range = colour.full_range and not (codec in LIMITED and fmt.model == "yuv")
-    return replace(colour, full_range=full_range, siting=stated_siting(colour.siting, codec, fmt))
+    full_range, matrix = colour.full_range, colour.matrix
+    if fmt.model == "yuv":
+        full_range = (full_range or codec in FULL) and codec not in LIMITED
+        matrix = Matrix.BT470BG if codec in BT601 else matrix
+    return replace(colour, matrix=matrix, full_range=full_range, siting=stated_siting(colour.siting, codec, fmt))
 
 
 def y4m_siting(path: Path) -> Siting:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vidsr.errors import OutputError, UnfitError, UsageError
-from vidsr.frame import Colour, PixelFormat, output_colour
+from vidsr.frame import Colour, Matrix, PixelFormat, output_colour
 from vidsr.media import containers, encoders, hdr, inside, side_data
 from vidsr.media.containers import CONTAINERS, HOLDS_ALL, Container
 from vidsr.media.encoders import CODECS, ENCODERS, Encoder
-from vidsr.media.read.colour_tags import LIMITED
+from vidsr.media.read.colour_tags import BT601, FULL, LIMITED, stated
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.encoder import VideoSpec, check_starts, why_not
 from vidsr.media.write.layouts import choose_layout, named_layout
@@ -126,7 +126,7 @@ def _check(source: MediaInfo, made: OutputFormat, asked: Encoding) -> None:
     spec = VideoSpec(
         encoder=made.part_encoder,
         format=made.pix_fmt,
-        colour=Colour(),
+        colour=stated(Colour(), made.codec, made.pix_fmt),
         width=asked.width,
         height=asked.height,
         time_base=source.video.time_base,
@@ -164,12 +164,23 @@ def _lost(
         lost.append(f"{inside.NAMES[kind]} {'are' if kind == 'captions' else 'is'} dropped: {why}")
     if (video.mastering_display or video.light_level) and not (row.hdr if live else row.keeps_hdr10):
         lost.append(f"HDR10 mastering metadata is dropped: {row.codec} does not carry it")
-    if row.codec in LIMITED and output_colour(video.colour, video.format, layout).full_range:
-        lost.append(f"full range becomes limited, shown as it was: {row.codec} has no other")
+    lost += _restated(output_colour(video.colour, video.format, layout), row.codec, layout)
     if container.srgb and video.colour.transfer in (hdr.PQ, hdr.HLG):
         lost.append(f"{container} has no HDR: its light is not converted, and looks flat")
     segment = None if live else CONTAINERS[containers.segment_container(row.codec, row.name, alpha=layout.alpha)]
     return [*lost, *side_data.told(video, row.codec, container, segment)]
+
+
+def _restated(colour: Colour, codec: str, layout: PixelFormat) -> list[str]:
+    """What `codec` has another rule for than the source, and only one."""
+    said = []
+    if codec in LIMITED and colour.full_range:
+        said.append(f"full range becomes limited, shown as it was: {codec} has no other")
+    if codec in FULL and layout.model == "yuv" and not colour.full_range:
+        said.append(f"limited range becomes full, shown as it was: {codec} has no other")
+    if codec in BT601 and layout.model == "yuv" and colour.matrix not in (Matrix.BT470BG, Matrix.SMPTE170M):
+        said.append(f"colours are written by BT.601, shown as they were: {codec} has no other")
+    return said
 
 
 def _encoder(source: MediaInfo, asked: Encoding, container: Container, notes: list[str]) -> Encoder:

@@ -154,7 +154,8 @@ def why_not(row: Encoder, width: int, height: int) -> str:
         return f"its {row.title} ends at {row.widest} pixels; {row.wider} takes more"
     if row.hardware:
         return f"it needs {row.needs or 'a GPU with a video encoder (an H100 has none) and its driver'}"
-    return "choose another codec, pixel format or size"
+    only = f"it takes {row.takes}; " if row.takes else ""
+    return f"{only}choose another codec{'' if only else ', pixel format or size'}"
 
 
 def _no_start(row: Encoder, width: int, height: int, what: str) -> OutputError:
