@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def test_what_cannot_be_is_said(vidsr: Cli, clip: Path, tmp_path: Path) -> None:
     told = vidsr("upscale", clip, "-o", output, *QUICK, "--target-size", "1GB")
     assert (told.code, "goes on after" in told.err, "finer is of no use" in told.err) == (0, True, True), told.err
     assert not output.with_name("out.mp4.vidsr").exists()
+
+
+@pytest.mark.parametrize("size", [1000, 1500])
+def test_what_a_short_film_takes_at_least_was_tried(vidsr: Cli, tmp_path: Path, size: int) -> None:
+    """The size that the sentence names is met, and a tenth less is not."""
+    source, output = make_clip(tmp_path / "a.mp4", frames=5), tmp_path / "o.mp4"
+    told = vidsr("upscale", source, "-o", output, *QUICK, "--target-size", f"{size}")
+    assert told.code == 1
+    least = round(float(re.findall(r"it takes ([\d.]+) kB", told.err)[0]) * 1000)
+    told = vidsr("upscale", source, "-o", output, *QUICK, "--target-size", f"{round(least * 0.9)}")
+    assert (told.code, f"it takes {least / 1000:g} kB" in told.err) == (1, True), told.err
+    assert vidsr("upscale", source, "-o", output, *QUICK, "--target-size", f"{least + 5}").code == 0
+    assert 0.97 * least <= output.stat().st_size <= 1.03 * least
 
 
 def test_a_dry_run_says_it(vidsr: Cli, clip: Path, tmp_path: Path) -> None:

@@ -73,25 +73,30 @@ class _Fit:
         rest = self._plan.copied_bytes + PICTURE_BYTES * self._num_frames + FILE_BYTES
         if whole + rest <= self._target and (size := weigh(paths)) <= self._target:
             return paths, self._told(size, self._finest)
-        best: tuple[float, int, float, list[Path]] | None = None
+        made: dict[float, tuple[int, list[Path]]] = {}  # quality -> the output's bytes, and its parts
+        points: dict[float, float] = {}  # quality -> powers of two above what is wanted
         value = self._on_sample(whole, rest)
-        tried: set[float] = set()
-        while value not in tried and len(tried) < FILM_TRIALS:
-            tried.add(value)
-            paths = self._encoded(self._parts, value)
-            size = weigh(paths)
-            if best is None or self._badness(size) < best[0]:
-                best = self._badness(size), size, value, paths
+        while value not in made and len(made) < FILM_TRIALS:
+            size, paths = made[value] = self._weighed(weigh, value)
             if LEAST * self._target <= size <= self._target:
                 break
             video = _packet_bytes(paths)
-            rest = size - video
-            value = self._next(value, math.log2(video / self._aim(rest)))
-        assert best is not None, "something was tried"
-        _, size, value, paths = best
-        if size > (2 - LEAST) * self._target:
-            raise self._impossible(size)
+            if AIM * self._target <= size - video:
+                break  # the container alone is larger than that
+            points[value] = math.log2(video / (AIM * self._target - (size - video)))
+            value = self._next(value, points[value], points)
+        most, lowest = (2 - LEAST) * self._target, self._quality.worst
+        if lowest not in made and all(size > most for size, _ in made.values()):
+            made[lowest] = self._weighed(weigh, lowest)
+        value = min(made, key=lambda tried: self._badness(made[tried][0]))
+        size, paths = made[value]
+        if size > most:
+            raise self._impossible(made[lowest][0])
         return paths, self._told(size, value)
+
+    def _weighed(self, weigh: Callable[[Sequence[Path]], int], value: float) -> tuple[int, list[Path]]:
+        paths = self._encoded(self._parts, value)
+        return weigh(paths), paths
 
     def _on_sample(self, whole: int, rest: float) -> float:
         """The quality at which a few parts become as much smaller as the film has to."""
@@ -99,7 +104,7 @@ class _Fit:
         count = min(max(math.ceil(number), 1), len(self._parts))
         chosen = [self._parts[(2 * k + 1) * len(self._parts) // (2 * count)] for k in range(count)]
         before = _packet_bytes([path for _, path in chosen])
-        wanted = before * self._aim(rest) / whole
+        wanted = before * max(AIM * self._target - rest, 1) / whole  # the rest is guessed: the first join tells
         points: dict[float, float] = {}  # quality -> powers of two above what is wanted
         value = self._next(self._finest, math.log2(before / wanted))
         while value not in points and len(points) < SAMPLE_TRIALS:
@@ -118,12 +123,6 @@ class _Fit:
         step = self._quality.step / (len(self._parts) if self._quality.step == 1 else 1)
         moved = round((value + above / slope) / step) * step
         return round(min(max(moved, self._finest), self._quality.worst), 3)
-
-    def _aim(self, rest: float) -> float:
-        """Bytes for pictures alone."""
-        if AIM * self._target <= rest:
-            raise self._impossible(rest)
-        return AIM * self._target - rest
 
     def _badness(self, size: int) -> float:
         return abs(math.log2(size / (AIM * self._target)))
