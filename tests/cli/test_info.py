@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -44,6 +45,27 @@ def test_a_narrow_terminal_breaks_between_words(vidsr: Cli, tmp_path: Path, monk
     assert "fast-video: the default: films, phones, old" in " ".join(listed.split())
     assert "(untagged: assumed from the height)" in " ".join(probed.split())
     assert max(map(len, probed.splitlines()[1:])) <= 50  # the first has a path
+
+
+def test_a_very_narrow_terminal_breaks_no_word(vidsr: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr("vidsr.cli.output.shutil.get_terminal_size", lambda: os.terminal_size((20, 24)))
+    listed = vidsr("models").out
+    assert "fast-video" in listed
+    assert "32.71 dB" in listed
+
+
+def test_a_failure_is_a_document_too(vidsr: Cli, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=2)
+    for arguments in (("verify", source, tmp_path / "no.mp4"), ("probe", tmp_path / "no.mp4")):
+        told = vidsr(*arguments, "--json")
+        error = f"{tmp_path / 'no.mp4'} does not exist; check the name."
+        assert (told.code, json.loads(told.out)) == (1, {"error": error, "exit_code": 1})
+        assert "does not exist" in told.err
+    told = vidsr("verify", source, source, "--json", "--deinterlace", "x")
+    assert (told.code, json.loads(told.out)["exit_code"]) == (2, 2)
+    assert vidsr("probe", tmp_path / "no.mp4").out == ""
+    assert vidsr("upscale", source, "--scale", "9", "--json").out == "", "no event"
 
 
 class Terminal(io.StringIO):

@@ -40,6 +40,7 @@ def main() -> NoReturn:
         if os.environ.get("VIDSR_DEBUG"):
             raise
         complain(str(error))
+        _tell(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         leave(INTERRUPTED, "interrupted")
@@ -70,6 +71,14 @@ def main() -> NoReturn:
     finally:  # the work is over: Ctrl-C would only tear Python's own end
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(0)
+
+
+def _tell(error: VidsrError) -> None:
+    """As the one document of a command that was to print JSON; what `upscale` prints are events."""
+    if "--json" in sys.argv and sys.argv[1:2] != ["upscale"]:
+        from vidsr.cli.output import print_json
+
+        print_json({"error": str(error), "exit_code": error.exit_code})
 
 
 def _end_soon() -> None:

@@ -13,8 +13,8 @@ from vidsr.backends import LISTED
 from vidsr.backends.hardware import TORCH, has_torch, num_cores
 from vidsr.cli.options import Json
 from vidsr.cli.output import print_json
-from vidsr.cli.sentences import filled
-from vidsr.errors import BackendError, MediaError, VidsrError
+from vidsr.cli.sentences import complain, filled
+from vidsr.errors import MediaError, VidsrError
 from vidsr.machine import cpu_name, gpus, version
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
 from vidsr.words import num_bytes
@@ -59,7 +59,8 @@ def doctor(
     facts, tried = dict(_facts()), dict(_trials()) if check else {}
     _show(facts | tried, json=json)
     if wrong := [name for name, answer in tried.items() if answer.startswith(WRONG)]:
-        raise BackendError(f"not as it should be here: {', '.join(wrong)}; send all of the above")
+        complain(f"not as it should be here: {', '.join(wrong)}; send all of the above")
+        raise typer.Exit(1)
 
 
 def _show(facts: dict[str, str], *, json: bool) -> None:

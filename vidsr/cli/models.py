@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vidsr.models.registry import ModelInfo
 
 NARROW = 72  # columns: in fewer what a model is for stands below
+NARROWEST = 38  # in which a row of the narrow table stands whole
 EXAMPLES = """\b
 Examples:
   vidsr models            a table
@@ -78,7 +79,8 @@ def _show(rows: Sequence[ModelInfo], defaults: Container[tuple[str, int]], rates
     """A table; on a narrow terminal what the models are for stands below it."""
     from vidsr.models.registry import use_of
 
-    rate, narrow = "fps here", shutil.get_terminal_size().columns < NARROW
+    columns = shutil.get_terminal_size().columns
+    rate, narrow = "fps here", columns < NARROW
     headings = f"model|scale|Set14|{rate}" if narrow else f"model|scale|kMAC/pixel|Set14|{rate}|take it for"
     made = table(headings, right=f"scale|kMAC/pixel|Set14|{rate}", fold=True)
     uses: dict[str, None] = {}
@@ -89,7 +91,7 @@ def _show(rows: Sequence[ModelInfo], defaults: Container[tuple[str, int]], rates
         cells = (psnr, _rate(fps)) if narrow else (macs, psnr, _rate(fps), use)
         made.add_row(row.name, f"x{row.scale}", *cells)
         uses[f"{row.name}: {use}"] = None
-    print_table(made, fold=True)
+    print_table(made, fold=columns >= NARROWEST)
     for line in uses if narrow else ():
         typer.echo(filled(line, sys.stdout, 2))
 
