@@ -16,7 +16,7 @@ from PIL import Image
 from tests.clips import Audio, make_clip
 from tests.numbered import Planes
 from vidsr import upscale_video
-from vidsr.errors import UsageError
+from vidsr.errors import MediaError, UsageError
 from vidsr.frame import Colour, PixelFormat
 from vidsr.jobs.batch import Batch
 from vidsr.jobs.events import Done, Event, Failed, Skipped
@@ -236,3 +236,42 @@ def test_a_dark_film_is_as_dark_in_its_gif(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mkv", frames=2, codec="ffv1", draw=draw, colour=Colour())
     (first, _), _ = shown(made(source, tmp_path / "a.gif").output)
     assert first[..., :3].mean() == pytest.approx((27 - 16) * 255 / 219, abs=1)
+
+
+@pytest.mark.parametrize(("clear", "loop"), [(True, 3), (False, 0)])
+def test_an_animated_webp_becomes_what_the_same_animated_png_would(tmp_path: Path, clear: bool, loop: int) -> None:
+    webp = save(tmp_path / "a.webp", loop=loop, clear=clear, lossless=True, exact=True)
+    first, *others = pictures(clear=clear)
+    lengths = [length or 100 for length in LENGTHS]
+    first.save(tmp_path / "b.apng", save_all=True, append_images=others, duration=lengths, loop=loop)
+    done, same = made(webp), made(tmp_path / "b.apng")
+    assert done.output.name == "a_x2.apng"
+    assert "apng: animated WebP is not written" in " ".join(done.notes)
+    found, expected = shown(done.output), shown(same.output)
+    assert found[1] == expected[1] == lengths
+    for one, other in zip(found[0], expected[0], strict=True):
+        assert np.array_equal(one[..., 3], other[..., 3])
+        seen = one[..., 3] == 255  # WebP forgets the colour of what is not seen
+        assert np.abs(one[seen].astype(int) - other[seen]).max() <= (20 if clear else 0)
+    assert plays_of(done.output, "apng") == loop
+    assert compare(webp, done.output).differences == ()
+    assert isinstance(upscale_video(webp, **QUICK), Skipped)
+
+
+def test_a_webp_of_one_picture_stays_an_image(tmp_path: Path) -> None:
+    pictures(clear=True)[0].save(tmp_path / "a.webp")
+    pictures(clear=True)[0].save(tmp_path / "b.webp", save_all=True)
+    assert {made(tmp_path / name).output.suffix for name in ("a.webp", "b.webp")} == {".webp"}
+
+
+def test_an_animated_webp_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = save(tmp_path / "a.webp", loop=0, clear=False, quality=50)
+    with pytest.raises(UsageError, match="There is no output container 'webp': use mp4"):
+        made(source, tmp_path / "o.webp")
+    cut = tmp_path / "cut.webp"
+    cut.write_bytes(source.read_bytes()[:-100])
+    with pytest.raises(MediaError, match=r"cut\.webp cannot be read"):
+        made(cut)
+    monkeypatch.setattr("vidsr.media.read.webp.MAX_TOTAL", 6 * 64 * 48 - 1)
+    with pytest.raises(MediaError, match="holds 6 pictures of 64x48, too many at once"):
+        made(save(tmp_path / "large.webp", loop=0, clear=False))

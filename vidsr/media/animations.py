@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from vidsr.media.read import webp
+
 _CONTROL, _TO_BACKGROUND = b"\xf9", 2  # an extension of GIF, and what it says of a picture
 _LOOPING = (b"NETSCAPE2.0", b"ANIMEXTS1.0")  # extensions of GIF that mean the same
 
@@ -79,7 +81,9 @@ def _colours(flags: bytes) -> int:
 
 
 def _of_png(file: BinaryIO) -> int:
-    """By its animation control chunk (PNG 3rd edition, 11.3.6.1)."""
+    """By its animation control chunk (PNG 3rd edition, 11.3.6.1), or that of the WebP that is read as one."""
+    if (found := webp.animation(file)) is not None:
+        return found.loops
     file.seek(8)
     while len(head := file.read(8)) == 8:
         (length,) = struct.unpack(">I", head[:4])

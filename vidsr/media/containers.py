@@ -291,7 +291,7 @@ def recognised(demuxers: str, path: Path, metadata: Mapping[str, str]) -> Contai
 
 
 def own(demuxers: str, path: Path, metadata: Mapping[str, str]) -> tuple[Container | None, str | None]:
-    """The container of a source where it can be written, else None with the reason.
+    """The container of a source where it can be written, else None with the reason; or another one, with the reason.
 
     A relative of mp4 that has a suffix of its own, such as 3gp, is none of these.
     """
@@ -299,7 +299,7 @@ def own(demuxers: str, path: Path, metadata: Mapping[str, str]) -> tuple[Contain
     relatives = [row.name for row in _ROWS if found is not None and row.demuxer == found.demuxer]
     if found is None or (found.boxes and suffix not in relatives and "." + suffix in VIDEO_SUFFIXES):
         return None, f"{suffix or demuxers.split(',')[0]} cannot keep the times of all frames or all streams"
-    return found, None
+    return found, "animated WebP is not written" if path.suffix.lower() == ".webp" else None
 
 
 def segment_container(codec: str, encoder: str, *, alpha: bool) -> str:

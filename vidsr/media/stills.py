@@ -28,6 +28,7 @@ from vidsr.media.image_meta import (
 )
 from vidsr.media.png_chunks import with_chunks
 from vidsr.media.read.open import MAX_PIXELS
+from vidsr.media.read.webp import is_animated
 from vidsr.media.tiff import encode_tiff
 
 IMAGE_SUFFIXES = frozenset(
@@ -75,9 +76,11 @@ WITHOUT_METADATA = frozenset([".bmp", ".ppm", ".pgm", ".tga", ".jp2"])
 
 
 def is_image(path: Path) -> bool:
-    """Whether `path` is a still image rather than a video; an animated PNG is a video."""
+    """Whether `path` is a still image rather than a video; an animated PNG or WebP is a video."""
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return False
+    if path.suffix.lower() == ".webp":
+        return not is_animated(path)
     if path.suffix.lower() != ".png":
         return True
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -17,6 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from vidsr.errors import MediaError
+from vidsr.media.read import webp
 from vidsr.media.read.heads import first_recording
 
 StreamT = TypeVar("StreamT", bound=Stream)
@@ -56,6 +58,8 @@ def open_input(path: Path, **options: str) -> InputContainer:
     name, protocols = first_recording(path, local_name(path))
     safe = {"protocol_whitelist": protocols, "format_whitelist": _FORMATS, "max_pixels": str(MAX_PIXELS)}
     try:
+        if webp.is_animated(path):
+            return av.open(io.BytesIO(webp.as_png(path)), "r", format="apng", options=safe | options)
         return av.open(name, "r", options=safe | options, metadata_errors="replace")
     except av.PermissionError as error:
         raise MediaError(f"{path} cannot be read: permission denied; check the rights of the file.") from error

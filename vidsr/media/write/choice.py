@@ -98,6 +98,8 @@ def _fitting(source: MediaInfo, asked: Encoding) -> OutputFormat:
     if target is None or not (named or row.codec in target.pictures):
         notes.append(f"{HOLDS_ALL}: {reason or f'{target} cannot hold {row.codec}'}")
         target = HOLDS_ALL
+    elif reason:
+        notes.append(f"{target}: {reason}; --container webm (container) makes a smaller film")
     _check_held(target, row.codec)
     if asked.pix_fmt is not None:
         layout = named_layout(asked.pix_fmt, row)
