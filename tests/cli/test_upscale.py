@@ -182,6 +182,7 @@ def test_a_dry_run_writes_nothing(vidsr: Cli, tmp_path: Path) -> None:
     assert "--overwrite" in vidsr("upscale", source, *QUICK, "--crf", "30", "--dry-run").err
     real = (tmp_path / "a_x2.mp4").stat().st_size
     assert real / 3 < planned["bytes"] < real * 3
+    assert isinstance(planned["bytes"], int)
 
 
 def test_what_the_container_cannot_hold_is_named(vidsr: Cli, tmp_path: Path) -> None:

@@ -141,13 +141,15 @@ def broken_files(folder: Path) -> dict[str, str]:
     bomb = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + header + zlib.crc32(header).to_bytes(4, "big")
     (folder / "bomb.png").write_bytes(bomb + (0).to_bytes(4, "big") + b"IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big"))
     frames = [Image.fromarray(noise(8, 8, 3)), Image.new("RGB", (8, 8))]
-    frames[0].save(folder / "moving.webp", save_all=True, append_images=frames[1:])
+    for name in ("moving.webp", "scan.tif"):
+        frames[0].save(folder / name, save_all=True, append_images=frames[1:])
     return {
         "cut.png": "cannot be read",
         "text.png": "not an image",
-        "empty.jpg": "not an image",
+        "empty.jpg": r"is empty \(0 bytes\); copy or download it again",
         "bomb.png": "cannot be read|above the limit",
         "moving.webp": "holds 2 pictures",
+        "scan.tif": "holds 2 pages; split it",
         "missing.png": "does not exist",
     }
 

@@ -138,7 +138,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
         container=job.choice.container,
         seconds=num_frames / fps,
         fps=fps,
-        bytes=num_bytes if job.options.target_size is None else min(num_bytes, job.options.target_size),
+        bytes=round(min(num_bytes, job.options.target_size or num_bytes)),
         num_tried=last.num_frames,
         warnings=warnings(job, upscaler.model.name, num_frames / fps, max(num_bytes, of_parts[1] * num_frames)),
     )

@@ -49,7 +49,7 @@ class Planned(Outline):
     container: str
     seconds: float
     fps: float
-    bytes: float
+    bytes: int
     num_tried: int
     warnings: tuple[str, ...] = ()  # what one may not want
 

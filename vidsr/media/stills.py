@@ -121,6 +121,8 @@ def read_image(path: Path) -> tuple[Samples, ImageMeta]:
     except FileNotFoundError as error:
         raise MediaError(f"{path} does not exist; check the name.") from error
     except UnidentifiedImageError as error:
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path} is empty (0 bytes); copy or download it again.") from error
         raise MediaError(f"{path} is not an image that vidsr can read.") from error
     except (*DAMAGED, Image.DecompressionBombError, av.FFmpegError) as error:
         raise MediaError(f"{path} cannot be read: {error}.") from error
@@ -133,7 +135,11 @@ def _check_size(image: Image.Image, path: Path) -> None:
         raise MediaError(f"{path} is {image.width}x{image.height}, above the limit of {MAX_PIXELS} pixels.")
     number = getattr(image, "n_frames", 1)
     if number > 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind it
-        raise MediaError(f"{path} holds {number} pictures; convert it to a video or to single images first.")
+        way = (
+            "split it into files of one page" if image.format == "TIFF" else "convert it to a video or to single images"
+        )
+        noun = "pages" if image.format == "TIFF" else "pictures"
+        raise MediaError(f"{path} holds {number} {noun}; {way} first.")
 
 
 def _is_deep_rgb(image: Image.Image, path: Path) -> bool:
