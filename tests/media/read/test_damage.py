@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from fractions import Fraction
 from itertools import pairwise
@@ -18,6 +19,8 @@ from tests.media.read.test_reader import read
 from vidsr.errors import DamagedError
 from vidsr.media.read.reader import Reader
 from vidsr.media.read.truncation import hole_in_matroska, is_cut_avi, is_cut_matroska, missing_end
+
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 
 
 def until_damage(path: Path, **options: Any) -> tuple[list[int], str]:
@@ -76,6 +79,7 @@ def test_a_cut_file_that_says_how_long_it_is_is_noticed(tmp_path: Path, suffix: 
     assert kept == numbers
 
 
+@needs_ffmpeg
 @pytest.mark.parametrize(
     ("name", "codec"),
     [
@@ -109,6 +113,7 @@ def test_a_file_whose_last_packet_is_cut_is_noticed(tmp_path: Path, name: str, c
         list(reader)
 
 
+@needs_ffmpeg
 def test_what_stands_behind_the_last_packet_claims_nothing(tmp_path: Path) -> None:
     """Zeros, as where a recorder had reserved more than it filled."""
     for name, codec in (("a.flv", "flv"), ("a.ts", "libx264"), ("a.mpg", "mpeg2video"), ("a.ogv", "libtheora")):
@@ -117,6 +122,7 @@ def test_what_stands_behind_the_last_packet_claims_nothing(tmp_path: Path) -> No
         assert missing(tmp_path / name) is None
 
 
+@needs_ffmpeg
 def test_an_mxf_that_ends_between_packets_is_cut_since_it_names_its_end(tmp_path: Path) -> None:
     ffmpeg(*source("testsrc2=s=96x64:r=25:d=1,format=yuv420p"), "-c:v", "mpeg2video", str(tmp_path / "a.mxf"))
     data = (tmp_path / "a.mxf").read_bytes()

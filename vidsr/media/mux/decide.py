@@ -25,6 +25,7 @@ from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.programs import Program, program_of, programs
 from vidsr.media.read.tags import tags
+from vidsr.media.read.webvtt import has_styles, is_webvtt
 from vidsr.media.unchanged import while_unchanged
 
 _TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
@@ -70,6 +71,7 @@ def _decided(
         for stream in others:
             verdict = _decide(source, stream, row, samples.get(stream.index, []))
             (kept if isinstance(verdict, KeptStream) else dropped).append(verdict)  # type: ignore[arg-type]
+            dropped += _lost_styles(stream, verdict)
         there = [picture, *(item.index for item in kept if item.how != "rewritten")]
         exact = head_of(path).languages
         for stream in (source.streams[index] for index in there):
@@ -147,6 +149,13 @@ def _lost_flags(stream: Stream, container: Container) -> list[Dropped]:
         return []
     reason = no_place(container, elsewhere=not flags.lost(stream, HOLDS_ALL))
     return [Dropped(stream.index, f"flag of {stream.type}", ", ".join(flags.names(gone)), reason)]
+
+
+def _lost_styles(stream: Stream, verdict: KeptStream | Dropped) -> list[Dropped]:
+    """Of text that is copied without them; that others may lose them is said where they are converted."""
+    copied = isinstance(verdict, KeptStream) and verdict.how == "copied"
+    lost = copied and has_styles(stream)
+    return [Dropped(stream.index, "styles of subtitle", "webvtt", "FFmpeg does not write them")] if lost else []
 
 
 def _lost_language(stream: Stream, container: Container, exact: str) -> list[Dropped]:
@@ -281,7 +290,7 @@ def refusal(stream: Stream, container: Container) -> str | None:
         return cannot
     if is_cover(stream) and container.cover != "copied":
         return cannot
-    if stream.codec_context is None and stream.type not in ("data", "attachment"):
+    if stream.codec_context is None and stream.type not in ("data", "attachment") and not is_webvtt(stream):
         return f"FFmpeg here knows no codec for this {stream.type}"
     try:
         with av.open(io.BytesIO(), "w", format=container.muxer) as trial:

@@ -27,6 +27,7 @@ from vidsr.media.mux.timecode import fitting_rate, timecode_of
 from vidsr.media.mux.timed_text import OneAtATime, TextLine
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.tags import comments
+from vidsr.media.read.webvtt import as_webm, is_webvtt, text_decoder
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
@@ -97,6 +98,7 @@ class CopiedTrack:
             self._tell_rate(self.target, stream, container)
         if isinstance(self.target, AudioStream) and container.boxes:
             name_channels(self.target, stream)
+        self._webvtt = is_webvtt(stream)
         self._timeless, self._ebml = is_cover(stream), container.ebml
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
         self._finer = steps(stream.type, stream.time_base) if stream.time_base else 1
@@ -133,6 +135,8 @@ class CopiedTrack:
     def _moved(self, packet: AnyPacket) -> AnyPacket:
         if self._bare is not None:
             (packet,) = self._bare.filter(packet)
+        if self._webvtt:
+            packet = as_webm(packet)
         if self._ebml and packet.has_sidedata(_NEW_HEADER):
             packet = _without(packet, _NEW_HEADER)
         packet.stream = self.target
@@ -177,7 +181,7 @@ class TextTrack:
 
     def __init__(self, out: OutputContainer, stream: Stream, encoder: str, ticks: int) -> None:
         self._source, self._ticks = stream, ticks
-        self._decoder = cast(SubtitleCodecContext, stream.codec_context)
+        self._decoder = text_decoder(stream)
         self._decoder.open(strict=False)
         self.target = out.add_stream(encoder)
         self._encoder = cast(SubtitleCodecContext, self.target.codec_context)
@@ -254,6 +258,10 @@ def add_like(out: OutputContainer, stream: Stream) -> Stream:
             keep_kind(target, stream)
             return target
     except ValueError:
+        if is_webvtt(stream):
+            target = out.add_mux_stream("webvtt")
+            target.time_base = stream.time_base or Fraction(1, 1000)
+            return target
         if stream.type not in _LENDERS or stream.codec_context is None:
             raise
     with av.open(io.BytesIO(), "w", format="matroska") as other:
