@@ -188,7 +188,8 @@ def _decide(
         return KeptStream(index, kind, codec, "attached")
     why = refusal(stream, container) or (_unsaid(stream) if packets else None)
     if why is None:
-        copied = KeptStream(index, kind, codec, header=_header(stream, packets))
+        header = _canvas(stream) if codec == "dvd_subtitle" and container.ebml else _header(stream, packets)
+        copied = KeptStream(index, kind, codec, header=header)
         if not packets or _goes(stream, copied, container, packets):
             return copied
         why = _cannot(stream, container)
@@ -210,6 +211,18 @@ def _header(stream: Stream, packets: Sequence[AnyPacket]) -> bytes:
     if head >> 20 != 0xFFF or not channels:  # named in the packet, by an element of its own
         return b""
     return (kind << 11 | rate << 7 | channels << 3).to_bytes(2, "big")
+
+
+def _canvas(stream: Stream) -> bytes:
+    """Matroska's header of a DVD's subtitles that come without one, as in vob: the size that they are drawn for.
+
+    It is that of the source's pictures. Without it players take that of the output's, and draw them small, at the top.
+    """
+    picture = next((s.codec_context for s in stream.container.streams.video if s.codec_context), None)
+    context = stream.codec_context
+    if context is None or context.extradata or picture is None:
+        return b""
+    return f"size: {picture.width}x{picture.height}\n".encode()
 
 
 def _unsaid(stream: Stream) -> str | None:

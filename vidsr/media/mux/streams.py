@@ -31,7 +31,7 @@ class KeptStream:
     encoder: str | None = None
     layout: str | None = None  # of the channels of sound that is encoded
     source_layout: str | None = None
-    header: bytes = b""  # of the codec, where its packets bring it along and muxers write it before them
+    header: bytes = b""  # of the codec, which muxers write before the packets, where the source has none there
 
     def __str__(self) -> str:
         made = f" as {av.Codec(self.encoder, 'w').canonical_name}" if self.encoder else ""

@@ -80,7 +80,7 @@ class CopiedTrack:
     Decode times that do not rise, which muxers refuse, are raised by a step (`steps`). Where they fall back by more
     than `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before. Sound that an
     edit list hides is left out, but for what decoders need to begin; `container` may hide more that comes before it.
-    `header` is that of AAC whose packets have one each: it is taken off them, and written where the stream begins.
+    `header` is written where the stream begins; that of AAC, whose packets have one each, is taken off them.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class CopiedTrack:
         self._bare = None
         if header:
             self.target.codec_context.extradata = header
-            self._bare = av.BitStreamFilterContext("aac_adtstoasc", stream)
+            self._bare = av.BitStreamFilterContext("aac_adtstoasc", stream) if codec_name(stream) == "aac" else None
         describe(self.target, stream)
         if container.stream_ids:
             self.target.id = stream.id
