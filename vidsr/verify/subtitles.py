@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import av
-from av.subtitles.codeccontext import SubtitleCodecContext
 from av.subtitles.subtitle import AssSubtitle, Subtitle
 
 from vidsr.media.mux.tracks import UNKNOWN_LENGTH
 from vidsr.media.read.joints import Joints, OneClock
 from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.webvtt import text_decoder
 from vidsr.verify.inventory import Inventory, Pairing
 from vidsr.verify.packets import LINE, Mapping
 from vidsr.verify.phrases import plain, seconds, some
@@ -44,7 +44,7 @@ def _lines(path: Path, index: int, joints: Joints = ()) -> Iterator[Line]:
     """Begin, end and words of every line that has any."""
     with open_input(path) as opened:
         stream = opened.streams[index]
-        decoder = cast(SubtitleCodecContext, stream.codec_context)
+        decoder = text_decoder(stream)
         for packet in demux(opened, stream, clock=OneClock(joints)):
             if not packet.size or packet.pts is None:
                 continue

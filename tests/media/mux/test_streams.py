@@ -307,3 +307,34 @@ def test_second_pictures_whose_decode_times_do_not_rise_fit_into_clocks_of_their
             out.mux(stream.encode(None))
     for container in ("mp4", "mov"):
         assert plan_streams(probe(path), container)[1] == []
+
+
+SPU = bytes.fromhex("002a001203c00000000c4100") + bytes(30)  # 42 bytes, as long as it says
+
+
+def with_dvd_subtitle(folder: Path) -> Path:
+    """A program stream with one: a palette and the size that it is drawn for stand in no file of it."""
+    clip, film = make_clip(folder / "clip.ts", frames=24, codec="mpeg2video"), folder / "a.vob"
+    with av.open(str(clip)) as opened, av.open(str(film), "w", format="vob") as out:
+        picture, text = opened.streams.video[0], out.add_mux_stream("dvd_subtitle")
+        target = out.add_stream_from_template(picture, opaque=True)
+        text.time_base = picture.time_base or Fraction(1, 90000)
+        for number, packet in enumerate(p for p in opened.demux(picture) if p.size):
+            if number == 5:
+                line: av.Packet[Any] = av.Packet(SPU)
+                line.time_base, line.pts, line.dts, line.stream = packet.time_base, packet.dts, packet.dts, text
+                out.mux(line)
+            packet.stream = target
+            out.mux(packet)
+    return film
+
+
+def test_subtitles_of_a_vob_are_drawn_for_its_pictures(tmp_path: Path) -> None:
+    """Without their size players take that of the larger pictures, and draw them small and at the top."""
+    film = with_dvd_subtitle(tmp_path)
+    spec = spec_of(width=192, height=128, time_base=probe(film).video.time_base)
+    _, report = upscaled(film, tmp_path / "b.mkv", spec=spec)
+    assert [item.codec for item in report.kept] == ["dvd_subtitle"]
+    with av.open(str(tmp_path / "b.mkv")) as opened:
+        assert opened.streams.subtitles[0].codec_context.extradata == b"size: 64x48\n"
+        assert [bytes(p) for p in opened.demux(opened.streams.subtitles[0]) if p.size] == [SPU]

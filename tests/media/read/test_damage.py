@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from fractions import Fraction
 from itertools import pairwise
@@ -13,10 +14,13 @@ import numpy as np
 import pytest
 
 from tests.clips import Audio, cut_off, damage, make_clip, read_number
+from tests.field.making import ffmpeg, source, tone
 from tests.media.read.test_reader import read
 from vidsr.errors import DamagedError
 from vidsr.media.read.reader import Reader
 from vidsr.media.read.truncation import hole_in_matroska, is_cut_avi, is_cut_matroska, missing_end
+
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 
 
 def until_damage(path: Path, **options: Any) -> tuple[list[int], str]:
@@ -73,6 +77,58 @@ def test_a_cut_file_that_says_how_long_it_is_is_noticed(tmp_path: Path, suffix: 
     assert "shorter than its header says" in message
     kept, _, _ = read(tmp_path / f"cut.{suffix}", keep_going=True)
     assert kept == numbers
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.flv", "flv"),
+        ("a.ivf", "libvpx"),
+        ("a.mpg", "mpeg2video"),
+        ("a.vob", "mpeg2video"),
+        ("a.mxf", "mpeg2video"),
+        ("a.ogv", "libtheora"),
+        ("a.ts", "libx264"),
+        ("a.m2ts", "libx264"),
+        ("a.y4m", "wrapped_avframe"),
+        ("a.rm", "rv20"),
+        ("a.dv", "dvvideo"),
+    ],
+)
+def test_a_file_whose_last_packet_is_cut_is_noticed(tmp_path: Path, name: str, codec: str) -> None:
+    """Wherever it is cut, but for a place between packets. FFmpeg takes most of these places for the end."""
+    size, rate = {"rv20": ("176x144", "25"), "dvvideo": ("720x576", "25")}.get(codec, ("96x64", "25"))
+    sound = [] if name.endswith(("ivf", "y4m", "rm", "dv")) else source(tone(1, "stereo", 48000))
+    ffmpeg(*source(f"testsrc2=s={size}:r={rate}:d=1,format=yuv420p"), *sound, "-c:v", codec, str(tmp_path / name))
+    whole = tmp_path / name
+    assert missing(whole) is None
+    data, cut = whole.read_bytes(), tmp_path / f"cut_{name}"
+    for share in (0.4, 0.55, 0.7, 0.85):
+        num = int(len(data) * share)
+        cut.write_bytes(data[: num + 1 - num % 2])  # no packets of one size end there
+        found = missing(cut)
+        assert found == "the file breaks off, it ends before its last packet does"
+    with Reader(cut) as reader, pytest.raises(DamagedError):
+        list(reader)
+
+
+@needs_ffmpeg
+def test_what_stands_behind_the_last_packet_claims_nothing(tmp_path: Path) -> None:
+    """Zeros, as where a recorder had reserved more than it filled."""
+    for name, codec in (("a.flv", "flv"), ("a.ts", "libx264"), ("a.mpg", "mpeg2video"), ("a.ogv", "libtheora")):
+        ffmpeg(*source("testsrc2=s=96x64:r=25:d=1,format=yuv420p"), "-c:v", codec, str(tmp_path / name))
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + bytes(1001))
+        assert missing(tmp_path / name) is None
+
+
+@needs_ffmpeg
+def test_an_mxf_that_ends_between_packets_is_cut_since_it_names_its_end(tmp_path: Path) -> None:
+    ffmpeg(*source("testsrc2=s=96x64:r=25:d=1,format=yuv420p"), "-c:v", "mpeg2video", str(tmp_path / "a.mxf"))
+    data = (tmp_path / "a.mxf").read_bytes()
+    footer = data.rindex(bytes.fromhex("060e2b34020501010d0102010104"))
+    (tmp_path / "cut.mxf").write_bytes(data[:footer])
+    assert missing(tmp_path / "cut.mxf") is not None
 
 
 def test_a_cut_fragment_is_noticed(tmp_path: Path) -> None:

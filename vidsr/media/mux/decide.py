@@ -25,6 +25,7 @@ from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.programs import Program, program_of, programs
 from vidsr.media.read.tags import tags
+from vidsr.media.read.webvtt import has_styles, is_webvtt
 from vidsr.media.unchanged import while_unchanged
 
 _TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
@@ -70,6 +71,7 @@ def _decided(
         for stream in others:
             verdict = _decide(source, stream, row, samples.get(stream.index, []))
             (kept if isinstance(verdict, KeptStream) else dropped).append(verdict)  # type: ignore[arg-type]
+            dropped += _lost_styles(stream, verdict)
         there = [picture, *(item.index for item in kept if item.how != "rewritten")]
         exact = head_of(path).languages
         for stream in (source.streams[index] for index in there):
@@ -149,6 +151,13 @@ def _lost_flags(stream: Stream, container: Container) -> list[Dropped]:
     return [Dropped(stream.index, f"flag of {stream.type}", ", ".join(flags.names(gone)), reason)]
 
 
+def _lost_styles(stream: Stream, verdict: KeptStream | Dropped) -> list[Dropped]:
+    """Of text that is copied without them; that others may lose them is said where they are converted."""
+    copied = isinstance(verdict, KeptStream) and verdict.how == "copied"
+    lost = copied and has_styles(stream)
+    return [Dropped(stream.index, "styles of subtitle", "webvtt", "FFmpeg does not write them")] if lost else []
+
+
 def _lost_language(stream: Stream, container: Container, exact: str) -> list[Dropped]:
     """`exact` is the one that FFmpeg does not read."""
     language = stream.metadata.get("language", "")
@@ -179,7 +188,8 @@ def _decide(
         return KeptStream(index, kind, codec, "attached")
     why = refusal(stream, container) or (_unsaid(stream) if packets else None)
     if why is None:
-        copied = KeptStream(index, kind, codec, header=_header(stream, packets))
+        header = _canvas(stream) if codec == "dvd_subtitle" and container.ebml else _header(stream, packets)
+        copied = KeptStream(index, kind, codec, header=header)
         if not packets or _goes(stream, copied, container, packets):
             return copied
         why = _cannot(stream, container)
@@ -201,6 +211,18 @@ def _header(stream: Stream, packets: Sequence[AnyPacket]) -> bytes:
     if head >> 20 != 0xFFF or not channels:  # named in the packet, by an element of its own
         return b""
     return (kind << 11 | rate << 7 | channels << 3).to_bytes(2, "big")
+
+
+def _canvas(stream: Stream) -> bytes:
+    """Matroska's header of a DVD's subtitles that come without one, as in vob: the size that they are drawn for.
+
+    It is that of the source's pictures. Without it players take that of the output's, and draw them small, at the top.
+    """
+    picture = next((s.codec_context for s in stream.container.streams.video if s.codec_context), None)
+    context = stream.codec_context
+    if context is None or context.extradata or picture is None:
+        return b""
+    return f"size: {picture.width}x{picture.height}\n".encode()
 
 
 def _unsaid(stream: Stream) -> str | None:
@@ -281,7 +303,7 @@ def refusal(stream: Stream, container: Container) -> str | None:
         return cannot
     if is_cover(stream) and container.cover != "copied":
         return cannot
-    if stream.codec_context is None and stream.type not in ("data", "attachment"):
+    if stream.codec_context is None and stream.type not in ("data", "attachment") and not is_webvtt(stream):
         return f"FFmpeg here knows no codec for this {stream.type}"
     try:
         with av.open(io.BytesIO(), "w", format=container.muxer) as trial:

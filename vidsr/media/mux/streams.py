@@ -10,6 +10,7 @@ from av.stream import Disposition, Stream
 
 from vidsr.media.containers import KEEPS_IT, Container
 from vidsr.media.mux.sound import change_of_layout
+from vidsr.media.read.webvtt import is_webvtt
 
 NOT_COPIED = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """Metadata keys, in lower case, that speak of the old file and not of the film."""
@@ -30,7 +31,7 @@ class KeptStream:
     encoder: str | None = None
     layout: str | None = None  # of the channels of sound that is encoded
     source_layout: str | None = None
-    header: bytes = b""  # of the codec, where its packets bring it along and muxers write it before them
+    header: bytes = b""  # of the codec, which muxers write before the packets, where the source has none there
 
     def __str__(self) -> str:
         made = f" as {av.Codec(self.encoder, 'w').canonical_name}" if self.encoder else ""
@@ -65,6 +66,8 @@ def codec_name(stream: Stream) -> str:
         return stream.codec_context.codec.canonical_name
     if stream.type == "attachment":
         return str(stream.metadata.get("mimetype", "none"))
+    if is_webvtt(stream):
+        return "webvtt"
     return str(getattr(stream, "name", None) or "none")
 
 

@@ -27,6 +27,7 @@ from vidsr.media.mux.timecode import fitting_rate, timecode_of
 from vidsr.media.mux.timed_text import OneAtATime, TextLine
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.tags import comments
+from vidsr.media.read.webvtt import as_webm, is_webvtt, text_decoder
 
 AnyPacket: TypeAlias = "Packet[Stream]"
 _JUMP = Fraction(1)  # seconds
@@ -79,7 +80,7 @@ class CopiedTrack:
     Decode times that do not rise, which muxers refuse, are raised by a step (`steps`). Where they fall back by more
     than `_JUMP`, as where two recordings were joined, the rest of the stream follows what came before. Sound that an
     edit list hides is left out, but for what decoders need to begin; `container` may hide more that comes before it.
-    `header` is that of AAC whose packets have one each: it is taken off them, and written where the stream begins.
+    `header` is written where the stream begins; that of AAC, whose packets have one each, is taken off them.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class CopiedTrack:
         self._bare = None
         if header:
             self.target.codec_context.extradata = header
-            self._bare = av.BitStreamFilterContext("aac_adtstoasc", stream)
+            self._bare = av.BitStreamFilterContext("aac_adtstoasc", stream) if codec_name(stream) == "aac" else None
         describe(self.target, stream)
         if container.stream_ids:
             self.target.id = stream.id
@@ -97,6 +98,7 @@ class CopiedTrack:
             self._tell_rate(self.target, stream, container)
         if isinstance(self.target, AudioStream) and container.boxes:
             name_channels(self.target, stream)
+        self._webvtt = is_webvtt(stream)
         self._timeless, self._ebml = is_cover(stream), container.ebml
         self._step = 0 if stream.type in ("subtitle", "data") else 1  # two of these may share a time
         self._finer = steps(stream.type, stream.time_base) if stream.time_base else 1
@@ -133,6 +135,8 @@ class CopiedTrack:
     def _moved(self, packet: AnyPacket) -> AnyPacket:
         if self._bare is not None:
             (packet,) = self._bare.filter(packet)
+        if self._webvtt:
+            packet = as_webm(packet)
         if self._ebml and packet.has_sidedata(_NEW_HEADER):
             packet = _without(packet, _NEW_HEADER)
         packet.stream = self.target
@@ -177,7 +181,7 @@ class TextTrack:
 
     def __init__(self, out: OutputContainer, stream: Stream, encoder: str, ticks: int) -> None:
         self._source, self._ticks = stream, ticks
-        self._decoder = cast(SubtitleCodecContext, stream.codec_context)
+        self._decoder = text_decoder(stream)
         self._decoder.open(strict=False)
         self.target = out.add_stream(encoder)
         self._encoder = cast(SubtitleCodecContext, self.target.codec_context)
@@ -254,6 +258,10 @@ def add_like(out: OutputContainer, stream: Stream) -> Stream:
             keep_kind(target, stream)
             return target
     except ValueError:
+        if is_webvtt(stream):
+            target = out.add_mux_stream("webvtt")
+            target.time_base = stream.time_base or Fraction(1, 1000)
+            return target
         if stream.type not in _LENDERS or stream.codec_context is None:
             raise
     with av.open(io.BytesIO(), "w", format="matroska") as other:

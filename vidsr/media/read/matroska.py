@@ -21,6 +21,7 @@ from vidsr.media.ebml import (
     CHAPTER_TRACKS,
     CHAPTERS,
     CODEC,
+    CODEC_HEAD,
     CROPS,
     DATA,
     EBML,
@@ -48,6 +49,7 @@ _Found = TypeVar("_Found")
 
 _LONGEST = 1 << 16  # bytes of a title; more is damage
 _MOST = 1 << 22  # bytes of chapters
+_WEBVTT = "S_TEXT/WEBVTT"
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
 
 
@@ -56,6 +58,7 @@ class Head:
     """What FFmpeg reads over, or takes another thing for; nothing in a file of another kind, or where it is damaged.
 
     `languages`, by RFC 5646, such as "pt-BR", and `crops`, in pixels a side, are those of streams, by FFmpeg's index.
+    `webvtt` are the heads of streams of text that has no codec for FFmpeg (see `vidsr.media.read.webvtt`).
     `chapters` is the body of their section, unless it names tracks, which have other numbers in an output;
     `unread_chapters` says in words what FFmpeg does not read of them, and how often.
     """
@@ -63,6 +66,7 @@ class Head:
     title: str | None = None
     languages: Mapping[int, str] = field(default_factory=dict)
     crops: Mapping[int, Edges] = field(default_factory=dict)
+    webvtt: Mapping[int, str] = field(default_factory=dict)
     chapters: bytes | None = None
     unread_chapters: Mapping[str, int] = field(default_factory=dict)
 
@@ -84,6 +88,7 @@ def _head(path: Path) -> Head:
             title=_unless_damaged(_title, file, None),
             languages=_unless_damaged(_languages, file, {}),
             crops=_unless_damaged(_crops, file, {}),
+            webvtt=_unless_damaged(_webvtt, file, {}),
             chapters=_unless_damaged(_chapters, file, None),
             unread_chapters=_unless_damaged(_unread_chapters, file, {}),
         )
@@ -120,6 +125,14 @@ def _crops(file: BinaryIO) -> dict[int, Edges]:
         for start, stop in elements(file, *entry, VIDEO):
             left, top, right, bottom = (next(_numbers(file, start, stop, side), 0) for side in CROPS)
             found[number] = left, top, right, bottom
+    return found
+
+
+def _webvtt(file: BinaryIO) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for number, entry in enumerate(_streams(file)):
+        if any(_text(file, *place) == _WEBVTT for place in elements(file, *entry, CODEC)):
+            found[number] = "".join(_text(file, *place) for place in elements(file, *entry, CODEC_HEAD))
     return found
 
 

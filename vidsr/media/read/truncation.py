@@ -10,8 +10,10 @@ from typing import BinaryIO
 from av.video.stream import VideoStream
 
 from vidsr.media.ebml import CHAPTERS, CLUSTER, CRC, EBML, INFO, SEEK_HEAD, SEGMENT, TRACKS, VOID, opening
+from vidsr.media.read.claims import claims_more
 
 _CUT = "the file breaks off, it is shorter than its header says"
+_CUT_PACKET = "the file breaks off, it ends before its last packet does"
 _ASF_PACKETS = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _UNKNOWN = (0, 0xFFFFFFFF)  # lengths of a RIFF chunk that nobody came back to
 _CUES, _ATTACHMENTS, _TAGS = 0x1C53BB6B, 0x1941A469, 0x1254C367
@@ -22,10 +24,13 @@ _IN_CLUSTER = (0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, VOID, CRC)  # RFC 955
 def missing_end(path: Path, container: str, stream: VideoStream, last_dts: int | None) -> str | None:
     """What is missing after `last_dts`, that of the last packet that could be read; None: nothing, as far as known.
 
-    In mp4 and mov the index is known from the start; Matroska, AVI and ASF say how long they are.
+    In mp4 and mov the index is known from the start; Matroska, AVI and ASF say how long they are, packets of others how
+    long these are.
     """
     if container in _IS_CUT:
         return _CUT if _IS_CUT[container](path) else None
+    if claims_more(path, container, stream):
+        return _CUT_PACKET
     if container.startswith("matroska"):
         if is_cut_matroska(path):
             return _CUT
