@@ -2,6 +2,7 @@
 
 FFmpeg takes that place for the end. Only lengths are read, from one packet to the next; where what stands there is no
 packet, nothing is known. A file that breaks off between two packets is whole, unless its head says where its end is.
+Recorders leave a transport stream anywhere, within a packet of 188 bytes, too, so that one is never asked.
 """
 
 from __future__ import annotations
@@ -89,10 +90,10 @@ def _mxf(file: BinaryIO, size: int, _: VideoStream) -> Iterator[int]:
     if begin < 0:
         return
     value = begin + 16 + _ber(_read(file, begin + 16, 9))[0]
-    footer = int.from_bytes(_read(file, value + 24, 8), "big")  # 0: not known yet
-    yield from _walk(file, begin, size, _key_length, 16 + 9)
+    footer = int.from_bytes(_read(file, value + 24, 8), "big")  # 0: not known, all is walked
     if footer and begin + footer >= size:
         yield size + 1
+    yield from _walk(file, begin + footer, size, _key_length, 16 + 9)
 
 
 def _key_length(data: bytes) -> int | None:
@@ -128,15 +129,6 @@ def _y4m(file: BinaryIO, size: int, stream: VideoStream) -> Iterator[int]:
     return _walk(file, begin, size, length, 80)
 
 
-def _mpegts(file: BinaryIO, size: int, _: VideoStream) -> Iterator[int]:
-    """Packets of one size, which begin with a mark; those of discs and cameras have 4 bytes before it."""
-    for length, before in ((188, 0), (192, 4), (204, 0)):
-        marks = [_read(file, number * length + before, 1) for number in range(5)]
-        last = size - size % length
-        if set(marks) == {b"\x47"} and _read(file, last + before, 1) == b"\x47":
-            yield last + length
-
-
 def _mpeg(file: BinaryIO, size: int, _: VideoStream) -> Iterator[int]:
     """Packets with start codes (ISO/IEC 13818-1, 2.5.3.3), from the first pack in the tail that leads on to the end."""
     begin = max(size - _TAIL, 0)
@@ -166,6 +158,5 @@ _ENDS: dict[str, Callable[[BinaryIO, int, VideoStream], Iterator[int]]] = {
     "mxf": _mxf,
     "dv": _dv,
     "yuv4mpegpipe": _y4m,
-    "mpegts": _mpegts,
     "mpeg": _mpeg,
 }
