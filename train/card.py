@@ -34,12 +34,14 @@ CODECS = {
 def purpose(recipe: Recipe, share: float = 1) -> str:
     """What a recipe's model is for, in a few words: the pictures that it knows, and what made it.
 
-    One that keeps the details of a file, or of its own name, is the end of an adversarial training. `share` is how far
-    from another model's weights to its own those are that are meant.
+    One that keeps the details of a file, or of its own name, is the end of an adversarial training, unless it keeps
+    those of its ensemble. `share` is how far from another model's weights to its own those are that are meant.
     """
     pictures, keeps = "real video" if recipe.data == "baked" else "clean pictures", recipe.losses.keeps
     if keeps and keeps != recipe.name and not is_path(keeps):
         return f"{pictures}, by what {keeps} draws"
+    if recipe.losses.ensemble:
+        return f"{pictures}, by what it drew on average in eight orientations"
     loss = "an adversarial loss" if recipe.losses.adversarial or keeps else "a pixel loss"
     return f"{pictures}, by {loss}" if share == 1 else f"{pictures}, {share:g} of the way to what {loss} makes"
 

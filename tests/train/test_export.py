@@ -285,6 +285,10 @@ def test_purpose_of_a_run_that_keeps_details() -> None:
     ]
     assert found[0] == found[1] == "clean pictures, by an adversarial loss"
     assert found[2] == "clean pictures, by what srgan draws"
+    own = {"pixel": 0.0, "kept": 1.0, "keeps": str(SMALL["name"]), "ensemble": True}
+    assert purpose(Recipe.from_dict(SMALL | {"losses": own})) == (
+        "clean pictures, by what it drew on average in eight orientations"
+    )
 
 
 def test_export_finds_nothing(tmp_path: Path) -> None:
