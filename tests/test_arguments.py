@@ -11,6 +11,7 @@ import pytest
 
 from vidsr.arguments import checked, checked_name, checked_one
 from vidsr.errors import UsageError
+from vidsr.jobs.options import Options
 
 
 class _Declared(TypedDict, total=False):
@@ -70,3 +71,9 @@ def test_names_of_files() -> None:
             checked_name("source", value)
     with pytest.raises(UsageError, match="model must be text or a path, not 3"):
         checked_one("model", 3, str | Path)
+
+
+def test_truth_is_no_number_and_that_of_numpy_is_pythons() -> None:
+    assert Options(keep_going=np.True_).keep_going is True  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="threads must be a whole number"):
+        Options(threads=True)

@@ -46,8 +46,9 @@ def upscale_video(
         checked_one(name, value, bool)
     if not callable(on_event):
         raise UsageError(f"on_event must be a function that takes an event, not {on_event!r}")
-    wanted, path = Options.of(options), Path(checked_name("source", source))
-    check_name(str(source), path)
+    wanted, name = Options.of(options), checked_name("source", source)
+    path = Path(name)
+    check_name(name, path)
     item = Input(path, path.parent, named=True)
     place = target(None if output is None else checked_name("output", output), (), [item])
     shown = None if preview is None else Preview(Path(checked_name("preview", preview)), overwrite=overwrite)

@@ -50,9 +50,14 @@ def checked_one(name: str, value: object, hint: object, of: str = "") -> Any:
         UsageError: it is of another type, or a fraction that is not finite.
     """
     kinds = _kinds(hint)
+    if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+        value = bool(value)
     if isinstance(value, Real) and not isinstance(value, bool):
         if (number := _number(value, kinds)) is not None:
             return number
+    elif isinstance(value, bool):
+        if bool in kinds:
+            return value
     elif any(isinstance(value, str if get_origin(kind) is Literal else _class(kind)) for kind in kinds):
         return value
     words = " or ".join(dict.fromkeys(_word(kind, of) for kind in kinds))

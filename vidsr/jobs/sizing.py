@@ -88,10 +88,10 @@ class _Fit:
         most, lowest = (2 - LEAST) * self._target, self._quality.worst
         if lowest not in made and all(size > most for size, _ in made.values()):
             made[lowest] = self._weighed(weigh, lowest)
-        value = min(made, key=lambda tried: self._badness(made[tried][0]))
-        size, paths = made[value]
-        if size > most:
+        if all(size > most for size, _ in made.values()):
             raise self._impossible(made[lowest][0])
+        value = min((one for one in made if made[one][0] <= most), key=lambda one: self._badness(made[one][0]))
+        size, paths = made[value]
         return paths, self._told(size, value)
 
     def _weighed(self, weigh: Callable[[Sequence[Path]], int], value: float) -> tuple[int, list[Path]]:

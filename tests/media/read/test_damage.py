@@ -114,10 +114,21 @@ def test_a_file_whose_last_packet_is_cut_is_noticed(tmp_path: Path, name: str, c
 @needs_ffmpeg
 def test_what_stands_behind_the_last_packet_claims_nothing(tmp_path: Path) -> None:
     """Zeros, as where a recorder had reserved more than it filled."""
-    for name, codec in (("a.flv", "flv"), ("a.ts", "libx264"), ("a.mpg", "mpeg2video"), ("a.ogv", "libtheora")):
-        ffmpeg(*source("testsrc2=s=96x64:r=25:d=1,format=yuv420p"), "-c:v", codec, str(tmp_path / name))
-        (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + bytes(1001))
-        assert missing(tmp_path / name) is None
+    codecs = {"flv": "flv", "ts": "libx264", "mpg": "mpeg2video", "ogv": "libtheora", "ivf": "libvpx", "dv": "dvvideo"}
+    for suffix, codec in codecs.items():
+        size, name = "720x576" if suffix == "dv" else "96x64", tmp_path / f"a.{suffix}"
+        ffmpeg(*source(f"testsrc2=s={size}:r=25:d=1,format=yuv420p"), "-c:v", codec, str(name))
+        name.write_bytes(name.read_bytes() + bytes(1001))
+        assert missing(name) is None, suffix
+
+
+@needs_ffmpeg
+def test_a_cut_recording_that_is_not_read_is_no_damage_of_the_first(tmp_path: Path) -> None:
+    name = tmp_path / "a.ogv"
+    ffmpeg(*source("testsrc2=s=96x64:r=25:d=1,format=yuv420p"), "-c:v", "libtheora", str(name))
+    whole = name.read_bytes()
+    name.write_bytes(whole + whole[: len(whole) // 2])
+    assert missing(name) is None
 
 
 @needs_ffmpeg

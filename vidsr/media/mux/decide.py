@@ -220,7 +220,7 @@ def _canvas(stream: Stream) -> bytes:
     """
     picture = next((s.codec_context for s in stream.container.streams.video if s.codec_context), None)
     context = stream.codec_context
-    if context is None or context.extradata or picture is None:
+    if context is None or context.extradata or picture is None or not picture.width:
         return b""
     return f"size: {picture.width}x{picture.height}\n".encode()
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from av.video.stream import VideoStream
 
 from vidsr.frame import PixelFormat
+from vidsr.media.read.heads import second_head
 
 _LONGEST_LINE = 4096  # bytes of a header of y4m
 _TAIL = 1 << 18  # bytes at the end of a program stream in which a pack begins
@@ -31,7 +32,7 @@ def claims_more(path: Path, container: str, stream: VideoStream) -> bool:
     """Whether `path` breaks off within a packet, or before the end it names. FFmpeg reads it as `container`."""
     if container not in _ENDS:
         return False
-    size = path.stat().st_size
+    size = second_head(path) or path.stat().st_size  # what follows is not read
     with path.open("rb") as file:
         return any(end > size for end in _ENDS[container](file, size, stream))
 
@@ -52,8 +53,13 @@ def _walk(file: BinaryIO, place: int, size: int, length: Callable[[bytes], int |
 
 
 def _ivf(file: BinaryIO, size: int, _: VideoStream) -> Iterator[int]:
+    """Packets behind their length and time; zeros are reserved room, of no packet."""
+
+    def length(data: bytes) -> int | None:
+        return 12 + int.from_bytes(data[:4], "little") if any(data) else None
+
     begin = int.from_bytes(_read(file, 6, 2), "little")
-    return _walk(file, begin, size, lambda data: 12 + int.from_bytes(data[:4], "little"), 12)
+    return _walk(file, begin, size, length, 12)
 
 
 def _flv(file: BinaryIO, size: int, _: VideoStream) -> Iterator[int]:
@@ -113,7 +119,9 @@ def _dv(file: BinaryIO, size: int, _: VideoStream) -> Iterator[int]:
     if len(head) == 480:
         channels = _DV_SEQUENCES.get(head[80 * 5 + 48 + 3] & 0x1F, 1)
         frame = (12 if head[3] & 0x80 else 10) * 150 * 80 * channels
-        yield -(-size // frame) * frame
+        last = size - size % frame
+        if last < size and head.startswith(_read(file, last, min(size - last, 4))):  # not what stands behind the last
+            yield last + frame
 
 
 def _y4m(file: BinaryIO, size: int, stream: VideoStream) -> Iterator[int]:
