@@ -258,6 +258,16 @@ def test_an_animated_webp_becomes_what_the_same_animated_png_would(tmp_path: Pat
     assert isinstance(upscale_video(webp, **QUICK), Skipped)
 
 
+def test_an_animated_webp_of_equal_pictures_is_refused_as_that(tmp_path: Path) -> None:
+    data = save(tmp_path / "a.webp", loop=2, clear=False, lossless=True).read_bytes()
+    place = data.index(b"ANMF")
+    picture = data[place : place + 8 + int.from_bytes(data[place + 4 : place + 8], "little")]
+    data = data[:place] + picture + picture
+    (tmp_path / "a.webp").write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    with pytest.raises(MediaError, match="shows one picture all the time"):
+        made(tmp_path / "a.webp")
+
+
 def test_a_webp_of_one_picture_stays_an_image(tmp_path: Path) -> None:
     pictures(clear=True)[0].save(tmp_path / "a.webp")
     pictures(clear=True)[0].save(tmp_path / "b.webp", save_all=True)

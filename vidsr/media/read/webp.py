@@ -66,7 +66,7 @@ def as_png(path: Path) -> bytes:
     """The animated PNG of an animated WebP: every picture as it is shown, except that equal neighbours become one.
 
     Raises:
-        MediaError: it is damaged, or too large.
+        MediaError: it is damaged, too large, or all its pictures are equal.
     """
     state = path.stat()
     return _as_png(path, state.st_size, state.st_mtime_ns)
@@ -98,4 +98,6 @@ def _as_png(path: Path, _size: int, _changed: int) -> bytes:
             )
     except (OSError, ValueError, EOFError, SyntaxError, Image.DecompressionBombError) as error:
         raise MediaError(f"{path} cannot be read: {error}.") from error
+    if b"acTL" not in out.getvalue():
+        raise MediaError(f"{path} shows one picture all the time; save it as a still.")
     return out.getvalue()
