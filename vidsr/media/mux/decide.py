@@ -25,7 +25,8 @@ from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.read.programs import Program, program_of, programs
 from vidsr.media.read.tags import tags
-from vidsr.media.read.webvtt import has_styles, is_webvtt
+from vidsr.media.read.undecoded import undecoded_codec
+from vidsr.media.read.webvtt import has_styles
 from vidsr.media.unchanged import while_unchanged
 
 _TEXT_CODECS = frozenset({"subrip", "ass", "ssa", "mov_text", "webvtt", "text"})
@@ -299,12 +300,12 @@ def refusal(stream: Stream, container: Container) -> str | None:
     """Why `container` does not hold `stream` as it is; None where it does. Asks FFmpeg, by a header in memory."""
     codec = codec_name(stream)
     cannot = _cannot(stream, container)
+    if stream.codec_context is None and stream.type not in ("data", "attachment") and not undecoded_codec(stream):
+        return f"FFmpeg here knows no codec for this {stream.type}"
     if (container.keeps is not None and codec not in container.keeps) or codec in container.refuses:
         return cannot
     if is_cover(stream) and container.cover != "copied":
         return cannot
-    if stream.codec_context is None and stream.type not in ("data", "attachment") and not is_webvtt(stream):
-        return f"FFmpeg here knows no codec for this {stream.type}"
     try:
         with av.open(io.BytesIO(), "w", format=container.muxer) as trial:
             add_like(trial, stream).disposition = stream.disposition

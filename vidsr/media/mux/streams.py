@@ -10,7 +10,7 @@ from av.stream import Disposition, Stream
 
 from vidsr.media.containers import KEEPS_IT, Container
 from vidsr.media.mux.sound import change_of_layout
-from vidsr.media.read.webvtt import is_webvtt
+from vidsr.media.read.undecoded import undecoded_codec
 
 NOT_COPIED = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """Metadata keys, in lower case, that speak of the old file and not of the film."""
@@ -66,9 +66,7 @@ def codec_name(stream: Stream) -> str:
         return stream.codec_context.codec.canonical_name
     if stream.type == "attachment":
         return str(stream.metadata.get("mimetype", "none"))
-    if is_webvtt(stream):
-        return "webvtt"
-    return str(getattr(stream, "name", None) or "none")
+    return undecoded_codec(stream) or str(getattr(stream, "name", None) or "none")
 
 
 def is_cover(stream: Stream) -> bool:

@@ -26,6 +26,7 @@ from vidsr.media.mux.streams import KeptStream, codec_name, is_cover
 from vidsr.media.mux.timecode import fitting_rate, timecode_of
 from vidsr.media.mux.timed_text import OneAtATime, TextLine
 from vidsr.media.read.open import demux, open_input
+from vidsr.media.read.programs import is_teletext
 from vidsr.media.read.tags import comments
 from vidsr.media.read.webvtt import as_webm, is_webvtt, text_decoder
 
@@ -261,6 +262,11 @@ def add_like(out: OutputContainer, stream: Stream) -> Stream:
         if is_webvtt(stream):
             target = out.add_mux_stream("webvtt")
             target.time_base = stream.time_base or Fraction(1, 1000)
+            return target
+        if is_teletext(stream):
+            target = out.add_mux_stream("dvb_teletext")
+            av.BitStreamFilterContext("null", stream, target)  # hands over its pages, beside their languages
+            target.time_base = stream.time_base or Fraction(1, 90000)
             return target
         if stream.type not in _LENDERS or stream.codec_context is None:
             raise

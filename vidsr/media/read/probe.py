@@ -26,7 +26,7 @@ from vidsr.media.read.open import MAX_PIXELS, decoder_of, demux, gif_length, lim
 from vidsr.media.read.pixels import Edges, on_grid, planar_format, planes_of
 from vidsr.media.read.png import kinds_in_png
 from vidsr.media.read.tags import tags
-from vidsr.media.read.webvtt import is_webvtt
+from vidsr.media.read.undecoded import undecoded_codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +171,7 @@ def _codec(stream: av.stream.Stream) -> str:
         return str(stream.codec_context.codec.canonical_name)
     if stream.type == "attachment":
         return "none"
-    if is_webvtt(stream):
-        return "webvtt"
-    return str(getattr(stream, "name", None) or "none")
+    return undecoded_codec(stream) or str(getattr(stream, "name", None) or "none")
 
 
 def _duration(stream: av.stream.Stream) -> Fraction | None:

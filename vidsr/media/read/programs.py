@@ -1,6 +1,6 @@
 """Programs of a transport stream, which FFmpeg reads and PyAV does not give out: their streams, and their names.
 
-ISO/IEC 13818-1, 2.4.4 (tables of programs); ETSI EN 300 468, 5.2.3 (services) and annex A (text).
+ISO/IEC 13818-1, 2.4.4 (tables of programs); ETSI EN 300 468, 5.2.3 (services), 6.2.43 (teletext) and annex A (text).
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from av.stream import Stream
 
 from vidsr.media.unchanged import while_unchanged
 
@@ -17,19 +19,23 @@ _MARK = 0x47
 _ALIKE = 4  # marks, one packet apart, of which the first begins a packet
 _PROGRAMS, _SERVICES = 0, 0x11  # numbers of the streams of these tables
 _OF_PROGRAMS, _OF_ONE, _OF_SERVICES = 0x00, 0x02, 0x42  # kinds of tables
-_SERVICE = 0x48  # the descriptor that has names
+_SERVICE, _TELETEXT = 0x48, 0x56  # descriptors: the one that has names, and of a stream of teletext
 _UTF8 = 0x15
 _NO_NAME = "Service01"  # what FFmpeg calls a program that has no name
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One of them. `streams` are those that it has, by FFmpeg's `id`; names are empty where it has none."""
+    """One of them. `streams` are those that it has, by FFmpeg's `id`, `teletext` those of them that are that.
+
+    Names are empty where it has none.
+    """
 
     number: int
     streams: frozenset[int]
     name: str = ""
     provider: str = ""
+    teletext: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
         return self.name or str(self.number)
@@ -51,15 +57,25 @@ def _programs(path: Path) -> tuple[Program, ...]:
     places = dict(_places(tables.get((_PROGRAMS, _OF_PROGRAMS), {})))
     of_one = _tables(data, lambda stream: stream in places.values())
     named = dict(_named(tables.get((_SERVICES, _OF_SERVICES), {})))
-    return tuple(
-        Program(number, frozenset(_streams(of_one.get((place, _OF_ONE), {}).get(number, b""))), *named.get(number, ()))
-        for number, place in places.items()
-    )
+    found = []
+    for number, place in places.items():
+        streams = dict(_streams(of_one.get((place, _OF_ONE), {}).get(number, b"")))
+        teletext = frozenset(stream for stream, kinds in streams.items() if _TELETEXT in kinds)
+        found.append(Program(number, frozenset(streams), *named.get(number, ("", "")), teletext))
+    return tuple(found)
 
 
 def program_of(found: Iterable[Program], stream: int) -> Program | None:
     """The first that has this stream."""
     return next((program for program in found if stream in program.streams), None)
+
+
+def is_teletext(stream: Stream) -> bool:
+    """Whether it is text that comes in the lines above a picture, which FFmpeg here cannot read, but copy."""
+    if stream.codec_context is not None or stream.type != "subtitle":
+        return False
+    found = programs(Path(stream.container.name), stream.container.format.name)
+    return any(stream.id in program.teletext for program in found)
 
 
 def _tables(data: bytes, wanted: Callable[[int], bool]) -> dict[tuple[int, int], dict[int, bytes]]:
@@ -114,11 +130,22 @@ def _places(tables: dict[int, bytes]) -> Iterator[tuple[int, int]]:
                 yield number, int.from_bytes(table[place + 2 : place + 4], "big") & 0x1FFF
 
 
-def _streams(table: bytes) -> Iterator[int]:
+def _streams(table: bytes) -> Iterator[tuple[int, frozenset[int]]]:
+    """Each with the kinds of its descriptors."""
     place = 4 + (int.from_bytes(table[2:4], "big") & 0xFFF)
     while place + 5 <= len(table):
-        yield int.from_bytes(table[place + 1 : place + 3], "big") & 0x1FFF
-        place += 5 + (int.from_bytes(table[place + 3 : place + 5], "big") & 0xFFF)
+        end = place + 5 + (int.from_bytes(table[place + 3 : place + 5], "big") & 0xFFF)
+        kinds = frozenset(kind for kind, _ in _descriptors(table[place + 5 : end]))
+        yield int.from_bytes(table[place + 1 : place + 3], "big") & 0x1FFF, kinds
+        place = end
+
+
+def _descriptors(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and content of each."""
+    place = 0
+    while place + 2 <= len(data):
+        yield data[place], data[place + 2 : place + 2 + data[place + 1]]
+        place += 2 + data[place + 1]
 
 
 def _named(tables: dict[int, bytes]) -> Iterator[tuple[int, tuple[str, str]]]:
@@ -127,14 +154,12 @@ def _named(tables: dict[int, bytes]) -> Iterator[tuple[int, tuple[str, str]]]:
         place = 3
         while place + 5 <= len(table):
             end = place + 5 + (int.from_bytes(table[place + 3 : place + 5], "big") & 0xFFF)
-            number, place = int.from_bytes(table[place : place + 2], "big"), place + 5
-            while place + 2 <= end:
-                body = table[place + 2 : place + 2 + table[place + 1]]
-                if table[place] == _SERVICE and len(body) > 1 and len(body) > 2 + body[1]:
+            number = int.from_bytes(table[place : place + 2], "big")
+            for kind, body in _descriptors(table[place + 5 : end]):
+                if kind == _SERVICE and len(body) > 1 and len(body) > 2 + body[1]:
                     provider = body[2 : 2 + body[1]]
                     name = body[3 + body[1] : 3 + body[1] + body[2 + body[1]]]
                     yield number, (_text(name), _text(provider)) if _text(name) != _NO_NAME else ("", "")
-                place += 2 + table[place + 1]
             place = end
 
 
