@@ -227,3 +227,15 @@ def ogg_checksum(page: bytes) -> int:
     for bit in range(8 * len(page) + 31, 31, -1):
         number ^= (0x104C11DB7 << bit - 32) if number >> bit & 1 else 0
     return number
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_the_last_packet_of_sound_is_heard_though_matroska_does_not_say_how_long_it_is(
+    tmp_path: Path, suffix: str
+) -> None:
+    source, output = make_clip(tmp_path / "a.mkv", audio=[Audio("alac", seconds=0.9)]), tmp_path / f"out.{suffix}"
+    upscaled(source, output)
+    assert _rows(source, output) == ["ok", "ok"]
+    with av.open(str(source)) as before, av.open(str(output)) as after:
+        lengths = [sum(frame.samples for frame in film.decode(audio=0)) for film in (before, after)]
+    assert lengths[0] == lengths[1] == 0.9 * 48000

@@ -107,6 +107,7 @@ class CopiedTrack:
         self._jump = math.ceil(_JUMP / stream.time_base) * self._finer if stream.time_base else 0
         self._last: int | None = None
         self._end = 0  # of the packet before
+        self._says_length = container.boxes and stream.type == "audio"
         self._preroll = preroll(container) if stream.type == "audio" else None
         self._held: list[AnyPacket] = []  # hidden ones before the first that is heard: demuxers give a second or so
         self._begun = False
@@ -149,10 +150,12 @@ class CopiedTrack:
                 pts = dts = self._end - self._ticks
             if self._last is not None and dts + self._ticks < self._last - self._jump:
                 self._ticks = self._end - dts
-            lowest = dts + self._ticks if self._last is None else self._last + self._step
+            before, lowest = self._last, dts + self._ticks if self._last is None else self._last + self._step
             self._last = max(dts + self._ticks, lowest)
             packet.pts, packet.dts = max(pts + self._ticks, self._last), self._last
             self._end = self._last + (packet.duration or 0)
+            if self._says_length and not packet.duration and before is not None:
+                packet.duration = self._last - before  # without one the last would be cut off
         return packet
 
     def flush(self) -> Iterable[AnyPacket]:
