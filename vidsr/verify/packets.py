@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import TypeAlias
 
 from vidsr.media.containers import CONTAINERS
@@ -56,7 +57,7 @@ def check_presence(pairing: Pairing, mapping: Mapping, container: str) -> Iterat
     yield same("streams", before, f"{after} there", not words, "; ".join(words))
     for lost in pairing.dropped:
         name = lost.kind if lost.index is None else f"{lost.kind} {lost.index}"
-        whole = lost.index is not None and not lost.kind.startswith(("flag", "language"))
+        whole = lost.index is not None and not lost.kind.startswith(("flag", "language", "tags", "styles"))
         yield Finding(f"{name}: stream" if whole else name, lost.codec, "none", "dropped", lost.reason)
     for _, track in empty:
         reason = "it is empty" if mapping.window is None else "nothing of it falls into this part"
@@ -239,11 +240,20 @@ def _check_span(name: str, old: ListedTrack, new: ListedTrack, mapping: Mapping)
     before, after = _spans(old, new, mapping)
     if before is None or after is None:
         return same(name, old.codec, f"{new.codec}, encoded again", before == after, "it is empty")
-    apart = max(abs(a - b) for a, b in zip(before, after, strict=True))
+    late = after[1] - before[1]
+    apart = max(abs(after[0] - before[0]), late - _unsaid(old, after), -late)
     words = [f"{track.codec} {seconds(b)} to {seconds(e)}" for track, (b, e) in ((old, before), (new, after))]
     detail = f"it begins or ends {ms(apart)} from where it should"
     lengths = [max(track.durations, default=0) * track.time_base for track in (old, new)]
     return same(name, words[0], f"{words[1]}, encoded again", apart <= ENCODED * max(lengths), detail)
+
+
+def _unsaid(old: ListedTrack, made: _Span) -> Fraction:
+    """How long the last packet may be, of which `old` does not say that, as of WavPack in Matroska: as any other is."""
+    if not len(old.durations) or old.durations[-1]:
+        return Fraction(0)
+    gaps = (b - a for a, b in pairwise(sorted(old.times)))
+    return max((gap * old.time_base for gap in gaps), default=made[1] - made[0])
 
 
 def _spans(old: ListedTrack, new: ListedTrack, mapping: Mapping) -> tuple[_Span | None, _Span | None]:

@@ -239,3 +239,13 @@ def test_the_last_packet_of_sound_is_heard_though_matroska_does_not_say_how_long
     with av.open(str(source)) as before, av.open(str(output)) as after:
         lengths = [sum(frame.samples for frame in film.decode(audio=0)) for film in (before, after)]
     assert lengths[0] == lengths[1] == 0.9 * 48000
+
+
+def test_the_end_of_sound_that_does_not_say_it_is_where_its_last_packet_may_end(tmp_path: Path) -> None:
+    source, output = make_clip(tmp_path / "a.mkv", audio=[Audio("wavpack", seconds=2.3)]), tmp_path / "out.mp4"
+    upscaled(source, output)
+    rows = {check.name: check for check in compare(source, output).checks}
+    assert rows["audio 1: sound"].verdict == "ok", rows["audio 1: sound"].detail
+    longer = make_clip(tmp_path / "b.mkv", audio=[Audio("wavpack", seconds=4.6)])
+    late = {check.name: check for check in compare(longer, output).checks}
+    assert late["audio 1: sound"].verdict == "differs"
