@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, StrEnum
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -12,6 +13,14 @@ import pytest
 from vidsr.arguments import checked, checked_name, checked_one
 from vidsr.errors import UsageError
 from vidsr.jobs.options import Options
+
+
+class _Codec(StrEnum):
+    H264 = "h264"
+
+
+class _Older(str, Enum):  # noqa: UP042  (whose text is the name of the member, unlike that of a StrEnum)
+    FILM = "a/b.mp4"
 
 
 class _Declared(TypedDict, total=False):
@@ -32,6 +41,8 @@ class _Declared(TypedDict, total=False):
         ("tile", "off", "off"),
         ("start", Fraction(1, 3), Fraction(1, 3)),
         ("reuse", False, False),
+        ("kind", _Older.FILM, "a/b.mp4"),
+        ("kind", np.str_("a"), "a"),
         ("kind", "c", "c"),  # text: what it may be is for its owner to say
     ],
 )
@@ -64,6 +75,7 @@ def test_another_type_is_bad_usage(name: str, value: object, words: str) -> None
 
 def test_names_of_files() -> None:
     assert checked_name("source", Path("a/b.mp4")) == str(Path("a/b.mp4"))
+    assert Path(checked_name("source", _Older.FILM)) == Path("a/b.mp4"), "not the name of the enum's member"
     assert checked_name("output", "out/") == "out/"  # the slash says that it is a folder
     wrong: list[Any] = [None, 5, b"clip.mp4"]
     for value in wrong:
@@ -74,6 +86,7 @@ def test_names_of_files() -> None:
 
 
 def test_truth_is_no_number_and_that_of_numpy_is_pythons() -> None:
+    assert type(Options(codec=_Codec.H264).codec) is str
     assert Options(keep_going=np.True_).keep_going is True  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="threads must be a whole number"):
         Options(threads=True)

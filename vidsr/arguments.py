@@ -27,7 +27,7 @@ _SHOWN = 60  # characters of a value that is refused
 
 
 def checked(values: Mapping[str, object], declared: type, *, seconds: tuple[str, ...] = ()) -> dict[str, Any]:
-    """`values` as the annotations of `declared` say: numbers of numpy become Python's, 2.0 a whole number.
+    """`values` as the annotations of `declared` say: numbers and text of numpy or an enum become Python's, 2.0 whole.
 
     Times are those that `seconds` names. What is text, or a number, may still be an impossible one.
 
@@ -59,7 +59,7 @@ def checked_one(name: str, value: object, hint: object, of: str = "") -> Any:
         if bool in kinds:
             return value
     elif any(isinstance(value, str if get_origin(kind) is Literal else _class(kind)) for kind in kinds):
-        return value
+        return str.__str__(value) if isinstance(value, str) else value  # an enum's text is not its name
     words = " or ".join(dict.fromkeys(_word(kind, of) for kind in kinds))
     raise UsageError(f"{name} must be {words}, not {_shown(value)}")
 
@@ -73,7 +73,7 @@ def checked_name(name: str, value: object) -> str:
     text = fspath(value) if isinstance(value, str | PathLike) else None
     if not isinstance(text, str):
         raise UsageError(f"{name} must be text or a path, not {_shown(value)}")
-    return text
+    return str.__str__(text)
 
 
 @cache

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -171,3 +172,12 @@ def test_nobody_is_told_of_a_job(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stdout.splitlines() == ["True []"]
     assert not list(home.glob("[Ii]ntel*"))
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [("Exception from a.cpp:1:\nno such kernel\n \n", "no such kernel"), ("\n", "RuntimeError"), ("", "RuntimeError")],
+)
+def test_a_failure_is_told_by_the_last_line_that_says_something(said: str, why: str) -> None:
+    batch = np.zeros((1, 3, 8, 8), np.float32)
+    assert str(openvino._translate(RuntimeError(said), batch)) == f"openvino failed on a batch of 1x3x8x8: {why}"

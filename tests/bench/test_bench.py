@@ -127,6 +127,13 @@ def test_a_table_for_people(vidsr: Cli, monkeypatch: pytest.MonkeyPatch) -> None
     assert "cpu fp32 16x16: " in result.err
 
 
+def test_a_chart_that_cannot_be_written_costs_no_figures(vidsr: Cli, tmp_path: Path) -> None:
+    result = vidsr("bench", "--model", "bicubic", "--sizes", "16x16", "--seconds", "0.01", "--network-only",
+                   "--backends", "cpu", "--json", "--plot", tmp_path / f"{'x' * 300}.png")  # fmt: skip
+    assert (result.code, len(json.loads(result.out)["networks"])) == (1, 1), "one document"
+    assert "the chart cannot be written" in result.err
+
+
 def test_wrong_values(vidsr: Cli) -> None:
     for arguments in (("--sizes", "large"), ("--sizes", ""), ("--sizes", "1x1"), ("--seconds", "0"), ("--model", "x")):
         result = vidsr("bench", *arguments)

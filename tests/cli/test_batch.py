@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +38,32 @@ def test_a_folder_keeps_its_structure_and_goes_on_after_a_failure(vidsr: Cli, tm
     assert again.code == 0
     assert "2 skipped" in again.err
     assert (out / "a_x2.mp4").stat().st_mtime_ns == before
+
+
+def test_a_folder_that_cannot_be_read_is_named(vidsr: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "closed").mkdir()
+    make_clip(tmp_path / "open" / "a.mp4", frames=2)
+    scan = os.scandir
+
+    def scandir(path: str | os.PathLike[str]) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # root may read everything
+    result = vidsr("upscale", tmp_path, "--recursive", *QUICK)
+    assert result.code == 1
+    assert f"{tmp_path / 'closed'}: cannot be read (Permission denied)\n" in result.err
+    assert "1 done, 1 failed" in result.err
+
+
+def test_a_link_to_a_file_of_the_same_folder_does_not_take_its_place(vidsr: Cli, tmp_path: Path) -> None:
+    make_clip(tmp_path / "b.mp4", frames=2)
+    (tmp_path / "a.mp4").symlink_to("b.mp4")
+    (tmp_path / "c.mp4").symlink_to("b.mp4")
+    assert vidsr("upscale", tmp_path, *QUICK).code == 0
+    assert listing(tmp_path) == ["a.mp4", "b.mp4", "b_x2.mp4", "c.mp4"]
 
 
 def test_a_batch_does_not_pick_up_its_own_outputs(vidsr: Cli, tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ def test_a_failure_is_a_document_too(vidsr: Cli, tmp_path: Path) -> None:
     assert (told.code, json.loads(told.out)["exit_code"]) == (2, 2)
     assert vidsr("probe", tmp_path / "no.mp4").out == ""
     assert vidsr("upscale", source, "--scale", "9", "--json").out == "", "no event"
+    assert vidsr("probe", "--", "--json").out == "", "a name"
+    blocked = vidsr("compare", source, "--at", "0", "--json", "-o", f"/dev/full/{'x' * 300}")
+    assert json.loads(blocked.out)["exit_code"] == blocked.code == 1
 
 
 class Terminal(io.StringIO):

@@ -355,4 +355,5 @@ def _translate(error: RuntimeError, batch: Pictures) -> BackendError:
     text = str(error)
     if "alloc" in text.lower():
         return OutOfMemoryError(f"A batch of {size} does not fit into memory; use a smaller tile.")
-    return BackendError(f"openvino failed on a batch of {size}: {text.splitlines()[-1]}")
+    why = (text.strip() or type(error).__name__).splitlines()[-1]
+    return BackendError(f"openvino failed on a batch of {size}: {why}")

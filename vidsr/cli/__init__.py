@@ -8,6 +8,8 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Collection
+from contextlib import suppress
 from typing import NoReturn
 
 from vidsr.cli.interrupts import ENDING, INTERRUPTED, leave, watched
@@ -25,7 +27,7 @@ def main() -> NoReturn:
     """
     _speak()
     atexit.register(_end_soon)
-    came: list[int] = []
+    came, asked = list[int](), set[str]()
     try:
         with watched() as came:
             with loading():
@@ -33,15 +35,13 @@ def main() -> NoReturn:
 
                 run = command()
             try:
-                run(prog_name="vidsr")
+                run(prog_name="vidsr", obj=asked)
             finally:
                 _flush()
     except VidsrError as error:
         if os.environ.get("VIDSR_DEBUG"):
             raise
-        complain(str(error))
-        _tell(error)
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code, asked)
     except KeyboardInterrupt:
         leave(INTERRUPTED, "interrupted")
     except SystemExit as leaving:  # typer makes one of Ctrl-C, without a word
@@ -57,8 +57,7 @@ def main() -> NoReturn:
             leave(128 + came[0], "interrupted")
         if os.environ.get("VIDSR_DEBUG"):
             raise
-        complain(f"{error.filename or 'the output'}: {error.strerror or error}")
-        sys.exit(1)
+        _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1, asked)
     except (MemoryError, ImportError) as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == "torch":
             complain("this needs torch, which is not installed: pip install 'vidsr-upscaler[torch]'")
@@ -73,12 +72,16 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _tell(error: VidsrError) -> None:
-    """As the one document of a command that was to print JSON; what `upscale` prints are events."""
-    if "--json" in sys.argv and sys.argv[1:2] != ["upscale"]:
+def _fail(sentence: str, exit_code: int, asked: Collection[str]) -> NoReturn:
+    """Say so, also as the one document of a command that was asked for JSON; what `upscale` prints are events."""
+    complain(sentence)
+    if "json" in asked:
         from vidsr.cli.output import print_json
 
-        print_json({"error": str(error), "exit_code": error.exit_code})
+        with suppress(OSError):  # as of whoever read our output and has gone
+            print_json({"error": sentence, "exit_code": exit_code})
+            _flush()
+    sys.exit(exit_code)
 
 
 def _end_soon() -> None:

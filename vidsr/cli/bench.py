@@ -13,8 +13,8 @@ import typer
 
 from vidsr.cli import options
 from vidsr.cli.output import plain_fields, print_json, print_table, size, span, table
-from vidsr.cli.sentences import filled
-from vidsr.errors import UsageError
+from vidsr.cli.sentences import complain, filled
+from vidsr.errors import OutputError, UsageError
 from vidsr.words import counted, num_bytes
 
 if TYPE_CHECKING:
@@ -86,7 +86,11 @@ def bench(
     if plot is not None:
         from vidsr.bench import chart
 
-        chart.save(report, plot)
+        try:
+            chart.save(report, plot)
+        except OutputError as error:  # behind what was measured, which stands
+            complain(str(error))
+            sys.exit(1)
     if not report.networks:
         sys.exit(1)
 

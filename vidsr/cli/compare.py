@@ -62,7 +62,9 @@ def compare(
         str | None, typer.Option(help="For two films: a distance, too: stlpips-alex, stlpips-vgg or squeezenet.")
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="One page with everything inside, too.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Figures and file names as JSON on stdout.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", callback=options.asked, help="Figures and file names as JSON on stdout.")
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Show one film by several models beside bicubic, or two films side by side."""

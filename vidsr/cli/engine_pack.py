@@ -11,7 +11,8 @@ import typer
 from vidsr.cli import complete
 from vidsr.cli.options import GpuNumber, Json
 from vidsr.cli.output import print_json
-from vidsr.errors import BackendError, UsageError
+from vidsr.cli.sentences import complain
+from vidsr.errors import UsageError
 from vidsr.words import counted, num_bytes
 
 EXAMPLES = """\b
@@ -86,4 +87,5 @@ def unpack(
         where = target.name if target else "any GPU, since there is none here"
         typer.echo(f"unpacked {counted(len(taken), 'engine')} for {where}; none is compared with FP32 yet", err=True)
     elif not any(row.there for row in rows):
-        raise BackendError(f"{file} holds no engine for this machine.")
+        complain(f"{file} holds no engine for this machine.")
+        raise typer.Exit(1)

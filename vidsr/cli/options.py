@@ -39,6 +39,15 @@ Deinterlace = Annotated[
         "bwdif one, marked or not; off leaves it."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="As JSON on stdout.")]
+
+
+def asked(context: typer.Context, value: bool) -> bool:
+    """Behind a --json of one document: `main`, which gives the set, prints a failure as one, too."""
+    if value and context.obj is not None:
+        context.obj.add("json")
+    return value
+
+
+Json = Annotated[bool, typer.Option("--json", callback=asked, help="As JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Only errors.")]
 Overwrite = Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -45,8 +46,10 @@ def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[I
     missing: list[tuple[Path, VidsrError]] = []
     for argument in arguments:
         try:
-            for item in _expand_one(argument, recursive):
-                found.setdefault(key(item.path), item)
+            for item in _expand_one(argument, recursive, missing):
+                held = found.setdefault(key(item.path), item)
+                if held.path.is_symlink() and not item.path.is_symlink():
+                    found[key(item.path)] = item  # its output goes where the file is, not where a link to it is
         except UsageError:
             raise
         except VidsrError as error:
@@ -56,7 +59,7 @@ def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[I
             RuntimeError,
             ValueError,
         ) as error:  # a closed folder, a loop of links, a long name
-            missing.append((Path(argument), MediaError(f"{argument[:200]}: cannot be read ({error})")))
+            missing.append(_closed(argument, error))
     return list(found.values()), missing
 
 
@@ -89,7 +92,13 @@ def settle(sources: Sequence[Input], target: Target) -> list[Input]:
     return settled
 
 
-def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
+def _closed(name: str, error: Exception) -> tuple[Path, VidsrError]:
+    why = getattr(error, "strerror", None) or error
+    return Path(name), MediaError(f"{name[:200]}: cannot be read ({why})")
+
+
+def _expand_one(argument: str, recursive: bool, missing: list[tuple[Path, VidsrError]]) -> Iterable[Input]:
+    """What `argument` means; folders below it that cannot be read go to `missing`."""
     path = Path(argument)
     if argument == PIPE:
         return [Input(path, Path(), named=True, kind="pipe")]
@@ -97,8 +106,10 @@ def _expand_one(argument: str, recursive: bool) -> Iterable[Input]:
     if sequence.is_pattern(argument) and not path.exists():
         return [Input(path, path.parent, named=True, kind="sequence")]
     if path.is_dir():
-        items = [Input(file, path, named=False) for file in _media_below(path, recursive)]
-        if not items:
+        closed: list[OSError] = []
+        items = [Input(file, path, named=False) for file in _media_below(path, recursive, closed)]
+        missing += [_closed(error.filename, error) for error in closed]
+        if not items and not closed:
             hint = "" if recursive else " (--recursive looks into its folders, too)"
             raise MediaError(f"{path}: no video or image in this folder{hint}")
         return items
@@ -135,14 +146,21 @@ def is_same(output: Path, source: Path) -> bool:
         return output.resolve() == source.resolve()
 
 
-def _media_below(folder: Path, recursive: bool) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*") if recursive else folder.iterdir()):
-        inside = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part.endswith(".vidsr") for part in inside)
-        if hidden or not path.is_file():
-            continue
-        if path.suffix.lower() in MEDIA_SUFFIXES or holds_pictures(path):
+def _media_below(folder: Path, recursive: bool, closed: list[OSError]) -> Iterator[Path]:
+    for path in sorted(_below(folder, recursive, closed)):
+        if path.is_file() and (path.suffix.lower() in MEDIA_SUFFIXES or holds_pictures(path)):
             yield path
+
+
+def _below(folder: Path, recursive: bool, closed: list[OSError]) -> Iterator[Path]:
+    """What is no folder and not hidden; why a folder cannot be read goes to `closed`."""
+    for place, folders, names in os.walk(folder, onerror=closed.append):
+        folders[:] = filter(_is_seen, folders) if recursive else ()
+        yield from (Path(place, name) for name in filter(_is_seen, names))
+
+
+def _is_seen(name: str) -> bool:
+    return not name.startswith(".") and not name.endswith(".vidsr")
 
 
 @dataclass(frozen=True, slots=True)

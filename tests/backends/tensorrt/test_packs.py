@@ -319,6 +319,7 @@ def test_the_commands_say_what_they_did(vidsr: Cli, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = json.loads(vidsr("engine", "unpack", file, *here, "--json").out)
     assert sorted((row["taken"], row["there"]) for row in rows) == [(False, False)] * 2 + [(False, True)] * 2
     assert vidsr("engine", "pack", file, *away, "-y", "--gpu", "t4").err.startswith(f"{file}: 2 engines for sm 7.5, ")
-    nothing = vidsr("engine", "unpack", file, *here)
+    nothing = vidsr("engine", "unpack", file, *here, "--json")
+    assert not any(row["taken"] for row in json.loads(nothing.out)), "the one document, though it failed"
     assert nothing.code == 1
     assert nothing.err.endswith(f"vidsr: {file} holds no engine for this machine.\n")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tests.conformance.test_backends import make_model
+from vidsr.backends.torch import backend as torch_backend
 from vidsr.backends.torch import graphs
 from vidsr.backends.torch.backend import COMPILE_GAIN, COMPILE_SECONDS, MAX_COMPILED, TorchBackend
 from vidsr.backends.torch.speedups import Speedups
@@ -123,3 +124,8 @@ def test_a_shape_is_captured_when_it_comes_again(monkeypatch: pytest.MonkeyPatch
         batch = torch.rand(1, 3, side, side)
         assert torch.equal(runs(batch), 2 * batch)
     assert captured == [(1, 3, 3, 3), (1, 3, 4, 4)]
+
+
+def test_a_failure_without_words_is_told_by_its_kind() -> None:
+    told = torch_backend._translate(RuntimeError(""), (1, 3, 8, 8), CPU)
+    assert str(told) == "torch failed on a batch of 1x3x8x8: RuntimeError"
