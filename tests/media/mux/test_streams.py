@@ -338,3 +338,14 @@ def test_subtitles_of_a_vob_are_drawn_for_its_pictures(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "b.mkv")) as opened:
         assert opened.streams.subtitles[0].codec_context.extradata == b"size: 64x48\n"
         assert [bytes(p) for p in opened.demux(opened.streams.subtitles[0]) if p.size] == [SPU]
+
+
+def test_pictures_of_no_known_size_are_named_as_that(tmp_path: Path) -> None:
+    """As those of a recording whose streams get other numbers half-way."""
+    (first, second) = (
+        make_clip(tmp_path / f"{n}.ts", container_options={"mpegts_start_pid": n}) for n in ("256", "512")
+    )
+    source = tmp_path / "a.ts"
+    source.write_bytes(first.read_bytes() + second.read_bytes())
+    (lost,) = plan_streams(probe(source), "mp4")[1]
+    assert str(lost).startswith("video 1 (h264): dropped, nothing says how large its pictures are")

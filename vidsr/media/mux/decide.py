@@ -14,6 +14,7 @@ import av
 from av.audio.codeccontext import AudioCodecContext
 from av.container import InputContainer
 from av.stream import Discard, Stream
+from av.video.codeccontext import VideoCodecContext
 
 from vidsr.media.containers import CONTAINERS, HOLDS_ALL, KEEPS_IT, Container
 from vidsr.media.mux import flags, languages
@@ -317,4 +318,6 @@ def refusal(stream: Stream, container: Container) -> str | None:
 
 def _cannot(stream: Stream, container: Container) -> str:
     codec, kind = codec_name(stream), "cover art" if is_cover(stream) else stream.type
+    if isinstance(stream.codec_context, VideoCodecContext) and not stream.codec_context.width:
+        return "nothing says how large its pictures are"
     return f"{container} cannot hold {codec if codec != 'none' else 'this kind of'} {kind}"
