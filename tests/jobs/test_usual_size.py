@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from fractions import Fraction
@@ -98,6 +99,10 @@ def test_a_dry_run_warns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (times,) = dry_run.warnings(job, "srgan", 90, 1e6)
     assert f"this takes {90 * float(job.rate):.0f} times the film's length; faster: an NVIDIA GPU" in times
     assert dry_run.warnings(job, "tiny-video", 90, 1e6) == ()
+    with monkeypatch.context() as closed:
+        closed.setattr(os, "access", lambda *_: False)  # root may write everywhere
+        (said,) = dry_run.warnings(job, "tiny-video", 90, 1e6)
+    assert said == f"nothing can be written in {tmp_path}; choose another folder with -o"
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     (full,) = dry_run.warnings(job, "fast-video", 60, 0.6e9)
     assert f"the disk of {tmp_path} has 1.0 GB free; the parts and the file joined of them take 1.2 GB" in full

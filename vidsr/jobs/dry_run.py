@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -145,7 +146,7 @@ def _try(job: Plan, upscaler: Upscaler) -> Planned:
 
 
 def warnings(job: Plan, model: str, seconds: float, num_bytes: float) -> tuple[str, ...]:
-    """What one may not want: hours, pictures that few can play, a disk that is too small."""
+    """What one may not want: hours, pictures that few can play, a disk that is too small, or closed."""
     said: list[str] = []
     length = float((job.num_frames or 0) / job.rate)
     if seconds > LONG_SECONDS:
@@ -156,6 +157,8 @@ def warnings(job: Plan, model: str, seconds: float, num_bytes: float) -> tuple[s
     if long > widest or short > highest:
         said.append(f"hardly any player decodes {job.choice.codec} above {widest}x{highest}; --size 2160p is safe")
     folder = next(parent for parent in job.output.absolute().parents if parent.is_dir())
+    if not os.access(folder, os.W_OK):
+        said.append(f"nothing can be written in {folder}; choose another folder with -o")
     free = shutil.disk_usage(folder).free
     if 2 * num_bytes > free:
         said.append(
