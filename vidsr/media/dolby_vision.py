@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from vidsr.frame import Inside
+from vidsr.media.boxes import box
 from vidsr.media.hdr import HLG, PQ
 from vidsr.media.nal import escaped, unescaped
 
@@ -67,7 +68,7 @@ class DolbyVision:
         )
         told = 8 << 9 | level << 3 | 0b101  # profile, level; an RPU, no enhancement layer, a base layer
         body = struct.pack(">2BHB", 1, 0, told, self.compatibility << 4)
-        return struct.pack(">I4s", 32, b"dvvC") + body.ljust(24, b"\0")
+        return box(b"dvvC", body.ljust(24, b"\0"))
 
 
 def compatibility(rpu: bytes, transfer: int) -> int | None:
