@@ -44,8 +44,9 @@ class Show:
         self.close()
 
     def __call__(self, event: events.Event) -> None:
-        """Show `event` by the method of its word."""
-        getattr(self, events.WORDS[type(event)])(event)
+        """Show `event` by the method of its word, where there is one."""
+        if show := getattr(self, events.WORDS[type(event)], None):
+            show(event)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
@@ -54,42 +55,12 @@ class Show:
         """A job ended without an output."""
         complain(with_source(event))
 
-    def scanning(self, event: events.Scanning) -> None:
-        """A large source is read before its job begins."""
-
-    def planned(self, event: events.Planned) -> None:
-        """What a job would do."""
-
-    def started(self, event: events.Started) -> None:
-        """A job begins."""
-
     def stage(self, name: str, seconds: float | None) -> None:
         """A stage of the work begins, or is over after that long; from any thread."""
-
-    def advanced(self, event: events.Advanced) -> None:
-        """A frame is written."""
-
-    def resumed(self, event: events.Resumed) -> None:
-        """A job goes on where an earlier run ended."""
-
-    def segmentdone(self, event: events.SegmentDone) -> None:
-        """A part of a job is safe."""
-
-    def fitting(self, event: events.Fitting) -> None:
-        """All pictures are made, and become as large as asked."""
-
-    def retried(self, event: events.Retried) -> None:
-        """A worker of a cluster was lost."""
 
     def kept(self, event: events.PartsKept) -> None:
         """A job ended early, and can go on."""
         complain(kept(event))
-
-    def done(self, event: events.Done) -> None:
-        """A job's output is there."""
-
-    def skipped(self, event: events.Skipped) -> None:
-        """A job had nothing to do."""
 
     def summary(self, report: BatchReport) -> None:
         """The end of the batch."""
