@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from train import checkpoint
 from train.data import Bank, find_photos, open_bank
 from train.recipe import Recipe
 from vidsr import perceptual
@@ -28,6 +29,14 @@ def save(path: Path, pixels: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def changed(recipe: Recipe, **values: object) -> Recipe:
+    return Recipe.from_dict(recipe.to_dict() | values)
+
+
+def newest(folder: Path) -> checkpoint.Checkpoint:
+    return checkpoint.load(checkpoint.list_checkpoints(folder)[-1])
 
 
 @pytest.fixture
