@@ -322,14 +322,10 @@ def _info(header: Y4mHeader, name: str, *, combed: bool) -> MediaInfo:
         time_base=1 / rate,
         rate=rate,
         start_pts=0,
-        duration=None,
-        num_frames=None,
         sample_aspect=header.sample_aspect,
-        display_matrix=None,
         interlaced=header.scan in _INTERLACED,
         combed=combed,
         bottom_first=header.scan == "b",
-        bits_per_second=None,
     )
     streams = (Stream(0, "video", "rawvideo", None, None, (), Fraction(0), None),)
     return MediaInfo(Path(name), CONTAINER, 0, Fraction(0), None, video, streams, 0)
