@@ -170,7 +170,7 @@ def table(report: VideoScore) -> str:
     return "\n".join(lines)
 
 
-class Bench(Protocol):
+class PlannedClips(Protocol):
     """A benchmark on disk."""
 
     @property
@@ -210,8 +210,8 @@ def add_options(parser: argparse.ArgumentParser, items: str, usual: int) -> None
 
 def make_or_measure(
     args: argparse.Namespace,
-    make: Callable[[BenchPlan, Path, Path], Bench],
-    open_bench: Callable[[Path], Bench],
+    make: Callable[[BenchPlan, Path, Path], PlannedClips],
+    open_bench: Callable[[Path], PlannedClips],
     measure: Measure,
     shown: Callable[[VideoScore], VideoScore] = lambda report: report,
 ) -> int:

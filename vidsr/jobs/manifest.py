@@ -141,14 +141,8 @@ def _read(path: Path) -> tuple[dict[str, str], Fraction, list[Entry]] | None:
             return None
         length = Fraction(content["part_seconds"])
         return dict(content["job"]), length, [Entry(**entry) for entry in content["segments"]]
-    except (
-        FileNotFoundError,
-        ValueError,
-        KeyError,
-        TypeError,
-        ZeroDivisionError,
-    ):  # any other OSError: the segments may be sound
-        return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None  # of any other OSError the segments may be sound
 
 
 def _check_same(folder: Path, found: Mapping[str, str], facts: Mapping[str, str]) -> None:
