@@ -23,16 +23,8 @@ if TYPE_CHECKING:
     import torch
 
 CPU_RUNTIMES = [row for row in LISTED if not row.gpu]
-PACKAGES = (
-    "torch",
-    "triton",
-    "av",
-    *(name for row in CPU_RUNTIMES for name in row.distributions[:1]),
-    "numpy",
-    "pillow",
-    "typer",
-    "rich",
-)
+OF_CPU = [name for row in CPU_RUNTIMES for name in row.distributions[:1]]
+PACKAGES = ("torch", "triton", "av", *OF_CPU, "numpy", "pillow", "typer", "rich")
 WRONG = ("wrong: ", "fails: ")  # how answers to trials begin that should be others
 NO_TORCH = "torch is not installed"
 DECODERS = ("h264", "hevc", "libdav1d", "vp9", "mpeg2video", "prores")
