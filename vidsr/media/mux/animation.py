@@ -54,7 +54,8 @@ def animate(
         options = row.animated(plays_of(source.path, source.container), last) if row.animated else {}
         _write(output, segments, ticks, clock, _Kind(row, encoder(encoded), spec), options)
         row.finish(_written(output, spec, mark))
-    notes = (f"pictures stand up to {float(late):.3f} s later: {row} shows none for less than {_least(row)} s",)
+    least = 1 / row.fastest if row.fastest else 0.0
+    notes = (f"pictures stand up to {float(late):.3f} s later: {row} shows none for less than {least} s",)
     shift = -int(times.pts.min()) * spec.time_base
     size = output.stat().st_size
     return JoinReport(len(times), (), tuple(dropped), notes if late else (), size, shift, late)
@@ -73,10 +74,6 @@ class _Kind:
         base = spec.time_base
         format = av.VideoFormat(encoder(spec.encoder).packed[spec.format.name])
         return graph, graph.add_buffer(width=spec.width, height=spec.height, format=format, time_base=base)
-
-
-def _least(row: Container) -> float:
-    return 1 / row.fastest if row.fastest else 0.0
 
 
 def _placed(times: Times, time_base: Fraction, row: Container) -> tuple[list[int], Fraction, Fraction]:

@@ -21,7 +21,7 @@ Place: TypeAlias = "int | None"
 _EBML, _SEGMENT = (one.to_bytes(4, "big") for one in (EBML, SEGMENT))
 _DOCTYPE = b"\x42\x82"
 _ASF, _NUT = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), b"nut/multimedia container\0"
-_FLV_TAGS = (8, 9, 18)  # sound, pictures, words
+FLV_TAGS = (8, 9, 18)  # sound, pictures, words
 _FIRST_PAGES = b"OggS\0\2"  # of a stream
 _CHUNK = 1 << 20  # bytes
 
@@ -135,7 +135,7 @@ def _in_flv(data: _Bytes) -> Place:
     place = int.from_bytes(data[5:9], "big") + 4
     while place + 11 <= len(data):
         head = data[place : place + 4]
-        if not head or head[0] & 31 not in _FLV_TAGS:
+        if not head or head[0] & 31 not in FLV_TAGS:
             return place if head == b"FLV\1" else None
         place += 11 + int.from_bytes(head[1:], "big") + 4
     return None
