@@ -92,12 +92,7 @@ class Limits:
 
 
 def bake(
-    plan: BakePlan,
-    folders: Sequence[Path],
-    out: Path,
-    photo_cache: Path,
-    limits: Limits,
-    threads: int = 1,
+    plan: BakePlan, folders: Sequence[Path], out: Path, photo_cache: Path, limits: Limits, threads: int = 1
 ) -> int:
     """Add shards to the cache in `out` until one of `limits` is reached; how many pairs it has then.
 

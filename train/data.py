@@ -180,10 +180,7 @@ def batches(
         cut = crops(bank, crop_size(patch, scale), draws).to(device)
         hr = cut.permute(0, 3, 1, 2).float().div(255)
         lr = downscale(hr, scale)
-        yield (
-            lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(),
-            hr[..., edge:-edge, edge:-edge].contiguous(),
-        )
+        yield (lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(), hr[..., edge:-edge, edge:-edge].contiguous())
 
 
 def crop_size(patch: int, scale: int) -> int:

@@ -14,17 +14,7 @@ from train.inference import Film
 from train.metrics import crop_border, psnr, rgb_to_y
 from train.scenes import MIXED, Layer, Scene
 from train.steadybench import SCENES, SteadyBench, make, open_bench
-from train.videoscore import (
-    EVERY,
-    ORIGINAL,
-    Distance,
-    Part,
-    VideoScore,
-    add_options,
-    average,
-    make_or_measure,
-    mean,
-)
+from train.videoscore import EVERY, ORIGINAL, Distance, Part, VideoScore, add_options, average, make_or_measure, mean
 from vidsr.errors import UsageError
 
 ALL = Part()
@@ -32,12 +22,7 @@ IDENTITY = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]], dtype=torch.float64)
 
 
 def measure(
-    process: Film,
-    folder: Path,
-    part: Part = ALL,
-    *,
-    name: str = "",
-    distances: Mapping[str, Distance] | None = None,
+    process: Film, folder: Path, part: Part = ALL, *, name: str = "", distances: Mapping[str, Distance] | None = None
 ) -> VideoScore:
     """Measure what `process` makes of whole clips, on that part of the benchmark in `folder`.
 
@@ -68,12 +53,7 @@ def measure(
 
 
 def _measure_scene(
-    process: Film,
-    bench: SteadyBench,
-    scene: Scene,
-    num: int,
-    crfs: Sequence[int],
-    distances: Mapping[str, Distance],
+    process: Film, bench: SteadyBench, scene: Scene, num: int, crfs: Sequence[int], distances: Mapping[str, Distance]
 ) -> dict[str, dict[str, float]]:
     hr, seen, border = bench.originals(scene, num), bench.layers(scene, num), bench.plan.scale
     rows = {}

@@ -71,12 +71,7 @@ def _rounded(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def measure(
-    process: Film,
-    folder: Path,
-    part: Part = Part(),
-    *,
-    name: str = "",
-    distances: Mapping[str, Distance] | None = None,
+    process: Film, folder: Path, part: Part = Part(), *, name: str = "", distances: Mapping[str, Distance] | None = None
 ) -> VideoScore:
     """Measure what `process` makes of whole clips, on that part of the benchmark in `folder`.
 

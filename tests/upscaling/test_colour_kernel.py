@@ -48,12 +48,7 @@ def test_planes_and_pictures_are_those_of_torch() -> None:
 @pytest.mark.parametrize("capability", sorted({each.capability for each in recipes().values() if each.capability}))
 @pytest.mark.parametrize(("rgb", "codes", "unit"), [("*fp16", "*u8", "column_stride"), ("*fp32", "*i16", None)])
 def test_it_compiles_for_every_gpu(
-    capability: tuple[int, int],
-    rgb: str,
-    codes: str,
-    unit: str | None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int], rgb: str, codes: str, unit: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     from vidsr.upscaling.colour_kernel import BLOCK, encode_plane

@@ -105,12 +105,7 @@ class Manifest:
         path = self._folder / NAME
         names = [field.name for field in fields(Entry)]
         listed = [{name: getattr(entry, name) for name in names} for entry in segments]
-        content = {
-            "format": FORMAT,
-            "job": self._facts,
-            "part_seconds": str(self.part_seconds),
-            "segments": listed,
-        }
+        content = {"format": FORMAT, "job": self._facts, "part_seconds": str(self.part_seconds), "segments": listed}
         with writing(path):
             files.write(path, json.dumps(content))  # thousands of parts: indented it takes three times as long
 

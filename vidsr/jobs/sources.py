@@ -69,10 +69,7 @@ def standard_input(options: Options) -> y4m.Y4MReader:
 
 
 def examine(
-    source: Input,
-    options: Options,
-    pipe: y4m.Y4MReader | None = None,
-    on_scan: Callable[[], None] = lambda: None,
+    source: Input, options: Options, pipe: y4m.Y4MReader | None = None, on_scan: Callable[[], None] = lambda: None
 ) -> MediaInfo:
     """What `source` holds, cropped as asked; of a file also whether its pictures are interlaced without saying so.
 

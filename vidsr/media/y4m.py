@@ -160,12 +160,7 @@ class Y4MReader:
     """
 
     def __init__(
-        self,
-        stream: BinaryIO,
-        name: str = "stdin",
-        *,
-        keep_going: bool = False,
-        deinterlace: Deinterlace = "off",
+        self, stream: BinaryIO, name: str = "stdin", *, keep_going: bool = False, deinterlace: Deinterlace = "off"
     ) -> None:
         self._stream, self._name, self._keep_going = stream, name, keep_going
         line = _line(stream)

@@ -202,12 +202,7 @@ class _Cutter:
             packets = tuple(packed for _, _, packed in self._held)
             num_before, num_behind = first - begin, len(expected) - (last + 1 - begin)
             yield Shipment(
-                self.current,
-                self._decoder,
-                packets,
-                tuple(expected),
-                num_before=num_before,
-                num_behind=num_behind,
+                self.current, self._decoder, packets, tuple(expected), num_before=num_before, num_behind=num_behind
             )
         later = [number for number, _, _ in self._held if number > self.current]
         self.current = min(later, default=BEHIND)
