@@ -11,11 +11,12 @@ import typer
 
 from vidsr.backends import LISTED
 from vidsr.backends.hardware import TORCH, has_torch, num_cores
+from vidsr.build import version
 from vidsr.cli.options import Json
 from vidsr.cli.output import print_json
 from vidsr.cli.sentences import complain, filled
 from vidsr.errors import MediaError, VidsrError
-from vidsr.machine import cpu_name, gpus, version
+from vidsr.machine import cpu_name, gpus
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
 from vidsr.words import num_bytes
 
