@@ -25,7 +25,6 @@ from tests.field.making import (
     mkv_sound,
     one_colour,
     pictures,
-    plainly_joined,
     recordings,
     second_pictures,
     sound,
@@ -67,7 +66,7 @@ RECIPES: dict[str, Recipe] = {
     "short sound.mkv": lambda p: recordings(p, (3, 2.2), (3, 3)),
     "long sound.mkv": lambda p: recordings(p, (3, 3.8), (3, 3)),
     "second.mp4": lambda p: recordings(p, (3, 3), (3, 3)),
-    "second.flv": lambda p: plainly_joined(p, (3, 3), (3, 3)),
+    "second.flv": lambda p: recordings(p, (3, 3), (3, 3), whole=True),
     "plain joint.ts": lambda p: recordings(p, (3, 3), (3, 3)),
     # 3: clocks
     **{name: lambda p: synchronous(p, "-output_ts_offset", 36000, video=5) for name in _LATE},
