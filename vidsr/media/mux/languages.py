@@ -6,7 +6,7 @@ import re
 
 from vidsr.media.containers import KEEPS_IT, Container
 
-LETTERS = re.compile("[a-z]{3}")
+_LETTERS = re.compile("[a-z]{3}")
 _TABLE = """
     aaaar ababk aeave afafr akaka amamh anarg arara asasm avava ayaym azaze babak bebel bgbul bibis bmbam bnben
     bobod brbre bsbos cacat ceche chcha cocos crcre csces cuchu cvchv cycym dadan dedeu dvdiv dzdzo eeewe elell
@@ -57,7 +57,7 @@ def says_more(exact: str, language: str) -> bool:
 
 def _three(language: str) -> str | None:
     first = re.split("[-_]", language.lower())[0]
-    return _OF_TWO.get(first) or (first if LETTERS.fullmatch(first) else None)
+    return _OF_TWO.get(first) or (first if _LETTERS.fullmatch(first) else None)
 
 
 def _short(language: str) -> str:

@@ -7,6 +7,7 @@ chunk offset changes.
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import BinaryIO
 import av
 
 from vidsr.media.boxes import Box, box, boxes
-from vidsr.media.mux.languages import LETTERS
 from vidsr.media.read.open import local_name
 
+_LANGUAGE = re.compile("[a-z]{3}")
 _APPLES_STEREO = b"vexu"
 _SAMPLE_ENTRY = 86  # bytes of a picture track's before its boxes
 _UTF8 = 1  # type of a metadata value
@@ -41,7 +42,7 @@ def complete(path: Path, metadata: Mapping[str, str], languages: Sequence[str | 
     lost = {
         number: language
         for number, (language, other) in enumerate(zip(languages, found, strict=False))
-        if language and language != other and LETTERS.fullmatch(language)
+        if language and language != other and _LANGUAGE.fullmatch(language)
     }
     set_languages(path, lost)
     add_metadata(path, {key: value for key, value in metadata.items() if key not in there})
