@@ -51,7 +51,11 @@ def expand(arguments: Sequence[str], *, recursive: bool = False) -> tuple[list[I
             raise
         except VidsrError as error:
             missing.append((Path(argument), error))
-        except (OSError, RuntimeError, ValueError) as error:  # a closed folder, a loop of links, a long name
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # a closed folder, a loop of links, a long name
             missing.append((Path(argument), MediaError(f"{argument[:200]}: cannot be read ({error})")))
     return list(found.values()), missing
 
