@@ -38,6 +38,7 @@ from vidsr.backends.hardware import has_int8_units, num_threads
 from vidsr.bench.job import Result
 from vidsr.bench.network import BenchLine, open_line
 from vidsr.bench.report import Bench, BenchReport, run
+from vidsr.build import version
 from vidsr.cli.output import plain_fields
 from vidsr.errors import VidsrError
 from vidsr.jobs.options import Options
@@ -114,7 +115,7 @@ def here(threads: int) -> dict[str, Any]:
     units = [name for name, there in torch.cpu.get_capabilities().items() if there is True]
     return {
         "machine": machine.describe(),
-        "packages": {name: found for name in PACKAGES if (found := machine.version(name))},
+        "packages": {name: found for name in PACKAGES if (found := version(name))},
         "threads": threads,
         "units": sorted(name for name in units if name.startswith(("avx", "amx"))),
         "int8_units": has_int8_units(),

@@ -26,19 +26,8 @@ from tests.numbered import Planes, draw_number, numbered_frame, read_number
 from vidsr.frame import Colour, PixelFormat
 from vidsr.media.pyav import new_side_data
 
-__all__ = [
-    "Audio",
-    "Picture",
-    "Subtitles",
-    "cut_off",
-    "damage",
-    "draw_number",
-    "make_clip",
-    "numbered_frame",
-    "read_number",
-    "seconds",
-    "shown",
-]
+__all__ = ["Audio", "Picture", "Subtitles", "cut_off", "damage", "draw_number", "make_clip", "numbered_frame"]
+__all__ += ["read_number", "seconds", "shown"]
 
 
 @dataclass(frozen=True)

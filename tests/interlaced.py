@@ -15,6 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.bits import Bits
 from tests.clips import Audio, _add_audio, _encode_audio
 from vidsr.frame import Frame
 from vidsr.media.nal import START, escaped
@@ -155,29 +156,6 @@ def mpeg2_says(
     return bytes(said)
 
 
-class _Bits:
-    def __init__(self) -> None:
-        self.bits = ""
-
-    def u(self, value: int, num_bits: int) -> _Bits:
-        self.bits += f"{value:0{num_bits}b}" if num_bits else ""
-        return self
-
-    def ue(self, *values: int) -> _Bits:
-        for value in values:
-            word = f"{value + 1:b}"
-            self.bits += "0" * (len(word) - 1) + word
-        return self
-
-    def aligned(self) -> bytes:
-        self.bits += "0" * (-len(self.bits) % 8)
-        return int(self.bits, 2).to_bytes(len(self.bits) // 8, "big")
-
-    def end(self) -> bytes:
-        self.bits += "1"
-        return self.aligned()
-
-
 def _nal(header: int, body: bytes) -> bytes:
     return START + bytes([header]) + escaped(body)
 
@@ -185,24 +163,24 @@ def _nal(header: int, body: bytes) -> bytes:
 def paff_fields(film: Film) -> Iterator[tuple[bytes, bytes]]:
     """The two fields of each picture as H.264 (Main profile, all samples as they are: I_PCM)."""
     wide, high = film.width // 16, film.height // 32
-    sps = _Bits().u(77, 8).u(0, 8).u(30, 8).ue(0, 0, 0, 4, 1).u(0, 1).ue(wide - 1, high - 1).u(0b0_0_1_0_1, 5)
-    sps.u(0b0_0_0_0_1, 5).u(film.rate.denominator, 32).u(2 * film.rate.numerator, 32).u(0b1_0_0_0_1_1, 6)
-    head = _nal(0x67, sps.ue(0, 0, 10, 10, 0, 1).end())
-    pps = _Bits().ue(0, 0).u(0, 2).ue(0, 0, 0).u(0, 3).ue(0, 0, 0).u(0b100, 3)
-    head += _nal(0x68, pps.end())
+    sps = Bits().u(8, 77).u(8, 0).u(8, 30).ue(0, 0, 0, 4, 1).u(1, 0).ue(wide - 1, high - 1).u(5, 0b0_0_1_0_1)
+    sps.u(5, 0b0_0_0_0_1).u(32, film.rate.denominator).u(32, 2 * film.rate.numerator).u(6, 0b1_0_0_0_1_1)
+    head = _nal(0x67, sps.ue(0, 0, 10, 10, 0, 1).u(1, 1).aligned())
+    pps = Bits().ue(0, 0).u(2, 0).ue(0, 0, 0).u(3, 0).ue(0, 0, 0).u(3, 0b100)
+    head += _nal(0x68, pps.u(1, 1).aligned())
     for number in range(film.frames):
         picture, first = luma(film, number), 0 if order_of(film, number) == "tff" else 1
         pair = []
         for lines in (first, 1 - first):
             idr = lines == first
-            slice_ = _Bits().ue(0, 7, 0).u(0, 4).u(1, 1).u(lines, 1)
+            slice_ = Bits().ue(0, 7, 0).u(4, 0).u(1, 1).u(1, lines)
             if idr:
                 slice_.ue(number % 2)
-            slice_.u(int(not idr), 8).u(0, 2 if idr else 1).ue(0, 1)
+            slice_.u(8, int(not idr)).u(2 if idr else 1, 0).ue(0, 1)
             body = b""
             field = picture[lines::2]
             for y, x in ((y, x) for y in range(high) for x in range(wide)):
-                bits = slice_ if not body else _Bits()
+                bits = slice_ if not body else Bits()
                 body += bits.ue(25).aligned() + field[16 * y : 16 * y + 16, 16 * x : 16 * x + 16].tobytes()
                 body += bytes([128]) * 128
             delimiter = _nal(0x09, b"\x10")

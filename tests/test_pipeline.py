@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -169,17 +169,23 @@ def test_the_slow_stage_is_named() -> None:
     assert max(last.busy["decode"], last.busy["encode"]) < 0.3
 
 
-def test_the_rate_is_that_of_the_last_seconds_not_of_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that slows down from ten frames a second to one says so within ten seconds, and so does its time left."""
+def rates(monkeypatch: pytest.MonkeyPatch, count: int, seconds: Callable[[int], float]) -> list[float]:
+    """The rates that are told after each of `count` frames, each of which takes so many `seconds`."""
     now = 0.0
     seen: list[float] = []
 
     def write(frame: Frame) -> None:
         nonlocal now
-        now += 0.1 if frame.pts < 300 else 1.0
+        now += seconds(frame.pts)
 
     monkeypatch.setattr(pipeline, "time", SimpleNamespace(perf_counter=lambda: now))
-    pipeline.run(frames(330), same, write, on_progress=lambda progress: seen.append(progress.fps))
+    pipeline.run(frames(count), same, write, on_progress=lambda progress: seen.append(progress.fps))
+    return seen
+
+
+def test_the_rate_is_that_of_the_last_seconds_not_of_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that slows down from ten frames a second to one says so within ten seconds, and so does its time left."""
+    seen = rates(monkeypatch, 330, lambda number: 0.1 if number < 300 else 1.0)
     assert seen[290] == pytest.approx(10, rel=0.05)
     assert seen[312] == pytest.approx(1, rel=0.15)
     assert seen[-1] == pytest.approx(1, rel=0.01)
@@ -187,30 +193,13 @@ def test_the_rate_is_that_of_the_last_seconds_not_of_the_whole_run(monkeypatch: 
 
 def test_a_pause_does_not_spoil_the_rate_but_slow_frames_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour between two frames (Ctrl-Z, a laptop that slept) is no rate; frames of half a minute are."""
-    now = 0.0
-    seen: list[float] = []
-
-    def write(frame: Frame) -> None:
-        nonlocal now
-        now += 3600 if frame.pts == 50 else 0.1 if frame.pts < 100 else 30
-
-    monkeypatch.setattr(pipeline, "time", SimpleNamespace(perf_counter=lambda: now))
-    pipeline.run(frames(106), same, write, on_progress=lambda progress: seen.append(progress.fps))
+    seen = rates(monkeypatch, 106, lambda number: 3600 if number == 50 else 0.1 if number < 100 else 30)
     assert seen[45:60] == pytest.approx([10] * 15, rel=0.1)
     assert seen[102:] == pytest.approx([1 / 30] * 4, rel=0.1)
 
 
 def test_frames_slower_than_the_window_are_no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    seen: list[float] = []
-
-    def write(_: Frame) -> None:
-        nonlocal now
-        now += 12
-
-    monkeypatch.setattr(pipeline, "time", SimpleNamespace(perf_counter=lambda: now))
-    pipeline.run(frames(5), same, write, on_progress=lambda progress: seen.append(progress.fps))
-    assert seen == pytest.approx([1 / 12] * 5)
+    assert rates(monkeypatch, 5, lambda _: 12) == pytest.approx([1 / 12] * 5)
 
 
 def test_the_source_generator_is_closed() -> None:

@@ -95,3 +95,10 @@ def run(
     if check and process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, out, err)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def said(module: str, *words: str) -> list[Any]:
+    """What ``python -m module`` prints: a line of JSON each."""
+    done = run([sys.executable, "-m", module, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]

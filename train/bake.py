@@ -92,12 +92,7 @@ class Limits:
 
 
 def bake(
-    plan: BakePlan,
-    folders: Sequence[Path],
-    out: Path,
-    photo_cache: Path,
-    limits: Limits,
-    threads: int = 1,
+    plan: BakePlan, folders: Sequence[Path], out: Path, photo_cache: Path, limits: Limits, threads: int = 1
 ) -> int:
     """Add shards to the cache in `out` until one of `limits` is reached; how many pairs it has then.
 
@@ -120,7 +115,7 @@ def bake(
         with FileLock(out / "bake.lock", timeout=0):
             _settle(header, out)
             old = done = num_shards(out)
-            size = _total_size(out)
+            size = sum(shard_path(out, number).stat().st_size for number in range(done))
             while not _enough(plan, done, limits.count) and time.monotonic() - began < limits.seconds:
                 content = _shard(pool, bank, header, done)
                 if size + len(content) > limits.max_bytes:
@@ -160,10 +155,6 @@ def _settle(header: Header, out: Path) -> None:
 
 def _enough(plan: BakePlan, shards: int, count: int | None) -> bool:
     return count is not None and shards * plan.scenes * plan.variants >= count
-
-
-def _total_size(out: Path) -> int:
-    return sum(shard_path(out, number).stat().st_size for number in range(num_shards(out)))
 
 
 @contextmanager

@@ -22,13 +22,7 @@ DISCRIMINATORS = {
     "patch": "group norms and a logit per place",
     "blurred": "group norms, blurred strides and a logit per place",
 }
-CODECS = {
-    "libx264": "H.264",
-    "libx265": "HEVC",
-    "libvpx-vp9": "VP9",
-    "mpeg4": "MPEG-4",
-    "mpeg2video": "MPEG-2",
-}
+CODECS = {"libx264": "H.264", "libx265": "HEVC", "libvpx-vp9": "VP9", "mpeg4": "MPEG-4", "mpeg2video": "MPEG-2"}
 
 
 def purpose(recipe: Recipe, share: float = 1) -> str:

@@ -16,13 +16,7 @@ from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
 from vidsr.upscaling.colour import from_rgb, to_rgb
 
 YUV420 = PixelFormat("yuv", 8, (1, 1))
-DECODERS = {
-    "libx264": "h264",
-    "libx265": "hevc",
-    "mpeg4": "mpeg4",
-    "mpeg2video": "mpeg2video",
-    "libvpx-vp9": "vp9",
-}
+DECODERS = {"libx264": "h264", "libx265": "hevc", "mpeg4": "mpeg4", "mpeg2video": "mpeg2video", "libvpx-vp9": "vp9"}
 X264_REPEATABLE = {
     "x264-params": "no-asm=1"
 }  # its fast mbtree reads stray memory at some widths, 96 and 320 among them

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,17 +53,19 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         MediaError: the file is no image, or a damaged one.
     """
-    _register_avif()
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except UNREADABLE as error:
-        raise MediaError(f"The image {path} cannot be read ({error}); repair it or take it out.") from error
+    with _opened(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
-def _register_avif() -> None:
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     if ".avif" not in Image.registered_extensions():
         import pillow_avif  # noqa: F401
+    try:
+        with Image.open(path) as image:
+            yield image
+    except UNREADABLE as error:
+        raise MediaError(f"The image {path} cannot be read ({error}); repair it or take it out.") from error
 
 
 @dataclass(frozen=True)
@@ -158,12 +161,8 @@ def _pixels(path: Path, size: tuple[int, int]) -> bytes:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    _register_avif()
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except UNREADABLE as error:
-        raise MediaError(f"The image {path} cannot be read ({error}); repair it or take it out.") from error
+    with _opened(path) as image:
+        return image.height, image.width
 
 
 def batches(
@@ -181,10 +180,7 @@ def batches(
         cut = crops(bank, crop_size(patch, scale), draws).to(device)
         hr = cut.permute(0, 3, 1, 2).float().div(255)
         lr = downscale(hr, scale)
-        yield (
-            lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(),
-            hr[..., edge:-edge, edge:-edge].contiguous(),
-        )
+        yield (lr[..., MARGIN:-MARGIN, MARGIN:-MARGIN].contiguous(), hr[..., edge:-edge, edge:-edge].contiguous())
 
 
 def crop_size(patch: int, scale: int) -> int:

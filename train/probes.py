@@ -56,10 +56,7 @@ def hatch(module: nn.Module, scale: int, halo: int) -> dict[str, float]:
 def _probes(side: int) -> dict[str, Tensor]:
     """(N, 3, side, side) code values by name."""
     noise = DARK + NOISE * torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-    return {
-        "hatch_slopes": slopes(side),
-        "hatch_dark": noise.clamp(0, 255).round(),
-    }
+    return {"hatch_slopes": slopes(side), "hatch_dark": noise.clamp(0, 255).round()}
 
 
 def slopes(side: int) -> Tensor:

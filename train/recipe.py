@@ -265,13 +265,22 @@ def read_recipe(name_or_path: str) -> Recipe:
     Raises:
         UsageError: no such recipe, not TOML, an unknown key, or an impossible value.
     """
+    return Recipe.from_dict(read_toml(name_or_path, RECIPES, "recipe")[1])
+
+
+def read_toml(name_or_path: str, folder: Path, what: str) -> tuple[Path, dict[str, Any]]:
+    """The file of that name, or the one in `folder`, and what it holds; `what` is it called?
+
+    Raises:
+        UsageError: there is none, or it is not TOML.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml" and not path.exists():
-        path = RECIPES / f"{name_or_path}.toml"
+        path = folder / f"{name_or_path}.toml"
     try:
-        return Recipe.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        shipped = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        raise UsageError(f"Cannot read the recipe {name_or_path}; give a TOML file or one of {shipped}.") from error
+        shipped = ", ".join(sorted(file.stem for file in folder.glob("*.toml")))
+        raise UsageError(f"Cannot read the {what} {name_or_path}; give a TOML file or one of {shipped}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"The recipe {path} is not valid TOML: {error}.") from error
+        raise UsageError(f"The {what} {path} is not valid TOML: {error}.") from error

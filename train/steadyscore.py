@@ -3,7 +3,6 @@
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,35 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from train.inference import Film, film
+from train.inference import Film
 from train.metrics import crop_border, psnr, rgb_to_y
 from train.scenes import MIXED, Layer, Scene
 from train.steadybench import SCENES, SteadyBench, make, open_bench
-from train.videoscore import (
-    EVERY,
-    ORIGINAL,
-    Distance,
-    Part,
-    VideoScore,
-    add_options,
-    average,
-    make_or_measure,
-    mean,
-)
+from train.videoscore import EVERY, ORIGINAL, Distance, Part, VideoScore, add_options, average, make_or_measure, mean
 from vidsr.errors import UsageError
-from vidsr.models import registry
 
 ALL = Part()
 IDENTITY = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]], dtype=torch.float64)
 
 
 def measure(
-    process: Film,
-    folder: Path,
-    part: Part = ALL,
-    *,
-    name: str = "",
-    distances: Mapping[str, Distance] | None = None,
+    process: Film, folder: Path, part: Part = ALL, *, name: str = "", distances: Mapping[str, Distance] | None = None
 ) -> VideoScore:
     """Measure what `process` makes of whole clips, on that part of the benchmark in `folder`.
 
@@ -70,12 +53,7 @@ def measure(
 
 
 def _measure_scene(
-    process: Film,
-    bench: SteadyBench,
-    scene: Scene,
-    num: int,
-    crfs: Sequence[int],
-    distances: Mapping[str, Distance],
+    process: Film, bench: SteadyBench, scene: Scene, num: int, crfs: Sequence[int], distances: Mapping[str, Distance]
 ) -> dict[str, dict[str, float]]:
     hr, seen, border = bench.originals(scene, num), bench.layers(scene, num), bench.plan.scale
     rows = {}
@@ -174,24 +152,6 @@ def _joined(parts: list[Tensor]) -> float:
     return float(torch.cat(parts).double().mean().item()) if parts else math.nan
 
 
-def measure_model(
-    model: str, folder: Path, part: Part = ALL, *, distances: Sequence[str] = (), steady: float = 0
-) -> VideoScore:
-    """`measure` a model by its name or file; `distances` by their names in `vidsr.perceptual`.
-
-    `steady`, from 0 to 1, blends each large picture with its neighbours as ``vidsr upscale --steady`` does.
-
-    Raises:
-        ModelError: no such model for the benchmark's scale.
-        BackendError: the weights of a distance are not installed.
-    """
-    from vidsr.perceptual import Perceptual
-
-    loaded = registry.load(model, open_bench(folder).plan.scale)
-    found = {one: Perceptual(one) for one in distances}
-    return measure(film(loaded.module, steady), folder, part, name=loaded.name, distances=found)
-
-
 def by_kind(report: VideoScore, bench: SteadyBench) -> VideoScore:
     """`report` with a row for each kind of scene and quality."""
     rows: dict[str, dict[str, float]] = {}
@@ -209,5 +169,4 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _run(args: argparse.Namespace) -> int:
-    score = partial(measure_model, args.measure, args.out, distances=args.distance, steady=args.steady)
-    return make_or_measure(args, make, score, lambda report: by_kind(report, open_bench(args.out)))
+    return make_or_measure(args, make, open_bench, measure, lambda report: by_kind(report, open_bench(args.out)))

@@ -7,9 +7,8 @@ import argparse
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -72,12 +71,7 @@ def _rounded(rows: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def measure(
-    process: Film,
-    folder: Path,
-    part: Part = Part(),
-    *,
-    name: str = "",
-    distances: Mapping[str, Distance] | None = None,
+    process: Film, folder: Path, part: Part = Part(), *, name: str = "", distances: Mapping[str, Distance] | None = None
 ) -> VideoScore:
     """Measure what `process` makes of whole clips, on that part of the benchmark in `folder`.
 
@@ -98,24 +92,6 @@ def measure(
         log.info("%s: measured, %d of %d", clip.name, len(found), len(chosen))
     rows = {row: mean([one[row] for one in found.values()]) for row in next(iter(found.values()))}
     return VideoScore(name, bench.plan.scale, bench.digest, num * len(chosen), rows, found)
-
-
-def measure_model(
-    model: str, folder: Path, part: Part = Part(), *, distances: Sequence[str] = (), steady: float = 0
-) -> VideoScore:
-    """`measure` a model by its name or file; `distances` by their names in `vidsr.perceptual`.
-
-    `steady`, from 0 to 1, blends each large picture with its neighbours as ``vidsr upscale --steady`` does.
-
-    Raises:
-        ModelError: no such model for the benchmark's scale.
-        BackendError: the weights of a distance are not installed.
-    """
-    from vidsr.perceptual import Perceptual
-
-    loaded = registry.load(model, open_benchmark(folder).plan.scale)
-    found = {one: Perceptual(one) for one in distances}
-    return measure(film(loaded.module, steady), folder, part, name=loaded.name, distances=found)
 
 
 def _measure_clip(
@@ -189,12 +165,25 @@ def table(report: VideoScore) -> str:
     return "\n".join(lines)
 
 
-class Digested(Protocol):
+class PlannedClips(Protocol):
     """A benchmark on disk."""
+
+    @property
+    def plan(self) -> BenchPlan:
+        """What it holds."""
 
     @property
     def digest(self) -> str:
         """Of all that decides its figures."""
+
+
+class Measure(Protocol):
+    """What `measure` is called with."""
+
+    def __call__(
+        self, process: Film, folder: Path, part: Part, *, name: str, distances: Mapping[str, Distance] | None
+    ) -> VideoScore:
+        """The figures."""
 
 
 def add_options(parser: argparse.ArgumentParser, items: str, usual: int) -> None:
@@ -216,14 +205,17 @@ def add_options(parser: argparse.ArgumentParser, items: str, usual: int) -> None
 
 def make_or_measure(
     args: argparse.Namespace,
-    make: Callable[[BenchPlan, Path, Path], Digested],
-    score: Callable[[Part], VideoScore],
+    make: Callable[[BenchPlan, Path, Path], PlannedClips],
+    open_bench: Callable[[Path], PlannedClips],
+    measure: Measure,
     shown: Callable[[VideoScore], VideoScore] = lambda report: report,
 ) -> int:
     """What a command with `add_options` does; `shown` is what its table has of a score.
 
     Raises:
         UsageError: neither is asked for, or --steady is not from 0 to 1.
+        ModelError: no such model for the benchmark's scale.
+        BackendError: the weights of a distance are not installed.
     """
     if args.data is None and args.measure is None:
         raise UsageError("Give --data PHOTOS to make the benchmark, --measure MODEL to measure, or both.")
@@ -235,7 +227,12 @@ def make_or_measure(
         if args.measure is None:
             print(f"{args.out}: {plan.clips} {args.noun} of {plan.frames} frames, digest {made.digest}")
             return 0
-    report = score(Part(args.items, args.frames, args.crf and tuple(args.crf)))
+    from vidsr.perceptual import Perceptual
+
+    model = registry.load(args.measure, open_bench(args.out).plan.scale)
+    found = {one: Perceptual(one) for one in args.distance}
+    part = Part(args.items, args.frames, args.crf and tuple(args.crf))
+    report = measure(film(model.module, args.steady), args.out, part, name=model.name, distances=found)
     print(json.dumps(report.to_dict()) if args.json else table(shown(report)))
     return 0
 
@@ -248,5 +245,4 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _run(args: argparse.Namespace) -> int:
-    score = partial(measure_model, args.measure, args.out, distances=args.distance, steady=args.steady)
-    return make_or_measure(args, make, score)
+    return make_or_measure(args, make, open_benchmark, measure)

@@ -25,6 +25,14 @@ def weights() -> str:
     return f"{len(files)} weights {digest.hexdigest()[:SHORT]}"
 
 
+def version(package: str) -> str | None:
+    """The installed version of a distribution; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def _checked_out(git: Path) -> str | None:
     """The commit of a checkout, by its files; a linked worktree names its folder in a file."""
     try:

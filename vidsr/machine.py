@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import platform
-from importlib import metadata
 
 from vidsr.backends import LISTED
 from vidsr.backends.hardware import has_nvidia, num_cores
+from vidsr.build import version
 
 
 def cpu_name() -> str:
@@ -16,14 +16,6 @@ def cpu_name() -> str:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def version(package: str) -> str | None:
-    """The installed version of a distribution; None where it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def gpus() -> list[dict[str, str | int]]:

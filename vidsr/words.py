@@ -8,6 +8,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+def first_line(error: Exception) -> str:
+    """What an error says in its first line, which may not be there; then its kind."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def counted(number: int, noun: str) -> str:
     """``1 frame``, ``2 frames``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

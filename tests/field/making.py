@@ -19,26 +19,10 @@ H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-threads", "1")
 MPEG2 = ("-c:v", "mpeg2video", "-q:v", "4", "-g", "12")
 BITEXACT = ("-fflags", "+bitexact")
 LAYOUTS = {  # name, and how many channels
-    "mono": 1,
-    "stereo": 2,
-    "2.1": 3,
-    "3.0": 3,
-    "3.0(back)": 3,
-    "4.0": 4,
-    "quad": 4,
-    "quad(side)": 4,
-    "5.0": 5,
-    "5.0(side)": 5,
-    "5.1": 6,
-    "5.1(side)": 6,
-    "6.0": 6,
-    "hexagonal": 6,
-    "6.1": 7,
-    "7.0": 7,
-    "7.1": 8,
-    "7.1(wide)": 8,
+    "mono": 1, "stereo": 2, "2.1": 3, "3.0": 3, "3.0(back)": 3, "4.0": 4, "quad": 4, "quad(side)": 4, "5.0": 5,
+    "5.0(side)": 5, "5.1": 6, "5.1(side)": 6, "6.0": 6, "hexagonal": 6, "6.1": 7, "7.0": 7, "7.1": 8, "7.1(wide)": 8,
     "hexadecagonal": 16,
-}
+}  # fmt: skip
 MKV_SOUND = ("pcm_mulaw", "pcm_alaw", "adpcm_ms", "adpcm_ima_wav", "adpcm_yamaha", "wmav1", "wmav2", "g726")
 MKV_PICTURES = (
     "png huffyuv ffvhuff utvideo dvvideo wmv1 wmv2 h263 flv msmpeg4v2 msmpeg4 mjpeg mpeg1video mpeg2video mpeg4 ffv1"
@@ -100,29 +84,20 @@ def synchronous(path: Path, *more: object, video: float = 3, sound: float | None
     film(path, *more, graphs=(flashes(video), beeps(video if sound is None else sound, video)), codec=codecs)
 
 
-def joined(path: Path, parts: Iterable[Recipe]) -> None:
-    """Files one behind the other, byte by byte."""
+def joined(path: Path, parts: Iterable[Recipe], *, whole: bool = False) -> None:
+    """Files one behind the other, byte by byte; of flv only `whole` ones with their headers."""
     with TemporaryDirectory() as folder:
         files = []
         for number, part in enumerate(parts):
             files.append(Path(folder) / f"{number}{path.suffix}")
             part(files[-1])
-        header = 13 if path.suffix == ".flv" else 0  # without which a live stream goes on
+        header = 13 if path.suffix == ".flv" and not whole else 0  # without which a live stream goes on
         path.write_bytes(b"".join(file.read_bytes()[header if n else 0 :] for n, file in enumerate(files)))
 
 
-def recordings(path: Path, *lengths: tuple[float, float]) -> None:
+def recordings(path: Path, *lengths: tuple[float, float], whole: bool = False) -> None:
     """Recordings of (picture, sound) seconds, joined; each clock begins anew."""
-    joined(path, [partial(synchronous, video=v, sound=a) for v, a in lengths])
-
-
-def plainly_joined(path: Path, *lengths: tuple[float, float]) -> None:
-    """The same, each with the header of its file."""
-    with TemporaryDirectory() as folder:
-        files = [Path(folder) / f"{number}{path.suffix}" for number, _ in enumerate(lengths)]
-        for file, (video, sound) in zip(files, lengths, strict=True):
-            synchronous(file, video=video, sound=sound)
-        path.write_bytes(b"".join(file.read_bytes() for file in files))
+    joined(path, [partial(synchronous, video=v, sound=a) for v, a in lengths], whole=whole)
 
 
 def with_marks(path: Path, *lengths: tuple[float, float]) -> None:

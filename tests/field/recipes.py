@@ -6,20 +6,7 @@ import struct
 from functools import partial
 from pathlib import Path
 
-from tests.field.boxes import (
-    aperture,
-    aspect,
-    barred,
-    box,
-    container_says,
-    from_mp4,
-    into_sample_entry,
-    spherical,
-    stereo,
-    through_mkvmerge,
-    turned,
-    unfinished_track,
-)
+from tests.field import boxes
 from tests.field.making import (
     H264,
     INTERLACED,
@@ -38,7 +25,6 @@ from tests.field.making import (
     mkv_sound,
     one_colour,
     pictures,
-    plainly_joined,
     recordings,
     second_pictures,
     sound,
@@ -80,7 +66,7 @@ RECIPES: dict[str, Recipe] = {
     "short sound.mkv": lambda p: recordings(p, (3, 2.2), (3, 3)),
     "long sound.mkv": lambda p: recordings(p, (3, 3.8), (3, 3)),
     "second.mp4": lambda p: recordings(p, (3, 3), (3, 3)),
-    "second.flv": lambda p: plainly_joined(p, (3, 3), (3, 3)),
+    "second.flv": lambda p: recordings(p, (3, 3), (3, 3), whole=True),
     "plain joint.ts": lambda p: recordings(p, (3, 3), (3, 3)),
     # 3: clocks
     **{name: lambda p: synchronous(p, "-output_ts_offset", 36000, video=5) for name in _LATE},
@@ -104,13 +90,13 @@ RECIPES: dict[str, Recipe] = {
     "layout switch.mpg": lambda p: two_sounds(p, ("mono", 48000), ("stereo", 48000), codec="mp2"),
     "rate switch.ts": lambda p: two_sounds(p, ("stereo", 44100), ("stereo", 48000), codec="mp2"),
     **{
-        f"stereo mode {mode}.mkv": partial(stereo, mode=mode)
+        f"stereo mode {mode}.mkv": partial(boxes.stereo, mode=mode)
         for mode in ("side_by_side_left_first", "top_bottom_left_first")
     },
     # 5: fields that only the container tells of, or nobody
-    "flagged outside.mkv": lambda p: container_says(p, interlaced=1, field_order=9),
-    "flagged outside, no order.mkv": lambda p: container_says(p, interlaced=1),
-    "flagged outside.mov": lambda p: (combed(p), into_sample_entry(p, box(b"fiel", b"\2\1"))),
+    "flagged outside.mkv": lambda p: boxes.container_says(p, interlaced=1, field_order=9),
+    "flagged outside, no order.mkv": lambda p: boxes.container_says(p, interlaced=1),
+    "flagged outside.mov": lambda p: (combed(p), boxes.into_sample_entry(p, boxes.box(b"fiel", b"\2\1"))),
     "unflagged.mp4": combed,
     "flagged.ts": lambda p: combed(p, *INTERLACED, codec=MPEG2),
     # 15: and sound beside them
@@ -119,24 +105,26 @@ RECIPES: dict[str, Recipe] = {
     **{f"{order}.{end}": partial(hybrid, order=order) for order in ("pi", "ip") for end in ("mkv", "ts")},
     "pi h264.ts": lambda p: hybrid(p, "pi", H264),
     # 7: crops
-    "crop.mkv": lambda p: through_mkvmerge(p, barred, "--cropping", "0:0,14,0,14", "--display-dimensions", "0:192x108"),
-    "crop, square.mkv": lambda p: through_mkvmerge(
-        p, barred, "--cropping", "0:0,14,0,14", "--display-dimensions", "0:192x80"
+    "crop.mkv": lambda p: boxes.through_mkvmerge(
+        p, boxes.barred, "--cropping", "0:0,14,0,14", "--display-dimensions", "0:192x108"
     ),
-    "aperture.mp4": aperture,
+    "crop, square.mkv": lambda p: boxes.through_mkvmerge(
+        p, boxes.barred, "--cropping", "0:0,14,0,14", "--display-dimensions", "0:192x80"
+    ),
+    "aperture.mp4": boxes.aperture,
     "aperture.mov": lambda p: (
-        barred(p),
-        into_sample_entry(p, box(b"clap", struct.pack(">8I", 192, 1, 80, 1, 0, 1, 0, 1))),
+        boxes.barred(p),
+        boxes.into_sample_entry(p, boxes.box(b"clap", struct.pack(">8I", 192, 1, 80, 1, 0, 1, 0, 1))),
     ),
     # 8: side data
-    "spherical.mp4": spherical,
-    "spherical.mkv": lambda p: from_mp4(p, spherical, "-strict", "unofficial"),
-    "turned.mp4": turned,
-    "turned.mov": turned,
+    "spherical.mp4": boxes.spherical,
+    "spherical.mkv": lambda p: boxes.from_mp4(p, boxes.spherical, "-strict", "unofficial"),
+    "turned.mp4": boxes.turned,
+    "turned.mov": boxes.turned,
     "profile.mkv": with_profile,
     "profile.mov": with_profile,
     # 9: what changes half-way
-    "aspect.ts": lambda p: changing(p, lambda q: aspect(q, "16:15"), lambda q: aspect(q, "64:45")),
+    "aspect.ts": lambda p: changing(p, lambda q: boxes.aspect(q, "16:15"), lambda q: boxes.aspect(q, "64:45")),
     "range.ts": lambda p: changing(
         p, lambda q: one_colour(q, RED, "709"), lambda q: one_colour(q, RED, "709", full=True)
     ),
@@ -169,7 +157,7 @@ RECIPES: dict[str, Recipe] = {
     "bars.mp4": lambda p: still(p, "smptebars=s=160x96:r=25:d=1"),
     "noise.mp4": lambda p: still(p, "color=c=gray:s=160x96:r=25:d=1,noise=alls=60:allf=t+u"),
     "nearly still.mp4": lambda p: still(p, "testsrc=s=160x96:r=25:d=1,select='eq(n,0)',loop=24:1,noise=alls=2:allf=t"),
-    "unfinished track.mp4": unfinished_track,
+    "unfinished track.mp4": boxes.unfinished_track,
 }
 
 

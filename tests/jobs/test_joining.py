@@ -66,17 +66,22 @@ def test_the_next_job_begins_while_one_is_joined(films: Path, monkeypatch: pytes
     assert all(name.startswith("vidsr-join") for name in threads)
 
 
-def test_a_join_that_fails_is_reported_as_its_own_and_stops_nobody(
-    films: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fail_at_b(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let the join of the second film end in `error`."""
     real = running._join
 
     def broken(plan: Plan, *rest: object) -> object:
         if plan.source.path.stem == "b":
-            raise VerifyError("b.mp4 is not what it should be")
+            raise error
         return real(plan, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(running, "_join", broken)
+
+
+def test_a_join_that_fails_is_reported_as_its_own_and_stops_nobody(
+    films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at_b(monkeypatch, VerifyError("b.mp4 is not what it should be"))
     events: list[Event] = []
     report = upscale(films, events)
     assert [done.source.stem for done in report.done] == ["a", "c"]
@@ -91,14 +96,7 @@ def test_a_join_that_fails_is_reported_as_its_own_and_stops_nobody(
 def test_a_join_that_runs_out_of_memory_is_the_end_of_its_own_job_alone(
     films: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = running._join
-
-    def broken(plan: Plan, *rest: object) -> object:
-        if plan.source.path.stem == "b":
-            raise MemoryError
-        return real(plan, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(running, "_join", broken)
+    fail_at_b(monkeypatch, MemoryError())
     report = upscale(films, [])
     assert [done.source.stem for done in report.done] == ["a", "c"]
     (lost,) = report.failed

@@ -65,8 +65,7 @@ def test_segments_are_joined_without_a_trace(clip: Path, whole: bytes, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("name", "at", "parts"),
-    [("fsync", 2, 0), ("fsync", 6, 1), ("replace", 2, 0), ("replace", 5, 2), ("replace", 9, 4)],
+    ("name", "at", "parts"), [("fsync", 2, 0), ("fsync", 6, 1), ("replace", 2, 0), ("replace", 5, 2), ("replace", 9, 4)]
 )
 def test_killed_at_a_write_the_second_run_ends_with_the_same_bytes(
     vidsr: Cli, clip: Path, whole: bytes, tmp_path: Path, name: str, at: int, parts: int

@@ -92,8 +92,7 @@ def test_they_are_read_from_other_codecs(tmp_path: Path, source: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    ("codec", "suffix", "preset"),
-    [("vp9", "webm", "8"), ("ffv1", "mkv", None), ("prores", "mov", None)],
+    ("codec", "suffix", "preset"), [("vp9", "webm", "8"), ("ffv1", "mkv", None), ("prores", "mov", None)]
 )
 def test_other_codecs_drop_them_and_say_so(clip: Path, tmp_path: Path, codec: str, suffix: str, preset: Any) -> None:
     output = upscaled(clip, tmp_path / f"out.{suffix}", codec=codec, preset=preset)

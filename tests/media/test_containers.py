@@ -27,7 +27,7 @@ ROWS = [row for row in ALL if not row.animated]  # of those `test_animations` ha
 PICTURES = [(row, codec) for row in ROWS for codec in row.pictures]
 KEPT = [(row, codec) for row in ROWS for codec in sorted(row.keeps or ())]
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9"}
-MEANT = [flag for flag in Disposition if flag.name and flag in flags._MEANT]
+MEANT = [flag for flag in Disposition if flag.name and flag in flags.MEANT]
 TURNED = (0, 65536, 0, -65536, 0, 0, 3145728, 0, 1 << 30)  # a quarter, with the place of a picture 48 pixels high
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import av
 import pytest
 
+from tests.bits import Bits
 from tests.clips import numbered_frame
 from tests.verify.mutants import upscaled
 from vidsr.frame import Colour, Frame, Inside, Matrix, PixelFormat
@@ -36,27 +37,6 @@ SIZE = (128, 96)
 LAYOUT = PixelFormat("yuv", 10, (1, 1))
 BARS = (0, 0, 12, 13)
 NUM = 6
-
-
-class Bits:
-    """As ETSI GS CCM 001 and SMPTE ST 2094-40 write their fields."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def u(self, bits: int, *values: int) -> Bits:
-        self.text += "".join(f"{value & (1 << bits) - 1:0{bits}b}" for value in values)
-        return self
-
-    def ue(self, *values: int) -> Bits:
-        for value in values:
-            bits = (value + 1).bit_length()
-            self.text += "0" * (bits - 1) + f"{value + 1:b}"
-        return self
-
-    def aligned(self) -> bytes:
-        self.text += "0" * (-len(self.text) % 8)
-        return int(self.text, 2).to_bytes(len(self.text) // 8, "big")
 
 
 def light(number: int, peaks: Sequence[Sequence[int]] = ()) -> bytes:

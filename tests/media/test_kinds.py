@@ -27,11 +27,7 @@ QUIET_X265 = {"x265-params": "log-level=none"}
 
 
 PAL_DV = {"codec": "dvvideo", "width": 720, "height": 576, "rate": Fraction(25), "frames": 2}
-VP9_ALPHA = {
-    "codec": "libvpx-vp9",
-    "pix_fmt": "yuva420p",
-    "options": {"auto-alt-ref": "0", "deadline": "realtime"},
-}
+VP9_ALPHA = {"codec": "libvpx-vp9", "pix_fmt": "yuva420p", "options": {"auto-alt-ref": "0", "deadline": "realtime"}}
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
+from train import checkpoint
 from train.data import Bank, find_photos, open_bank
 from train.recipe import Recipe
 from vidsr import perceptual
@@ -29,6 +31,14 @@ def save(path: Path, pixels: np.ndarray) -> Path:
     return path
 
 
+def changed(recipe: Recipe, **values: object) -> Recipe:
+    return Recipe.from_dict(recipe.to_dict() | values)
+
+
+def newest(folder: Path) -> checkpoint.Checkpoint:
+    return checkpoint.load(checkpoint.list_checkpoints(folder)[-1])
+
+
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Perceptual networks without their packages: of the same shape, with random weights."""
@@ -46,6 +56,17 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     for number in range(5):
         save(folder / f"{number}.png", photo(number, 64 + 8 * (number % 2), 72))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def large_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three photos of 288x300, smooth."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(3):
+        large = F.interpolate(torch.from_numpy(photo(number, 96, 100)).permute(2, 0, 1)[None].float(), scale_factor=3)
+        smooth = F.avg_pool2d(large, 5, 1, 2)[0].permute(1, 2, 0).round().byte().numpy()
+        save(folder / f"{number}.png", smooth)
     return folder
 
 

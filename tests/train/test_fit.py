@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests import warm
+from tests.train.conftest import changed, newest
 from train import checkpoint, fit
 from train.__main__ import main
 from train.checkpoint import Checkpoint
@@ -24,17 +25,9 @@ from vidsr.errors import ModelError, OutputError
 CPU = torch.device("cpu")
 
 
-def changed(recipe: Recipe, **values: object) -> Recipe:
-    return Recipe.from_dict(recipe.to_dict() | values)
-
-
 def same(a: Checkpoint, b: Checkpoint) -> bool:
     assert a.tensors.keys() == b.tensors.keys()
     return all(torch.equal(a.tensors[name], b.tensors[name]) for name in a.tensors)
-
-
-def newest(folder: Path) -> Checkpoint:
-    return checkpoint.load(checkpoint.list_checkpoints(folder)[-1])
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "muon"])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests import warm
+from tests.train.conftest import changed, newest
 from train import checkpoint, export, losses
 from train.data import Bank
 from train.fit import Trainer
@@ -36,14 +37,6 @@ def adversarial(recipe: Recipe, tmp_path: Path) -> Recipe:
     torch.save(weights, tmp_path / "vgg19.pth")
     table = LOSSES | {"trunk_file": str(tmp_path / "vgg19.pth")}
     return changed(recipe, losses=table, discriminator={"channels": 4, "rate": 1e-3})
-
-
-def changed(recipe: Recipe, **values: object) -> Recipe:
-    return Recipe.from_dict(recipe.to_dict() | values)
-
-
-def newest(folder: Path) -> checkpoint.Checkpoint:
-    return checkpoint.load(checkpoint.list_checkpoints(folder)[-1])
 
 
 def test_resumed_equals_uninterrupted_to_the_bit(adversarial: Recipe, bank: Bank, tmp_path: Path) -> None:

@@ -24,13 +24,7 @@ def test_psnr_averages_errors_not_decibels() -> None:
 
 @pytest.mark.parametrize(
     ("rgb", "y"),
-    [
-        ((0, 0, 0), 16.0),
-        ((255, 255, 255), 235.0),
-        ((255, 0, 0), 81.481),
-        ((0, 255, 0), 144.553),
-        ((0, 0, 255), 40.966),
-    ],
+    [((0, 0, 0), 16.0), ((255, 255, 255), 235.0), ((255, 0, 0), 81.481), ((0, 255, 0), 144.553), ((0, 0, 255), 40.966)],
 )
 def test_luma_of_the_primaries_is_that_of_bt601(rgb: tuple[int, int, int], y: float) -> None:
     pixel = torch.tensor(rgb, dtype=torch.float64).view(3, 1, 1)

@@ -10,31 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.train.conftest import photo, save
 from train.__main__ import main
 from train.scenes import KINDS, plan_scenes
-from train.steadybench import INDEX, SteadyBench, make, open_bench
+from train.steadybench import SteadyBench, make
 from train.steadyscore import by_kind, measure
 from train.videobench import BenchPlan
 from train.videoscore import Part
-from vidsr.errors import MediaError, UsageError
+from vidsr.errors import UsageError
 
 PLAN = BenchPlan(scale=4, size=256, clips=8, frames=4, crfs=(28,))
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    for number in range(3):
-        large = F.interpolate(torch.from_numpy(photo(number, 96, 100)).permute(2, 0, 1)[None].float(), scale_factor=3)
-        smooth = F.avg_pool2d(large, 5, 1, 2)[0].permute(1, 2, 0).round().byte().numpy()
-        save(folder / f"{number}.png", smooth)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bench(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> SteadyBench:
-    return make(PLAN, photos, tmp_path_factory.mktemp("steady"))
+def bench(large_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> SteadyBench:
+    return make(PLAN, large_photos, tmp_path_factory.mktemp("steady"))
 
 
 def bicubic(frames: list[Tensor]) -> list[Tensor]:
@@ -94,8 +83,8 @@ def test_twos_show_each_drawing_twice_and_a_fade_darkens(bench: SteadyBench) -> 
             assert frames[2].mean() < 0.7 * frames[0].mean()
 
 
-def test_noise_is_in_the_copies_and_not_in_the_originals(photos: Path, tmp_path: Path) -> None:
-    bench = make(BenchPlan(4, 256, 4, 2, (0,)), photos, tmp_path)
+def test_noise_is_in_the_copies_and_not_in_the_originals(large_photos: Path, tmp_path: Path) -> None:
+    bench = make(BenchPlan(4, 256, 4, 2, (0,)), large_photos, tmp_path)
     kinds = {scene.kind: scene for scene in bench.scenes}
     rough = {}
     for kind in ("tripod", "drift", "grain"):
@@ -138,20 +127,20 @@ def test_distances_never_cross_a_cut(bench: SteadyBench) -> None:
     assert max(seen[-2:]) < float((cut[2] - cut[1]).abs().mean())  # the pair of the first shot, twice
 
 
-def test_the_same_photos_give_the_same_bytes(photos: Path, tmp_path: Path) -> None:
+def test_the_same_photos_give_the_same_bytes(large_photos: Path, tmp_path: Path) -> None:
     plan = BenchPlan(4, 256, 2, 2, (28,))
-    one, two = (make(plan, photos, tmp_path / name) for name in ("a", "b"))
+    one, two = (make(plan, large_photos, tmp_path / name) for name in ("a", "b"))
     assert one.digest == two.digest
-    assert make(plan, photos, tmp_path / "a").digest == one.digest
+    assert make(plan, large_photos, tmp_path / "a").digest == one.digest
     assert one.scenes == two.scenes == tuple(plan_scenes(2, 2, 256, [(f"{k}.png", (288, 300)) for k in range(3)], 0))
     with pytest.raises(UsageError, match="holds another benchmark"):
-        make(BenchPlan(4, 256, 2, 2, (28,), seed=1), photos, tmp_path / "a")
+        make(BenchPlan(4, 256, 2, 2, (28,), seed=1), large_photos, tmp_path / "a")
 
 
-def test_the_command_makes_and_measures(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_makes_and_measures(large_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["steadybench", "--out", str(tmp_path / "b")]
     small = ["--scale", "2", "--size", "128", "--scenes", "1", "--frames", "2", "--crf", "28"]
-    assert main([*command, "--data", str(photos), *small]) == 0
+    assert main([*command, "--data", str(large_photos), *small]) == 0
     assert "1 scenes of 2 frames" in capsys.readouterr().out
     assert main([*command, "--measure", "bicubic", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -171,17 +160,8 @@ def test_the_command_makes_and_measures(photos: Path, tmp_path: Path, capsys: py
     assert "has no CRF 23, only 28" in capsys.readouterr().err
     assert main(["steadybench", "--out", str(tmp_path), "--measure", "bicubic"]) == 1
     assert "holds no benchmark of steadiness" in capsys.readouterr().err
-    assert main(["steadybench", "--out", str(tmp_path / "c"), "--data", str(photos)]) == 1
+    assert main(["steadybench", "--out", str(tmp_path / "c"), "--data", str(large_photos)]) == 1
     assert "smaller than a scene of 384 pixels" in capsys.readouterr().err
-
-
-def test_a_damaged_index_says_so(bench: SteadyBench, tmp_path: Path) -> None:
-    (tmp_path / INDEX).write_text('{"format": 1, "plan": {}}')
-    with pytest.raises(MediaError, match="is damaged; delete the folder"):
-        open_bench(tmp_path)
-    (tmp_path / INDEX).write_text('{"format": 9}')
-    with pytest.raises(MediaError, match="has format 9, this version reads 1"):
-        open_bench(tmp_path)
 
 
 def test_kinds_have_rows_of_their_own(bench: SteadyBench) -> None:

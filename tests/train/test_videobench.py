@@ -1,6 +1,7 @@
 """The video benchmark: exact motion, the same bytes again, and figures that tell upscalers apart."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.train.conftest import photo, save
+from train import steadybench
 from train.__main__ import main
 from train.inference import each
 from train.metrics import psnr
@@ -21,18 +22,8 @@ PLAN = BenchPlan(scale=4, size=256, clips=3, frames=4, crfs=(18, 36))
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    for number in range(2):
-        large = F.interpolate(torch.from_numpy(photo(number, 96, 100)).permute(2, 0, 1)[None].float(), scale_factor=3)
-        smooth = F.avg_pool2d(large, 5, 1, 2)[0].permute(1, 2, 0).round().byte().numpy()
-        save(folder / f"{number}.png", smooth)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bench(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
-    return make(PLAN, photos, tmp_path_factory.mktemp("bench"))
+def bench(large_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
+    return make(PLAN, large_photos, tmp_path_factory.mktemp("bench"))
 
 
 def bicubic(lr: Tensor) -> Tensor:
@@ -49,7 +40,7 @@ def difference(a: Tensor, b: Tensor) -> float:
 
 def test_a_benchmark_holds_every_kind_of_motion(bench: Benchmark) -> None:
     assert [clip.kind for clip in bench.clips] == ["pan", "zoom", "shake"]
-    assert [clip.photo for clip in bench.clips] == ["0.png", "1.png", "0.png"]
+    assert [clip.photo for clip in bench.clips] == ["0.png", "1.png", "2.png"]
     for clip in bench.clips:
         frames = bench.originals(clip, 9)
         assert len(frames) == 4
@@ -82,7 +73,7 @@ def test_the_index_states_the_motion(bench: Benchmark) -> None:
         torch.testing.assert_close(second @ torch.cat([clip.motion(0, 3), torch.tensor([[0, 0, 1.0]])]), first)
 
 
-def test_a_pan_moves_by_whole_pixels_that_are_no_multiple_of_the_scale(photos: Path) -> None:
+def test_a_pan_moves_by_whole_pixels_that_are_no_multiple_of_the_scale(large_photos: Path) -> None:
     shapes = [("a.png", (512, 512)), ("b.png", (270, 300))]
     for scale in (2, 4):
         for seed in range(20):
@@ -108,15 +99,15 @@ def test_lr_is_the_reduced_original_compressed(bench: Benchmark) -> None:
             assert difference(*luma) < best  # not shifted
 
 
-def test_the_same_photos_give_the_same_bytes(bench: Benchmark, photos: Path, tmp_path: Path) -> None:
-    again = make(PLAN, photos, tmp_path)
+def test_the_same_photos_give_the_same_bytes(bench: Benchmark, large_photos: Path, tmp_path: Path) -> None:
+    again = make(PLAN, large_photos, tmp_path)
     assert again.digest == bench.digest
     names = sorted(path.name for path in bench.folder.iterdir())
     assert names == sorted(path.name for path in tmp_path.iterdir())
     assert all((tmp_path / name).read_bytes() == (bench.folder / name).read_bytes() for name in names)
-    assert make(PLAN, photos, tmp_path).digest == bench.digest
+    assert make(PLAN, large_photos, tmp_path).digest == bench.digest
     with pytest.raises(UsageError, match="holds another video benchmark"):
-        make(BenchPlan(4, 256, 3, 4, (18, 36), seed=1), photos, tmp_path)
+        make(BenchPlan(4, 256, 3, 4, (18, 36), seed=1), large_photos, tmp_path)
 
 
 def test_figures_tell_upscalers_apart(bench: Benchmark) -> None:
@@ -180,10 +171,10 @@ def test_a_part_of_the_benchmark(bench: Benchmark) -> None:
         measure(each(bicubic), bench.folder, Part(frames=1))
 
 
-def test_the_command_makes_and_measures(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_makes_and_measures(large_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["videobench", "--out", str(tmp_path / "b")]
     small = ["--scale", "2", "--size", "128", "--clips", "1", "--frames", "3", "--crf", "28"]
-    assert main([*command, "--data", str(photos), *small]) == 0
+    assert main([*command, "--data", str(large_photos), *small]) == 0
     assert "1 clips of 3 frames" in capsys.readouterr().out
     assert main([*command, "--measure", "bicubic", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -194,19 +185,20 @@ def test_the_command_makes_and_measures(photos: Path, tmp_path: Path, capsys: py
     assert "Give --data PHOTOS" in capsys.readouterr().err
     assert main(["videobench", "--out", str(tmp_path), "--measure", "bicubic"]) == 1
     assert "holds no video benchmark" in capsys.readouterr().err
-    assert main(["videobench", "--out", str(tmp_path / "c"), "--data", str(photos)]) == 1
+    assert main(["videobench", "--out", str(tmp_path / "c"), "--data", str(large_photos)]) == 1
     assert "too small for clips of 384 pixels" in capsys.readouterr().err
-    assert main([*command, "--data", str(photos), "--size", "128"]) == 2
+    assert main([*command, "--data", str(large_photos), "--size", "128"]) == 2
     assert "multiple of 8 from 256, not 128" in capsys.readouterr().err
 
 
-def test_a_damaged_index_says_so(bench: Benchmark, tmp_path: Path) -> None:
-    (tmp_path / INDEX).write_text('{"format": 1, "plan": {}}')
+@pytest.mark.parametrize(("opened", "index"), [(open_benchmark, INDEX), (steadybench.open_bench, steadybench.INDEX)])
+def test_a_damaged_index_says_so(opened: Callable[[Path], object], index: str, tmp_path: Path) -> None:
+    (tmp_path / index).write_text('{"format": 1, "plan": {}}')
     with pytest.raises(MediaError, match="is damaged; delete the folder"):
-        open_benchmark(tmp_path)
-    (tmp_path / INDEX).write_text('{"format": 9}')
+        opened(tmp_path)
+    (tmp_path / index).write_text('{"format": 9}')
     with pytest.raises(MediaError, match="has format 9, this version reads 1"):
-        open_benchmark(tmp_path)
+        opened(tmp_path)
 
 
 def test_the_table_lists_every_figure(bench: Benchmark) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import types
 from collections.abc import Iterator
@@ -29,10 +28,7 @@ needs_triton = pytest.mark.skipif(
 
 @needs_triton
 def test_planes_and_pictures_are_those_of_torch() -> None:
-    command = [sys.executable, "-m", "tests.upscaling.interpret_colour"]
-    done = warm.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    lines = warm.said("tests.upscaling.interpret_colour")
     rows, steps = ([line for line in lines if name in line] for name in ("layout", "step"))
     assert len(rows) > 35
     for row in rows:
@@ -52,12 +48,7 @@ def test_planes_and_pictures_are_those_of_torch() -> None:
 @pytest.mark.parametrize("capability", sorted({each.capability for each in recipes().values() if each.capability}))
 @pytest.mark.parametrize(("rgb", "codes", "unit"), [("*fp16", "*u8", "column_stride"), ("*fp32", "*i16", None)])
 def test_it_compiles_for_every_gpu(
-    capability: tuple[int, int],
-    rgb: str,
-    codes: str,
-    unit: str | None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int], rgb: str, codes: str, unit: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     from vidsr.upscaling.colour_kernel import BLOCK, encode_plane

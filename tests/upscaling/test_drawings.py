@@ -75,8 +75,7 @@ def test_of_what_is_aside_only_neighbours_are_made(pictures: str, made: list[int
 
 
 @pytest.mark.parametrize(
-    ("pictures", "most"),
-    [("abcdefghijkl", 3), ("aabbccddeeff", 4), ("aaabbbcccddd", 5), ("ab|cdd|efghij", 4)],
+    ("pictures", "most"), [("abcdefghijkl", 3), ("aabbccddeeff", 4), ("aaabbbcccddd", 5), ("ab|cdd|efghij", 4)]
 )
 def test_results_go_to_their_frames_and_are_kept_no_longer_than_needed(pictures: str, most: int) -> None:
     wanted = list(chosen(film(pictures)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
@@ -127,9 +125,7 @@ def test_a_picture_goes_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_triton
 def test_the_kernel_does_what_torch_does() -> None:
-    done = warm.run([sys.executable, "-m", "tests.upscaling.interpret_steady"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = warm.said("tests.upscaling.interpret_steady")
     assert len(rows) == 3
     for row in rows:
         assert row["most"] <= 1, row  # where a weight is all but the next whole number

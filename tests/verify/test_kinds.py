@@ -249,10 +249,7 @@ def test_flags_without_a_place_are_named(tmp_path: Path, container: str, sound: 
     assert report.ok, report.differences
     flags = {check.name: check.source for check in report.checks if check.name.startswith("flag of")}
     lost = f"{sound}, hearing_impaired" if container == "mov" else sound
-    assert flags == {
-        **({"flag of audio 2": lost} if sound else {}),
-        **({"flag of subtitle 3": text} if text else {}),
-    }
+    assert flags == {**({"flag of audio 2": lost} if sound else {}), **({"flag of subtitle 3": text} if text else {})}
 
 
 @pytest.mark.parametrize(("container", "verdict"), [("mkv", "differs"), ("mp4", "differs"), ("ts", "dropped")])

@@ -86,9 +86,9 @@ class Parcels:
         room = MAX_FILES - OTHERS - len(self._bins) - len(bins)
         if room < 0:
             return False
-        old = sorted(
-            self.folder.glob("state-*.tar"), key=lambda path: (path.name.startswith(f"state-{phase}-"), _age(path))
-        )
+        mine = f"state-{phase}-"
+        there = self.folder.glob("state-*.tar")
+        old = sorted(there, key=lambda path: (path.name.startswith(mine), path.stat().st_mtime))
         for path in old[: max(0, len(old) - room)]:
             path.unlink(missing_ok=True)
         for number, names in enumerate(bins, 1):
@@ -157,7 +157,3 @@ def _in_bins(sizes: Mapping[str, int]) -> list[list[str]]:
         bins[-1].append(name)
         filled += whole
     return bins
-
-
-def _age(path: Path) -> float:
-    return path.stat().st_mtime

@@ -1,7 +1,6 @@
 """What a lease does: its phases, each with a recipe and a share of the time, and what is baked for them."""
 
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, Self
 
 from train import bake
 from train.data import crop_size
-from train.recipe import Recipe, read_recipe
+from train.recipe import Recipe, read_recipe, read_toml
 from vidsr.errors import UsageError
 
 PLANS = Path(__file__).parent.parent / "plans"
@@ -144,16 +143,7 @@ def read_plan(name_or_path: str) -> LeasePlan:
     Raises:
         UsageError: no such plan, not TOML, an unknown key or recipe, or an impossible value.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml" and not path.exists():
-        path = PLANS / f"{name_or_path}.toml"
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        shipped = ", ".join(sorted(file.stem for file in PLANS.glob("*.toml")))
-        raise UsageError(f"Cannot read the plan {name_or_path}; give a TOML file or one of {shipped}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"The plan {path} is not valid TOML: {error}.") from error
+    path, values = read_toml(name_or_path, PLANS, "plan")
     return _plan(values, path.stem)
 
 

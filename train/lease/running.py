@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from train import arguments, checkpoint, export, fit
 from train.alarms import Watch
@@ -273,11 +272,8 @@ def _last_line(path: Path) -> str:
 
 def weights_sizes(plan: LeasePlan) -> dict[str, int]:
     """Bytes that the weights of every phase take in a parcel, with what belongs to them."""
-    return {phase.name: ROOM + 2 * _num_weights(build(phase.recipe.generator)) for phase in plan.phases}
-
-
-def _num_weights(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    made = {phase.name: build(phase.recipe.generator).parameters() for phase in plan.phases}
+    return {name: ROOM + 2 * sum(one.numel() for one in weights) for name, weights in made.items()}
 
 
 def keep_compiled(work: Path) -> None:

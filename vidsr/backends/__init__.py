@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.util import find_spec
 from typing import Self
 
+from vidsr.build import version
 from vidsr.errors import UsageError
 
 PRECISIONS = ("auto", "fp16", "bf16", "fp32", "int8")
@@ -84,7 +84,7 @@ class Runtime:
     @property
     def is_accelerated(self) -> bool:
         """Whether one of `accelerators` is installed; none is loaded."""
-        return self.is_installed and any(_has(name) for name in self.accelerators)
+        return self.is_installed and any(map(version, self.accelerators))
 
     @property
     def is_installed(self) -> bool:
@@ -196,10 +196,3 @@ def find(name: str) -> Runtime:
 def may_use_gpu(name: str) -> bool:
     """Whether ``--backend`` of that name takes a GPU where there is one."""
     return name in ("auto", *(row.name for row in RUNTIMES if row.gpu))
-
-
-def _has(distribution: str) -> bool:
-    try:
-        return bool(metadata.version(distribution))
-    except metadata.PackageNotFoundError:
-        return False

@@ -21,6 +21,7 @@ from vidsr.backends.hardware import num_threads
 from vidsr.errors import BackendError, Cancelled, OutOfMemoryError
 from vidsr.models.onnx import INPUT, OUTPUT, graph
 from vidsr.models.registry import Model
+from vidsr.words import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -134,8 +135,7 @@ class ONNXRuntimeBackend(HostBackend):
             except Cancelled:
                 raise
             except failures as error:
-                first = (str(error).splitlines() or [type(error).__name__])[0]
-                refused.append(f"{provider.title} in {each} ({first.rstrip('.')})")
+                refused.append(f"{provider.title} in {each} ({first_line(error).rstrip('.')})")
         raise BackendError(f"ONNX Runtime does not run here: {'; '.join(refused)}.")
 
     @classmethod
@@ -287,4 +287,4 @@ def _translate(error: Exception, batch: Pictures) -> BackendError:
     text = str(error)
     if any(words in text.lower() for words in ("alloc", "out of memory", "e_outofmemory", "887a0005")):
         return OutOfMemoryError(f"A batch of {size} does not fit into memory; use a smaller tile.")
-    return BackendError(f"onnxruntime failed on a batch of {size}: {(text.splitlines() or [type(error).__name__])[0]}")
+    return BackendError(f"onnxruntime failed on a batch of {size}: {first_line(error)}")

@@ -21,6 +21,7 @@ from vidsr.errors import BackendError, Cancelled, ModelError, OutOfMemoryError
 from vidsr.models import scales
 from vidsr.models.registry import Model
 from vidsr.stages import stage
+from vidsr.words import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -115,8 +116,7 @@ class OpenVINOBackend(HostBackend):
             except NOT_USABLE as error:
                 if isinstance(error, Cancelled) or processor == found[-1]:
                     raise
-                first = (str(error).splitlines() or [type(error).__name__])[0]
-                refused += f"{', ' if refused else ''}{processor} ({first.rstrip('.')})"
+                refused += f"{', ' if refused else ''}{processor} ({first_line(error).rstrip('.')})"
         raise AssertionError("the last one opens or raises")
 
     def _proof(self, model: Model, *, compared: bool) -> str:

@@ -12,6 +12,7 @@ from vidsr.backends.base import NOT_USABLE, Backend
 from vidsr.errors import BackendError, Cancelled, UsageError
 from vidsr.models.registry import Model
 from vidsr.stages import stage
+from vidsr.words import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -56,8 +57,7 @@ def _first(model: Model, precision: str, threads: int | None, unit: Unit) -> tup
         except NOT_USABLE as error:
             if not row.tried:
                 raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            failures.append(f"{row.title} ({reason.rstrip('.')})")
+            failures.append(f"{row.title} ({first_line(error).rstrip('.')})")
     known = " and ".join(dict.fromkeys((*lacks, *(f"no {failure}" for failure in failures))))
     raise BackendError(f"There is no runtime for device {unit.kind} here: {known or 'none is known'}.")
 

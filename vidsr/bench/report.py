@@ -69,11 +69,7 @@ class BenchReport:
 
 
 def run(
-    bench: Bench,
-    options: Options,
-    film: Path | None = None,
-    *,
-    on_result: Callable[[Result], None] = lambda _: None,
+    bench: Bench, options: Options, film: Path | None = None, *, on_result: Callable[[Result], None] = lambda _: None
 ) -> BenchReport:
     """Measure as `bench` says; `options` are those of the jobs: model, scale, codec, device, threads.
 

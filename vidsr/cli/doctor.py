@@ -11,11 +11,12 @@ import typer
 
 from vidsr.backends import LISTED
 from vidsr.backends.hardware import TORCH, has_torch, num_cores
+from vidsr.build import version
 from vidsr.cli.options import Json
 from vidsr.cli.output import print_json
 from vidsr.cli.sentences import complain, filled
 from vidsr.errors import MediaError, VidsrError
-from vidsr.machine import cpu_name, gpus, version
+from vidsr.machine import cpu_name, gpus
 from vidsr.media.encoders import HARDWARE_DECODERS, OFFERED
 from vidsr.words import num_bytes
 
@@ -23,16 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 CPU_RUNTIMES = [row for row in LISTED if not row.gpu]
-PACKAGES = (
-    "torch",
-    "triton",
-    "av",
-    *(name for row in CPU_RUNTIMES for name in row.distributions[:1]),
-    "numpy",
-    "pillow",
-    "typer",
-    "rich",
-)
+OF_CPU = [name for row in CPU_RUNTIMES for name in row.distributions[:1]]
+PACKAGES = ("torch", "triton", "av", *OF_CPU, "numpy", "pillow", "typer", "rich")
 WRONG = ("wrong: ", "fails: ")  # how answers to trials begin that should be others
 NO_TORCH = "torch is not installed"
 DECODERS = ("h264", "hevc", "libdav1d", "vp9", "mpeg2video", "prores")

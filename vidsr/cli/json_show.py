@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vidsr.cli.output import plain, plain_fields
 from vidsr.cli.show import Show
-from vidsr.jobs.events import WORDS, Advanced, Event, Failed, PartsKept
+from vidsr.jobs.events import WORDS, Advanced, Event
 
 if TYPE_CHECKING:
     from vidsr.jobs.run import BatchReport
@@ -35,14 +35,6 @@ class JsonShow(Show):
             self._shown = time.monotonic()
         word = WORDS[type(event)]
         self._write(JSON_NAMES.get(word, word), plain_fields(event))
-
-    def failed(self, event: Failed) -> None:
-        """As any other event."""
-        self(event)
-
-    def kept(self, event: PartsKept) -> None:
-        """As any other event."""
-        self(event)
 
     def summary(self, report: BatchReport) -> None:
         """Counts, and what failed why, at the end."""

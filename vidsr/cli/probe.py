@@ -29,8 +29,7 @@ Examples:
 
 
 def probe(
-    file: Annotated[Path, typer.Argument(readable=False, help="A video or an image.")],
-    json: Json = False,
+    file: Annotated[Path, typer.Argument(readable=False, help="A video or an image.")], json: Json = False
 ) -> None:
     """Show the streams, times, colour and extras of a video."""
     from vidsr.media.read.probe import probe as examine

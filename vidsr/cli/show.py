@@ -18,22 +18,7 @@ from vidsr.cli.output import size, span
 from vidsr.cli.phrases import kept, seconds_left, shares, state, timeline, with_source
 from vidsr.cli.sentences import complain
 from vidsr.cli.steps import LOG_SECONDS, say
-from vidsr.jobs.events import (
-    WORDS,
-    Advanced,
-    Done,
-    Event,
-    Failed,
-    Fitting,
-    PartsKept,
-    Planned,
-    Resumed,
-    Retried,
-    Scanning,
-    SegmentDone,
-    Skipped,
-    Started,
-)
+from vidsr.jobs import events
 from vidsr.jobs.pace import faster
 from vidsr.stages import StageTimes
 from vidsr.words import counted, num_bytes, printable
@@ -58,53 +43,24 @@ class Show:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __call__(self, event: Event) -> None:
-        """Show `event` by the method of its word."""
-        getattr(self, WORDS[type(event)])(event)
+    def __call__(self, event: events.Event) -> None:
+        """Show `event` by the method of its word, where there is one."""
+        if show := getattr(self, events.WORDS[type(event)], None):
+            show(event)
 
     def close(self) -> None:
         """Leave the terminal as it was."""
 
-    def failed(self, event: Failed) -> None:
+    def failed(self, event: events.Failed) -> None:
         """A job ended without an output."""
         complain(with_source(event))
-
-    def scanning(self, event: Scanning) -> None:
-        """A large source is read before its job begins."""
-
-    def planned(self, event: Planned) -> None:
-        """What a job would do."""
-
-    def started(self, event: Started) -> None:
-        """A job begins."""
 
     def stage(self, name: str, seconds: float | None) -> None:
         """A stage of the work begins, or is over after that long; from any thread."""
 
-    def advanced(self, event: Advanced) -> None:
-        """A frame is written."""
-
-    def resumed(self, event: Resumed) -> None:
-        """A job goes on where an earlier run ended."""
-
-    def segmentdone(self, event: SegmentDone) -> None:
-        """A part of a job is safe."""
-
-    def fitting(self, event: Fitting) -> None:
-        """All pictures are made, and become as large as asked."""
-
-    def retried(self, event: Retried) -> None:
-        """A worker of a cluster was lost."""
-
-    def kept(self, event: PartsKept) -> None:
+    def kept(self, event: events.PartsKept) -> None:
         """A job ended early, and can go on."""
         complain(kept(event))
-
-    def done(self, event: Done) -> None:
-        """A job's output is there."""
-
-    def skipped(self, event: Skipped) -> None:
-        """A job had nothing to do."""
 
     def summary(self, report: BatchReport) -> None:
         """The end of the batch."""
@@ -129,7 +85,7 @@ class LogShow(Show):
         self.console = console
         self._course = Course(num_inputs, sizes)
         self._network = ""  # that was named last
-        self._photos: dict[Path, Started] = {}  # of a batch: a line each, when they are done
+        self._photos: dict[Path, events.Started] = {}  # of a batch: a line each, when they are done
         self._verbose = verbose
         self._shown = time.monotonic()
         self._warned = False
@@ -139,16 +95,16 @@ class LogShow(Show):
     def _say(self, text: str) -> None:
         say(self.console, text)
 
-    def failed(self, event: Failed) -> None:
+    def failed(self, event: events.Failed) -> None:
         """As everywhere, without tearing a live bar."""
         self._course.ended(event.source, made=False)
         self._say(f"vidsr: {with_source(event)}")
 
-    def scanning(self, event: Scanning) -> None:
+    def scanning(self, event: events.Scanning) -> None:
         """A line."""
         self._say(f"{event.source}: read once before the work, to find where recordings were joined ...")
 
-    def planned(self, event: Planned) -> None:
+    def planned(self, event: events.Planned) -> None:
         """The plan, its size and its time."""
         self._say(f"{self._course.number(event.source)}{event.source} -> {event.output}")
         kind = ", ".join(dict.fromkeys((event.codec, event.container)))  # gif and jpg are both
@@ -164,7 +120,7 @@ class LogShow(Show):
             self._say(f"  warning: {warning}")
         self._details(event)
 
-    def started(self, event: Started) -> None:
+    def started(self, event: events.Started) -> None:
         """Source, sizes, codec, network, and all that will be lost."""
         self._shown, self._warned = time.monotonic(), False
         number = self._course.number(event.source)
@@ -177,7 +133,7 @@ class LogShow(Show):
         self._say(f"  {size(event.source_size)} -> {size(event.size)}{frames}, {event.codec}{network}")
         self._details(event)
 
-    def _new_network(self, event: Started | Planned) -> str:
+    def _new_network(self, event: events.Started | events.Planned) -> str:
         """The network's sentence, unless it was the last one's, too."""
         before, self._network = self._network, event.network
         return "" if event.network == before else event.network
@@ -186,7 +142,7 @@ class LogShow(Show):
         """Counted, for the end."""
         self.times(name, seconds)
 
-    def advanced(self, event: Advanced) -> None:
+    def advanced(self, event: events.Advanced) -> None:
         """At most one line in fifteen seconds."""
         self._warn_if_slow(event)
         if time.monotonic() - self._shown >= LOG_SECONDS:
@@ -195,25 +151,25 @@ class LogShow(Show):
             if self._verbose > 1:
                 self._say(f"  {shares(event.progress.busy)}")
 
-    def resumed(self, event: Resumed) -> None:
+    def resumed(self, event: events.Resumed) -> None:
         """Where the job goes on."""
         parts = counted(event.num_segments, "finished part")
         self._say(f"  goes on after {parts} ({counted(event.num_frames, 'frame')})")
 
-    def fitting(self, event: Fitting) -> None:
+    def fitting(self, event: events.Fitting) -> None:
         """Which attempt to meet a size begins."""
         parts = "all parts" if event.num_parts == event.all_parts else f"{event.num_parts} of {event.all_parts} parts"
         self._say(f"  to the size asked for, attempt {event.attempt}: {parts} encoded again at crf {event.quality:g}")
 
-    def retried(self, event: Retried) -> None:
+    def retried(self, event: events.Retried) -> None:
         """Which part runs again."""
         self._say(f"  part {event.number} runs again: {event.reason}")
 
-    def kept(self, event: PartsKept) -> None:
+    def kept(self, event: events.PartsKept) -> None:
         """What is kept, and how to go on."""
         self._say(f"  {kept(event)}")
 
-    def done(self, event: Done) -> None:
+    def done(self, event: events.Done) -> None:
         """Frames, time, size and the limiting stage."""
         self._course.ended(event.source, made=True)
         if (photo := self._photos.pop(event.source, None)) is not None:
@@ -237,7 +193,7 @@ class LogShow(Show):
         if self._verbose > 1:
             self._say(f"  {shares(event.busy)}")
 
-    def _photo(self, begun: Started, event: Done) -> None:
+    def _photo(self, begun: events.Started, event: events.Done) -> None:
         """All of a photo on one line, and below it what was lost."""
         name = f"{self._course.number(event.source)}{event.source} -> {event.output}"
         sizes = f"{size(begun.source_size)} -> {size(begun.size)}"
@@ -245,7 +201,7 @@ class LogShow(Show):
         self._say(f"{name}: {sizes}, {span(event.seconds)}, {num_bytes(event.bytes)}{network}")
         self._details(event)
 
-    def skipped(self, event: Skipped) -> None:
+    def skipped(self, event: events.Skipped) -> None:
         """The output, and why."""
         self._course.ended(event.source, made=False)
         self._say(f"{self._course.number(event.source)}{event.output}: {event.reason}")
@@ -278,17 +234,17 @@ class LogShow(Show):
             left = counted(self._course.num_left, "file")
             self._say(f"{left} of {self.num_inputs} not done; the same command leaves out what is done, and goes on")
 
-    def _details(self, event: Started | Planned | Done) -> None:
+    def _details(self, event: events.Started | events.Planned | events.Done) -> None:
         """Notes and losses, each once a job: some are known before it, others only after it."""
-        told = self._told.pop(event.source, set()) if isinstance(event, Done) else set()
+        told = self._told.pop(event.source, set()) if isinstance(event, events.Done) else set()
         for line in (*(f"note: {note}" for note in event.notes), *(f"left out: {lost}" for lost in event.dropped)):
             if line not in told:
                 told.add(line)
                 self._say(f"  {line}")
-        if isinstance(event, Started):
+        if isinstance(event, events.Started):
             self._told[event.source] = told
 
-    def _warn_if_slow(self, event: Advanced) -> None:
+    def _warn_if_slow(self, event: events.Advanced) -> None:
         left = seconds_left(event)
         if self._warned or event.progress.seconds < 5 or left is None or left < SLOW_SECONDS:
             return

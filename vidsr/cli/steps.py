@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -91,12 +90,10 @@ class Steps:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
             self._bar.stop()
-            self._suspendable.__exit__(kind, error, trace)
+            self._suspendable.__exit__(None, None, None)
 
     def __call__(self, text: str, share: float = 0.0) -> None:
         """Show `text`; the time left follows from how `share` grew in the last ten seconds."""

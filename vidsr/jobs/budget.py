@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from fractions import Fraction
 
@@ -68,16 +69,11 @@ def copied_bytes(info: MediaInfo, kept: Sequence[KeptStream], start: Fraction, e
     total = 0
     with open_input(info.path) as container:
         streams = [container.streams[index] for index in sorted(wanted)]
-        packets = demux(container, *streams)
-        try:
+        with suppress(av.FFmpegError), closing(demux(container, *streams)) as packets:  # for the job to report
             for packet in packets if streams else ():
                 time = None if packet.pts is None else packet.pts * packet.time_base - (info.start or 0)
                 if time is None or (time >= start and (end is None or time < end)):
                     total += packet.size
                 elif end is not None and time > end + _APART:
                     break
-        except av.FFmpegError:
-            pass  # for the job to report
-        finally:
-            packets.close()
     return total

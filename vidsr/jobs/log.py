@@ -13,10 +13,10 @@ from pathlib import Path
 import av
 
 from vidsr import __version__
+from vidsr.build import version
 from vidsr.errors import OutputError
 from vidsr.files import fitting
 from vidsr.jobs.events import WORDS, Advanced, Done, Event, Failed, Skipped
-from vidsr.machine import version
 
 PROGRESS_SECONDS = 10.0  # between two lines of progress
 

@@ -105,12 +105,7 @@ class Manifest:
         path = self._folder / NAME
         names = [field.name for field in fields(Entry)]
         listed = [{name: getattr(entry, name) for name in names} for entry in segments]
-        content = {
-            "format": FORMAT,
-            "job": self._facts,
-            "part_seconds": str(self.part_seconds),
-            "segments": listed,
-        }
+        content = {"format": FORMAT, "job": self._facts, "part_seconds": str(self.part_seconds), "segments": listed}
         with writing(path):
             files.write(path, json.dumps(content))  # thousands of parts: indented it takes three times as long
 
@@ -141,14 +136,8 @@ def _read(path: Path) -> tuple[dict[str, str], Fraction, list[Entry]] | None:
             return None
         length = Fraction(content["part_seconds"])
         return dict(content["job"]), length, [Entry(**entry) for entry in content["segments"]]
-    except (
-        FileNotFoundError,
-        ValueError,
-        KeyError,
-        TypeError,
-        ZeroDivisionError,
-    ):  # any other OSError: the segments may be sound
-        return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None  # of any other OSError the segments may be sound
 
 
 def _check_same(folder: Path, found: Mapping[str, str], facts: Mapping[str, str]) -> None:

@@ -191,12 +191,7 @@ def _pictures(item: Input, batch: Batch) -> _Stream:
 
 
 def _make(
-    reader: sources.FrameSource,
-    upscaler: Upscaler,
-    made: _Stream,
-    sink: Sink,
-    job: Started,
-    batch: Batch,
+    reader: sources.FrameSource, upscaler: Upscaler, made: _Stream, sink: Sink, job: Started, batch: Batch
 ) -> pipeline.Progress:
     """Decode, upscale and write; says what stands if that ends early."""
     num_frames = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import secrets
@@ -12,8 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 import av
 
@@ -52,13 +52,11 @@ class FrameSource(Protocol):
     def close(self) -> None:
         """Release what is held open."""
 
-    def __enter__(self) -> FrameSource:
-        """Itself."""
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def standard_input(options: Options) -> y4m.Y4MReader:
@@ -71,10 +69,7 @@ def standard_input(options: Options) -> y4m.Y4MReader:
 
 
 def examine(
-    source: Input,
-    options: Options,
-    pipe: y4m.Y4MReader | None = None,
-    on_scan: Callable[[], None] = lambda: None,
+    source: Input, options: Options, pipe: y4m.Y4MReader | None = None, on_scan: Callable[[], None] = lambda: None
 ) -> MediaInfo:
     """What `source` holds, cropped as asked; of a file also whether its pictures are interlaced without saying so.
 
@@ -129,11 +124,8 @@ def counted(info: MediaInfo) -> MediaInfo:
     try:
         with open_input(info.path) as container:
             clock = OneClock(joints_of(info.path, info.container, info.video.index))
-            packets = demux(container, container.streams[info.video.index], clock=clock)
-            try:
+            with contextlib.closing(demux(container, container.streams[info.video.index], clock=clock)) as packets:
                 times = [packet.pts for packet in packets if packet.size and not packet.is_discard]
-            finally:
-                packets.close()  # before the container: touching it afterwards would crash the process
     except (MediaError, av.FFmpegError):
         return info  # for the job to report
     known = sorted(pts for pts in times if pts is not None)
@@ -156,13 +148,11 @@ def _decoded_once(info: MediaInfo) -> MediaInfo:
     try:
         with open_input(info.path) as container:
             stream = picture_stream(container, video.index)
-            decoder, packets = Decoder(stream, threads=1, gpu=None), demux(container, stream)
-            try:
+            decoder = Decoder(stream, threads=1, gpu=None)
+            with contextlib.closing(demux(container, stream)) as packets:
                 for packet in (*(packet for packet in packets if packet.size), None):
                     for picture in decoder.decode(packet):
                         num_frames, num_flagged = num_frames + 1, num_flagged + bool(picture.interlaced_frame)
-            finally:
-                packets.close()  # before the container: touching it afterwards would crash the process
     except (MediaError, av.FFmpegError):
         return info  # for the job to report
     return replace(info, video=replace(video, num_frames=num_frames, num_flagged=num_flagged))
@@ -246,7 +236,7 @@ def source_notes(report: ReadReport) -> tuple[str, ...]:
     return tuple(notes)
 
 
-class _Part:
+class _Part(FrameSource):
     """The frames of a reader that can neither seek nor crop, from `start` seconds on up to `end`.
 
     And up to `reach` more on either side, aside.
@@ -283,14 +273,6 @@ class _Part:
     def close(self) -> None:
         """The reader's own."""
         self._reader.close()
-
-    def __enter__(self) -> _Part:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def closing(reader: FrameSource, wanted: Callable[[Frame], bool] = lambda _: True, reach: int = 0) -> Iterator[Frame]:

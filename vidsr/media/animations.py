@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from vidsr.media.png_chunks import chunks_of
 from vidsr.media.read import webp
 
 _CONTROL, _TO_BACKGROUND = b"\xf9", 2  # an extension of GIF, and what it says of a picture
@@ -60,12 +60,12 @@ def _of_gif(file: BinaryIO) -> int:
 def _extensions(file: BinaryIO, *, beyond_pictures: bool = False) -> Iterator[tuple[bytes, list[bytes]]]:
     """The labels and data of a GIF's extensions, up to the first picture or to the end."""
     head = file.read(13)
-    file.seek(_colours(head[10:11]), 1)
+    file.seek(palette_bytes(head[10:11]), 1)
     while (kind := file.read(1)) == b"!" or (kind == b"," and beyond_pictures):
         if kind == b"!":
             yield file.read(1), list(_blocks(file))
         else:
-            file.seek(_colours(file.read(9)[8:9]) + 1, 1)
+            file.seek(palette_bytes(file.read(9)[8:9]) + 1, 1)
             for _ in _blocks(file):
                 pass
 
@@ -75,8 +75,8 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield file.read(size[0])
 
 
-def _colours(flags: bytes) -> int:
-    """Bytes of a palette, if there is one."""
+def palette_bytes(flags: bytes) -> int:
+    """How many a palette takes, by the flags of its picture or file; 0 where there is none."""
     return 3 << (1 + (flags[0] & 7)) if flags and flags[0] & 0x80 else 0
 
 
@@ -85,12 +85,7 @@ def _of_png(file: BinaryIO) -> int:
     if (found := webp.animation(file)) is not None:
         return found.loops
     file.seek(8)
-    while len(head := file.read(8)) == 8:
-        (length,) = struct.unpack(">I", head[:4])
-        if head[4:] == b"acTL":
-            return int.from_bytes(file.read(8)[4:], "big")
-        file.seek(length + 4, 1)
-    return 0
+    return next((int.from_bytes(file.read(8)[4:], "big") for kind, _ in chunks_of(file) if kind == b"acTL"), 0)
 
 
 _READERS: Mapping[str, Callable[[BinaryIO], int]] = {"gif": _of_gif, "apng": _of_png}

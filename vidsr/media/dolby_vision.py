@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from vidsr.frame import Inside
+from vidsr.media.boxes import box
 from vidsr.media.hdr import HLG, PQ
 from vidsr.media.nal import escaped, unescaped
 
@@ -50,7 +51,7 @@ class DolbyVision:
         text = f"{int.from_bytes(data, 'big'):0{8 * len(data)}b}"
         if text.count(block := _area_block(old)) != 1:  # it stands in an RPU before, which this one refers to
             return inside.dolby_vision
-        changed = bytearray(_packed(text.replace(block, _area_block(new))))
+        changed = bytearray(int(text.replace(block, _area_block(new)), 2).to_bytes(len(data)))
         end = len(changed.rstrip(b"\0"))  # behind the byte of 0x80
         changed[end - 5 : end - 1] = struct.pack(">I", _crc(changed[1 : end - 5]))
         return escaped(bytes(changed))
@@ -67,7 +68,7 @@ class DolbyVision:
         )
         told = 8 << 9 | level << 3 | 0b101  # profile, level; an RPU, no enhancement layer, a base layer
         body = struct.pack(">2BHB", 1, 0, told, self.compatibility << 4)
-        return struct.pack(">I4s", 32, b"dvvC") + body.ljust(24, b"\0")
+        return box(b"dvvC", body.ljust(24, b"\0"))
 
 
 def compatibility(rpu: bytes, transfer: int) -> int | None:
@@ -143,7 +144,3 @@ class _Reader:
         zeros = self._text.find("1", self._at) - self._at
         self._at += max(zeros, 0)
         return self.take(max(zeros, 0) + 1) - 1
-
-
-def _packed(text: str) -> bytes:
-    return int(text, 2).to_bytes(len(text) // 8, "big")

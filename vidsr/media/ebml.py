@@ -16,6 +16,8 @@ LANGUAGE, LANGUAGE_IETF = 0x22B59C, 0x22B59D
 PICTURES, SOUND, TEXT, DATA = 1, 2, 17, 33  # types of tracks
 VOID, CRC = 0xEC, 0xBF
 
+Element = tuple[int, int, int, int]  # identifier, start, start of the body, end by its own word
+
 
 def integer(file: BinaryIO, *, marked: bool) -> tuple[int | None, bool]:
     """An integer of variable size (4), and whether all its bits are set; None at the end of the file or on nonsense.
@@ -42,21 +44,34 @@ def unsigned(file: BinaryIO, start: int, stop: int) -> int:
     return int.from_bytes(file.read(min(max(stop - start, 0), 8)), "big")
 
 
+def children(file: BinaryIO, start: int, stop: int) -> Iterator[Element]:
+    """The elements from `start` on, up to `stop`; the last may claim more than there is.
+
+    Raises:
+        ValueError: what begins there is no element.
+    """
+    while start < stop:
+        file.seek(start)
+        kind, size, unknown = opening(file)
+        if kind is None or size is None:
+            raise ValueError("no element")
+        body = file.tell()
+        end = stop if unknown else body + size
+        yield kind, start, body, end
+        start = end
+
+
 def elements(file: BinaryIO, start: int, stop: int, wanted: int) -> Iterator[tuple[int, int]]:
     """Where the bodies of the `wanted` ones among the elements from `start` on begin and end, up to a cluster.
 
     Raises:
         ValueError: what begins there is no element.
     """
-    while start < stop:
-        found = _element(file, start, stop)
-        if found is None:
-            raise ValueError("no element")
-        kind, body, start = found
+    for kind, _, body, end in children(file, start, stop):
         if kind == CLUSTER:
             return
         if kind == wanted:
-            yield body, start
+            yield body, min(end, stop)
 
 
 def sections(file: BinaryIO, wanted: int) -> Iterator[tuple[int, int]]:
@@ -77,24 +92,21 @@ def _pointed_to(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, in
 
     What is no element is left out, as where the file breaks off before it.
     """
-    seen, heads = set[tuple[int, int, int]](), list(elements(file, start, stop, SEEK_HEAD))
+    seen, heads = set[Element](), list(elements(file, start, stop, SEEK_HEAD))
     while heads:
         for entry in elements(file, *heads.pop(), SEEK):
             for position in elements(file, *entry, SEEK_POSITION):
                 found = _element(file, start + unsigned(file, *position), stop)
                 if found and found not in seen:
                     seen.add(found)
-                    yield found
-                    heads += [found[1:]] if found[0] == SEEK_HEAD else []
+                    kind, _, body, end = found
+                    yield kind, body, min(end, stop)
+                    heads += [(body, min(end, stop))] if kind == SEEK_HEAD else []
 
 
-def _element(file: BinaryIO, start: int, stop: int) -> tuple[int, int, int] | None:
-    """The kind of what begins at `start`, and where its body begins and ends; None: it is no element."""
-    if start >= stop:
+def _element(file: BinaryIO, start: int, stop: int) -> Element | None:
+    """The one that begins at `start`; None: it is no element."""
+    try:
+        return next(children(file, start, stop), None)
+    except ValueError:
         return None
-    file.seek(start)
-    kind, size, unknown = opening(file)
-    if kind is None or size is None:
-        return None
-    body = file.tell()
-    return kind, body, stop if unknown else min(body + size, stop)

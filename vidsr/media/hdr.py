@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 
+from vidsr.media.boxes import box
 from vidsr.media.encoders import HdrKeys
 
 PQ, HLG = 16, 18
@@ -53,7 +54,7 @@ class Mastering:
         """The mdcv box of mp4 (ISO/IEC 14496-12)."""
         points = (self.green, self.blue, self.red, self.white)
         body = struct.pack(">8H", *(min(_xy(v), 0xFFFF) for point in points for v in point))
-        return _box(b"mdcv", body + struct.pack(">2I", _nits(self.brightest), _nits(self.darkest)))
+        return box(b"mdcv", body + struct.pack(">2I", _nits(self.brightest), _nits(self.darkest)))
 
 
 def light_level(raw: bytes | None) -> tuple[int, int] | None:
@@ -82,7 +83,7 @@ def container_boxes(mastering: bytes | None, light: bytes | None) -> bytes:
     display, level = Mastering.parse(mastering), light_level(light)
     boxes = display.box() if display else b""
     if level:
-        boxes += _box(b"clli", struct.pack(">2H", *(min(v, 0xFFFF) for v in level)))
+        boxes += box(b"clli", struct.pack(">2H", *(min(v, 0xFFFF) for v in level)))
     return boxes
 
 
@@ -92,10 +93,6 @@ def ambient(raw: bytes) -> bytes:
         return b""
     light, x, y = (Fraction(num, den or 1) for num, den in struct.iter_unpack("<2i", raw[:24]))
     return struct.pack(">I2H", _nits(light), _xy(x), _xy(y))
-
-
-def _box(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
 def _xy(value: Fraction) -> int:

@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 Chunk: TypeAlias = tuple[bytes, bytes]
 """Its kind, and its data."""
@@ -22,23 +22,29 @@ _CHUNK_BYTES = 1 << 24  # more is no text
 _HEADER = 8 + 25  # bytes: signature and first chunk
 
 
+def chunks_of(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Kind and length of each chunk from here on, at whose data the file stands; of the data any part may be read."""
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        behind = file.tell() + length + 4
+        yield kind, length
+        file.seek(behind)
+
+
 def read_chunks(png: Path) -> Iterator[Chunk]:
     """Those of the file that are texts, or describe its colours."""
     with png.open("rb") as file:
         file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
+        for kind, length in chunks_of(file):
             if kind in (*_TEXTS, *_COLOURS) and length <= _CHUNK_BYTES:
                 data = file.read(length)
                 if len(data) == length and not _ELSEWHERE.match(data):
                     yield kind, data
-                length = 0
-            file.seek(length + 4, 1)
 
 
 def with_chunks(png: bytes, chunks: Iterable[Chunk]) -> bytes:
     """Put them behind the header of a file."""
-    return png[:_HEADER] + b"".join(_packed(*chunk) for chunk in chunks) + png[_HEADER:]
+    return png[:_HEADER] + b"".join(packed(*chunk) for chunk in chunks) + png[_HEADER:]
 
 
 def have_texts(chunks: Iterable[Chunk]) -> bool:
@@ -57,5 +63,6 @@ def have_colours(chunks: Iterable[Chunk], *, profile: bool) -> bool:
     return (gamma != 0 and abs(gamma - _GAMMA) > _GAMMA / 100) or said.get(b"cHRM", _CHRM) != _CHRM
 
 
-def _packed(kind: bytes, data: bytes) -> bytes:
+def packed(kind: bytes, data: bytes) -> bytes:
+    """A chunk as it is written."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

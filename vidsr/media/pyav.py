@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import av
 import av.filter
@@ -11,18 +11,16 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import PacketSideData
 from av.sidedata.sidedata import SideData, Type
+from av.stream import Stream
 from av.video.plane import VideoPlane
 from av.video.stream import VideoStream
 
 from vidsr.frame import Samples
 
-_LATER_KINDS: dict[object, str] = {
-    28: "LCEVC",
-    29: "VIEW_ID",
-    30: "REFERENCE_DISPLAYS",
-    31: "EXIF",
-}  # AVFrameSideDataType
+_LATER_KINDS: dict[object, str] = {28: "LCEVC", 29: "VIEW_ID", 30: "REFERENCE_DISPLAYS", 31: "EXIF"}
+"""By their numbers, AVFrameSideDataType."""
 
+AnyStream = TypeVar("AnyStream", bound=Stream)
 VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 
 new_side_data = cast("Callable[[int, int], PacketSideData]", PacketSideData)
@@ -32,6 +30,14 @@ new_side_data = cast("Callable[[int, int], PacketSideData]", PacketSideData)
 def picture_stream(container: InputContainer, index: int) -> VideoStream:
     """The stream `index`, which is one of pictures."""
     return cast(VideoStream, container.streams[index])
+
+
+def with_data(packet: av.Packet[AnyStream], data: bytes) -> av.Packet[AnyStream]:
+    """A packet of other `data` at the same times, without side data, of no stream."""
+    made = cast("av.Packet[AnyStream]", av.Packet(data))
+    made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+    made.time_base, made.is_keyframe = packet.time_base, packet.is_keyframe
+    return made
 
 
 def ready(end: av.filter.Graph | av.filter.context.FilterContext) -> Iterator[av.VideoFrame]:

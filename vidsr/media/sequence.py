@@ -210,10 +210,6 @@ def _info(pattern: Path, format: PixelFormat, shape: tuple[int, ...], rate: Frac
         start_pts=0,
         duration=span / rate,
         num_frames=span,
-        sample_aspect=Fraction(1),
-        display_matrix=None,
-        interlaced=False,
-        bits_per_second=None,
     )
     streams = (Stream(0, "video", "image", None, None, (), Fraction(0), None),)
     return MediaInfo(pattern, CONTAINER, 0, Fraction(0), span / rate, video, streams, 0)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 
 from vidsr.media import inside
+from vidsr.media.boxes import box
 from vidsr.media.containers import HOLDS_ALL, KEEPS_IT, Container
 from vidsr.media.read.probe import Video
 
@@ -140,7 +141,7 @@ def container_boxes(spherical: bytes | None, stereo: bytes | None) -> bytes:
 
 def _stereo_box(raw: bytes) -> bytes:
     kind, inverted = struct.unpack("<2i", raw[:8])
-    return b"" if inverted & 1 or kind not in _IN_BOXES else _box(b"st3d", bytes(4) + bytes([_IN_BOXES[kind]]))
+    return b"" if inverted & 1 or kind not in _IN_BOXES else box(b"st3d", bytes(4) + bytes([_IN_BOXES[kind]]))
 
 
 def _spherical_box(raw: bytes) -> bytes:
@@ -148,12 +149,8 @@ def _spherical_box(raw: bytes) -> bytes:
     if projection not in (_EQUIRECTANGULAR, _CUBEMAP, _TILE):
         return b""
     if projection == _CUBEMAP:
-        shape = _box(b"cbmp", bytes(4) + struct.pack(">2I", 0, padding))
+        shape = box(b"cbmp", bytes(4) + struct.pack(">2I", 0, padding))
     else:
-        shape = _box(b"equi", bytes(4) + struct.pack(">4I", top, bottom, left, right))
-    pose = _box(b"prhd", bytes(4) + struct.pack(">3i", yaw, pitch, roll))
-    return _box(b"sv3d", _box(b"svhd", bytes(4) + b"\0") + _box(b"proj", pose + shape))
-
-
-def _box(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(body), kind) + body
+        shape = box(b"equi", bytes(4) + struct.pack(">4I", top, bottom, left, right))
+    pose = box(b"prhd", bytes(4) + struct.pack(">3i", yaw, pitch, roll))
+    return box(b"sv3d", box(b"svhd", bytes(4) + b"\0") + box(b"proj", pose + shape))

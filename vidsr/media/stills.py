@@ -31,24 +31,8 @@ from vidsr.media.read.open import MAX_PIXELS
 from vidsr.media.read.webp import is_animated
 from vidsr.media.tiff import encode_tiff
 
-IMAGE_SUFFIXES = frozenset(
-    [
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".webp",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".jp2",
-        ".ppm",
-        ".pgm",
-        ".tga",
-    ]
-)
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+IMAGE_SUFFIXES |= {".jp2", ".ppm", ".pgm", ".tga"}
 """Suffixes, in lower case, of still images. A GIF or an animated PNG is a video, read by `Reader`."""
 
 _UPRIGHT: dict[int, Callable[[Samples], Samples]] = {  # EXIF 2.3, 4.6.4 A: by its orientation tag

@@ -160,12 +160,7 @@ class Y4MReader:
     """
 
     def __init__(
-        self,
-        stream: BinaryIO,
-        name: str = "stdin",
-        *,
-        keep_going: bool = False,
-        deinterlace: Deinterlace = "off",
+        self, stream: BinaryIO, name: str = "stdin", *, keep_going: bool = False, deinterlace: Deinterlace = "off"
     ) -> None:
         self._stream, self._name, self._keep_going = stream, name, keep_going
         line = _line(stream)
@@ -322,14 +317,10 @@ def _info(header: Y4mHeader, name: str, *, combed: bool) -> MediaInfo:
         time_base=1 / rate,
         rate=rate,
         start_pts=0,
-        duration=None,
-        num_frames=None,
         sample_aspect=header.sample_aspect,
-        display_matrix=None,
         interlaced=header.scan in _INTERLACED,
         combed=combed,
         bottom_first=header.scan == "b",
-        bits_per_second=None,
     )
     streams = (Stream(0, "video", "rawvideo", None, None, (), Fraction(0), None),)
     return MediaInfo(Path(name), CONTAINER, 0, Fraction(0), None, video, streams, 0)

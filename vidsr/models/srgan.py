@@ -30,18 +30,8 @@ from vidsr.models.config import (
     upsteps,
 )
 
-__all__ = [
-    "CUBIC_REACH",
-    "GRAPHS",
-    "SCALES",
-    "SRGAN",
-    "Bicubic",
-    "Fast",
-    "GeneratorConfig",
-    "ResidualBlock",
-    "SubPixel",
-]
-__all__ += ["build", "cubic_phases", "halo", "icnr_", "keys_cubic", "macs_per_pixel", "restored"]
+__all__ = ["CUBIC_REACH", "GRAPHS", "SCALES", "SRGAN", "Bicubic", "Fast", "GeneratorConfig", "ResidualBlock"]
+__all__ += ["SubPixel", "build", "cubic_phases", "halo", "icnr_", "keys_cubic", "macs_per_pixel", "restored"]
 
 
 def build(config: GeneratorConfig) -> nn.Module:

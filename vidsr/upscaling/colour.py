@@ -154,12 +154,7 @@ def decoding(
 
 
 def _plane(
-    rgb: Tensor,
-    row: NDArray[np.float64],
-    bias: float,
-    bits: int,
-    factor: tuple[int, int],
-    offset: tuple[float, float],
+    rgb: Tensor, row: NDArray[np.float64], bias: float, bits: int, factor: tuple[int, int], offset: tuple[float, float]
 ) -> Tensor:
     """(3, H, W) RGB float32 -> codes of a plane: see `colour_kernel.plane`, which does it in one pass."""
     mixed = _decimate(_mix(rgb, row), 0, factor[1], offset[1])

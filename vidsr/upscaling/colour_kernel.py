@@ -102,29 +102,11 @@ def errors() -> Iterator[None]:
 
 @triton.jit
 def encode_plane(
-    rgb,
-    codes,
-    sound,
-    picture_stride,
-    channel_stride,
-    row_stride,
-    column_stride,
-    code_stride,
-    height,
-    width,
-    num_columns,
-    red,
-    green,
-    blue,
-    bias,
-    top,
-    marks: tl.constexpr,
-    fx: tl.constexpr,
-    fy: tl.constexpr,
-    ox: tl.constexpr,
-    oy: tl.constexpr,
+    rgb, codes, sound, picture_stride, channel_stride, row_stride, column_stride, code_stride, height, width,
+    num_columns, red, green, blue, bias, top,
+    marks: tl.constexpr, fx: tl.constexpr, fy: tl.constexpr, ox: tl.constexpr, oy: tl.constexpr,
     block: tl.constexpr,
-):
+):  # fmt: skip
     """Programs (row, part of it, picture); the sample at (y, x) has its first pixel at (y * fy, x * fx)."""
     row = tl.program_id(0)
     column = tl.program_id(1) * block + tl.arange(0, block)
@@ -185,35 +167,11 @@ def _mixed(y, u, v, first, second, third, bias, clamped: tl.constexpr):
 
 @triton.jit
 def decode_planes(
-    codes,
-    rgb,
-    code_stride,
-    second,
-    third,
-    height,
-    width,
-    chroma_height,
-    chroma_width,
-    ry,
-    ru,
-    rv,
-    gy,
-    gu,
-    gv,
-    by,
-    bu,
-    bv,
-    r0,
-    g0,
-    b0,
-    grey: tl.constexpr,
-    clamped: tl.constexpr,
-    fx: tl.constexpr,
-    fy: tl.constexpr,
-    ox: tl.constexpr,
-    oy: tl.constexpr,
-    block: tl.constexpr,
-):
+    codes, rgb, code_stride, second, third, height, width, chroma_height, chroma_width, ry, ru, rv, gy, gu, gv, by,
+    bu, bv, r0, g0, b0,
+    grey: tl.constexpr, clamped: tl.constexpr, fx: tl.constexpr, fy: tl.constexpr, ox: tl.constexpr,
+    oy: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
     """Programs (row, part of it, picture); the second and the third plane begin that many samples after the first."""
     row = tl.program_id(0)
     column = tl.program_id(1) * block + tl.arange(0, block)

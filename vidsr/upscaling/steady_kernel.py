@@ -66,24 +66,9 @@ def _across(row, left, right, way, inside):
 
 @triton.jit
 def _change(
-    code,
-    other,
-    shift,
-    weights,
-    row,
-    column,
-    inside,
-    height,
-    width,
-    columns,
-    low,
-    narrow,
-    tall,
-    wide,
-    limit,
-    down,
+    code, other, shift, weights, row, column, inside, height, width, columns, low, narrow, tall, wide, limit, down,
     along,
-):
+):  # fmt: skip
     """What a neighbour adds to a sample, times 256."""
     place = shift + (((row // tall) * columns) + column // wide) * 2
     y = tl.minimum(tl.maximum(row + tl.load(place, mask=inside, other=0), 0), height - 1)
@@ -102,26 +87,10 @@ def _change(
 
 @triton.jit
 def blend_plane(
-    own,
-    first,
-    second,
-    shift,
-    weights,
-    made,
-    height,
-    width,
-    rows,
-    columns,
-    low,
-    narrow,
-    tall,
-    wide,
-    limit,
-    down,
+    own, first, second, shift, weights, made, height, width, rows, columns, low, narrow, tall, wide, limit, down,
     along,
-    both: tl.constexpr,
-    block: tl.constexpr,
-):
+    both: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
     """Programs (row, part of it). Blocks are `tall` x `wide`, (rows, columns) of them; weights are (low, narrow)."""
     column = tl.program_id(1) * block + tl.arange(0, block)
     row = tl.zeros([block], tl.int32) + tl.program_id(0)

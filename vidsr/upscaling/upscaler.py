@@ -10,7 +10,6 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Literal, Self, TypedDict, Unpack, cast
 
 import numpy as np
@@ -358,9 +357,7 @@ class Upscaler:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -42,9 +42,7 @@ class SmallPicture:
 
     luma: Floats
     blocks: tuple[Floats, ...]
-    noise: tuple[
-        float, ...
-    ]  # by which the means of every plane's blocks vary, at most, if it is noise and nothing else
+    noise: tuple[float, ...]  # by which the means of every plane's blocks vary, at most, if it is noise alone
 
 
 @dataclass(frozen=True, slots=True)

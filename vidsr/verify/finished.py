@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from math import inf
@@ -137,8 +138,5 @@ def _decode_one(output: Path, index: int, pts: int | None) -> bool:
                 container.seek(pts, stream=stream, backward=True)
             except av.PermissionError:  # FFmpeg's word for a place that it does not find, as in very short streams
                 return False
-        frames = cast("Generator[object, None, None]", container.decode(stream))
-        try:
+        with closing(cast("Generator[object, None, None]", container.decode(stream))) as frames:  # before the container
             return next(frames, None) is not None
-        finally:
-            frames.close()  # before the container: touching it later would crash the process

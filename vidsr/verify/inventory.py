@@ -110,6 +110,10 @@ class Pairing:
     own_chapters: bool = False  # whether the output has the source's own section of them
 
 
+_OF_PACKETS = ("digests", "pts", "dts", "durations", "own", "own_dts", "hidden", "bytes")
+"""Fields of a track that have a value for each packet."""
+
+
 def take_inventory(path: Path, joints: Joints = ()) -> Inventory:
     """Read all packets of `path`, decoding none; times go on behind its `joints`.
 
@@ -173,20 +177,10 @@ def _heard(item: KeptStream, track: ListedTrack, container: str) -> ListedTrack:
     length = Fraction(0) if item.how == "encoded" else preroll(CONTAINERS[container])
     out = unneeded(zip(track.pts, map(bool, track.hidden), strict=True), length / track.time_base)
 
-    def left(numbers: array[int]) -> array[int]:
+    def left(numbers: array[int]) -> Any:
         return array(numbers.typecode, (value for place, value in enumerate(numbers) if place not in out))
 
-    return replace(
-        track,
-        digests=left(track.digests),
-        pts=left(track.pts),
-        dts=left(track.dts),
-        durations=left(track.durations),
-        own=left(track.own),
-        own_dts=left(track.own_dts),
-        hidden=left(track.hidden),
-        bytes=left(track.bytes),
-    )
+    return replace(track, **{name: left(getattr(track, name)) for name in _OF_PACKETS})
 
 
 def _claim(found: dict[int, ListedTrack], left: list[ListedTrack], item: KeptStream, track: ListedTrack | None) -> None:

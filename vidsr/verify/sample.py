@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from fractions import Fraction
 
 import av
@@ -83,16 +83,13 @@ def _picture_at(info: MediaInfo, pts: int) -> Frame | None:
         decoder = decoder_of(stream)
         with suppress(av.PermissionError):  # FFmpeg finds no such place: then the first picture will do
             container.seek(pts, stream=stream, backward=True)
-        packets = demux(container, stream)
-        try:
-            picture: av.VideoFrame | None = None
+        picture: av.VideoFrame | None = None
+        with closing(demux(container, stream)) as packets:
             while picture is None:
                 packet = next(packets, None)
                 picture = next(iter(decoder.decode(packet)), None)
                 if packet is None or not packet.size:
                     break
-        finally:
-            packets.close()  # before the container: touching it later would crash the process
         if picture is None or picture.pts is None:
             return None
         planes = planes_of(Unpacker(video.format)(picture), video.format)

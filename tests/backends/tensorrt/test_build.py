@@ -134,9 +134,7 @@ def test_the_fused_srgan_is_in_both_engines(raced: tuple[EngineCache, Path, list
     assert_whole(raced[0], "onnx")
 
 
-def test_tampered_and_truncated_engines_are_built_again(
-    raced: tuple[EngineCache, Path, list[dict[str, Any]]],
-) -> None:
+def test_tampered_and_truncated_engines_are_built_again(raced: tuple[EngineCache, Path, list[dict[str, Any]]]) -> None:
     cache, weights, _ = raced
     dynamic, static = (cache.path(engine.key.slot, ".engine") for engine in cache.engines())
     data = bytearray(dynamic.read_bytes())

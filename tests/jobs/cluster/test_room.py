@@ -14,6 +14,7 @@ from vidsr.jobs.cluster.worker import Weights, Worker
 from vidsr.jobs.cluster.workers import LOCAL, Cluster
 from vidsr.jobs.options import Options
 from vidsr.stages import heard
+from vidsr.words import first_line
 
 
 def room(address: str, threads: int, *cores: float) -> int:
@@ -69,4 +70,4 @@ def test_a_file_that_is_called_as_a_model_is_not_its_weights(tmp_path: Path, mon
 
 
 def test_an_error_without_words_has_its_name() -> None:
-    assert workers._first_line(TimeoutError()) == "TimeoutError"
+    assert first_line(TimeoutError()) == "TimeoutError"

@@ -59,10 +59,7 @@ def test_it_is_kept_with_names_and_places_of_lines(tmp_path: Path, suffix: str) 
     assert not report.dropped
     assert [item.how for item in report.kept] == ["copied"]
     place = {"webvtt_settings": "line:10% align:left", "webvtt_identifier": "one"}
-    assert lines(tmp_path / f"b.{suffix}") == [
-        (0.1, 0.3, "Hello <i>there</i>", place),
-        (0.5, 0.4, "Second, last", {}),
-    ]
+    assert lines(tmp_path / f"b.{suffix}") == [(0.1, 0.3, "Hello <i>there</i>", place), (0.5, 0.4, "Second, last", {})]
     with av.open(str(tmp_path / f"b.{suffix}")) as opened:
         assert codec_name(opened.streams.subtitles[0]) == "webvtt"
         assert opened.streams.subtitles[0].metadata["language"] == "ger"

@@ -9,27 +9,8 @@ import pytest
 
 from tests.clips import Audio, make_clip
 from tests.media.making import upscaled
-from vidsr.media.ebml import (
-    CHAPTER,
-    CHAPTER_TITLE,
-    CHAPTER_TRACKS,
-    CHAPTERS,
-    CODEC,
-    CROPS,
-    EBML,
-    EDITION,
-    FILM_TITLE,
-    INFO,
-    PICTURES,
-    SEGMENT,
-    SOUND,
-    TRACK_ENTRY,
-    TRACK_TYPE,
-    TRACKS,
-    VIDEO,
-    elements,
-    sections,
-)
+from vidsr.media import ebml
+from vidsr.media.ebml import elements, sections
 from vidsr.media.mux.decide import plan_streams
 from vidsr.media.mux.matroska import write_chapters
 from vidsr.media.read.matroska import Head, head_of
@@ -43,15 +24,17 @@ def into_the_first(path: Path, kind: int) -> None:
     """Make the second chapter of `path` an element of this kind inside the first."""
     with path.open("r+b") as file:
         place = 0, file.seek(0, 2)
-        for outer in (SEGMENT, CHAPTERS, EDITION):
+        for outer in (ebml.SEGMENT, ebml.CHAPTERS, ebml.EDITION):
             place = next(elements(file, *place, outer))
-        (start, stop), (inner, end) = elements(file, *place, CHAPTER)
+        (start, stop), (inner, end) = elements(file, *place, ebml.CHAPTER)
         file.seek(stop)
-        assert file.read(1) == CHAPTER.to_bytes()
+        assert file.read(1) == ebml.CHAPTER.to_bytes()
         file.seek(stop)
         file.write(kind.to_bytes())
         file.seek(place[0])
-        size = start - file.read(stop - place[0]).index(CHAPTER.to_bytes()) - place[0] - 1  # bytes of the first's size
+        size = (
+            start - file.read(stop - place[0]).index(ebml.CHAPTER.to_bytes()) - place[0] - 1
+        )  # bytes of the first's size
         file.seek(start - size)
         file.write((end - start | 1 << 7 * size).to_bytes(size, "big"))
         assert inner < end
@@ -60,7 +43,7 @@ def into_the_first(path: Path, kind: int) -> None:
 def behind_the_pictures(path: Path, kind: int) -> None:
     """Move a section of `path` behind everything else, as mkvpropedit does with one that grows; a head points there."""
     with path.open("r+b") as file:
-        start, stop = next(elements(file, 0, file.seek(0, 2), SEGMENT))
+        start, stop = next(elements(file, 0, file.seek(0, 2), ebml.SEGMENT))
         body, end = next(elements(file, start, stop, kind))
         file.seek(start)
         begin = start + file.read(body - start).rindex(kind.to_bytes(4, "big"))
@@ -86,8 +69,8 @@ def behind_the_pictures(path: Path, kind: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        (CHAPTER, ["chapters inside chapters (1): dropped, FFmpeg does not read them"]),
-        (CHAPTER_TITLE, ["further titles of chapters (1): dropped, FFmpeg does not read them"]),
+        (ebml.CHAPTER, ["chapters inside chapters (1): dropped, FFmpeg does not read them"]),
+        (ebml.CHAPTER_TITLE, ["further titles of chapters (1): dropped, FFmpeg does not read them"]),
         (None, []),
     ],
 )
@@ -98,11 +81,11 @@ def test_what_is_read_over_in_chapters_is_named(
     if kind:
         into_the_first(path, kind)
     if behind:
-        behind_the_pictures(path, CHAPTERS)
+        behind_the_pictures(path, ebml.CHAPTERS)
     assert [str(item) for item in plan_streams(probe(path), container)[1]] == words
 
 
-@pytest.mark.parametrize("kind", [CHAPTER, CHAPTER_TITLE, None])
+@pytest.mark.parametrize("kind", [ebml.CHAPTER, ebml.CHAPTER_TITLE, None])
 def test_a_whole_film_keeps_its_own_chapters(tmp_path: Path, kind: int | None) -> None:
     """All of their section, languages, nesting and flags, as Matroska has them; a part has those that FFmpeg reads."""
     path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
@@ -142,7 +125,7 @@ def test_chapters_of_a_film_whose_clusters_begin_anywhere(tmp_path: Path, over: 
 
 def test_a_head_that_points_out_of_the_file_costs_no_chapters(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
-    into_the_first(path, CHAPTER_TITLE)
+    into_the_first(path, ebml.CHAPTER_TITLE)
     data = path.read_bytes()
     void = data.index(b"\xec", data.index(b"\x11\x4d\x9b\x74"))
     head = bytes.fromhex("114d9b74 92 4dbb 8f 53ab 81 00 53ac 88") + b"\xff" * 8
@@ -164,10 +147,10 @@ def test_languages_of_streams_behind_a_track_that_is_none(tmp_path: Path) -> Non
 
 def test_chapters_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 0.5, "A"), (0.5, 1.0, "B")))
-    into_the_first(path, CHAPTER_TRACKS)
+    into_the_first(path, ebml.CHAPTER_TRACKS)
     assert head_of(path).chapters is None
     upscaled(path, out := tmp_path / "out.mkv")
-    assert CHAPTER_TRACKS.to_bytes() not in (head_of(out).chapters or b"")
+    assert ebml.CHAPTER_TRACKS.to_bytes() not in (head_of(out).chapters or b"")
 
 
 def element(kind: int, body: bytes) -> bytes:
@@ -175,29 +158,32 @@ def element(kind: int, body: bytes) -> bytes:
 
 
 def test_chapters_inside_others_that_name_tracks_are_not_taken_as_they_are(tmp_path: Path) -> None:
-    for names, taken in ((b"", True), (element(CHAPTER_TRACKS, b"\x89\x81\1"), False)):
-        inner = element(CHAPTER, element(CHAPTER, names))
-        film = element(EBML, b"") + element(SEGMENT, element(CHAPTERS, element(EDITION, inner)))
+    for names, taken in ((b"", True), (element(ebml.CHAPTER_TRACKS, b"\x89\x81\1"), False)):
+        inner = element(ebml.CHAPTER, element(ebml.CHAPTER, names))
+        film = element(ebml.EBML, b"") + element(ebml.SEGMENT, element(ebml.CHAPTERS, element(ebml.EDITION, inner)))
         (tmp_path / "a.mkv").write_bytes(film)
         assert (head_of(tmp_path / "a.mkv").chapters is not None) == taken
 
 
 def test_crops_are_those_of_the_streams_that_have_them(tmp_path: Path) -> None:
     """Tracks of which FFmpeg makes no streams have no number."""
-    video = element(VIDEO, b"".join(element(side, bytes([number])) for number, side in enumerate(CROPS)))
-    kinds = [element(TRACK_TYPE, bytes([kind])) for kind in (SOUND, PICTURES)]
-    codec = element(CODEC, b"V")
-    tracks = (kinds[1] + video, kinds[0] + codec, kinds[1] + codec + video, kinds[1] + codec + element(VIDEO, b""))
-    film = element(SEGMENT, element(TRACKS, b"".join(element(TRACK_ENTRY, track) for track in tracks)))
-    (tmp_path / "a.mkv").write_bytes(element(EBML, b"") + film)
+    video = element(ebml.VIDEO, b"".join(element(side, bytes([number])) for number, side in enumerate(ebml.CROPS)))
+    kinds = [element(ebml.TRACK_TYPE, bytes([kind])) for kind in (ebml.SOUND, ebml.PICTURES)]
+    codec = element(ebml.CODEC, b"V")
+    tracks = (kinds[1] + video, kinds[0] + codec, kinds[1] + codec + video, kinds[1] + codec + element(ebml.VIDEO, b""))
+    film = element(ebml.SEGMENT, element(ebml.TRACKS, b"".join(element(ebml.TRACK_ENTRY, track) for track in tracks)))
+    (tmp_path / "a.mkv").write_bytes(element(ebml.EBML, b"") + film)
     assert head_of(tmp_path / "a.mkv").crops == {1: (0, 1, 2, 3), 2: (0, 0, 0, 0)}
     (tmp_path / "b.mkv").write_bytes(film)
     assert head_of(tmp_path / "b.mkv") == head_of(tmp_path / "none") == Head()
 
 
 def test_damage_in_one_part_of_a_head_costs_no_other(tmp_path: Path) -> None:
-    info, chapters = element(INFO, element(FILM_TITLE, b"A title")), element(CHAPTERS, element(EDITION, b"\0"))
-    (tmp_path / "a.mkv").write_bytes(element(EBML, b"") + element(SEGMENT, info + chapters))
+    info, chapters = (
+        element(ebml.INFO, element(ebml.FILM_TITLE, b"A title")),
+        element(ebml.CHAPTERS, element(ebml.EDITION, b"\0")),
+    )
+    (tmp_path / "a.mkv").write_bytes(element(ebml.EBML, b"") + element(ebml.SEGMENT, info + chapters))
     assert head_of(tmp_path / "a.mkv") == Head(title="A title")
 
 
@@ -224,7 +210,7 @@ def test_a_film_keeps_its_own_title_beside_that_of_its_series(tmp_path: Path, be
     path = make_clip(tmp_path / "a.mkv", metadata={"title": "The Episode", "TITLX": "The Series"})
     path.write_bytes(path.read_bytes().replace(b"TITLX", b"TITLE"))
     if behind:
-        behind_the_pictures(path, INFO)
+        behind_the_pictures(path, ebml.INFO)
     with av.open(str(path)) as opened:
         assert [v for k, v in opened.metadata.items() if k.lower() == "title"] == ["The Series"]
     source = probe(path)
@@ -241,10 +227,10 @@ def test_a_film_keeps_its_own_title_beside_that_of_its_series(tmp_path: Path, be
 
 def test_chapters_inside_each_other_as_deep_as_a_file_likes(tmp_path: Path) -> None:
     path, body = tmp_path / "a.mkv", b""
-    for kind in (*[CHAPTER] * 2000, EDITION, CHAPTERS, SEGMENT):
+    for kind in (*[ebml.CHAPTER] * 2000, ebml.EDITION, ebml.CHAPTERS, ebml.SEGMENT):
         size = (len(body) | 1 << 56).to_bytes(8, "big")
         body = kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
-    path.write_bytes(EBML.to_bytes(4, "big") + b"\x80" + body)
+    path.write_bytes(ebml.EBML.to_bytes(4, "big") + b"\x80" + body)
     assert head_of(path).unread_chapters == {"chapters inside chapters": 1999}
 
 
@@ -252,12 +238,12 @@ def test_chapters_inside_each_other_as_deep_as_a_file_likes(tmp_path: Path) -> N
 def test_a_head_that_points_to_nothing(tmp_path: Path, place: int) -> None:
     """Nor does one that points to itself make it go round for ever."""
     path = make_clip(tmp_path / "a.mkv", chapters=((0.0, 1.0, "A"),))
-    behind_the_pictures(path, CHAPTERS)
+    behind_the_pictures(path, ebml.CHAPTERS)
     head = bytes.fromhex("4dbb 91 53ab 84 1043a770 53ac 87")
     data = path.read_bytes()
     where = data.index(head) + len(head)
-    start = data.index(SEGMENT.to_bytes(4, "big")) + 12
+    start = data.index(ebml.SEGMENT.to_bytes(4, "big")) + 12
     assert data[start:].startswith(bytes.fromhex("114d9b74"))
     path.write_bytes(data[:where] + place.to_bytes(7, "big") + data[where + 7 :])
     with path.open("rb") as file:
-        assert list(sections(file, CHAPTERS)) == []
+        assert list(sections(file, ebml.CHAPTERS)) == []

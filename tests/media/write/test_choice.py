@@ -22,8 +22,8 @@ def source(name: str = "clip.mp4", demuxer: str = "mov,mp4,m4a,3gp,3g2,mj2", lay
     """A probed file that was never written: only what `choose` looks at is told."""
     format = PixelFormat.parse(layout)
     video = Video(
-        0, "h264", 320, 180, layout, format, Colour(), True, Fraction(1, 24), Fraction(24), 0, None, None,
-        Fraction(1), None, False, None,
+        index=0, codec="h264", width=320, height=180, pix_fmt=layout, format=format, colour=Colour(),
+        colour_tagged=True, time_base=Fraction(1, 24), rate=Fraction(24), start_pts=0,
     )  # fmt: skip
     return MediaInfo(Path(name), demuxer, 1, None, None, video, (), 0)
 

@@ -238,13 +238,15 @@ class EngineCache:
             files.write(self.path(engine.key.slot, ENGINE), data)
             self._write_manifest(engine)
         except OSError as error:
-            raise BackendError(
-                f"Cannot write engines to {self.folder} ({error.strerror}); name another folder in {FOLDER_VARIABLE}."
-            ) from error
+            raise self._unwritable(error) from error
 
     def _write_manifest(self, engine: Engine) -> None:
         values: dict[str, object] = {"format": FORMAT, **asdict(engine)}
         files.write(self.path(engine.key.slot, MANIFEST), json.dumps(values, indent=2))
+
+    def _unwritable(self, error: OSError) -> BackendError:
+        where = f"{self.folder} ({error.strerror})"
+        return BackendError(f"Cannot write engines to {where}; name another folder in {FOLDER_VARIABLE}.")
 
     @contextmanager
     def _locked(self, slot: str, on_wait: Callable[[], None]) -> Iterator[None]:
@@ -258,9 +260,7 @@ class EngineCache:
                 except Timeout:
                     on_wait()
         except OSError as error:
-            raise BackendError(
-                f"Cannot write engines to {self.folder} ({error.strerror}); name another folder in {FOLDER_VARIABLE}."
-            ) from error
+            raise self._unwritable(error) from error
         try:
             yield
         finally:

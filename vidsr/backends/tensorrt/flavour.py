@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeAlias
 
+from vidsr.build import version
 from vidsr.errors import BackendError
 
 RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0), (12, 1))  # what TensorRT-RTX 1.5 compiles for
@@ -48,8 +49,8 @@ def installed() -> Flavour | None:
         ("rtx", "torch-tensorrt-rtx", "tensorrt_rtx"),
         ("full", "torch-tensorrt", "tensorrt"),
     ):
-        if compiler := _version(package):
-            runtime = next(filter(None, map(_version, (module, f"{module}_cu13", f"{module}_cu12"))), "")
+        if compiler := version(package):
+            runtime = next(filter(None, map(version, (module, f"{module}_cu13", f"{module}_cu12"))), "")
             return Flavour(name, module, runtime, compiler)
     return None
 
@@ -63,10 +64,3 @@ def require() -> Flavour:
     if (flavour := installed()) is None:
         raise BackendError(f"TensorRT is not installed; {INSTALL}, or use the backend auto.")
     return flavour
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""

@@ -36,11 +36,7 @@ class KnownTimes:
 
 
 def choose(
-    shape: Shape,
-    num_calls: int | None,
-    static: Sequence[Profile],
-    dynamic: Profile,
-    times: KnownTimes,
+    shape: Shape, num_calls: int | None, static: Sequence[Profile], dynamic: Profile, times: KnownTimes
 ) -> EngineChoice:
     """Decide how batches of `shape` are run.
 

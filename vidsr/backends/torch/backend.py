@@ -14,15 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vidsr.backends import AUTO, Unit, accuracy
-from vidsr.backends.base import (
-    Backend,
-    auto_on_cpu,
-    check_batch,
-    leaves,
-    max_pixels,
-    model_bytes,
-    model_countable,
-)
+from vidsr.backends.base import Backend, auto_on_cpu, check_batch, leaves, max_pixels, model_bytes, model_countable
 from vidsr.backends.torch.graphs import Graphs
 from vidsr.backends.torch.kernels import why_none
 from vidsr.backends.torch.speedups import Choice, Speedups, best
@@ -30,15 +22,12 @@ from vidsr.errors import BackendError, OutOfMemoryError
 from vidsr.models.fused import fuse
 from vidsr.models.registry import Model
 from vidsr.stages import stage
+from vidsr.words import first_line
 
 HALOS = 6  # width of the smallest tile in halos: a layer of such a tile lasts well under a second on two cores
 GPU_SHARE = 0.5  # of the GPU's free memory that one call may take; colour, copies and other programs need the rest
-NO_MEMORY = (
-    "MPS backend out of memory",
-    "can't allocate memory",
-    "CUDA error: out of memory",
-    "STATUS_ALLOC_FAILED",
-)  # torch, driver, libraries
+NO_MEMORY = ("MPS backend out of memory", "can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+"""What torch, the driver and libraries say of it."""
 COMPILE_SECONDS, COMPILE_GAIN = 13.0, 0.5  # what compiling for one shape takes, and its share of a call saved: an H200
 AUTOTUNE = "max-autotune-no-cudagraphs"  # a mode of torch.compile
 MAX_COMPILED = 6  # shapes; torch stops after some more, in silence
@@ -192,8 +181,7 @@ class TorchBackend(Backend):
         )
         captured = speedups.captured and (speedups.compiled or speedups.kernels)
         self.speedups = Speedups(speedups.fused, compiled=False, captured=captured)
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        self.notes.append(f"{what} failed on {self.device}, the network runs without: {reason}")
+        self.notes.append(f"{what} failed on {self.device}, the network runs without: {first_line(error)}")
         self._run = self._assemble()
 
     def _built(self) -> nn.Module:

@@ -105,23 +105,17 @@ class Worker:
             if upscaler.identity() != task.identity:
                 return Refused(f"{platform.node()} would use {upscaler.reason}")
             return _make(upscaler, task, shipment)
-        except (Unsound, VidsrError) as error:
+        except (Unsound, VidsrError, OSError) as error:
             self._forget(task.scale)
-            return error
-        except OSError as error:
-            self._forget(task.scale)
-            return _fault(error)
+            return _fault(error) if isinstance(error, OSError) else error
 
     def image(self, scale: int, pixels: Samples, size: tuple[int, int] | None) -> Samples | VidsrError:
         """Upscale an image."""
         try:
             return self._upscaler(scale)(pixels, size=size)
-        except VidsrError as error:
+        except (VidsrError, OSError) as error:
             self._forget(scale)
-            return error
-        except OSError as error:
-            self._forget(scale)
-            return _fault(error)
+            return _fault(error) if isinstance(error, OSError) else error
 
     def _upscaler(self, scale: int) -> Upscaler:
         if scale not in self._open:

@@ -19,6 +19,7 @@ from vidsr.jobs.cluster.worker import Hello, Weights, Worker
 from vidsr.jobs.options import Options
 from vidsr.models.names import is_path
 from vidsr.stages import stage
+from vidsr.words import first_line
 
 LOCAL = "local"
 MAX_FAILED_STARTS = 10  # in a row
@@ -232,7 +233,7 @@ class Cluster:
 
     def drop(self, slot: Slot, error: Exception) -> None:
         """Forget a worker that was lost."""
-        self._last_failure = _first_line(error).rstrip(".")
+        self._last_failure = first_line(error).rstrip(".")
         self.slots.remove(slot)
         self.ray.kill(slot.handle)  # if it is only out of reach, it need not go on
 
@@ -278,12 +279,8 @@ def _connect(ray: ModuleType, address: str) -> None:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(address=address, **quiet)
     except (RuntimeError, ValueError, OSError) as error:
-        why = _first_line(error)
+        why = first_line(error)
         raise BackendError(f"{address}: the cluster cannot be reached ({why}); see `ray status`") from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _weights(model: str) -> Weights | None:

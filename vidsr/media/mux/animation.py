@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -13,7 +12,6 @@ import av.filter
 from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
-from vidsr.files import sync_file
 from vidsr.media.animations import plays_of
 from vidsr.media.containers import CONTAINERS, Container
 from vidsr.media.encoders import Encoder, encoder
@@ -24,7 +22,7 @@ from vidsr.media.pyav import ready
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.times import Times, read_times
-from vidsr.media.write.writer import VideoSpec, writing
+from vidsr.media.write.writer import VideoSpec, whole
 
 _PALETTE = "pal8"
 _CHOSEN = "stats_mode=full"  # one palette for the whole film: with several, what stands still changes its colour
@@ -52,18 +50,12 @@ def animate(
     row, times = CONTAINERS[container], read_times(segments)
     ticks, clock, late = _placed(times, spec.time_base, row)
     last = (times.end - int(times.pts.max())) * spec.time_base
-    try:
-        with writing(output):
-            output.open("wb").close()
-            options = row.animated(plays_of(source.path, source.container), last) if row.animated else {}
-            _write(output, segments, ticks, clock, _Kind(row, encoder(encoded), spec), options)
-            row.finish(_written(output, spec, mark))
-            sync_file(output)
-    except BaseException:
-        with suppress(OSError):
-            output.unlink(missing_ok=True)
-        raise
-    notes = (f"pictures stand up to {float(late):.3f} s later: {row} shows none for less than {_least(row)} s",)
+    with whole(output):
+        options = row.animated(plays_of(source.path, source.container), last) if row.animated else {}
+        _write(output, segments, ticks, clock, _Kind(row, encoder(encoded), spec), options)
+        row.finish(_written(output, spec, mark))
+    least = 1 / row.fastest if row.fastest else 0.0
+    notes = (f"pictures stand up to {float(late):.3f} s later: {row} shows none for less than {least} s",)
     shift = -int(times.pts.min()) * spec.time_base
     size = output.stat().st_size
     return JoinReport(len(times), (), tuple(dropped), notes if late else (), size, shift, late)
@@ -82,10 +74,6 @@ class _Kind:
         base = spec.time_base
         format = av.VideoFormat(encoder(spec.encoder).packed[spec.format.name])
         return graph, graph.add_buffer(width=spec.width, height=spec.height, format=format, time_base=base)
-
-
-def _least(row: Container) -> float:
-    return 1 / row.fastest if row.fastest else 0.0
 
 
 def _placed(times: Times, time_base: Fraction, row: Container) -> tuple[list[int], Fraction, Fraction]:

@@ -133,15 +133,10 @@ def _read_over(path: Path, source: InputContainer, container: Container, whole: 
     own_section = own_chapters(path, container, whole=whole) is not None
     unread = {} if own_section else head_of(path).unread_chapters
     found = [Dropped(None, kind, str(number), "FFmpeg does not read them") for kind, number in unread.items()]
-    own, told = head_of(path).title, _title_of(source)
+    own, told = head_of(path).title, {key.lower(): value for key, value in source.metadata.items()}.get("title")
     if own and told and told != own:
         found.append(Dropped(None, "title in tags", told, "the film's own is kept"))
     return found
-
-
-def _title_of(container: InputContainer) -> str | None:
-    """The film's, as FFmpeg reads it."""
-    return next((value for key, value in container.metadata.items() if key.lower() == "title"), None)
 
 
 def _lost_flags(stream: Stream, container: Container) -> list[Dropped]:

@@ -8,13 +8,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from av.container import InputContainer, OutputContainer
-from av.stream import Discard, Disposition, Stream
+from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from vidsr.media import side_data
 from vidsr.media.containers import Container
 from vidsr.media.encoders import encoder
 from vidsr.media.mux import timecode
+from vidsr.media.mux.flags import MEANT
 from vidsr.media.mux.languages import held
 from vidsr.media.mux.matroska import both_languages
 from vidsr.media.mux.streams import NOT_COPIED, KeptStream
@@ -26,8 +27,6 @@ from vidsr.media.write.encoder import VideoSpec, scaled_matrix
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # a type of the stubs only
-
-_CARRIED = ~(Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ class Film:
             target.metadata["title"] = self.placeholder
         if row.ebml and self.rate is not None:
             target.codec_context.framerate = self.rate
-        target.disposition = source.disposition & _CARRIED
+        target.disposition = source.disposition & MEANT
         for metadata in (out.metadata, target.metadata):
             self._place_timecode(metadata, target)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 
 from vidsr.errors import MediaError
+from vidsr.media.animations import palette_bytes
+from vidsr.media.png_chunks import packed
 from vidsr.media.read.open import open_input
 
 KEY = "vidsr"
@@ -44,7 +45,7 @@ def insert_comment(path: Path, fingerprint: str) -> None:
     """Mark a GIF: a comment before its first picture, behind what says how often it is shown (GIF89a, 24)."""
     with path.open("rb") as file:
         head = file.read(_GIF_HEAD)
-        place = 13 + (3 << (1 + (head[10] & 7)) if head[10] & 0x80 else 0)
+        place = 13 + palette_bytes(head[10:11])
         place += _GIF_LOOP if head[place : place + 3] == b"!\xff\x0b" else 0
     text = f"{_COMMENT}{fingerprint}".encode()
     blocks = b"".join(bytes([len(part)]) + part for part in (text[k : k + 255] for k in range(0, len(text), 255)))
@@ -53,8 +54,7 @@ def insert_comment(path: Path, fingerprint: str) -> None:
 
 def append_text(path: Path, fingerprint: str) -> None:
     """Mark a PNG: a text before its end (PNG 3rd edition, 11.3.3.2)."""
-    data = _PNG_TEXT + fingerprint.encode()
-    chunk = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    chunk = packed(_PNG_TEXT[:4], _PNG_TEXT[4:] + fingerprint.encode())
     _insert(path, chunk, path.stat().st_size - len(_PNG_END))
 
 

@@ -10,7 +10,7 @@ from vidsr.media.containers import Container
 
 _NONE = Disposition(0)
 _PAIRS = ((Disposition.hearing_impaired, Disposition.captions), (Disposition.visual_impaired, Disposition.descriptions))
-_MEANT = ~(Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)  # not what it is, but how
+MEANT = ~(Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image)  # not what it is, but how
 
 
 def held(flags: Disposition, kind: str, container: Container) -> Disposition:
@@ -31,12 +31,12 @@ def lost(stream: Stream, container: Container) -> Disposition:
     kept = held(stream.disposition, stream.type, container)
     for one, other in _PAIRS:  # both together say what one of them does
         kept |= other if one in kept else _NONE
-    return stream.disposition & ~kept & ~_of(container.implied_flags) & _MEANT
+    return stream.disposition & ~kept & ~_of(container.implied_flags) & MEANT
 
 
 def names(flags: Disposition) -> list[str]:
     """By FFmpeg's names."""
-    return [flag.name for flag in Disposition if flag.name and flag in flags & _MEANT]
+    return [flag.name for flag in Disposition if flag.name and flag in flags & MEANT]
 
 
 def _of(names: Iterable[str]) -> Disposition:

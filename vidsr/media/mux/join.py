@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,6 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vidsr.errors import OutputError
-from vidsr.files import sync_file
 from vidsr.media import side_data
 from vidsr.media.containers import CONTAINERS, Container
 from vidsr.media.mux.decide import decide, own_chapters
@@ -33,7 +32,7 @@ from vidsr.media.mux.tracks import AnyPacket, Track, keep_kind
 from vidsr.media.read.open import local_name, open_input
 from vidsr.media.read.probe import MediaInfo
 from vidsr.media.write.times import Ticks, Times, constant_rate, fitting_clock, read_times
-from vidsr.media.write.writer import VideoSpec, writing
+from vidsr.media.write.writer import VideoSpec, whole
 
 _SHARED_GRID = 50  # steps a second: a common grid of all clocks that is coarser is not worth its delay
 
@@ -77,17 +76,10 @@ def join(
     window = None
     if start is not None or end is not None:
         window = int(times.pts.min()) * spec.time_base, times.end * spec.time_base if end is not None else math.inf
-    try:
-        with writing(output):
-            output.open("wb").close()
-            work = _Join(source, spec, CONTAINERS[container], times, window, keep_going)
-            report = work.run(segments, output, metadata or {})
-            sync_file(output)
-    except BaseException:
-        with suppress(OSError):
-            output.unlink(missing_ok=True)
-        raise
-    return report
+    with whole(output):
+        return _Join(source, spec, CONTAINERS[container], times, window, keep_going).run(
+            segments, output, metadata or {}
+        )
 
 
 class _Join:

@@ -16,25 +16,8 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-from vidsr.media.ebml import (
-    CHAPTERS,
-    CLUSTER,
-    CRC,
-    LANGUAGE,
-    LANGUAGE_IETF,
-    PICTURES,
-    SEEK,
-    SEEK_HEAD,
-    SEEK_KIND,
-    SEEK_POSITION,
-    SEGMENT,
-    TRACK_ENTRY,
-    TRACK_TYPE,
-    TRACKS,
-    VIDEO,
-    VOID,
-    opening,
-)
+from vidsr.media import ebml
+from vidsr.media.ebml import Element, children
 
 PLACEHOLDER = "\u00a0" + "vidsr".ljust(63)
 """What the track is named until `write_aspect` is called: room for the elements that come in."""
@@ -45,10 +28,7 @@ _NAME, _DEFAULT_DURATION, _STEREO = 0x536E, 0x23E383, 0x53B8
 _BESIDE = (1, 8, 9, 11)  # stereo modes that have both pictures in a row, so that each is half as wide
 _BELOW = (2, 3, 6, 7)  # and half as high
 _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = 0x54B0, 0x54BA, 0x54B2
-_OPENING = 12  # bytes of an element before its body, at most
 _HEAD = 1 << 20  # bytes: tracks stand within the first
-
-Element = tuple[int, int, int, int]  # id, start, start of the body, end
 
 
 def write_aspect(path: Path, width: int, height: int, aspect: Fraction, title: str | None) -> None:
@@ -65,11 +45,11 @@ def write_chapters(path: Path, body: bytes) -> None:
     """
     with path.open("rb+") as file:
         data = bytearray(file.read(_HEAD))
-        segment = _find(data, 0, len(data), SEGMENT)
-        before = itertools.takewhile(lambda element: element[0] != CLUSTER, _children(data, *segment[2:]))
-        old = [(start, stop) for kind, start, _, stop in before if kind == CHAPTERS]
-        section, end = _element(CHAPTERS, body), file.seek(0, 2)
-        _point_to(data, segment, CHAPTERS, end - segment[2])
+        segment = _find(data, 0, len(data), ebml.SEGMENT)
+        before = itertools.takewhile(lambda element: element[0] != ebml.CLUSTER, _children(data, *segment[2:]))
+        old = [(start, stop) for kind, start, _, stop in before if kind == ebml.CHAPTERS]
+        section, end = _element(ebml.CHAPTERS, body), file.seek(0, 2)
+        _point_to(data, segment, ebml.CHAPTERS, end - segment[2])
         for start, stop in old:
             data[start:stop] = _void(stop - start)
         data[segment[2] - 8 : segment[2]] = (end - segment[2] + len(section) | 1 << 56).to_bytes(8, "big")
@@ -81,13 +61,13 @@ def write_chapters(path: Path, body: bytes) -> None:
 def _point_to(data: bytearray, segment: Element, kind: int, position: int) -> None:
     """Let the segment's head say that the section of this `kind` is at `position`; a Void behind it gives the room."""
     (name, start, body, stop), void = itertools.islice(_children(data, segment[2], segment[3]), 2)
-    if name != SEEK_HEAD or void[0] != VOID or segment[2] - segment[1] != 12:
+    if name != ebml.SEEK_HEAD or void[0] != ebml.VOID or segment[2] - segment[1] != 12:
         raise ValueError("no head with room behind it")
-    entries = [entry for entry in _children(data, body, stop) if entry[0] == SEEK]
-    others = [bytes(data[entry[1] : entry[3]]) for entry in entries if _value(data, entry, SEEK_KIND) != kind]
-    own = _element(SEEK_KIND, _number(kind)) + _element(SEEK_POSITION, _number(position))
-    new = b"".join([*others, _element(SEEK, own)])
-    new = _element(SEEK_HEAD, _element(CRC, struct.pack("<I", zlib.crc32(new))) + new)
+    entries = [entry for entry in _children(data, body, stop) if entry[0] == ebml.SEEK]
+    others = [bytes(data[entry[1] : entry[3]]) for entry in entries if _value(data, entry, ebml.SEEK_KIND) != kind]
+    own = _element(ebml.SEEK_KIND, _number(kind)) + _element(ebml.SEEK_POSITION, _number(position))
+    new = b"".join([*others, _element(ebml.SEEK, own)])
+    new = _element(ebml.SEEK_HEAD, _element(ebml.CRC, struct.pack("<I", zlib.crc32(new))) + new)
     left = void[3] - start - len(new)
     if left < 2:
         raise ValueError("no room for where chapters stand")
@@ -111,7 +91,7 @@ def set_aspect(data: bytearray, width: int, height: int, aspect: Fraction, title
     """What `write_aspect` does, in a file's beginning."""
     with _entries(data) as entries:
         entry = next(e for e in entries if _is_ours(data, e))
-        video = _find(data, entry[2], entry[3], VIDEO)
+        video = _find(data, entry[2], entry[3], ebml.VIDEO)
         mode = _value(data, video, _STEREO)
         shown = width // 2 if mode in _BESIDE else width, height // 2 if mode in _BELOW else height
         data[entry[2] : entry[3]] = _rewritten(data, entry, _display(*shown, aspect), title)
@@ -139,8 +119,10 @@ def set_languages(data: bytearray) -> None:
         for _, _, start, end in entries:
             for kind, begin, body, after in list(_children(data, start, end)):
                 words = bytes(data[body:after]).split(_BOTH.encode())
-                if kind == LANGUAGE and len(words) == 2:
-                    data[begin:after] = _short_element(LANGUAGE, words[0]) + _short_element(LANGUAGE_IETF, words[1])
+                if kind == ebml.LANGUAGE and len(words) == 2:
+                    data[begin:after] = _short_element(ebml.LANGUAGE, words[0]) + _short_element(
+                        ebml.LANGUAGE_IETF, words[1]
+                    )
 
 
 def drop_rate(path: Path, number: int) -> None:
@@ -152,7 +134,7 @@ def drop_rate(path: Path, number: int) -> None:
 def clear_rate(data: bytearray, number: int) -> None:
     """What `drop_rate` does, in a file's beginning."""
     with _entries(data) as entries:
-        pictures = [entry for entry in entries if _value(data, entry, TRACK_TYPE) == PICTURES]
+        pictures = [entry for entry in entries if _value(data, entry, ebml.TRACK_TYPE) == ebml.PICTURES]
         if number >= len(pictures):
             raise ValueError(f"no picture track {number}")
         _, start, end = pictures[number][1:]
@@ -175,15 +157,15 @@ def _beginning(path: Path) -> Iterator[bytearray]:
 def _entries(data: bytearray) -> Iterator[list[Element]]:
     """The tracks in it, to be changed at the same length."""
     tracks = _tracks(data)
-    yield [element for element in _children(data, tracks[2], tracks[3]) if element[0] == TRACK_ENTRY]
-    crc = next((e for e in _children(data, tracks[2], tracks[3]) if e[0] == CRC), None)
+    yield [element for element in _children(data, tracks[2], tracks[3]) if element[0] == ebml.TRACK_ENTRY]
+    crc = next((e for e in _children(data, tracks[2], tracks[3]) if e[0] == ebml.CRC), None)
     if crc:
         data[crc[2] : crc[3]] = struct.pack("<I", zlib.crc32(bytes(data[crc[3] : tracks[3]])))
 
 
 def _tracks(data: bytearray) -> Element:
-    segment = _find(data, 0, len(data), SEGMENT)
-    return _find(data, segment[2], segment[3], TRACKS)
+    segment = _find(data, 0, len(data), ebml.SEGMENT)
+    return _find(data, segment[2], segment[3], ebml.TRACKS)
 
 
 def _value(data: bytearray, parent: Element, kind: int) -> int | None:
@@ -207,10 +189,10 @@ def _rewritten(data: bytearray, entry: Element, display: bytes, title: str | Non
     for kind, start, body, end in _children(data, entry[2], entry[3]):
         if kind == _NAME:
             continue
-        if kind == VIDEO:
+        if kind == ebml.VIDEO:
             shown = (_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT)
             rest = b"".join(bytes(data[s:e]) for k, s, _, e in _children(data, body, end) if k not in shown)
-            out += _element(VIDEO, rest + display)
+            out += _element(ebml.VIDEO, rest + display)
         else:
             out += bytes(data[start:end])
     room = entry[3] - entry[2]
@@ -226,7 +208,7 @@ def _rewritten(data: bytearray, entry: Element, display: bytes, title: str | Non
 def _void(num: int) -> bytes:
     """An element of so many bytes, at least 2, that says nothing."""
     size = bytes([0x80 | num - 2]) if num < 9 else b"\x01" + (num - 9).to_bytes(7, "big")
-    return (bytes([VOID]) + size).ljust(num, b"\0")
+    return (bytes([ebml.VOID]) + size).ljust(num, b"\0")
 
 
 def _is_ours(data: bytearray, entry: Element) -> bool:
@@ -242,15 +224,7 @@ def _find(data: bytearray, position: int, end: int, kind: int) -> Element:
 
 
 def _children(data: bytearray, position: int, end: int) -> Iterator[Element]:
-    end = min(end, len(data))
-    while position < end:
-        head = io.BytesIO(data[position : position + _OPENING])
-        kind, size, unknown = opening(head)
-        if kind is None or size is None:
-            raise ValueError("no element")
-        start, body = position, position + head.tell()
-        position = end if unknown else body + size
-        yield kind, start, body, position
+    return children(io.BytesIO(data), position, min(end, len(data)))
 
 
 def _element(kind: int, body: bytes) -> bytes:

@@ -6,14 +6,16 @@ chunk offset changes.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 
+from vidsr.media.boxes import Box, box, boxes
 from vidsr.media.read.open import local_name
 
 _LANGUAGE = re.compile("[a-z]{3}")
@@ -71,90 +73,64 @@ def set_languages(path: Path, languages: Mapping[int, str]) -> None:
         start, moov = _read_moov(file)
         for number, track in enumerate(_tracks(moov)):
             if number in languages:
-                header = _find(moov, _find(moov, track + 8, b"mdia") + 8, b"mdhd")
-                file.seek(start + header + (40 if moov[header + 8] == 1 else 28))  # behind times of 8 or of 4 bytes
+                header = _inside(moov, track, b"mdia", b"mdhd")[-1][2]
+                file.seek(start + header + (32 if moov[header] == 1 else 20))  # behind times of 8 or of 4 bytes
                 a, b, c = (ord(letter) - 0x60 for letter in languages[number])
                 file.write(struct.pack(">H", a << 10 | b << 5 | c))
 
 
 def _read_moov(file: BinaryIO) -> tuple[int, bytes]:
     """Position and bytes of the moov box, which must end the file."""
-    end, position = file.seek(0, 2), 0
-    while position + 8 <= end:
-        file.seek(position)
-        size, kind = struct.unpack(">I4s", file.read(8))
-        if size == 1:
-            (size,) = struct.unpack(">Q", file.read(8))
-        if kind == b"moov" and position + size == end:
-            file.seek(position)
-            return position, file.read(size)
-        if size < 8:
-            break
-        position += size
+    end = file.seek(0, 2)
+    for kind, start, _, stop in boxes(file, 0, end):
+        if kind == b"moov" and stop == end:
+            file.seek(start)
+            return start, file.read()
     raise ValueError("the file does not end with a moov box")
 
 
-def _extended(moov: bytes, boxes: bytes, track: int) -> bytes:
-    """`moov` with `boxes` at the end of the first sample entry of `track`, and every size around them grown."""
-    place = list(_tracks(moov))[track]
-    out, position, around = bytearray(moov), place + 8, [0, place]
-    for kind in (b"mdia", b"minf", b"stbl", b"stsd"):
-        position = _find(moov, position, kind)
-        around.append(position)
-        position += 8
-    position += 8  # stsd: version, flags, number of entries
-    (size,) = struct.unpack_from(">I", moov, position)
-    end = position + size
-    for kind, start in list(_boxes(moov, position + _SAMPLE_ENTRY, position + size)):
-        if kind == _APPLES_STEREO and boxes:  # incomplete by FFmpeg, and refused by it beside the others
+def _extended(moov: bytes, added: bytes, track: int) -> bytes:
+    """`moov` with the boxes `added` at the end of the first sample entry of `track`, and every size around them grown.
+
+    In mov, four zeros may stand behind the last box of an entry.
+    """
+    out, trak = bytearray(moov), _tracks(moov)[track]
+    around = _inside(moov, trak, b"mdia", b"minf", b"stbl", b"stsd")
+    entry = around[-1][2] + 8  # behind version, flags, number of entries
+    stop = entry + struct.unpack_from(">I", moov, entry)[0]
+    there = list(boxes(io.BytesIO(moov), entry + _SAMPLE_ENTRY, stop))
+    for kind, start, *_ in there:
+        if kind == _APPLES_STEREO:  # incomplete by FFmpeg, and refused by it beside the others
             out[start + 4 : start + 8] = b"free"
-        end = start + struct.unpack_from(">I", moov, start)[0]
-    for place in (*around, position):
-        (old,) = struct.unpack_from(">I", moov, place)
-        struct.pack_into(">I", out, place, old + len(boxes))
-    out[end:end] = boxes
+    for place in (0, *(start for _, start, *_ in around), entry):
+        struct.pack_into(">I", out, place, struct.unpack_from(">I", moov, place)[0] + len(added))
+    end = there[-1][3] if there else stop
+    out[end:end] = added
     return bytes(out)
 
 
-def _boxes(moov: bytes, position: int, end: int) -> Iterator[tuple[bytes, int]]:
-    """Kind and beginning of the boxes in a sample entry; in mov, four zeros may stand behind the last."""
-    while position + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", moov, position)
-        if size < 8:
-            return
-        yield kind, position
-        position += size
+def _inside(moov: bytes, outer: Box, *kinds: bytes) -> list[Box]:
+    """`outer`, in it the first box of the first kind, in that one of the second, and so on."""
+    found = [outer]
+    for wanted in kinds:
+        inner = next((one for one in boxes(io.BytesIO(moov), *found[-1][2:]) if one[0] == wanted), None)
+        if inner is None:
+            raise ValueError(f"no {wanted.decode()} box")
+        found.append(inner)
+    return found
 
 
-def _find(data: bytes, position: int, kind: bytes) -> int:
-    while position + 8 <= len(data):
-        size, found = struct.unpack_from(">I4s", data, position)
-        if found == kind:
-            return position
-        position += max(size, 8)
-    raise ValueError(f"no {kind.decode()} box")
-
-
-def _tracks(moov: bytes) -> Iterator[int]:
-    position = 8
-    while position + 8 <= len(moov):
-        size, kind = struct.unpack_from(">I4s", moov, position)
-        if kind == b"trak":
-            yield position
-        position += max(size, 8)
+def _tracks(moov: bytes) -> list[Box]:
+    return [one for one in boxes(io.BytesIO(moov), 8, len(moov)) if one[0] == b"trak"]
 
 
 def _metadata_box(values: Mapping[str, str]) -> bytes:
     """A meta box as QuickTime writes it: handler, the table of keys, one value for each."""
-    handler = _box(b"hdlr", struct.pack(">II4s12xB", 0, 0, b"mdta", 0))
-    names = b"".join(_box(b"mdta", name.encode()) for name in values)
-    keys = _box(b"keys", struct.pack(">II", 0, len(values)) + names)
+    handler = box(b"hdlr", struct.pack(">II4s12xB", 0, 0, b"mdta", 0))
+    names = b"".join(box(b"mdta", name.encode()) for name in values)
+    keys = box(b"keys", struct.pack(">II", 0, len(values)) + names)
     items = b"".join(
-        _box(struct.pack(">I", number), _box(b"data", struct.pack(">II", _UTF8, 0) + value.encode()))
+        box(struct.pack(">I", number), box(b"data", struct.pack(">II", _UTF8, 0) + value.encode()))
         for number, value in enumerate(values.values(), start=1)
     )
-    return _box(b"meta", handler + keys + _box(b"ilst", items))
-
-
-def _box(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", 8 + len(body), kind) + body
+    return box(b"meta", handler + keys + box(b"ilst", items))

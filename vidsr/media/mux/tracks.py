@@ -25,6 +25,7 @@ from vidsr.media.mux.sound import SoundTrack, is_named, layout_of, named_layout
 from vidsr.media.mux.streams import KeptStream, codec_name, is_cover
 from vidsr.media.mux.timecode import fitting_rate, timecode_of
 from vidsr.media.mux.timed_text import OneAtATime, TextLine
+from vidsr.media.pyav import with_data
 from vidsr.media.read.open import demux, open_input
 from vidsr.media.read.programs import is_teletext
 from vidsr.media.read.tags import comments
@@ -225,9 +226,7 @@ class TextTrack:
 
 def _without(packet: AnyPacket, kind: PktSideDataT) -> AnyPacket:
     """A copy of `packet` without side data of this kind."""
-    made: AnyPacket = Packet(bytes(packet))
-    made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
-    made.time_base, made.is_keyframe = packet.time_base, packet.is_keyframe
+    made = with_data(packet, bytes(packet))
     for item in packet.iter_sidedata():
         if item.data_type != kind:
             made.set_sidedata(item)

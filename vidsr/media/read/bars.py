@@ -8,7 +8,7 @@ edges, and bars with subtitles in them, are left as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
@@ -208,11 +208,8 @@ def _picture_near(info: MediaInfo, time: Fraction) -> Iterator[Frame]:
         limit_pixels(stream)
         decoder = decoder_of(stream)
         container.seek((video.start_pts or 0) + round(time / video.time_base), stream=stream)
-        packets = demux(container, stream)
-        try:
+        with closing(demux(container, stream)) as packets:
             picture = next((shown for packet in packets for shown in decoder.decode(packet)), None)
-        finally:
-            packets.close()  # before the container: touching it afterwards would crash the process
         if picture is None or (picture.width, picture.height) != video.stored:
             return
         planes = planes_of(Unpacker(video.format)(picture), video.format)

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from av.video.stream import VideoStream
 
 from vidsr.frame import PixelFormat
-from vidsr.media.read.heads import second_head
+from vidsr.media.read.heads import FLV_TAGS, second_head
 
 _LONGEST_LINE = 4096  # bytes of a header of y4m
 _TAIL = 1 << 18  # bytes at the end of a program stream in which a pack begins
@@ -24,7 +24,6 @@ _PARTITION = bytes.fromhex("060e2b34020501010d01020101")  # ST 377-1, 7.1
 _RUN_IN = 1 << 16  # bytes that may come before it
 _REAL = (b".RMF", b"PROP", b"MDPR", b"CONT", b"DATA", b"INDX")
 _REAL_SLACK = 18  # bytes: FFmpeg counts the head of the data twice, in part
-_FLV_TAGS = (8, 9, 18)  # sound, pictures, words
 _DV_SEQUENCES = {0: 1, 4: 2, 0x14: 4, 0x18: 2}  # type of the signal (SMPTE 314M, 370M) -> channels of a frame
 
 
@@ -66,7 +65,7 @@ def _flv(file: BinaryIO, size: int, _: VideoStream) -> Iterator[int]:
     """Tags, each behind the length of the one before."""
 
     def length(data: bytes) -> int | None:
-        return 4 + 11 + int.from_bytes(data[5:8], "big") if data[4] & 31 in _FLV_TAGS else None
+        return 4 + 11 + int.from_bytes(data[5:8], "big") if data[4] & 31 in FLV_TAGS else None
 
     begin = int.from_bytes(_read(file, 5, 4), "big")
     return _walk(file, begin, size, length, 8)

@@ -6,11 +6,11 @@ FFmpeg's demuxers read both, but PyAV gives neither out. RFC 9559, 5.1.4.1.28; I
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
+from vidsr.media.boxes import bodies
 from vidsr.media.read.matroska import head_of
 from vidsr.media.read.pixels import Edges
 
@@ -32,9 +32,9 @@ def crop_of(path: Path, container: str, index: int, track: int, size: tuple[int,
 def _of_mp4(path: Path, track: int, size: tuple[int, int]) -> Edges:
     try:
         with path.open("rb") as file:
-            for moov in _boxes(file, 0, path.stat().st_size, b"moov"):
-                for trak in _boxes(file, *moov, b"trak"):
-                    if any(_track_id(file, header) == track for header, _ in _boxes(file, *trak, b"tkhd")):
+            for moov in bodies(file, 0, path.stat().st_size, b"moov"):
+                for trak in bodies(file, *moov, b"trak"):
+                    if any(_track_id(file, header) == track for header, _ in bodies(file, *trak, b"tkhd")):
                         return _aperture(file, trak, size)
     except (OSError, ValueError, struct.error, ZeroDivisionError):
         pass  # damaged, which the demuxer has to say
@@ -51,14 +51,14 @@ def _track_id(file: BinaryIO, header: int) -> int:
 def _aperture(file: BinaryIO, trak: tuple[int, int], size: tuple[int, int]) -> Edges:
     places = [trak]
     for kind in (b"mdia", b"minf", b"stbl", b"stsd"):
-        places = [inner for place in places for inner in _boxes(file, *place, kind)]
+        places = [inner for place in places for inner in bodies(file, *place, kind)]
     for start, stop in places:
         file.seek(start + 8)  # version, flags, number of entries
         entry = file.read(8 + _ENTRY_HEADER)
         length, wide, high = struct.unpack_from(">I28xHH", entry)
         if (wide, high) != size:
             return NONE  # the decoder has cut something away itself
-        for box, _ in _boxes(file, start + 8 + _ENTRY_HEADER, min(start + 8 + length, stop), b"clap"):
+        for box, _ in bodies(file, start + 8 + _ENTRY_HEADER, min(start + 8 + length, stop), b"clap"):
             file.seek(box)
             return _edges(struct.unpack(">8i", file.read(32)), size)
     return NONE
@@ -69,19 +69,3 @@ def _edges(clap: tuple[int, ...], size: tuple[int, int]) -> Edges:
     width, height, across, down = (Fraction(a, b) for a, b in zip(clap[::2], clap[1::2], strict=True))
     left, top = round((size[0] - width) / 2 + across), round((size[1] - height) / 2 + down)
     return left, top, size[0] - left - round(width), size[1] - top - round(height)
-
-
-def _boxes(file: BinaryIO, start: int, stop: int, wanted: bytes) -> Iterator[tuple[int, int]]:
-    """Where the bodies of the `wanted` ones among the boxes from `start` on begin and end."""
-    while start + 8 <= stop:
-        file.seek(start)
-        size, kind = struct.unpack(">I4s", file.read(8))
-        if size == 1:
-            (size,) = struct.unpack(">Q", file.read(8))
-        elif size == 0:
-            size = stop - start
-        if size < 8:
-            return
-        if kind == wanted:
-            yield file.tell(), min(start + size, stop)
-        start += size

@@ -12,6 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
+from vidsr.media.boxes import boxes
 from vidsr.media.ebml import EBML, SEGMENT, integer
 from vidsr.media.unchanged import while_unchanged
 
@@ -20,7 +21,7 @@ Place: TypeAlias = "int | None"
 _EBML, _SEGMENT = (one.to_bytes(4, "big") for one in (EBML, SEGMENT))
 _DOCTYPE = b"\x42\x82"
 _ASF, _NUT = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), b"nut/multimedia container\0"
-_FLV_TAGS = (8, 9, 18)  # sound, pictures, words
+FLV_TAGS = (8, 9, 18)  # sound, pictures, words
 _FIRST_PAGES = b"OggS\0\2"  # of a stream
 _CHUNK = 1 << 20  # bytes
 
@@ -76,14 +77,14 @@ class _Bytes:
     """Those of an open file, read where they are asked for; beyond its end there are none."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
-        self._file, self._size = file, size
+        self.file, self._size = file, size
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, place: slice) -> bytes:
-        self._file.seek(place.start or 0)
-        return self._file.read(place.stop - (place.start or 0))
+        self.file.seek(place.start or 0)
+        return self.file.read(place.stop - (place.start or 0))
 
     def find(self, mark: bytes, begin: int) -> Place:
         """The first `mark` from `begin` on."""
@@ -105,16 +106,7 @@ def _finder(data: _Bytes) -> Callable[[_Bytes], Place] | None:
 
 
 def _in_mp4(data: _Bytes) -> Place:
-    place = 0
-    while place + 8 <= len(data):
-        length, kind = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
-        if place and kind == b"ftyp":
-            return place
-        length = int.from_bytes(data[place + 8 : place + 16], "big") if length == 1 else length
-        if length < 8:
-            return None  # up to the end, or nonsense
-        place += length
-    return None
+    return next((start for kind, start, *_ in boxes(data.file, 0, len(data)) if start and kind == b"ftyp"), None)
 
 
 def _in_avi(data: _Bytes) -> Place:
@@ -143,7 +135,7 @@ def _in_flv(data: _Bytes) -> Place:
     place = int.from_bytes(data[5:9], "big") + 4
     while place + 11 <= len(data):
         head = data[place : place + 4]
-        if not head or head[0] & 31 not in _FLV_TAGS:
+        if not head or head[0] & 31 not in FLV_TAGS:
             return place if head == b"FLV\1" else None
         place += 11 + int.from_bytes(head[1:], "big") + 4
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -174,16 +175,11 @@ def _dense(opened: InputContainer) -> Iterator[tuple[Packet[Stream], Place]]:
         if stream not in streams:
             stream.discard = Discard.all
     place = _Places()
-    packets = demux(opened, *streams)
-    try:
+    with suppress(av.FFmpegError), closing(demux(opened, *streams)) as packets:  # what cannot be read, the reader says
         for packet in packets:
             here = place(packet)
             if packet.size and packet.dts is not None and packet.pts is not None:
                 yield packet, here
-    except av.FFmpegError:
-        pass  # what cannot be read, the reader says
-    finally:
-        packets.close()  # before the container: touching it later would crash the process
 
 
 class _Watch:

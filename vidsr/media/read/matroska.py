@@ -14,34 +14,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from vidsr.media.ebml import (
-    CHAPTER,
-    CHAPTER_HIDDEN,
-    CHAPTER_TITLE,
-    CHAPTER_TRACKS,
-    CHAPTERS,
-    CODEC,
-    CODEC_HEAD,
-    CROPS,
-    DATA,
-    EBML,
-    EDITION,
-    EDITION_ORDERED,
-    FILM_TITLE,
-    INFO,
-    LANGUAGE_IETF,
-    PICTURES,
-    SOUND,
-    TEXT,
-    TRACK_ENTRY,
-    TRACK_TYPE,
-    TRACKS,
-    VIDEO,
-    elements,
-    integer,
-    sections,
-    unsigned,
-)
+from vidsr.media import ebml
+from vidsr.media.ebml import elements, integer, sections, unsigned
 from vidsr.media.read.pixels import Edges
 from vidsr.media.unchanged import while_unchanged
 
@@ -82,7 +56,7 @@ def head_of(path: Path) -> Head:
 @while_unchanged
 def _head(path: Path) -> Head:
     with path.open("rb") as file:
-        if integer(file, marked=True)[0] != EBML:
+        if integer(file, marked=True)[0] != ebml.EBML:
             return Head()
         return Head(
             title=_unless_damaged(_title, file, None),
@@ -102,14 +76,14 @@ def _unless_damaged(read: Callable[[BinaryIO], _Found], file: BinaryIO, otherwis
 
 
 def _title(file: BinaryIO) -> str | None:
-    return next((_text(file, *place) for place in _within(file, INFO, FILM_TITLE)), "") or None
+    return next((_text(file, *place) for place in _within(file, ebml.INFO, ebml.FILM_TITLE)), "") or None
 
 
 def _languages(file: BinaryIO) -> dict[int, str]:
     found = {
         number: _text(file, *place)
         for number, entry in enumerate(_streams(file))
-        for place in elements(file, *entry, LANGUAGE_IETF)
+        for place in elements(file, *entry, ebml.LANGUAGE_IETF)
     }
     return {number: language for number, language in found.items() if _LANGUAGE.fullmatch(language)}
 
@@ -122,8 +96,8 @@ def _text(file: BinaryIO, start: int, stop: int) -> str:
 def _crops(file: BinaryIO) -> dict[int, Edges]:
     found: dict[int, Edges] = {}
     for number, entry in enumerate(_streams(file)):
-        for start, stop in elements(file, *entry, VIDEO):
-            left, top, right, bottom = (next(_numbers(file, start, stop, side), 0) for side in CROPS)
+        for start, stop in elements(file, *entry, ebml.VIDEO):
+            left, top, right, bottom = (next(_numbers(file, start, stop, side), 0) for side in ebml.CROPS)
             found[number] = left, top, right, bottom
     return found
 
@@ -131,17 +105,20 @@ def _crops(file: BinaryIO) -> dict[int, Edges]:
 def _webvtt(file: BinaryIO) -> dict[int, str]:
     found: dict[int, str] = {}
     for number, entry in enumerate(_streams(file)):
-        if any(_text(file, *place) == _WEBVTT for place in elements(file, *entry, CODEC)):
-            found[number] = "".join(_text(file, *place) for place in elements(file, *entry, CODEC_HEAD))
+        if any(_text(file, *place) == _WEBVTT for place in elements(file, *entry, ebml.CODEC)):
+            found[number] = "".join(_text(file, *place) for place in elements(file, *entry, ebml.CODEC_HEAD))
     return found
 
 
 def _streams(file: BinaryIO) -> Iterator[tuple[int, int]]:
     """The tracks of which FFmpeg makes streams."""
-    for tracks in islice(sections(file, TRACKS), 1):
-        for entry in elements(file, *tracks, TRACK_ENTRY):
-            known = any(kind in (PICTURES, SOUND, TEXT, DATA) for kind in _numbers(file, *entry, TRACK_TYPE))
-            if known and any(elements(file, *entry, CODEC)):
+    for tracks in islice(sections(file, ebml.TRACKS), 1):
+        for entry in elements(file, *tracks, ebml.TRACK_ENTRY):
+            known = any(
+                kind in (ebml.PICTURES, ebml.SOUND, ebml.TEXT, ebml.DATA)
+                for kind in _numbers(file, *entry, ebml.TRACK_TYPE)
+            )
+            if known and any(elements(file, *entry, ebml.CODEC)):
                 yield entry
 
 
@@ -150,8 +127,8 @@ def _numbers(file: BinaryIO, start: int, stop: int, kind: int) -> Iterator[int]:
 
 
 def _chapters(file: BinaryIO) -> bytes | None:
-    for start, stop in sections(file, CHAPTERS):
-        if stop - start > _MOST or any(map(partial(_names_tracks, file), _within(file, CHAPTERS, EDITION))):
+    for start, stop in sections(file, ebml.CHAPTERS):
+        if stop - start > _MOST or any(map(partial(_names_tracks, file), _within(file, ebml.CHAPTERS, ebml.EDITION))):
             return None
         file.seek(start)
         return file.read(stop - start)
@@ -160,25 +137,27 @@ def _chapters(file: BinaryIO) -> bytes | None:
 
 def _unread_chapters(file: BinaryIO) -> dict[str, int]:
     found: Counter[str] = Counter()
-    for start, stop in _within(file, CHAPTERS, EDITION):
-        found["orders of chapters"] += any(_numbers(file, start, stop, EDITION_ORDERED))
-        for chapter in elements(file, start, stop, CHAPTER):
-            titles = sum(1 for _ in elements(file, *chapter, CHAPTER_TITLE))
+    for start, stop in _within(file, ebml.CHAPTERS, ebml.EDITION):
+        found["orders of chapters"] += any(_numbers(file, start, stop, ebml.EDITION_ORDERED))
+        for chapter in elements(file, start, stop, ebml.CHAPTER):
+            titles = sum(1 for _ in elements(file, *chapter, ebml.CHAPTER_TITLE))
             found["further titles of chapters"] += max(titles - 1, 0)
-            found["marks of hidden chapters"] += any(_numbers(file, *chapter, CHAPTER_HIDDEN))
+            found["marks of hidden chapters"] += any(_numbers(file, *chapter, ebml.CHAPTER_HIDDEN))
             found["chapters inside chapters"] += sum(1 for _ in _chapters_of(file, chapter))
     return {what: number for what, number in found.items() if number}
 
 
 def _names_tracks(file: BinaryIO, edition: tuple[int, int]) -> bool:
-    return any(place for chapter in _chapters_of(file, edition) for place in elements(file, *chapter, CHAPTER_TRACKS))
+    return any(
+        place for chapter in _chapters_of(file, edition) for place in elements(file, *chapter, ebml.CHAPTER_TRACKS)
+    )
 
 
 def _chapters_of(file: BinaryIO, outer: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """Those inside an edition, or inside a chapter, at any depth."""
     waiting = [outer]
     while waiting:
-        for chapter in elements(file, *waiting.pop(), CHAPTER):
+        for chapter in elements(file, *waiting.pop(), ebml.CHAPTER):
             yield chapter
             waiting.append(chapter)
 

@@ -70,7 +70,9 @@ def open_input(path: Path, **options: str) -> InputContainer:
 def demux(
     container: InputContainer, *streams: StreamT, clock: Callable[[Packet[Stream]], None] | None = None
 ) -> Generator[Packet[StreamT], None, None]:
-    """The packets of `streams`, as PyAV gives them, at the times that `clock` sets; close it before its container.
+    """The packets of `streams`, as PyAV gives them, at the times that `clock` sets.
+
+    Close it before its container: touching that afterwards would crash the process.
 
     Where a stream appears half-way, as in a transport stream whose programs change or are damaged, PyAV fails with an
     IndexError: it is asked again, and passes over the new stream.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import get_args
@@ -124,19 +125,17 @@ def cut(
                 other.discard = Discard.all
         cutter = _Cutter(stream.codec_context, interval_of, done, reach)
         joints = joints_of(info.path, info.container, info.video.index)
-        packets = demux(container, stream, clock=OneClock(joints))
         try:
-            for packet in packets:
-                if packet.size:
-                    yield from cutter.take(packet)
-                if cutter.current == BEHIND:
-                    return
+            with closing(demux(container, stream, clock=OneClock(joints))) as packets:
+                for packet in packets:
+                    if packet.size:
+                        yield from cutter.take(packet)
+                    if cutter.current == BEHIND:
+                        return
             if missing := missing_end(info.path, info.container, stream, cutter.last_dts):
                 raise Irregular(cutter.current, missing)
         except av.FFmpegError as error:
             raise Irregular(cutter.current, str(error)) from error
-        finally:
-            packets.close()  # before the container: touching it afterwards would crash the process
         yield from cutter.rest()
 
 
@@ -203,12 +202,7 @@ class _Cutter:
             packets = tuple(packed for _, _, packed in self._held)
             num_before, num_behind = first - begin, len(expected) - (last + 1 - begin)
             yield Shipment(
-                self.current,
-                self._decoder,
-                packets,
-                tuple(expected),
-                num_before=num_before,
-                num_behind=num_behind,
+                self.current, self._decoder, packets, tuple(expected), num_before=num_before, num_behind=num_behind
             )
         later = [number for number, _, _ in self._held if number > self.current]
         self.current = min(later, default=BEHIND)

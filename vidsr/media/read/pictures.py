@@ -17,12 +17,7 @@ from vidsr.media.write.encoder import VideoSpec, configure, to_video_frame
 
 
 def pack_pictures(
-    frames: Iterable[Frame],
-    video: Video,
-    interval_of: Callable[[Frame], int],
-    done: Container[int],
-    *,
-    reach: int = 0,
+    frames: Iterable[Frame], video: Video, interval_of: Callable[[Frame], int], done: Container[int], *, reach: int = 0
 ) -> Iterator[Shipment]:
     """`frames`, whose layout is that of `video`, as segments; those that are `done` are left out.
 

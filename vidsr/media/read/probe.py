@@ -43,7 +43,7 @@ class Stream:
     duration: Fraction | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
     """The picture stream that is upscaled. `colour` is resolved: untagged sources get what players assume."""
 
@@ -58,12 +58,12 @@ class Video:
     time_base: Fraction
     rate: Fraction | None  # average frames per second, for display and the encoder's rate control only
     start_pts: int | None
-    duration: Fraction | None  # seconds
-    num_frames: int | None  # as the container claims or the rate implies: an estimate
-    sample_aspect: Fraction  # 1 where unknown
-    display_matrix: tuple[int, ...] | None  # 9 int32 as FFmpeg's DISPLAYMATRIX side data
-    interlaced: bool  # as the stream says
-    bits_per_second: int | None
+    duration: Fraction | None = None  # seconds
+    num_frames: int | None = None  # as the container claims or the rate implies: an estimate
+    sample_aspect: Fraction = Fraction(1)  # 1 where unknown
+    display_matrix: tuple[int, ...] | None = None  # 9 int32 as FFmpeg's DISPLAYMATRIX side data
+    interlaced: bool = False  # as the stream says
+    bits_per_second: int | None = None
     extras: tuple[str, ...] = ()  # side data by FFmpeg's name: MASTERING_DISPLAY_METADATA, DOVI_METADATA, A53_CC, ...
     dolby_vision: int | None = None  # profile 8: what pictures are without it (1 HDR10, 2 SDR, 4 HLG)
     mastering_display: bytes | None = None  # raw AVMasteringDisplayMetadata

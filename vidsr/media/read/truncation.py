@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from av.video.stream import VideoStream
 
+from vidsr.media.boxes import boxes
 from vidsr.media.ebml import CHAPTERS, CLUSTER, CRC, EBML, INFO, SEEK_HEAD, SEGMENT, TRACKS, VOID, opening
 from vidsr.media.read.claims import claims_more
 
@@ -87,16 +88,12 @@ def is_cut_fragment(path: Path) -> bool:
     ISO/IEC 14496-12, 4.2 and 8.8: boxes one behind the other, of fragments a moof and an mdat. Without fragments the
     index tells what is missing, whatever an mdat claims.
     """
-    size, place, fragmented = path.stat().st_size, 0, False
+    size, fragmented = path.stat().st_size, False
     with path.open("rb") as file:
-        while place + 8 <= size:
-            file.seek(place)
-            length, kind, longer = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
-            length = longer if length == 1 else length or size - place  # 0: to the end
+        for kind, _, _, end in boxes(file, 0, size):
             fragmented = fragmented or kind == b"moof"
-            if fragmented and place + length > size:
+            if fragmented and end > size:
                 return True
-            place += max(length, 8)
     return False
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from PIL import Image, ImageSequence
 
 from vidsr.errors import MediaError
+from vidsr.media.unchanged import while_unchanged
 
 MAX_TOTAL = 1 << 28  # pixels of all pictures together: they are unpacked at once
 _HEAD = 12  # "RIFF", a size, "WEBP"
@@ -53,11 +54,17 @@ def animation(file: BinaryIO) -> Animation | None:
     return Animation(size, alpha, loops, tuple(lengths)) if len(lengths) > 1 else None
 
 
+@while_unchanged
+def animation_of(path: Path) -> Animation | None:
+    """`animation` of the file `path`, which is read once."""
+    with path.open("rb") as file:
+        return animation(file)
+
+
 def is_animated(path: Path) -> bool:
     """Whether `path` is a WebP with more than one picture."""
     try:
-        with path.open("rb") as file:
-            return animation(file) is not None
+        return animation_of(path) is not None
     except OSError:
         return False  # reading it will say why
 
@@ -74,8 +81,7 @@ def as_png(path: Path) -> bytes:
 
 @lru_cache(maxsize=1)  # a job opens its source several times
 def _as_png(path: Path, _size: int, _changed: int) -> bytes:
-    with path.open("rb") as file:
-        found = animation(file)
+    found = animation_of(path)
     assert found is not None
     (width, height), number = found.size, len(found.lengths)
     if width * height * number > MAX_TOTAL:

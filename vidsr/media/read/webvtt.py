@@ -14,7 +14,7 @@ from av.packet import Packet, PktSideDataT
 from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 
-from vidsr.media.pyav import new_side_data
+from vidsr.media.pyav import new_side_data, with_data
 from vidsr.media.read.matroska import head_of
 
 _BESIDE: PktSideDataT = "matroska_block_additional"
@@ -49,9 +49,7 @@ def text_decoder(stream: Stream) -> SubtitleCodecContext:
 
 def as_webm(packet: Packet[Stream]) -> Packet[Stream]:
     """A copy of `packet` with name and place of the line as FFmpeg writes them."""
-    made: Packet[Stream] = Packet(bytes(packet))
-    made.time_base, made.is_keyframe = packet.time_base, packet.is_keyframe
-    made.pts, made.dts, made.duration = packet.pts, packet.dts, packet.duration
+    made = with_data(packet, bytes(packet))
     beside = next((bytes(item)[_NUMBER:] for item in packet.iter_sidedata() if item.data_type == _BESIDE), b"")
     for kind, line in zip(_PARTS, beside.split(b"\n"), strict=False):
         if line:

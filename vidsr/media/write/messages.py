@@ -7,17 +7,14 @@ NAL units of ITU-T H.264 and H.265 (annexes B and D), user data of H.262 (6.2.2.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar, cast
 
 from av.packet import Packet
-from av.stream import Stream
 
 from vidsr.frame import NOTHING_INSIDE, Inside
 from vidsr.media import encoders
 from vidsr.media.nal import START, escaped, start_codes
+from vidsr.media.pyav import AnyStream, with_data
 from vidsr.media.write.encoder import VideoSpec
-
-_Stream = TypeVar("_Stream", bound=Stream)
 
 _T35, _AMBIENT = 4, 148  # types of SEI messages
 _MAX_TRIPLES = 31  # in one message
@@ -44,7 +41,7 @@ class Messages:
             ambient=inside.ambient if "ambient" in carried else b"",
         )
 
-    def put(self, packet: Packet[_Stream]) -> Packet[_Stream]:
+    def put(self, packet: Packet[AnyStream]) -> Packet[AnyStream]:
         """`packet`, or one in its place that has them."""
         inside = self._waiting.pop(packet.pts or 0, NOTHING_INSIDE)
         if not inside:
@@ -58,9 +55,7 @@ class Messages:
             made = _in_nal_units(data, inside, hevc=self._row.codec == "hevc", key=packet.is_keyframe)
         if len(made) == len(data):
             return packet
-        new = cast("Packet[_Stream]", Packet(made))
-        new.pts, new.dts, new.duration, new.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-        new.is_keyframe = packet.is_keyframe
+        new = with_data(packet, made)
         if packet.stream is not None:  # that of no file has none
             new.stream = packet.stream
         return new

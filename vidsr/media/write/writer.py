@@ -27,7 +27,7 @@ from vidsr.media.write.encoder import VideoSpec, configure, encoder_clock, open_
 from vidsr.media.write.messages import Messages
 from vidsr.media.write.times import append_times
 
-__all__ = ["SegmentInfo", "VideoSpec", "Writer", "writing"]
+__all__ = ["SegmentInfo", "VideoSpec", "Writer", "whole", "writing"]
 
 _REORDER = 16  # frames that an encoder may hold back at most, in H.264 and HEVC
 _MAX_GAP = (2**31 - 1) // (_REORDER + 1)  # ticks between two frames, so that mp4 can hold that many
@@ -185,6 +185,20 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (av.FFmpegError, OSError) as error:
         raise OutputError(_sentence(path, error)) from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """`writing` of a file that is put on the disk in the end, and removed where that fails."""
+    try:
+        with writing(path):
+            path.open("wb").close()
+            yield
+            sync_file(path)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _sentence(path: Path, error: Exception) -> str:

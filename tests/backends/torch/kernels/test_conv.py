@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,10 +26,7 @@ SHARED = {(8, 0): 166912, (8, 6): 101376, (8, 9): 101376, (9, 0): 232448, (12, 0
 
 
 def test_kernels_make_the_network_and_are_trusted_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.backends.torch.kernels.interpret_network", str(tmp_path)]
-    done = warm.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    *rows, trusted = [json.loads(line) for line in done.stdout.splitlines()]
+    *rows, trusted = warm.said("tests.backends.torch.kernels.interpret_network", str(tmp_path))
     assert len(rows) == 9
     for row in rows:
         assert row["shape"] == row["expected_shape"], row

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,10 +22,7 @@ ROOM = 99328  # bytes of shared memory that one program may have on all of them
 
 
 def test_they_make_what_torch_makes() -> None:
-    command = [sys.executable, "-m", "tests.backends.torch.kernels.interpret_ends"]
-    done = warm.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = warm.said("tests.backends.torch.kernels.interpret_ends")
     assert [row["layer"] for row in rows] == ["tail"] * 3 + ["head 9"] * 2 + ["head 3"] * 2
     for row in rows:
         assert row["shape"] == row["expected_shape"], row

@@ -147,28 +147,10 @@ def in_half(left, middle, right, left_tap, middle_tap, right_tap):
 
 @triton.jit(do_not_specialize=["height", "width", "across", "rows"])  # 64 channels are aligned whatever these are
 def conv3x3(
-    x,
-    weight,
-    bias,
-    bridge,
-    out,
-    height,
-    width,
-    across,
-    rows,
-    slope,
-    one,
-    channels: tl.constexpr,
-    groups: tl.constexpr,
-    parts: tl.constexpr,
-    block: tl.constexpr,
-    stages: tl.constexpr,
-    add: tl.constexpr,
-    activate: tl.constexpr,
-    shuffle: tl.constexpr,
-    beside: tl.constexpr,
-    half: tl.constexpr,
-):
+    x, weight, bias, bridge, out, height, width, across, rows, slope, one,
+    channels: tl.constexpr, groups: tl.constexpr, parts: tl.constexpr, block: tl.constexpr, stages: tl.constexpr,
+    add: tl.constexpr, activate: tl.constexpr, shuffle: tl.constexpr, beside: tl.constexpr, half: tl.constexpr,
+):  # fmt: skip
     """Programs (strip's column and part, strip's first row, picture). `one` is 1.0, of which Triton must not know.
 
     A pixel of `x` lies `groups` times 64 channels from the next; its first 64 are taken.

@@ -180,22 +180,10 @@ def _is_plain(conv: nn.Module, size: int) -> TypeGuard[nn.Conv2d]:
 
 @triton.jit(do_not_specialize=["height", "width", "rows"])
 def tail5x5(
-    x,
-    weight,
-    bias,
-    out,
-    height,
-    width,
-    rows,
-    wide: tl.constexpr,
-    chunk: tl.constexpr,
-    columns: tl.constexpr,
-    size: tl.constexpr,
-    colours: tl.constexpr,
-    grow: tl.constexpr,
-    block: tl.constexpr,
-    stages: tl.constexpr,
-):
+    x, weight, bias, out, height, width, rows,
+    wide: tl.constexpr, chunk: tl.constexpr, columns: tl.constexpr, size: tl.constexpr, colours: tl.constexpr,
+    grow: tl.constexpr, block: tl.constexpr, stages: tl.constexpr,
+):  # fmt: skip
     """Programs (strip's column, strip's first row, picture)."""
     pixel = tl.program_id(0) * block + tl.arange(0, block)
     first = tl.program_id(1) * rows
@@ -235,19 +223,9 @@ def tail5x5(
 
 @triton.jit(do_not_specialize=["height", "width"])
 def head(
-    x,
-    weight,
-    bias,
-    out,
-    height,
-    width,
-    slope,
-    size: tl.constexpr,
-    run: tl.constexpr,
-    colours: tl.constexpr,
-    channels: tl.constexpr,
-    block: tl.constexpr,
-):
+    x, weight, bias, out, height, width, slope,
+    size: tl.constexpr, run: tl.constexpr, colours: tl.constexpr, channels: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
     """Programs (part of a row, row, picture)."""
     pixel = tl.program_id(0) * block + tl.arange(0, block)
     row = tl.program_id(1)
