@@ -44,6 +44,15 @@ def checks(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
     return planes
 
 
+def vivid(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
+    """White of strong colours, which RGB has no place for."""
+    luma, *chroma = numbered.draw_number(number, fmt, width, height)
+    luma[...] = 235
+    for plane, shades in zip(chroma, (np.linspace(40, 230, chroma[0].shape[1]), 200), strict=True):
+        plane[...] = shades
+    return [luma, *chroma]
+
+
 def dither(number: int, fmt: PixelFormat, width: int, height: int) -> Planes:
     """Black and white points, as pictures of one bit have them."""
     grey = np.mgrid[:height, :width].sum(0) / (width + height)
@@ -67,6 +76,8 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name: suffix
     "full range": (".mp4", {"colour": Colour(Matrix.BT709, full_range=True)}, {}),
     "4:1:0": (".mkv", {"pix_fmt": "yuv410p", "codec": "ffv1", "draw": checks}, {}),
     "4:1:1": (".mkv", {"pix_fmt": "yuv411p", "codec": "ffv1", "draw": checks}, {}),
+    "colours beyond RGB": (".mkv", {"codec": "ffv1", "draw": vivid}, {"model": "fast"}),
+    "colours beyond RGB, kept": (".mkv", {"codec": "ffv1", "draw": vivid}, {"model": "bicubic"}),
     "dither": (".mkv", {"pix_fmt": "gray", "codec": "ffv1", "draw": dither}, {}),
     "sound before 0": (".ogv", {"codec": "libvpx", "audio": [Audio("libopus", 0.3)]}, {}),
     "4:4:4": (".mkv", {"pix_fmt": "yuv444p", "width": 65, "height": 49}, {}),

@@ -25,6 +25,9 @@ from vidsr.verify.content import Likeness, Shrinker, SmallPicture, liken
 
 Item = TypeVar("Item")
 
+_GRID = 128  # colours that are looked at, on the shorter side of a picture
+_BEYOND = 0.1  # of the range of RGB; a super-white is at most 0.09 above it
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -195,12 +198,36 @@ def as_output(frame: Frame, output: Video, own: Colour) -> Frame:
 
 
 def visible(frame: Frame, output: Video) -> Frame:
-    """`frame` without colours and shades of transparency that the output, as a GIF, has no place for."""
+    """`frame` without what no output of a network can show, and without what this one, as a GIF, has no place for.
+
+    Networks know no colours beyond RGB, which YUV has places for; a GIF has no shades of transparency.
+    """
+    if _is_beyond_rgb(frame):
+        frame = _within_rgb(frame)
     if output.codec != "gif" or not frame.format.alpha:
         return frame
     *planes, alpha = frame.planes
     seen = alpha >= 1 << (frame.format.bits - 1)
     return replace(frame, planes=(*(plane * seen for plane in planes), seen * alpha.dtype.type(frame.format.peak)))
+
+
+def _is_beyond_rgb(frame: Frame) -> bool:
+    """Whether some of a coarse grid of its colours are, by far more than super-whites and rounding."""
+    if frame.format.model != "yuv" or frame.colour.matrix is Matrix.RGB:
+        return False
+    step = max(1, min(frame.planes[1].shape) // _GRID)
+    across, down = (step << shift for shift in frame.format.chroma_shift)
+    luma, chroma = frame.planes[0][::down, ::across], [plane[::step, ::step] for plane in frame.planes[1:3]]
+    whole = PixelFormat("yuv", frame.format.bits)
+    rgb = to_rgb((luma[: len(chroma[0]), : chroma[0].shape[1]], *chroma), whole, frame.colour)
+    return bool(np.abs(rgb - 0.5).max() > 0.5 + _BEYOND)
+
+
+def _within_rgb(frame: Frame) -> Frame:
+    """The same with the nearest colours that RGB has, channel by channel."""
+    coloured = replace(frame.format, alpha=False)
+    planes = from_rgb(to_rgb(frame.planes, frame.format, frame.colour).clip(0, 1), coloured, frame.colour)
+    return replace(frame, planes=(*planes, *frame.planes[3:]))
 
 
 def _whose(old: _Ahead[Seen], new: _Ahead[Seen], tolerance: Fraction) -> str:
