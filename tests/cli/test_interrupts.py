@@ -62,7 +62,7 @@ def test_signals_that_come_together_are_handled_by_one_handler(
 def test_a_terminal_that_closes_is_an_interruption_though_it_takes_no_more_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def work(prog_name: str) -> None:
+    def work(prog_name: str, **_more: object) -> None:
         try:
             signal.raise_signal(signal.SIGHUP)
         except SystemExit as ended:
