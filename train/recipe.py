@@ -26,7 +26,7 @@ FIRST_KEYS = {"name", "generator", "steps", "batch", "patch", "rate", "warmup", 
 FIRST_KEYS |= {"precision", "log_every", "evaluate_every", "checkpoint_minutes"}
 FIRST_KEYS |= {"graph", "scale", "channels", "blocks", "skip"}
 PLACES = {"trunk_file", "keeps"}  # where something lies on one machine decides nothing
-WEIGHTS = ("pixel", "perceptual", "lpips", "adversarial", "artefact", "shift", "flat", "kept")
+WEIGHTS = ("pixel", "perceptual", "lpips", "adversarial", "artefact", "shift", "flat", "grid", "kept")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Losses:
     them, `seen` how many pictures of a batch it compares (0: all, or one of every pair). `lpips` weighs the distance
     of ``stlpips-vgg16:lpips3`` besides. `ramp` is the number of
     steps over which the adversarial weight rises from zero, after those that the discriminator has for itself.
-    `flat` weighs how far constant colours come out off, `kept` the difference from what the model `keeps` (a
-    shipped one's name, or a file) draws, its coarse colours set right: together they mend colours and leave details.
+    `flat` weighs how far constant colours come out off, `grid` a pattern that repeats at each pixel of the source
+    (`train.grid`), `kept` the difference from what the model `keeps` (a shipped one's name, or a file) draws, its
+    coarse colours set right, and with `grid` without that pattern: together they mend colours and leave details.
     With `ensemble` it draws each picture in eight orientations, and the mean of those is learned.
 
     Raises:
@@ -52,6 +53,7 @@ class Losses:
     artefact: float = 0.0
     shift: float = 0.0
     flat: float = 0.0
+    grid: float = 0.0
     kept: float = 0.0
     trunk: str = ""
     trunk_file: str = ""
@@ -91,6 +93,7 @@ class Losses:
             "artefact": "artefacts (LDL)",
             "shift": "difference of shifted outputs",
             "flat": "mean square on constants",
+            "grid": "mean square of what repeats at each pixel of the source",
             "kept": f"L1 from the details that {Path(self.keeps).name} draws{by_eight}",
         }
         parts = [(getattr(self, name), words) for name, words in names.items()]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from train import losses
 from train.constants import COUNT, constants_loss, draw_colours, recoloured
 from train.crops import Sample
+from train.grid import grid_loss, without_grid
 from train.inference import SelfEnsemble
 from train.processes import World
 from train.run import Run
@@ -96,6 +97,7 @@ class Stage:
     def terms(self, sample: Sample, sr: Tensor) -> Terms:
         """The losses that the recipe weighs, not yet weighted."""
         terms: Terms = {}
+        scale = self.run.recipe.generator.scale
         if self.weights.pixel:
             terms["pixel"] = losses.pixel_loss(sr, sample.hr)
         whole = len(sr) if sample.shifts is None else len(sr) // 2  # of a shifted pair one: half the time
@@ -110,12 +112,16 @@ class Stage:
             terms["shift"] = losses.shift_loss(first, second, sample.shifts)
         if self.weights.kept:
             own = recoloured(self._drawn(sample), sample.hr)
+            if self.weights.grid:
+                own = without_grid(own, sample.hr, scale)
             for kept, real in zip(_halves(own, sample), _halves(sample.hr, sample), strict=True):
                 kept[len(kept) - sample.made :] = real[len(real) - sample.made :]
             terms["kept"] = losses.pixel_loss(sr, own)
         if self.weights.flat:
             colours = draw_colours(COUNT, self.run.random).to(sr.device)
             terms["flat"] = constants_loss(self.run.model, colours)
+        if self.weights.grid:
+            terms["grid"] = grid_loss(sr, sample.hr, scale)
         return terms
 
     @torch.no_grad()
