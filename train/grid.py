@@ -15,20 +15,18 @@ def grid_loss(sr: Tensor, hr: Tensor, scale: int) -> Tensor:
     Of each colour, what is off on average at each of the `scale` x `scale` places within the source's pixels, but for
     what is off at all of them. Texture falls on all places alike, so that the mean over a crop holds little of it.
     """
-    off = _by_place(sr - hr, scale).mean((3, 4))
-    loss: Tensor = (255 * (off - off.mean(2, keepdim=True))).square().mean() / 255
+    loss: Tensor = (255 * _by_place(sr - hr, scale).mean((3, 4))).square().mean() / 255
     return loss
 
 
 def without_grid(own: Tensor, hr: Tensor, scale: int) -> Tensor:
     """`own` (N, 3, H, W) with the original's mean at each place in place of its own, taken of what is around."""
-    off = _by_place(own - hr, scale)
-    off = off - off.mean(2, keepdim=True)
-    alike = F.avg_pool2d(off.flatten(1, 2), AROUND, 1, AROUND // 2, count_include_pad=False)
+    alike = F.avg_pool2d(_by_place(own - hr, scale).flatten(1, 2), AROUND, 1, AROUND // 2, count_include_pad=False)
     return own - F.pixel_shuffle(alike, scale)
 
 
 def _by_place(x: Tensor, scale: int) -> Tensor:
-    """(N, 3, h*scale, w*scale) -> (N, 3, scale*scale, h, w): a picture for each place within the source's pixels."""
+    """(N, 3, h*scale, w*scale) -> (N, 3, scale*scale, h, w): what each place in the source's pixels is above all."""
     num, channels, height, width = x.shape
-    return F.pixel_unshuffle(x, scale).view(num, channels, scale**2, height // scale, width // scale)
+    places = F.pixel_unshuffle(x, scale).view(num, channels, scale**2, height // scale, width // scale)
+    return places - places.mean(2, keepdim=True)

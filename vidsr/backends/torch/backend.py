@@ -286,5 +286,4 @@ def _translate(error: RuntimeError, shape: tuple[int, ...], device: torch.device
     size = "x".join(map(str, shape))
     if _is_memory(error):
         return OutOfMemoryError(f"A batch of {size} does not fit into the memory of {device}; use a smaller tile.")
-    why = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return BackendError(f"torch failed on a batch of {size}: {why}")
+    return BackendError(f"torch failed on a batch of {size}: {first_line(error)}")
