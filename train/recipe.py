@@ -272,7 +272,7 @@ def read_recipe(name_or_path: str) -> Recipe:
 
 
 def read_toml(name_or_path: str, folder: Path, what: str) -> tuple[Path, dict[str, Any]]:
-    """The file of that name, or the one in `folder`, and what it holds; `what` is it called?
+    """The file of that name, or the one in `folder`, and what it holds. `what` it is, for a sentence.
 
     Raises:
         UsageError: there is none, or it is not TOML.
